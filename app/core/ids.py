@@ -1,0 +1,13 @@
+"""Identifiers that carry their kind: `job_…`, `ckpt_…`."""
+
+import secrets
+from typing import Literal
+
+Prefix = Literal["file", "upload", "ckpt", "ds", "job", "model", "key", "worker"]
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u to misread
+
+
+def new(prefix: Prefix) -> str:
+    """A fresh id with 120 random bits, e.g. `job_3f9k…` (24 characters after the prefix)."""
+    return f"{prefix}_{''.join(secrets.choice(_ALPHABET) for _ in range(24))}"

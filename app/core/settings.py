@@ -1,0 +1,55 @@
+"""Settings: one frozen class, read from `REGRAFT_*` at the composition roots and nowhere else."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Seconds = Annotated[float, Field(gt=0)]
+Bytes = Annotated[int, Field(gt=0)]
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """What both halves are told.  Everything has a default; `home` holds all data of a single-machine set-up."""
+
+    model_config = SettingsConfigDict(env_prefix="REGRAFT_", frozen=True, extra="forbid")
+
+    home: Path = Path("data")
+    database_url: str = ""  # empty: SQLite in `home`
+    blob_url: str = ""  # empty: the folder `home/blobs`
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+
+    max_file_bytes: Bytes = 8 * 1024 * MIB
+    max_body_bytes: Bytes = 4 * MIB
+    max_predict_bytes: Bytes = 64 * MIB
+    min_free_bytes: Annotated[int, Field(ge=0)] = 64 * MIB
+    upload_lifetime_s: Seconds = 24 * 3600
+
+    lease_s: Seconds = 60
+    beat_s: Seconds = 15
+    poll_s: Seconds = 0.2
+    snapshot_every_s: Seconds = 30
+    grace_s: Seconds = 10  # how long a cancelled or shut-down child may take to stop by itself
+    max_attempts: Annotated[int, Field(ge=1)] = 3
+
+    device: str = "auto"  # auto, cpu, cuda, cuda:1 …
+    ingest_memory_bytes: Bytes = 6 * 1024 * MIB
+    serving_memory_bytes: Bytes = 512 * MIB
+    serving_queue: Annotated[int, Field(ge=1)] = 1024
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.home.resolve() / 'regraft.db'}"
+
+    @property
+    def blobs(self) -> str:
+        return self.blob_url or (self.home.resolve() / "blobs").as_uri()
+
+    @property
+    def scratch(self) -> Path:
+        """Working folders of running steps; nothing in it is needed after a crash."""
+        return self.home.resolve() / "scratch"

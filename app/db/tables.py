@@ -1,0 +1,257 @@
+"""All tables.  Times are seconds since 1970 (double) by the database's clock; JSON documents follow docs/api.md."""
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Boolean, Double, ForeignKey, Index, Integer, MetaData, String, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Json = JSON().with_variant(JSONB(), "postgresql")
+Serial = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up only its INTEGER PRIMARY KEY
+Document = dict[str, Any]
+
+ID = String(40)
+SHA256 = String(64)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Owned:
+    """An object of the API: belongs to an owner, listed by age."""
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    owner: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[float] = mapped_column(Double)
+
+
+class Key(Owned, Base):
+    __tablename__ = "keys"
+    __table_args__ = (Index("ix_keys_owner_created", "owner", "created_at", "id"),)
+    name: Mapped[str] = mapped_column(String(256))
+    sha256: Mapped[str] = mapped_column(SHA256, unique=True)
+    scopes: Mapped[list[str]] = mapped_column(Json)
+    expires_at: Mapped[float | None] = mapped_column(Double)
+    revoked_at: Mapped[float | None] = mapped_column(Double)
+
+
+class IdempotentRequest(Base):
+    """A POST that carried an Idempotency-Key; `response` is written in the transaction of its effect."""
+
+    __tablename__ = "idempotent_requests"
+    owner: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(SHA256)  # of method, path and body
+    claimed_at: Mapped[float] = mapped_column(Double)
+    status: Mapped[int | None] = mapped_column(Integer)
+    response: Mapped[Document | None] = mapped_column(Json)
+
+
+class File(Owned, Base):
+    __tablename__ = "files"
+    __table_args__ = (Index("ix_files_owner_created", "owner", "created_at", "id"),)
+    filename: Mapped[str] = mapped_column(String(255))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(SHA256, index=True)
+
+
+class Upload(Owned, Base):
+    __tablename__ = "uploads"
+    filename: Mapped[str] = mapped_column(String(255))
+    bytes: Mapped[int | None] = mapped_column(BigInteger)  # announced
+    sha256: Mapped[str | None] = mapped_column(SHA256)  # announced
+    expires_at: Mapped[float] = mapped_column(Double, index=True)
+    file: Mapped[str | None] = mapped_column(ID)  # set when complete
+
+
+class UploadPart(Base):
+    __tablename__ = "upload_parts"
+    upload: Mapped[str] = mapped_column(ForeignKey("uploads.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(SHA256)
+
+
+class Task(Base):
+    """A background step; `id` is the id of the object it works for, so every object has at most one step."""
+
+    __tablename__ = "tasks"
+    __table_args__ = (
+        Index("ix_tasks_claim", "lane", "owner", "status", "seq"),
+        Index("ix_tasks_lease", "status", "lease_expires_at"),
+    )
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, index=True)  # order of arrival
+    kind: Mapped[str] = mapped_column(String(32))
+    lane: Mapped[str] = mapped_column(String(16))  # steps of one lane run one after another in a worker
+    owner: Mapped[str] = mapped_column(String(64))
+    status: Mapped[str] = mapped_column(String(16))
+    requested: Mapped[str | None] = mapped_column(String(16))  # "pause": wished for, the worker has yet to answer
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+    max_attempts: Mapped[int] = mapped_column(Integer)
+    lease_token: Mapped[str | None] = mapped_column(String(40))
+    lease_expires_at: Mapped[float | None] = mapped_column(Double)
+    worker: Mapped[str | None] = mapped_column(ID)
+    available_at: Mapped[float] = mapped_column(Double)
+    created_at: Mapped[float] = mapped_column(Double)
+    started_at: Mapped[float | None] = mapped_column(Double)
+    finished_at: Mapped[float | None] = mapped_column(Double)
+    step: Mapped[int] = mapped_column(Integer, default=0)
+    total_steps: Mapped[int | None] = mapped_column(Integer)
+    eta_s: Mapped[float | None] = mapped_column(Double)
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    snapshot: Mapped[str | None] = mapped_column(SHA256)
+
+
+class Dependency(Base):
+    """`dependent` needs `needs`: it waits for its step, and keeps it from being deleted."""
+
+    __tablename__ = "dependencies"
+    dependent: Mapped[str] = mapped_column(ID, primary_key=True)
+    needs: Mapped[str] = mapped_column(ID, primary_key=True, index=True)
+
+
+class Turn(Base):
+    """When an owner last had a step started in a lane: owners take turns."""
+
+    __tablename__ = "turns"
+    lane: Mapped[str] = mapped_column(String(16), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(64), primary_key=True)
+    last_started_at: Mapped[float] = mapped_column(Double, default=0.0)
+
+
+class Event(Base):
+    __tablename__ = "events"
+    __table_args__ = (Index("ix_events_subject_seq", "subject", "seq"),)
+    seq: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
+    subject: Mapped[str] = mapped_column(ID)
+    at: Mapped[float] = mapped_column(Double)
+    level: Mapped[str] = mapped_column(String(8))
+    type: Mapped[str] = mapped_column(String(64))
+    message: Mapped[str] = mapped_column(Text)
+    data: Mapped[Document] = mapped_column(Json)
+
+
+class Metric(Base):
+    """A point of a series; a step that is run again after a crash overwrites its own points."""
+
+    __tablename__ = "metrics"
+    job: Mapped[str] = mapped_column(ID, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    split: Mapped[str] = mapped_column(String(16), primary_key=True)
+    step: Mapped[int] = mapped_column(Integer, primary_key=True)
+    epoch: Mapped[float] = mapped_column(Double)
+    value: Mapped[float] = mapped_column(Double)
+    at: Mapped[float] = mapped_column(Double)
+
+
+class Servable:
+    """What checkpoints and models have in common: weights, and a graph that serves them."""
+
+    network: Mapped[Document] = mapped_column(Json)
+    input: Mapped[Document | None] = mapped_column(Json)
+    classes: Mapped[list[str] | None] = mapped_column(Json)
+    recipe: Mapped[Document | None] = mapped_column(Json)
+    parameters: Mapped[int | None] = mapped_column(BigInteger)
+    sha256: Mapped[str | None] = mapped_column(SHA256)  # over the tensors alone
+    weights: Mapped[str | None] = mapped_column(SHA256)  # blob: canonical safetensors
+    graph: Mapped[str | None] = mapped_column(SHA256)  # blob: ONNX; none where it could not be exported
+    not_servable: Mapped[str | None] = mapped_column(Text)  # why there is no graph
+    user_metadata: Mapped[dict[str, str]] = mapped_column("metadata", Json)
+
+
+class Checkpoint(Servable, Owned, Base):
+    __tablename__ = "checkpoints"
+    __table_args__ = (Index("ix_checkpoints_owner_created", "owner", "created_at", "id"),)
+    name: Mapped[str] = mapped_column(String(256))
+    file: Mapped[str | None] = mapped_column(ID)  # one of file, pretrained, model
+    pretrained: Mapped[str | None] = mapped_column(String(256))
+    model: Mapped[str | None] = mapped_column(ID)
+    dataset: Mapped[str | None] = mapped_column(ID)  # what it was trained on, where that is known
+    report: Mapped[Document | None] = mapped_column(Json)
+
+
+class Dataset(Owned, Base):
+    __tablename__ = "datasets"
+    __table_args__ = (Index("ix_datasets_owner_created", "owner", "created_at", "id"),)
+    name: Mapped[str] = mapped_column(String(256))
+    file: Mapped[str] = mapped_column(ID)
+    format: Mapped[str] = mapped_column(String(16))  # as asked, then as found
+    options: Mapped[Document] = mapped_column(Json)  # splits, seed, label set: what ingest was asked for
+    labelled: Mapped[bool] = mapped_column(Boolean)
+    classes: Mapped[list[str] | None] = mapped_column(Json)
+    image: Mapped[Document | None] = mapped_column(Json)
+    splits: Mapped[Document | None] = mapped_column(Json)
+    mean: Mapped[list[float] | None] = mapped_column(Json)
+    std: Mapped[list[float] | None] = mapped_column(Json)
+    refused: Mapped[list[Document] | None] = mapped_column(Json)
+    sha256: Mapped[str | None] = mapped_column(SHA256)  # over pixels, labels, splits and classes
+    pixels: Mapped[str | None] = mapped_column(SHA256)  # blob: packed uint8
+    index: Mapped[str | None] = mapped_column(SHA256)  # blob: labels, splits, shapes
+    user_metadata: Mapped[dict[str, str]] = mapped_column("metadata", Json)
+
+
+class Job(Owned, Base):
+    """What was asked and what came of it; its status is that of its task."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_owner_created", "owner", "created_at", "id"),
+        Index("ix_jobs_owner_method", "owner", "method_name", "created_at", "id"),
+    )
+    name: Mapped[str | None] = mapped_column(String(256))
+    checkpoint: Mapped[str | None] = mapped_column(ID, index=True)  # ckpt_ or model_
+    dataset: Mapped[str] = mapped_column(ID, index=True)
+    source_dataset: Mapped[str | None] = mapped_column(ID)
+    method: Mapped[Document] = mapped_column(Json)
+    method_name: Mapped[str] = mapped_column(String(64))
+    seed: Mapped[int] = mapped_column(Integer)
+    model: Mapped[str | None] = mapped_column(ID)
+    evaluation: Mapped[Document | None] = mapped_column(Json)
+    lineage: Mapped[Document] = mapped_column(Json)
+    user_metadata: Mapped[dict[str, str]] = mapped_column("metadata", Json)
+
+
+class Model(Servable, Owned, Base):
+    """An adapted model: the result of a job, immutable."""
+
+    __tablename__ = "models"
+    __table_args__ = (Index("ix_models_owner_created", "owner", "created_at", "id"),)
+    job: Mapped[str] = mapped_column(ID, unique=True)
+    checkpoint: Mapped[str | None] = mapped_column(ID)
+    dataset: Mapped[str] = mapped_column(ID)
+    evaluation: Mapped[Document | None] = mapped_column(Json)
+    transfer: Mapped[Document | None] = mapped_column(Json)
+
+
+class WorkerProcess(Base):
+    """A live worker; its identity is fresh at each start."""
+
+    __tablename__ = "workers"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    host: Mapped[str] = mapped_column(String(255))
+    pid: Mapped[int] = mapped_column(Integer)
+    device: Mapped[str] = mapped_column(String(128))
+    started_at: Mapped[float] = mapped_column(Double)
+    seen_at: Mapped[float] = mapped_column(Double)
+    warm: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+
+
+class Network(Base):
+    """What the workers can build, published by them, listed by the API without torch."""
+
+    __tablename__ = "networks"
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    summary: Mapped[str] = mapped_column(Text)
+    input: Mapped[Document | None] = mapped_column(Json)  # the usual input contract, where there is one
+    options: Mapped[Document] = mapped_column(Json)  # JSON Schema of `options`
+    pretrained: Mapped[list[str]] = mapped_column(Json)

@@ -1,0 +1,13 @@
+"""`evaluate`: the checkpoint unchanged."""
+
+from typing import Literal
+
+from app.methods.base import Closed
+from app.methods.inputs import InputOverride
+
+
+class Evaluate(Closed):
+    """No training; the test split of the dataset is read once."""
+
+    name: Literal["evaluate"] = "evaluate"
+    input: InputOverride | None = None

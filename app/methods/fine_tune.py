@@ -1,0 +1,30 @@
+"""`fine_tune`: all weights, the head first, or the last stages alone."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.methods.inputs import InputOverride
+from app.methods.training import LearningRate, Training
+
+Factor = Annotated[float, Field(ge=0, le=1000)]
+
+
+class FineTune(Training):
+    """Learning rate of a weight = `learning_rate` × its group's factor.
+
+    `trainable`: `all`, `head`, or `last_stages` (the last `stages` stages of the backbone and the head);
+    what is not trained is frozen bit for bit, batch-norm statistics too.
+    `frozen_epochs`: the head alone learns first.  `learning_rates` maps a tensor-name prefix to a factor of its own
+    and wins over `backbone_factor` / `head_factor` (longest prefix first).
+    """
+
+    name: Literal["fine_tune"] = "fine_tune"
+    trainable: Literal["all", "head", "last_stages"] = "all"
+    stages: Annotated[int, Field(ge=1, le=64)] = 1
+    frozen_epochs: Annotated[int, Field(ge=0, le=100_000)] = 1
+    backbone_factor: Factor = 0.1
+    head_factor: Factor = 1.0
+    learning_rates: dict[str, Factor] = {}
+    learning_rate: LearningRate = 0.01
+    input: InputOverride | None = None

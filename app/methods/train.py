@@ -1,0 +1,16 @@
+"""`train`: a network from scratch."""
+
+from typing import Literal
+
+from app.methods.inputs import InputSpec
+from app.methods.networks import NetworkSpec
+from app.methods.training import LearningRate, Training
+
+
+class Train(Training):
+    """Takes no `checkpoint` but a `network`; `input` defaults to the network's usual one or the dataset's own size."""
+
+    name: Literal["train"] = "train"
+    network: NetworkSpec
+    input: InputSpec | None = None
+    learning_rate: LearningRate = 0.05

@@ -1,0 +1,68 @@
+"""Parameters that every method with a training loop shares, and how their open defaults are closed."""
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field
+
+from app.methods.augmentation import AugmentationStep, RandomCrop
+from app.methods.base import Closed
+
+MIN_STEPS = 300  # a run on defaults is at least this long, however small the data
+
+LearningRate = Annotated[float, Field(gt=0, le=100)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+
+
+class LabelBudget(Closed):
+    """How much of the labelled training split a job may see; seeded, and nested: the 5 are among the 10."""
+
+    labels_per_class: Count | None = None
+    train_size: Count | None = None
+
+
+class EarlyStopping(Closed):
+    """Stop when the validation `metric` has not improved for `patience` epochs."""
+
+    patience: Annotated[int, Field(ge=1, le=1000)] = 10
+    metric: Literal["accuracy", "nll"] = "accuracy"
+
+
+class Training(LabelBudget):
+    """Open defaults (`null` in the request) depend on the data and are echoed resolved: see `resolve`."""
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    learning_rate: LearningRate = 0.01
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 5e-4
+    scheduler: Literal["cosine", "step", "constant"] = "cosine"
+    warmup_epochs: Annotated[float, Field(ge=0, le=1000)] = 0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    augmentation: Literal["none", "auto"] | list[AugmentationStep] = "auto"
+    early_stopping: EarlyStopping | None = None
+
+    def resolve(self, train_count: int, size: tuple[int, int]) -> Self:
+        """Close the open defaults for `train_count` training images of `size` (height, width)."""
+        seen = min(train_count, self.train_size or train_count)
+        batch_size = self.batch_size or _batch_size(seen)
+        steps_per_epoch = math.ceil(seen / batch_size)
+        closed: dict[str, Any] = {
+            "batch_size": batch_size,
+            "epochs": self.epochs or max(10, math.ceil(MIN_STEPS / steps_per_epoch)),
+        }
+        if self.augmentation == "auto":
+            closed["augmentation"] = self._auto_augmentation(size)
+        elif self.augmentation == "none":
+            closed["augmentation"] = []
+        return self.model_copy(update=closed)
+
+    def _auto_augmentation(self, size: tuple[int, int]) -> list[AugmentationStep]:
+        return [RandomCrop(padding=max(1, min(size) // 8))]
+
+
+def _batch_size(train_count: int) -> int:
+    """A power of two, 8 to 128, that gives at least some eight batches an epoch."""
+    exponent = int(math.log2(max(8, train_count / 8)))
+    return int(min(128, 2**exponent))

@@ -1,0 +1,116 @@
+"""The contract of a run: a spec goes in, a stream of events comes out.
+
+It is the same for a warm child process on this machine and for one far away.  Everything here pickles,
+and nothing here knows a database, a blob store or HTTP: inputs are local files, outputs are local files.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Level = Literal["info", "warning", "error"]
+Command = Literal["cancel", "pause", "shutdown"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One background step.
+
+    `kind` names what is to be done, `payload` is its JSON document, `inputs` maps a role to a local file that is
+    only read, `workdir` is an empty folder for what the step writes, `snapshot` is the state to go on from.
+    """
+
+    kind: str
+    subject: str
+    payload: dict[str, Any]
+    inputs: dict[str, Path]
+    workdir: Path
+    snapshot: Path | None = None
+    device: str = "cpu"
+    snapshot_every_s: float = 30.0
+    memory_bytes: int | None = None  # address space for untrusted input; None: no limit
+
+
+@dataclass(frozen=True)
+class Progress:
+    step: int
+    total_steps: int
+    eta_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A point of a series; `step` counts optimiser steps, `epoch` may be a fraction."""
+
+    name: str
+    split: str
+    step: int
+    epoch: float
+    value: float
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line of the step's event log."""
+
+    type: str
+    message: str
+    level: Level = "info"
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """State to resume from, complete on disk at `path`; the step does not touch that file again."""
+
+    path: Path
+    step: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """The step is done: a JSON document, and files in `workdir` by role."""
+
+    document: dict[str, Any]
+    artifacts: dict[str, Path] = field(default_factory=dict)
+
+
+Event = Progress | Metric | Note | Snapshot | Result
+
+
+class Channel(Protocol):
+    """What a step sees of the process that runs it."""
+
+    def emit(self, event: Event) -> None: ...
+
+    def command(self) -> Command | None:
+        """The order to stop, once it was given; never blocks, cheap enough for every batch."""
+
+
+class Failure(Exception):
+    """The step cannot succeed, however often it is tried: a stable, documented `code`, and what to change."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class Retry(Exception):
+    """The step failed for a reason outside itself; try again after `after_s` seconds."""
+
+    def __init__(self, message: str, after_s: float) -> None:
+        super().__init__(message, after_s)
+        self.message = message
+        self.after_s = after_s
+
+
+class Interrupted(Exception):
+    """The step stopped because it was told to; it has emitted a `Snapshot` first unless it was cancelled."""
+
+    def __init__(self, command: Command) -> None:
+        super().__init__(command)
+        self.command = command
