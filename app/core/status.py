@@ -48,3 +48,8 @@ def readiness(status: Status) -> Readiness:
     if status is Status.SUCCEEDED:
         return Readiness.READY
     return Readiness.FAILED if status in TERMINAL else Readiness.PROCESSING
+
+
+def statuses(wanted: Readiness) -> frozenset[Status]:
+    """The statuses of a step that show as `wanted`."""
+    return frozenset(status for status in Status if readiness(status) is wanted)

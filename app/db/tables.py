@@ -191,6 +191,7 @@ class Dataset(Owned, Base):
     classes: Mapped[list[str] | None] = mapped_column(Json)
     image: Mapped[Document | None] = mapped_column(Json)
     splits: Mapped[Document | None] = mapped_column(Json)
+    counts: Mapped[Document | None] = mapped_column(Json)  # images per class, in the order of `classes`, by split
     mean: Mapped[list[float] | None] = mapped_column(Json)
     std: Mapped[list[float] | None] = mapped_column(Json)
     refused: Mapped[list[Document] | None] = mapped_column(Json)

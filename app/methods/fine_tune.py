@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.methods.base import Text
 from app.methods.inputs import InputOverride
 from app.methods.training import LearningRate, Training
 
@@ -25,6 +26,6 @@ class FineTune(Training):
     frozen_epochs: Annotated[int, Field(ge=0, le=100_000)] = 1
     backbone_factor: Factor = 0.1
     head_factor: Factor = 1.0
-    learning_rates: dict[str, Factor] = {}
+    learning_rates: Annotated[dict[Annotated[Text, Field(max_length=256)], Factor], Field(max_length=1000)] = {}
     learning_rate: LearningRate = 0.01
     input: InputOverride | None = None

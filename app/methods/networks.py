@@ -1,10 +1,10 @@
 """A network named in a request."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from app.methods.base import Closed
+from app.methods.base import Closed, FreeDocument
 
 
 class NetworkSpec(Closed):
@@ -12,4 +12,4 @@ class NetworkSpec(Closed):
 
     name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_./-]+$")]
     num_classes: Annotated[int, Field(ge=1, le=100_000)]
-    options: dict[str, Any] = {}
+    options: FreeDocument = {}

@@ -1,9 +1,10 @@
 """The methods that a job can name: parameters, needs, and when each is the right choice."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from app.methods.evaluate import Evaluate
 from app.methods.fine_tune import FineTune
@@ -63,3 +64,10 @@ _INFOS = (
 )
 
 METHODS: dict[str, MethodInfo] = {info.name: info for info in _INFOS}
+
+_METHOD: TypeAdapter[Method] = TypeAdapter(Method)
+
+
+def parse(document: Mapping[str, Any]) -> Method:
+    """The parameters that a stored document holds."""
+    return _METHOD.validate_python(document)

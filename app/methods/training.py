@@ -40,7 +40,7 @@ class Training(LabelBudget):
     scheduler: Literal["cosine", "step", "constant"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0, le=1000)] = 0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    augmentation: Literal["none", "auto"] | list[AugmentationStep] = "auto"
+    augmentation: Literal["none", "auto"] | Annotated[list[AugmentationStep], Field(max_length=16)] = "auto"
     early_stopping: EarlyStopping | None = None
 
     def resolve(self, train_count: int, size: tuple[int, int]) -> Self:

@@ -1,0 +1,40 @@
+"""Keyset pagination over (created_at, id): stable while rows come and go, the last page as fast as the first."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeVarTuple, Unpack
+
+from sqlalchemy import Select, select, tuple_
+from sqlalchemy.orm import Session
+
+from app.core import errors
+from app.db.tables import Owned
+
+Row = TypeVarTuple("Row")
+Order = Literal["asc", "desc"]
+
+
+@dataclass(frozen=True)
+class Page:
+    """What part of a list is asked for: up to `limit` objects that come after the object `after`."""
+
+    limit: int = 20
+    after: str | None = None
+    order: Order = "desc"
+
+
+def paged(db: Session, query: Select[*Row], table: type[Owned], owner: str, page: Page) -> Select[*Row]:
+    """`query` over the owner's rows of `table`, narrowed to the page and one more, which says that there are more.
+
+    Raises:
+        Invalid: the owner has no object `after`.
+    """
+    query = query.where(table.owner == owner)
+    key = tuple_(table.created_at, table.id)
+    if page.after is not None:
+        created_at = db.scalar(select(table.created_at).where(table.id == page.after, table.owner == owner))
+        if created_at is None:
+            raise errors.Invalid(f"There is no object {page.after} to go on after.", param="after")
+        cursor = tuple_(created_at, page.after)
+        query = query.where(key > cursor if page.order == "asc" else key < cursor)
+    columns = (table.created_at, table.id)
+    return query.order_by(*(c.asc() if page.order == "asc" else c.desc() for c in columns)).limit(page.limit + 1)
