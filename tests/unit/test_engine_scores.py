@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics
+
+from worker.engine import scores
+from worker.engine.evaluate import judge
+from worker.engine.recorder import Recorder
+from worker.engine.run import Run
+
+
+@pytest.fixture(scope="module")
+def logits():
+    return torch.randn(500, 6, generator=torch.Generator().manual_seed(1)) * 2
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return torch.randint(5, (500,), generator=torch.Generator().manual_seed(2))  # class 5 never occurs
+
+
+@pytest.fixture
+def judged(logits, truth, tmp_path):
+    pairs = zip(logits.split(64), truth.split(64), strict=True)
+    return judge(Run(Recorder(), tmp_path), lambda x: x, pairs)
+
+
+def test_figures_are_those_of_scikit_learn(judged, logits, truth):
+    report = scores.report(judged, 6)
+    predicted = logits.argmax(1).numpy()
+    p = logits.double().softmax(1).numpy()
+    everything = list(range(6))
+    assert report["n"] == 500
+    assert report["accuracy"] == metrics.accuracy_score(truth, predicted)
+    assert report["nll"] == pytest.approx(metrics.log_loss(truth, p, labels=everything))
+    assert report["confusion"] == metrics.confusion_matrix(truth, predicted, labels=everything).tolist()
+    recall = metrics.recall_score(truth, predicted, labels=everything, average=None, zero_division=np.nan)
+    assert report["per_class"] == [*pytest.approx(recall[:5].tolist()).expected, None]
+    assert report["balanced_accuracy"] == pytest.approx(np.nanmean(recall))
+
+
+def test_calibration_error_is_its_definition(judged, logits, truth):
+    p = logits.double().softmax(1)
+    confidence, predicted = p.max(1)
+    right = (predicted == truth).double()
+    expected = 0.0
+    for i in range(15):
+        inside = (confidence > i / 15) & (confidence <= (i + 1) / 15)
+        if inside.any():
+            expected += inside.double().mean() * (right[inside].mean() - confidence[inside].mean()).abs()
+    assert scores.calibration_error(judged) == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (10, 10, 0.7225, 1.0), (81, 263, 0.2553, 0.3662)],
+)
+def test_wilson_interval(right, n, low, high):
+    """The last is Newcombe's example (1998, table II); 0 and 10 of 10 have the closed form z²/(n + z²)."""
+    assert scores.wilson(right, n) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_only_the_classes_in_question_compete(logits, truth, tmp_path):
+    columns = [4, 2, 0]
+    inside = torch.isin(truth, torch.tensor(columns))
+    places = torch.tensor([columns.index(int(k)) for k in truth[inside]])
+    judged = judge(Run(Recorder(), tmp_path), lambda x: x, iter([(logits[inside], places)]), columns=columns)
+    p = logits[inside][:, columns].double().softmax(1)
+    assert np.array_equal(judged.predicted_N, p.argmax(1))
+    assert judged.nll == pytest.approx(metrics.log_loss(places, p, labels=[0, 1, 2]))
+
+
+def test_a_great_many_classes_have_no_confusion_matrix():
+    judged = scores.Judged(np.array([3, 9]), np.array([3, 8]), np.array([0.9, 0.4]), np.array([0.1, 2.0]))
+    assert scores.report(judged, 301)["confusion"] is None
+    assert scores.report(judged, 10)["accuracy"] == 0.5

@@ -1,0 +1,144 @@
+"""Examples as the engine holds them, and the order in which they are cut into batches."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from app.methods.inputs import InputSpec
+from worker.engine import seeds
+from worker.engine.augment import Augment
+from worker.engine.run import Run
+
+RESIDENT_SHARE = 1 / 3  # of a GPU's free memory that images may take
+
+
+@dataclass(frozen=True)
+class Images:
+    """`pixels_NHWC` uint8 at the network's size, and `label_N` int64 (−1: none), on the same device."""
+
+    pixels_NHWC: Tensor
+    label_N: Tensor
+
+    def __len__(self) -> int:
+        return len(self.label_N)
+
+    def to(self, device: torch.device) -> "Images":
+        """On a GPU if they leave room for the training there; else in page-locked memory, sent batch by batch."""
+        if device.type != "cuda":
+            return self
+        free, _ = torch.cuda.mem_get_info(device)
+        if self.pixels_NHWC.nbytes > free * RESIDENT_SHARE:
+            return Images(self.pixels_NHWC.pin_memory(), self.label_N.pin_memory())
+        return Images(self.pixels_NHWC.to(device), self.label_N.to(device))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples as a network takes them, their labels, and their places in the whole."""
+
+    x: Tensor
+    y_B: Tensor
+    index_B: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y_B)
+
+
+class Prepare:
+    """From stored pixels to what a network takes: on the device, scaled to 0–1, normalised."""
+
+    def __init__(self, spec: InputSpec, device: torch.device, layout: torch.memory_format) -> None:
+        mean_C11 = torch.tensor(spec.mean, device=device)[:, None, None]
+        std_C11 = torch.tensor(spec.std, device=device)[:, None, None]
+        self._scale_C11, self._shift_C11 = 1 / (255 * std_C11), -mean_C11 / std_C11
+        self._device, self._layout = device, layout
+
+    def pixels(self, pixels_NHWC: Tensor, index_B: Tensor) -> Tensor:
+        """uint8 [B,C,H,W]."""
+        chosen_BHWC = pixels_NHWC.index_select(0, index_B)
+        return chosen_BHWC.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
+
+    def normalised(self, x_BCHW: Tensor) -> Tensor:
+        """float32 [B,C,H,W]: (x / 255 − mean) / std."""
+        x_BCHW = x_BCHW.to(torch.float32, memory_format=self._layout)
+        return x_BCHW.mul_(self._scale_C11).add_(self._shift_C11)
+
+
+class Shuffled:
+    """Every example once an epoch, in an order that is a pure function of (seed, stream, epoch).
+
+    An epoch's `count` examples are spread evenly over ⌈count / batch_size⌉ batches: none has more than `batch_size`,
+    and none is a leftover of one or two on which batch norm would fail.  `make` builds a batch from the places of its
+    examples (int64 [B], on the CPU); if it draws random numbers, then from `generator`, which joins the snapshot.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        count: int,
+        batch_size: int,
+        make: Callable[[Tensor], Batch],
+        *,
+        generator: Generator | None = None,
+        stream: str = "data",
+    ) -> None:
+        self._seed, self._stream, self._count = run.seed, stream, count
+        self._make, self._generator = make, generator
+        self._bounds = bounds(count, batch_size)
+
+    @property
+    def per_epoch(self) -> int:
+        return len(self._bounds) - 1
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        index_N = self._order(epoch)
+        for first, end in zip(self._bounds[start:-1], self._bounds[start + 1 :], strict=True):
+            yield self._make(index_N[first:end])
+
+    def _order(self, epoch: int) -> Tensor:
+        """Drawn on the CPU, so that every device sees the same."""
+        return torch.randperm(self._count, generator=seeds.generator(self._seed, self._stream, "order", epoch))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self._generator is None else {"generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self._generator is not None:
+            self._generator.set_state(state["generator"])
+
+
+def image_batches(
+    run: Run, images: Images, *, prepare: Prepare, batch_size: int, augment: Augment | None = None, stream: str = "data"
+) -> Shuffled:
+    """Batches of images, augmented and then normalised."""
+    generator = run.generator(stream, "augment")
+
+    def make(index_B: Tensor) -> Batch:
+        place_B = index_B.to(images.label_N.device, non_blocking=True)
+        x_BCHW = prepare.pixels(images.pixels_NHWC, place_B)
+        if augment is not None:
+            x_BCHW = augment(x_BCHW, generator)
+        y_B = images.label_N.index_select(0, place_B).to(x_BCHW.device, non_blocking=True)
+        return Batch(prepare.normalised(x_BCHW), y_B, index_B)
+
+    return Shuffled(run, len(images), batch_size, make, generator=generator, stream=stream)
+
+
+def row_batches(run: Run, x_ND: Tensor, label_N: Tensor, *, batch_size: int, stream: str = "data") -> Shuffled:
+    """Batches of the rows of a tensor on the run's device: cached features, for instance."""
+
+    def make(index_B: Tensor) -> Batch:
+        place_B = index_B.to(x_ND.device, non_blocking=True)
+        return Batch(x_ND.index_select(0, place_B), label_N.index_select(0, place_B), index_B)
+
+    return Shuffled(run, len(label_N), batch_size, make, stream=stream)
+
+
+def bounds(count: int, batch_size: int) -> list[int]:
+    """Where the batches of an epoch begin, and the end of the last."""
+    batches = math.ceil(count / batch_size)
+    return [count * i // batches for i in range(batches + 1)]

@@ -1,0 +1,302 @@
+"""The one training loop.
+
+A method gives it a network, an optimiser, batches and a loss; the loop owns order, freezing, schedules, metrics,
+validation, selection, snapshots and commands.  There is nothing to subclass: a loss closes over what it needs.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from worker.engine.contract import Metric, Progress
+from worker.engine.freeze import Freezer, Trainable
+from worker.engine.meter import Meter
+from worker.engine.optimise import Optimiser
+from worker.engine.run import Run, State
+
+PROGRESS_EVERY_S = 0.5
+MAX_LOG_INTERVAL = 100  # steps; also how late a diverged loss may be noticed
+LOG_POINTS = 200  # a point of the training series about so often in a run
+
+
+class Stateful(Protocol):
+    """What must survive a resume: a term with random maps or averages, a discriminator, a stream of batches."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> object: ...
+
+
+class Sized(Protocol):
+    """A batch; its length is the number of examples that its losses are means over."""
+
+    def __len__(self) -> int: ...
+
+
+B = TypeVar("B", bound=Sized)
+B_co = TypeVar("B_co", bound=Sized, covariant=True)
+
+
+class Batches(Stateful, Protocol[B_co]):
+    """A stream of batches; which examples batch i of epoch e holds is a pure function of (seed, e, i)."""
+
+    @property
+    def per_epoch(self) -> int: ...
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[B_co]:
+        """Batches `start`, `start` + 1, … of `epoch`.  Each is made when it is asked for, and not before."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where in the training a step is; `progress` runs from 0 to nearly 1, and what ramps is a function of it."""
+
+    step: int
+    epoch: int
+    progress: float
+
+
+Losses = Mapping[str, Tensor]  # scalars: `loss` is minimised, all are logged as series of their names
+Loss = Callable[[B, Moment], Losses]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """`values` are logged as series; of two validations the one with the greater `rank` is the better."""
+
+    values: dict[str, float]
+    rank: tuple[float, ...]
+
+
+def everything(epoch: int) -> Trainable:
+    return None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train, and what to keep.
+
+    `validate_every` counts epochs; `patience` is the number of epochs without improvement after which to stop;
+    `trainable` says for each epoch what learns.  `keep` is which weights the network ends with: those that
+    validated best, or the last.
+    """
+
+    epochs: int
+    validate_every: int = 1
+    patience: int | None = None
+    trainable: Callable[[int], Trainable] = everything
+    keep: Literal["best", "last"] = "best"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What came of a training; steps and epochs count from 1, `best` are the validation's values at `best_epoch`."""
+
+    steps: int
+    epochs: int
+    stopped_early: bool
+    best_epoch: int | None = None
+    best: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class _Best:
+    epoch: int
+    values: dict[str, float]
+    rank: tuple[float, ...]
+    weights: dict[str, Tensor]
+
+
+def fit(
+    run: Run,
+    *,
+    network: nn.Module,
+    optimiser: Optimiser,
+    data: Batches[B],
+    loss: Loss[B],
+    plan: Plan,
+    validate: Callable[[], Validation] | None = None,
+    stateful: Mapping[str, Stateful] | None = None,
+    phase: str = "train",
+) -> Fitted:
+    """Train `network` in place; afterwards it holds the weights that `plan.keep` names, and is in evaluation mode.
+
+    `stateful` is whatever else changes as the training goes on; it joins the snapshot.
+
+    Raises:
+        Failure: `diverged`, the loss was no finite number.
+        Interrupted: see `Run.heed`.
+    """
+    done = run.result(phase)
+    if done is None:
+        loop = _Loop(run, network, optimiser, data, loss, plan, validate, dict(stateful or {}))
+        done = loop.train(phase)
+        run.done(phase, done)
+    else:
+        network.load_state_dict(done["network"])
+    network.requires_grad_(False).eval()
+    return Fitted(**done["fitted"])
+
+
+class _Loop(Generic[B]):
+    def __init__(
+        self,
+        run: Run,
+        network: nn.Module,
+        optimiser: Optimiser,
+        data: Batches[B],
+        loss: Loss[B],
+        plan: Plan,
+        validate: Callable[[], Validation] | None,
+        stateful: dict[str, Stateful],
+    ) -> None:
+        self._run, self._network, self._optimiser, self._data = run, network, optimiser, data
+        self._loss, self._plan, self._validate, self._stateful = loss, plan, validate, stateful
+        self._freezer = Freezer(network)
+        self._meter = Meter()
+        self._total = plan.epochs * data.per_epoch
+        self._log_interval = min(MAX_LOG_INTERVAL, max(1, self._total // LOG_POINTS))
+        self._step = 0
+        self._validated_at = 0
+        self._best: _Best | None = None
+        self._stopped = False
+        self._clock = _Clock(run, self._total)
+
+    def train(self, phase: str) -> State:
+        resumed = self._run.resumed(phase)
+        if resumed is not None:
+            self._restore(resumed)
+        with self._run.phase(phase, self._capture):
+            self._clock.start(self._step)
+            self._validate_if_due()
+            while self._step < self._total and not self._stopped:
+                self._epoch()
+                self._validate_if_due()
+        self._clock.end(self._step)
+        return self._finish()
+
+    def _epoch(self) -> None:
+        epoch, start = divmod(self._step, self._data.per_epoch)
+        self._freezer.train(self._plan.trainable(epoch))
+        self._optimiser.prepare()
+        batches = self._data.epoch(epoch, start)
+        for _ in range(start, self._data.per_epoch):
+            self._run.heed()  # before the batch is drawn: a snapshot must not have drawn what was not trained on
+            self._update(next(batches), epoch)
+
+    def _update(self, batch: B, epoch: int) -> None:
+        losses = self._loss(batch, Moment(self._step, epoch, self._step / self._total))
+        self._optimiser.zero_grad()
+        losses["loss"].backward()  # type: ignore[no-untyped-call]
+        self._optimiser.step(self._step)
+        self._step += 1
+        self._meter.add(losses, len(batch))
+        if self._step % self._log_interval == 0 or self._step == self._total:
+            self._log("train", self._meter.read(self._step))
+            self._log("train", {"learning_rate": self._optimiser.learning_rate(self._step - 1)})
+        self._clock.tick(self._step)
+
+    def _validate_if_due(self) -> None:
+        """At the end of an epoch; also right after a resume, if it was the validation that was interrupted."""
+        epochs, within = divmod(self._step, self._data.per_epoch)
+        due = self._step == self._total or (epochs > 0 and epochs % self._plan.validate_every == 0)
+        if self._validate is None or within or not due or self._validated_at == self._step:
+            return
+        self._meter.require_finite(self._step)
+        self._network.eval()
+        found = self._validate()
+        self._validated_at = self._step
+        self._log("validation", found.values)
+        if self._best is None or found.rank > self._best.rank:
+            self._best = _Best(epochs, found.values, found.rank, _copy(self._network.state_dict()))
+        patience = self._plan.patience
+        self._stopped = patience is not None and epochs - self._best.epoch >= patience
+
+    def _log(self, split: str, values: Mapping[str, float]) -> None:
+        epoch = self._step / self._data.per_epoch
+        for name, value in values.items():
+            self._run.emit(Metric(name, split, self._step, epoch, value))
+
+    def _finish(self) -> State:
+        best = self._best
+        if best is not None and self._plan.keep == "best":
+            self._network.load_state_dict(best.weights)
+        fitted = Fitted(
+            steps=self._step,
+            epochs=self._step // self._data.per_epoch,
+            stopped_early=self._stopped and self._step < self._total,
+            best_epoch=None if best is None else best.epoch,
+            best=None if best is None else best.values,
+        )
+        return {"network": _copy(self._network.state_dict()), "fitted": asdict(fitted)}
+
+    def _capture(self) -> tuple[int, State]:
+        return self._step, {
+            "step": self._step,
+            "validated_at": self._validated_at,
+            "stopped": self._stopped,
+            "best": None if self._best is None else vars(self._best),
+            "network": self._network.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "data": self._data.state_dict(),
+            "meter": self._meter.state_dict(),
+            "stateful": {name: part.state_dict() for name, part in self._stateful.items()},
+            "random": _random_state(self._run.device),
+        }
+
+    def _restore(self, state: State) -> None:
+        self._step, self._validated_at = state["step"], state["validated_at"]
+        self._stopped = state["stopped"]
+        self._best = None if state["best"] is None else _Best(**state["best"])
+        self._network.load_state_dict(state["network"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._data.load_state_dict(state["data"])
+        self._meter.load_state_dict(state["meter"])
+        for name, part in self._stateful.items():
+            part.load_state_dict(state["stateful"][name])
+        _set_random_state(self._run.device, state["random"])
+
+
+class _Clock:
+    """Reports progress about twice a second, with the time left at the mean speed since the start or the resume."""
+
+    def __init__(self, run: Run, total: int) -> None:
+        self._run, self._total = run, total
+        self._first = 0
+        self._started_at = self._told_at = 0.0
+
+    def start(self, step: int) -> None:
+        self._first, self._started_at = step, time.monotonic()
+        self._run.emit(Progress(step, self._total))
+
+    def tick(self, step: int) -> None:
+        now = time.monotonic()
+        if now - self._told_at < PROGRESS_EVERY_S:
+            return
+        self._told_at = now
+        left = (self._total - step) * (now - self._started_at) / (step - self._first)
+        self._run.emit(Progress(step, self._total, left))
+
+    def end(self, step: int) -> None:
+        self._run.emit(Progress(step, step, 0.0))
+
+
+def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in weights.items()}
+
+
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def _set_random_state(device: torch.device, state: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

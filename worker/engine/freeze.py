@@ -1,0 +1,69 @@
+"""Frozen means: not one bit changes, neither of a weight nor of a buffer.
+
+`requires_grad=False` alone is not enough: batch norm in training mode goes on averaging its statistics, and weight
+decay shrinks a weight whose gradient is zero.  So frozen modules are kept in evaluation mode, and frozen parameters
+get no gradient at all, which makes every optimiser pass them over.
+"""
+
+from collections.abc import Collection, Iterator
+
+from torch import nn
+
+Trainable = Collection[str] | None  # paths of modules; None: the whole network
+
+
+class Freezer:
+    """Switches which modules of a network learn; parameters that never learned (fixed embeddings) never will."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+        self._learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+    def train(self, trainable: Trainable) -> None:
+        """Training mode for the modules at the paths `trainable`, frozen all the rest.
+
+        To be called again after anything that sets the mode of the whole network.
+
+        Raises:
+            ValueError: a path names no module.
+        """
+        self._network.train()
+        for parameter in self._learning:
+            parameter.requires_grad_(True)
+        if trainable is not None:
+            _freeze_rest(self._network, trainable)
+
+
+def entries(network: nn.Module, trainable: Trainable) -> set[str]:
+    """The names in the network's `state_dict` that stay as they are while only `trainable` learns."""
+    if trainable is None:
+        return set()
+    return {name for name in network.state_dict() if not any(name.startswith(f"{path}.") for path in trainable)}
+
+
+def _freeze_rest(network: nn.Module, trainable: Collection[str]) -> None:
+    unknown = set(trainable) - {path for path, _ in network.named_modules()}
+    if unknown:
+        raise ValueError(f"there is no module {min(unknown)!r}")
+    for path, module in network.named_modules():
+        if _above(path, trainable):
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(False)
+    for module in _frozen(network, "", trainable):
+        module.eval()
+        module.requires_grad_(False)
+
+
+def _frozen(module: nn.Module, path: str, trainable: Collection[str]) -> Iterator[nn.Module]:
+    """The topmost modules below `module` that neither learn nor hold anything that does."""
+    for name, child in module.named_children():
+        child_path = f"{path}.{name}" if path else name
+        if _above(child_path, trainable):
+            yield from _frozen(child, child_path, trainable)
+        elif child_path not in trainable:
+            yield child
+
+
+def _above(path: str, trainable: Collection[str]) -> bool:
+    """Whether a module that learns lies below `path`."""
+    return path not in trainable and any(not path or other.startswith(f"{path}.") for other in trainable)

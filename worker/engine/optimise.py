@@ -1,0 +1,112 @@
+"""Optimisers: groups of parameters with learning rates of their own, under schedules that are functions of the step."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+Schedule = Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to optimise: `learning_rate` is that of a parameter with factor 1 where the schedule stands at 1."""
+
+    kind: Literal["sgd", "adamw"]
+    learning_rate: float
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+
+
+def schedule(kind: Literal["cosine", "step", "constant"], total_steps: int, warmup_steps: int = 0) -> Schedule:
+    """Factor of the learning rate at optimiser step 0 … `total_steps` − 1.
+
+    Linear warm-up, 1/w … 1 over the first w steps; then half a cosine to nearly 0 (Loshchilov & Hutter 2017),
+    or × 0.1 at one half and at three quarters of what remains, or 1.
+    """
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+        if kind == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * done))
+        if kind == "step":
+            return 0.1 ** ((done >= 0.5) + (done >= 0.75))
+        return 1.0
+
+    return factor
+
+
+def groups(module: nn.Module, factor: Callable[[str], float], weight_decay: float) -> list[dict[str, Any]]:
+    """All parameters of `module`, grouped by learning-rate factor and by whether they decay.
+
+    Norms, biases and whatever else has fewer than two dimensions do not decay (He et al. 2019, Bag of tricks).
+    A tensor that goes by several names is taken once, under its first.
+    """
+    found: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
+    for name, parameter in module.named_parameters():
+        decay = weight_decay if parameter.ndim >= 2 else 0.0
+        found.setdefault((factor(name), decay), []).append((name, parameter))
+    return [
+        {"params": [p for _, p in named], "names": [n for n, _ in named], "factor": factor, "weight_decay": decay}
+        for (factor, decay), named in found.items()
+    ]
+
+
+class Optimiser:
+    """A PyTorch optimiser under a schedule: a group's learning rate = learning_rate × its factor × schedule(step)."""
+
+    def __init__(self, groups: list[dict[str, Any]], recipe: Recipe, schedule: Schedule) -> None:
+        self._learning_rate = recipe.learning_rate
+        self._schedule = schedule
+        self._optimizer = _build(groups, recipe)
+
+    def prepare(self) -> None:
+        """To be called when other parameters than before begin to learn.
+
+        PyTorch's fused SGD takes a group's momenta to be all there or all new, and breaks where some are new;
+        starting from zero is the same first step.
+        """
+        if isinstance(self._optimizer, torch.optim.SGD):
+            for parameter in self.parameters():
+                if parameter.requires_grad and not self._optimizer.state[parameter]:
+                    self._optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+    def zero_grad(self) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def step(self, step: int) -> None:
+        """Update from the gradients as optimiser step `step`; parameters without a gradient stay as they are."""
+        base = self.learning_rate(step)
+        for group in self._optimizer.param_groups:
+            group["lr"] = base * group["factor"]
+        self._optimizer.step()
+
+    def learning_rate(self, step: int) -> float:
+        return self._learning_rate * self._schedule(step)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return self._optimizer.param_groups
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        for group in self._optimizer.param_groups:
+            yield from group["params"]
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._optimizer.load_state_dict(state)
+
+
+def _build(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+    rate = recipe.learning_rate
+    if recipe.kind == "adamw":
+        return torch.optim.AdamW(groups, lr=rate, fused=True)
+    nesterov = recipe.momentum > 0
+    return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, nesterov=nesterov, fused=True)
