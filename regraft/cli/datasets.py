@@ -1,0 +1,97 @@
+"""`regraft datasets`."""
+
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from regraft.cli.files import by_id_or_path
+from regraft.cli.online import Column, Session, online
+from regraft.cli.options import Cascade, Limit, Pairs, Status, Wait, pairs, parameters
+from regraft.types import Dataset
+
+app = typer.Typer(help="Images to adapt to.", no_args_is_help=True)
+
+COLUMNS: list[Column] = [
+    ("id", lambda one: one.id),
+    ("name", lambda one: one.name),
+    ("status", lambda one: one.status),
+    ("format", lambda one: one.format),
+    ("classes", lambda one: one.classes and len(one.classes)),
+    ("train / validation / test", lambda one: one.splits and " / ".join(map(str, one.splits.values()))),
+    ("created", lambda one: f"{one.created_at:%Y-%m-%d %H:%M}"),
+]
+FIELDS: list[Column] = [
+    *COLUMNS,
+    ("image", lambda one: one.image),
+    ("mean", lambda one: one.mean),
+    ("std", lambda one: one.std),
+    ("refused", lambda one: one.refused and [f"{bad.name}: {bad.reason}" for bad in one.refused[:10]]),
+    ("sha256", lambda one: one.sha256),
+    ("error", lambda one: one.error and f"{one.error.message} ({one.error.code})"),
+]
+
+
+@app.command()
+@online
+def create(
+    session: Session,
+    name: str,
+    file: Annotated[str, typer.Option(help="An archive: a file's id, or a path to upload.")],
+    format: Annotated[str, typer.Option(help="auto, folder, cifar10, cifar100, idx, npz, csv.")] = "auto",
+    split: Annotated[
+        list[str] | None, typer.Option(metavar="SPLIT=FRACTION", help="Where the archive brings none.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the splits.")] = None,
+    labelled: Annotated[bool, typer.Option(help="Whether it has labels.")] = True,
+    labels: Annotated[str | None, typer.Option(help="fine or coarse, for CIFAR-100.")] = None,
+    metadata: Pairs = None,
+    wait: Wait = True,
+) -> None:
+    """From an archive of images."""
+    created = session.client.datasets.create(
+        name=name,
+        file=by_id_or_path(session, file),
+        format=format,
+        splits=parameters(split) or None,
+        seed=seed,
+        labelled=labelled,
+        labels=labels,
+        metadata=pairs(metadata),
+    )
+    session.show(_waited(session, created.id) if wait else created, FIELDS)
+
+
+@app.command("list")
+@online
+def list_(session: Session, status: Status = None, limit: Limit = 20) -> None:
+    """The newest datasets."""
+    found = session.client.datasets.list(status=status, page_size=min(limit, 100))
+    session.show_all(list(islice(found, limit)), COLUMNS)
+
+
+@app.command()
+@online
+def get(session: Session, dataset: str) -> None:
+    """One dataset."""
+    session.show(session.client.datasets.get(dataset), FIELDS)
+
+
+@app.command()
+@online
+def wait(session: Session, dataset: str) -> None:
+    """Wait until it has been processed."""
+    session.show(_waited(session, dataset), FIELDS)
+
+
+@app.command()
+@online
+def delete(session: Session, dataset: str, cascade: Cascade = False) -> None:
+    """Delete a dataset."""
+    session.client.datasets.delete(dataset, cascade=cascade)
+    session.say(f"Deleted {dataset}.", {"id": dataset, "deleted": True})
+
+
+def _waited(session: Session, dataset: str) -> Dataset:
+    with session.err.status("Processing the dataset"):
+        return session.client.datasets.wait(dataset)

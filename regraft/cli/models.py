@@ -1,0 +1,107 @@
+"""`regraft models` and `regraft predict`."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from regraft.cli.live import transfer
+from regraft.cli.online import Column, Session, online
+from regraft.cli.options import Cascade, Limit
+from regraft.types import Prediction
+
+app = typer.Typer(help="What jobs have made.", no_args_is_help=True)
+
+COLUMNS: list[Column] = [
+    ("id", lambda model: model.id),
+    ("job", lambda model: model.job),
+    ("network", lambda model: model.network.name),
+    ("classes", lambda model: model.classes and len(model.classes)),
+    ("accuracy", lambda model: model.evaluation and f"{model.evaluation.target.accuracy:.1%}"),
+    ("created", lambda model: f"{model.created_at:%Y-%m-%d %H:%M}"),
+]
+FIELDS: list[Column] = [
+    *COLUMNS,
+    ("checkpoint", lambda model: model.checkpoint),
+    ("dataset", lambda model: model.dataset),
+    ("input", lambda model: model.input),
+    ("parameters", lambda model: model.parameters and f"{model.parameters:,}"),
+    ("sha256", lambda model: model.sha256),
+]
+
+
+class Format(StrEnum):
+    SAFETENSORS = "safetensors"
+    ONNX = "onnx"
+
+
+@app.command("list")
+@online
+def list_(
+    session: Session,
+    method: Annotated[str | None, typer.Option(help="Those of this method alone.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="Those from this source alone.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Those to this target alone.")] = None,
+    limit: Limit = 20,
+) -> None:
+    """The newest models."""
+    found = session.client.models.list(method=method, checkpoint=checkpoint, dataset=dataset, page_size=min(limit, 100))
+    session.show_all(list(islice(found, limit)), COLUMNS)
+
+
+@app.command()
+@online
+def get(session: Session, model: str) -> None:
+    """One model; `--json` has the whole evaluation."""
+    session.show(session.client.models.get(model), FIELDS)
+
+
+@app.command()
+@online
+def download(
+    session: Session,
+    model: str,
+    to: Annotated[Path, typer.Argument(help="A file, or a folder.")] = Path(),
+    format: Annotated[Format, typer.Option(help="Of the weights.")] = Format.SAFETENSORS,
+) -> None:
+    """Download weights; the file appears when it is whole and its digest is right."""
+    with transfer(session.err, f"Downloading {model}") as progress:
+        path = session.client.models.download(model, to, format=format.value, progress=progress)
+    session.say(f"{path} ({path.stat().st_size:,} bytes)", {"path": str(path), "bytes": path.stat().st_size})
+
+
+@app.command()
+@online
+def delete(session: Session, model: str, cascade: Cascade = False) -> None:
+    """Delete a model."""
+    session.client.models.delete(model, cascade=cascade)
+    session.say(f"Deleted {model}.", {"id": model, "deleted": True})
+
+
+@online
+def predict(
+    session: Session,
+    of: Annotated[str, typer.Argument(metavar="MODEL|CHECKPOINT")],
+    images: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False)],
+    top_k: Annotated[int | None, typer.Option(min=1, help="The likeliest classes of each.")] = None,
+) -> None:
+    """Classify images."""
+    noun = session.client.checkpoints if of.startswith("ckpt_") else session.client.models
+    found = noun.predict(of, images, top_k=top_k)
+    session.show_all(found, _columns(images))
+
+
+def _columns(images: Sequence[Path]) -> list[Column]:
+    return [
+        ("image", lambda one: images[one.index].name),
+        ("label", lambda one: one.label),
+        ("probability", lambda one: f"{one.probability:.1%}"),
+        ("top", _top),
+    ]
+
+
+def _top(one: Prediction) -> str:
+    return ", ".join(f"{score.label} {score.probability:.1%}" for score in one.top)

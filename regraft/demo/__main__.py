@@ -1,0 +1,3 @@
+from regraft.cli import app
+
+app(["demo"])

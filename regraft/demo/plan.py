@@ -1,0 +1,76 @@
+"""What the demo trains: one small network, one fitting of images, and the same labels for every contender."""
+
+from typing import Any
+
+CLASSES = 10
+LABELS_PER_CLASS = 10
+
+NETWORK: dict[str, Any] = {
+    "name": "layers",
+    "num_classes": CLASSES,
+    "options": {
+        "input": [1, 28, 28],
+        "layers": [
+            {
+                "name": "features",
+                "layers": [
+                    {"type": "Conv2d", "out_channels": 16, "kernel_size": 3, "padding": 1},
+                    {"type": "BatchNorm2d"},
+                    {"type": "ReLU"},
+                    {"type": "MaxPool2d", "kernel_size": 2},
+                    {"type": "Conv2d", "out_channels": 32, "kernel_size": 3, "padding": 1},
+                    {"type": "BatchNorm2d"},
+                    {"type": "ReLU"},
+                    {"type": "MaxPool2d", "kernel_size": 2},
+                    {"type": "Conv2d", "out_channels": 64, "kernel_size": 3, "padding": 1},
+                    {"type": "BatchNorm2d"},
+                    {"type": "ReLU"},
+                    {"type": "MaxPool2d", "kernel_size": 2},
+                ],
+            },
+            {"name": "flatten", "type": "Flatten"},
+            {
+                "name": "classifier",
+                "layers": [
+                    {"type": "Linear", "out_features": 64},
+                    {"type": "ReLU"},
+                    {"type": "Linear", "out_features": CLASSES},
+                ],
+            },
+        ],
+    },
+}
+
+INPUT = {"size": [28, 28], "channels": 1, "mean": [0.1307], "std": [0.3081]}
+
+# Optdigits fill their frame, MNIST's digits leave 4 pixels free: the same margin is given to every contender.
+TARGET_FIT = {"fit": "pad", "margin": 4}
+
+# 100 labels are taken from the training split; a large test split makes the intervals narrow.
+TARGET_SPLITS = {"train": 0.3, "validation": 0.1, "test": 0.6}
+
+SOURCE_AUGMENTATION = [{"name": "affine", "degrees": 10, "translate": 0.1, "scale": [0.8, 1.2]}]
+
+SOURCE: dict[str, Any] = {
+    "name": "train",
+    "network": NETWORK,
+    "input": INPUT,
+    "augmentation": SOURCE_AUGMENTATION,
+}
+UNCHANGED: dict[str, Any] = {"name": "evaluate", "input": TARGET_FIT}
+SCRATCH: dict[str, Any] = {
+    "name": "train",
+    "network": NETWORK,
+    "input": INPUT | TARGET_FIT,
+    "labels_per_class": LABELS_PER_CLASS,
+}
+LINEAR_PROBE: dict[str, Any] = {
+    "name": "linear_probe",
+    "input": TARGET_FIT,
+    "labels_per_class": LABELS_PER_CLASS,
+}
+FINE_TUNE: dict[str, Any] = {
+    "name": "fine_tune",
+    "input": TARGET_FIT,
+    "labels_per_class": LABELS_PER_CLASS,
+}

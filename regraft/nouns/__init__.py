@@ -1,0 +1,1 @@
+"""The resource nouns: what `Client` and `AsyncClient` offer, a file each."""

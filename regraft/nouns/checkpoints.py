@@ -1,0 +1,82 @@
+"""Checkpoints: trained weights under their network's own tensor names, with their input contract."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from regraft import errors
+from regraft.images import Image
+from regraft.nouns.base import D, Noun, given, waiting
+from regraft.nouns.predicting import predicting
+from regraft.steps import Steps, Stream, call, items
+from regraft.types import Checkpoint, Prediction
+
+
+class Checkpoints(Noun[D]):
+    @call
+    def create(
+        self,
+        *,
+        name: str,
+        file: str | None = None,
+        network: Mapping[str, Any] | None = None,
+        input: Mapping[str, Any] | None = None,
+        classes: Sequence[str] | None = None,
+        recipe: Mapping[str, Any] | None = None,
+        pretrained: str | None = None,
+        model: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Steps[Checkpoint]:
+        """From an uploaded `file` and the `network` it belongs to, from `pretrained` weights
+        (`"torchvision/resnet18:IMAGENET1K_V1"`), or from an adapted `model`.  Processed in the background: `wait`."""
+        body = {
+            "name": name,
+            "file": file,
+            "network": network,
+            "input": input,
+            "classes": classes,
+            "recipe": recipe,
+            "pretrained": pretrained,
+            "model": model,
+            "metadata": metadata,
+        }
+        return (yield from self._post("/v1/checkpoints", Checkpoint, given(body), idempotency_key))
+
+    @call
+    def get(self, checkpoint: str) -> Steps[Checkpoint]:
+        return (yield from self._one(checkpoint))
+
+    @call
+    def wait(self, checkpoint: str, *, timeout_s: float | None = None) -> Steps[Checkpoint]:
+        """Until it is ready.  Raises `Unsuccessful` where its processing failed, and `WaitTimeout`."""
+        found = yield from waiting(
+            partial(self._one, checkpoint), lambda one: one.status != "processing", timeout_s=timeout_s
+        )
+        if found.status != "ready":
+            raise errors.Unsuccessful(found)
+        return found
+
+    @call
+    def predict(
+        self, checkpoint: str, images: Image | Sequence[Image], *, top_k: int | None = None
+    ) -> Steps[list[Prediction]]:
+        """In the order sent.  An image is a path, a file's bytes, a Pillow image, or a uint8 array [H,W] or [H,W,3]."""
+        return (yield from predicting(self._send, f"/v1/checkpoints/{checkpoint}/predictions", images, top_k))
+
+    @call
+    def recipe(self, checkpoint: str) -> Steps[dict[str, Any]]:
+        """The rule it was trained by, as far as it is known."""
+        return (yield from self._document(f"/v1/checkpoints/{checkpoint}/recipe"))
+
+    @call
+    def delete(self, checkpoint: str, *, cascade: bool = False) -> Steps[None]:
+        yield from self._delete(f"/v1/checkpoints/{checkpoint}", cascade=cascade)
+
+    @items
+    def list(self, *, status: str | None = None, order: str = "desc", page_size: int = 100) -> Stream[Checkpoint]:
+        """All checkpoints, page after page."""
+        yield from self._pages("/v1/checkpoints", Checkpoint, {"status": status, "order": order}, page_size)
+
+    def _one(self, checkpoint: str) -> Steps[Checkpoint]:
+        return (yield from self._fetch(f"/v1/checkpoints/{checkpoint}", Checkpoint))

@@ -1,0 +1,72 @@
+"""Datasets: images with labels, ingested from an uploaded archive."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from regraft import errors
+from regraft.nouns.base import D, Noun, given, waiting
+from regraft.steps import Steps, Stream, call, items
+from regraft.types import Dataset
+
+
+class Datasets(Noun[D]):
+    @call
+    def create(
+        self,
+        *,
+        name: str,
+        file: str,
+        format: str = "auto",
+        splits: Mapping[str, float] | None = None,
+        seed: int | None = None,
+        labelled: bool | None = None,
+        labels: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Steps[Dataset]:
+        """`splits` gives the fractions for those that the archive does not bring; `labels` is `"fine"` or `"coarse"`
+        (CIFAR-100).  Processed in the background: `wait`; a job that names it may be created at once."""
+        body = {
+            "name": name,
+            "file": file,
+            "format": format,
+            "splits": splits,
+            "seed": seed,
+            "labelled": labelled,
+            "labels": labels,
+            "metadata": metadata,
+        }
+        return (yield from self._post("/v1/datasets", Dataset, given(body), idempotency_key))
+
+    @call
+    def get(self, dataset: str) -> Steps[Dataset]:
+        return (yield from self._one(dataset))
+
+    @call
+    def wait(self, dataset: str, *, timeout_s: float | None = None) -> Steps[Dataset]:
+        """Until it is ready.  Raises `Unsuccessful` where its processing failed, and `WaitTimeout`."""
+        found = yield from waiting(
+            partial(self._one, dataset), lambda one: one.status != "processing", timeout_s=timeout_s
+        )
+        if found.status != "ready":
+            raise errors.Unsuccessful(found)
+        return found
+
+    @call
+    def samples(self, dataset: str, *, split: str | None = None, limit: int | None = None) -> Steps[dict[str, Any]]:
+        """Thumbnails with their labels."""
+        params = given({"split": split, "limit": limit})
+        return (yield from self._document(f"/v1/datasets/{dataset}/samples", params))
+
+    @call
+    def delete(self, dataset: str, *, cascade: bool = False) -> Steps[None]:
+        yield from self._delete(f"/v1/datasets/{dataset}", cascade=cascade)
+
+    @items
+    def list(self, *, status: str | None = None, order: str = "desc", page_size: int = 100) -> Stream[Dataset]:
+        """All datasets, page after page."""
+        yield from self._pages("/v1/datasets", Dataset, {"status": status, "order": order}, page_size)
+
+    def _one(self, dataset: str) -> Steps[Dataset]:
+        return (yield from self._fetch(f"/v1/datasets/{dataset}", Dataset))

@@ -1,0 +1,70 @@
+"""Models: what jobs give; weights, evaluation, predictions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from regraft.images import Image
+from regraft.nouns.base import D, Noun
+from regraft.nouns.downloads import downloading
+from regraft.nouns.predicting import image_request, predicting
+from regraft.steps import Steps, Stream, call, items
+from regraft.types import Model, Prediction
+from regraft.wire import Progress
+
+
+class Models(Noun[D]):
+    @call
+    def get(self, model: str) -> Steps[Model]:
+        return (yield from self._fetch(f"/v1/models/{model}", Model))
+
+    @call
+    def download(
+        self,
+        model: str,
+        to: Path | str,
+        *,
+        format: Literal["safetensors", "onnx"] = "safetensors",
+        progress: Progress | None = None,
+    ) -> Steps[Path]:
+        """Weights to the file `to`, or into the folder `to` as `<model>.<format>`; gives the path.
+
+        The file appears only when it is whole and its digest is right (else `Corrupted`); a lost connection is
+        taken up where it broke.
+        """
+        target = Path(to)
+        if target.is_dir():
+            target = target / f"{model}.{format}"
+        path = f"/v1/models/{model}/weights"
+        return (yield from downloading(self._send, path, {"format": format}, target, progress, self._retry))
+
+    @call
+    def predict(
+        self, model: str, images: Image | Sequence[Image], *, top_k: int | None = None
+    ) -> Steps[list[Prediction]]:
+        """In the order sent.  An image is a path, a file's bytes, a Pillow image, or a uint8 array [H,W] or [H,W,3]."""
+        return (yield from predicting(self._send, f"/v1/models/{model}/predictions", images, top_k))
+
+    @call
+    def embeddings(self, model: str, images: Image | Sequence[Image]) -> Steps[list[list[float]]]:
+        """The features that the head sees, a list per image."""
+        response = yield from self._send(image_request(f"/v1/models/{model}/embeddings", images, {}))
+        return [entry["embedding"] for entry in response.json()["data"]]
+
+    @call
+    def delete(self, model: str, *, cascade: bool = False) -> Steps[None]:
+        yield from self._delete(f"/v1/models/{model}", cascade=cascade)
+
+    @items
+    def list(
+        self,
+        *,
+        method: str | None = None,
+        checkpoint: str | None = None,
+        dataset: str | None = None,
+        order: str = "desc",
+        page_size: int = 100,
+    ) -> Stream[Model]:
+        """All models, page after page."""
+        params = {"method": method, "checkpoint": checkpoint, "dataset": dataset, "order": order}
+        yield from self._pages("/v1/models", Model, params, page_size)

@@ -1,0 +1,226 @@
+"""What the service returns.  Fields that a newer service adds are kept as they come."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+Metadata = dict[str, str]
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Failure(Record):
+    """Why a step failed: a stable code and a sentence."""
+
+    code: str
+    message: str
+
+
+class Object(Record):
+    id: str
+    object: str
+    created_at: datetime
+
+
+class File(Object):
+    filename: str
+    bytes: int
+    sha256: str
+
+
+class Upload(Object):
+    filename: str
+    bytes: int | None = None
+    sha256: str | None = None
+    expires_at: datetime | None = None
+
+
+class Network(Record):
+    name: str
+    num_classes: int
+    options: dict[str, Any] = {}
+
+
+class Input(Record):
+    """Pixels scaled to 0–1, then `(x - mean) / std` per channel, at `size` = (height, width)."""
+
+    size: tuple[int, int]
+    channels: int
+    mean: list[float]
+    std: list[float]
+    fit: str = "stretch"
+    margin: int = 0
+
+
+class Report(Record):
+    """What became of each tensor of a checkpoint."""
+
+    copied: list[Any] = []
+    renamed: list[Any] = []
+    reshaped: list[Any] = []
+    skipped: list[Any] = []
+    initialised: list[Any] = []
+
+
+class Checkpoint(Object):
+    name: str
+    status: str
+    error: Failure | None = None
+    network: Network | None = None
+    input: Input | None = None
+    classes: list[str] | None = None
+    parameters: int | None = None
+    sha256: str | None = None
+    report: Report | None = None
+    metadata: Metadata = {}
+
+
+class Refused(Record):
+    name: str
+    reason: str
+
+
+class Dataset(Object):
+    name: str
+    status: str
+    error: Failure | None = None
+    format: str
+    classes: list[str] | None = None
+    labelled: bool
+    image: dict[str, int] | None = None
+    splits: dict[str, int] | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    refused: list[Refused] | None = None
+    sha256: str | None = None
+    metadata: Metadata = {}
+
+
+class JobProgress(Record):
+    step: int = 0
+    total_steps: int | None = None
+    fraction: float
+    eta_s: float | None = None
+
+
+class SplitEvaluation(Record):
+    """A model measured on one split, once; fractions of 1, 95 % intervals."""
+
+    split: str
+    n: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    balanced_accuracy: float | None = None
+    nll: float | None = None
+    ece: float | None = None
+    per_class: list[Any] = []
+    confusion: list[list[int]] = []
+
+
+class Evaluation(Record):
+    target: SplitEvaluation
+    source: SplitEvaluation | None = None
+    labels_used: Any = None
+
+
+class Job(Object):
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    name: str | None = None
+    status: str
+    attempt: int = 0
+    queue_position: int | None = None
+    progress: JobProgress
+    checkpoint: str | None = None
+    dataset: str
+    source_dataset: str | None = None
+    method: dict[str, Any]
+    seed: int
+    error: Failure | None = None
+    model: str | None = None
+    evaluation: Evaluation | None = None
+    lineage: dict[str, Any] = {}
+    metadata: Metadata = {}
+
+    @property
+    def finished(self) -> bool:
+        return self.status in ("succeeded", "failed", "cancelled")
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the last attempt ran."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return (self.finished_at - self.started_at).total_seconds()
+
+
+class Model(Object):
+    job: str
+    checkpoint: str | None = None
+    dataset: str
+    network: Network
+    input: Input | None = None
+    classes: list[str] | None = None
+    parameters: int | None = None
+    sha256: str
+    evaluation: Evaluation | None = None
+    transfer: dict[str, Any] | None = None
+    metadata: Metadata = {}
+
+
+class Event(Record):
+    id: str
+    seq: int
+    object: str = "event"
+    job: str
+    at: datetime
+    level: str
+    type: str
+    message: str
+    data: dict[str, Any] = {}
+
+
+class Metric(Record):
+    """A point of a series."""
+
+    name: str
+    split: str
+    step: int
+    epoch: float
+    value: float
+    at: datetime | None = None
+
+
+class Score(Record):
+    label: str
+    probability: float
+
+
+class Prediction(Record):
+    index: int
+    label: str
+    probability: float
+    top: list[Score] = []
+
+
+class MethodInfo(Record):
+    """What a job can name, with the JSON Schema of its parameters."""
+
+    name: str
+
+
+class NetworkInfo(Record):
+    """What a checkpoint or `train` can name."""
+
+    name: str
+
+
+class Key(Object):
+    """`key` is the secret itself, shown once, by `create` alone."""
+
+    name: str | None = None
+    scopes: list[str] = []
+    key: str | None = None
