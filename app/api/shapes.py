@@ -1,0 +1,92 @@
+"""Shapes that several nouns share.  docs/api.md shows them; outside readers rely on them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.db.tables import Document, Task
+from app.methods.base import Text
+
+Metadata = Annotated[
+    dict[Annotated[Text, Field(min_length=1, max_length=64)], Annotated[Text, Field(max_length=512)]],
+    Field(max_length=16, description="Your own labels, kept and returned as they are."),
+]
+Name = Annotated[Text, Field(min_length=1, max_length=256)]
+ClassNames = Annotated[list[Name], Field(min_length=1, max_length=100_000)]
+
+
+class Shape(BaseModel):
+    """A part of an answer."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Object(Shape):
+    """What every object carries."""
+
+    id: str
+    created_at: datetime
+
+
+class Fault(Shape):
+    """Why a background step failed: a stable code, and what to change."""
+
+    code: str
+    message: str
+
+    @classmethod
+    def of(cls, task: Task) -> Self | None:
+        if task.error_code is None:
+            return None
+        return cls(code=task.error_code, message=task.error_message or "")
+
+
+class NetworkShape(Shape):
+    """A network as a request would name it."""
+
+    name: str
+    num_classes: int
+    options: dict[str, Any]
+
+    @classmethod
+    def of(cls, network: Document) -> Self | None:
+        """None for a pretrained network that has not been fetched yet: its classes are not known."""
+        return None if network["num_classes"] is None else cls.model_validate(network)
+
+
+class InputShape(Shape):
+    """Pixels scaled to 0–1, then `(x - mean) / std` per channel, at `size` = [height, width]."""
+
+    size: tuple[int, int]
+    channels: int
+    mean: list[float]
+    std: list[float]
+    fit: str
+    margin: int
+
+
+class Measured(Shape):
+    """Figures of one split, as fractions of 1; the interval is of 95 %.  `confusion[i][j]`: class i taken for j."""
+
+    model_config = ConfigDict(extra="allow")
+
+    split: str
+    n: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    balanced_accuracy: float
+    nll: float
+    ece: float
+    per_class: list[Any]
+    confusion: list[list[int]]
+
+
+class Evaluation(Shape):
+    """Measured once, at the end, on the target's test split; on the source's too, where its dataset is known."""
+
+    model_config = ConfigDict(extra="allow")
+
+    target: Measured
+    source: Measured | None = None
+    labels_used: str

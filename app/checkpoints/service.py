@@ -1,0 +1,187 @@
+"""The rules of checkpoints: source models, uploaded, downloaded from a library, or promoted from a result."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.checkpoints import repository
+from app.checkpoints.repository import Stored
+from app.core import errors, ids
+from app.core.status import Readiness, Status, readiness, statuses
+from app.db.paging import Page
+from app.db.session import now
+from app.db.tables import Checkpoint, Task
+from app.files import service as files
+from app.methods.inputs import InputSpec
+from app.methods.networks import NetworkSpec
+from app.models import service as models
+from app.networks import service as networks
+from app.queue import service as queue
+
+KIND = "ingest_checkpoint"
+
+
+def create(
+    db: Session,
+    owner: str,
+    *,
+    name: str,
+    file: str,
+    network: NetworkSpec,
+    input: InputSpec | None,
+    classes: Sequence[str] | None,
+    recipe: dict[str, Any] | None,
+    metadata: dict[str, str],
+) -> Stored:
+    """A checkpoint that a worker is to make of the weights in `file`.
+
+    Raises:
+        NotFound: the owner has no such file.
+        Invalid: no worker can build such a network, or `classes` are not as many as its outputs.
+    """
+    files.get(db, owner, file)
+    networks.check(db, network, input, "network")
+    if classes is not None and len(classes) != network.num_classes:
+        raise errors.Invalid(
+            f"The network has {network.num_classes} classes, but {len(classes)} names are given.", param="classes"
+        )
+    checkpoint = Checkpoint(
+        file=file,
+        network=network.model_dump(mode="json"),
+        input=input and input.model_dump(mode="json"),
+        classes=classes and list(classes),
+        recipe=recipe,
+        **_common(owner, name, metadata),
+    )
+    return _ingest(db, checkpoint, needs=[file])
+
+
+def create_pretrained(db: Session, owner: str, *, name: str, pretrained: str, metadata: dict[str, str]) -> Stored:
+    """A checkpoint that a worker is to fetch from torchvision or timm.
+
+    Raises:
+        Invalid: no worker can build such a network, or it has no such weights.
+    """
+    networks.check_pretrained(db, pretrained)
+    checkpoint = Checkpoint(
+        pretrained=pretrained,
+        network={"name": pretrained.partition(":")[0], "num_classes": None, "options": {}},
+        **_common(owner, name, metadata),
+    )
+    return _ingest(db, checkpoint, needs=[])
+
+
+def promote(db: Session, owner: str, *, name: str, model: str, metadata: dict[str, str]) -> Stored:
+    """A checkpoint that is ready at once: the weights, classes, input and recipe of `model`.
+
+    What the model was adapted to becomes its known source dataset.
+
+    Raises:
+        NotFound: the owner has no such model.
+    """
+    made = models.get(db, owner, model, param="model")
+    checkpoint = Checkpoint(
+        model=made.id,
+        dataset=made.dataset,
+        network=made.network,
+        input=made.input,
+        classes=made.classes,
+        recipe=made.recipe,
+        parameters=made.parameters,
+        sha256=made.sha256,
+        weights=made.weights,
+        graph=made.graph,
+        not_servable=made.not_servable,
+        **_common(owner, name, metadata),
+    )
+    repository.add(db, checkpoint)
+    return Stored(checkpoint, _enqueue(db, checkpoint, [made.id], born=Status.SUCCEEDED))
+
+
+def get(db: Session, owner: str, checkpoint_id: str, *, param: str | None = None) -> Stored:
+    """`param` names the field of a request that refers to it: such a checkpoint is held against deletion meanwhile.
+
+    Raises:
+        NotFound: the owner has no such checkpoint.
+    """
+    stored = repository.find(db, owner, checkpoint_id, hold=param is not None)
+    if stored is None:
+        raise errors.NotFound(f"There is no checkpoint {checkpoint_id}.", param=param)
+    return stored
+
+
+def ready(db: Session, owner: str, checkpoint_id: str) -> Checkpoint:
+    """
+    Raises:
+        NotReady: its ingest has not ended, or has failed.
+    """
+    stored = get(db, owner, checkpoint_id)
+    state = readiness(Status(stored.task.status))
+    if state is not Readiness.READY:
+        raise errors.NotReady(f"The checkpoint {checkpoint_id} is {state}.")
+    return stored.checkpoint
+
+
+def page(db: Session, owner: str, page: Page, status: Readiness | None) -> list[Stored]:
+    return repository.page(db, owner, page, statuses(status) if status else ())
+
+
+def recipe(db: Session, owner: str, checkpoint_id: str) -> dict[str, Any]:
+    """
+    Raises:
+        NotFound: there is no such checkpoint, or it was stored without a recipe.
+    """
+    found = get(db, owner, checkpoint_id).checkpoint.recipe
+    if found is None:
+        raise errors.NotFound(f"The checkpoint {checkpoint_id} has no recipe.")
+    return found
+
+
+def spec_payload(db: Session, checkpoint_id: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the ingest of a checkpoint is told: the payload, and the blobs that it reads by role."""
+    checkpoint = stored(db, checkpoint_id)
+    payload = {
+        "network": None if checkpoint.pretrained else checkpoint.network,
+        "input": checkpoint.input,
+        "classes": checkpoint.classes,
+        "recipe": checkpoint.recipe,
+        "pretrained": checkpoint.pretrained,
+    }
+    return payload, {"file": files.by_id(db, checkpoint.file).sha256} if checkpoint.file else {}
+
+
+def publish(
+    db: Session, checkpoint_id: str, document: Mapping[str, Any], weights_sha: str, graph_sha: str | None
+) -> None:
+    """Record what ingest made of the weights.  The caller holds the lease and ends the step in the same transaction."""
+    checkpoint = stored(db, checkpoint_id)
+    for field in ("network", "input", "classes", "recipe", "parameters", "sha256", "report", "not_servable"):
+        setattr(checkpoint, field, document[field])
+    checkpoint.weights = weights_sha
+    checkpoint.graph = graph_sha
+
+
+def stored(db: Session, checkpoint_id: str) -> Checkpoint:
+    """For the worker, whose claim has settled whose checkpoint it is.
+
+    Raises:
+        NotFound: it was deleted meanwhile.
+    """
+    checkpoint = repository.get(db, checkpoint_id)
+    if checkpoint is None:
+        raise errors.NotFound(f"There is no checkpoint {checkpoint_id}.")
+    return checkpoint
+
+
+def _common(owner: str, name: str, metadata: dict[str, str]) -> dict[str, Any]:
+    return {"id": ids.new("ckpt"), "owner": owner, "created_at": now(), "name": name, "user_metadata": metadata}
+
+
+def _ingest(db: Session, checkpoint: Checkpoint, needs: Sequence[str]) -> Stored:
+    repository.add(db, checkpoint)
+    return Stored(checkpoint, _enqueue(db, checkpoint, needs))
+
+
+def _enqueue(db: Session, checkpoint: Checkpoint, needs: Sequence[str], born: Status = Status.QUEUED) -> Task:
+    return queue.enqueue(db, id=checkpoint.id, kind=KIND, lane="ingest", owner=checkpoint.owner, needs=needs, born=born)

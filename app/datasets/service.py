@@ -1,0 +1,122 @@
+"""The rules of datasets: born from a file, ingested by a worker, read by jobs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.core import errors, ids
+from app.core.status import Readiness, Status, readiness, statuses
+from app.datasets import repository
+from app.datasets.repository import Stored
+from app.db.paging import Page
+from app.db.session import now
+from app.db.tables import Dataset
+from app.files import service as files
+from app.queue import service as queue
+
+KIND = "ingest_dataset"
+
+
+def create(
+    db: Session,
+    owner: str,
+    *,
+    name: str,
+    file: str,
+    format: str,
+    splits: Mapping[str, float] | None,
+    seed: int,
+    labelled: bool,
+    labels: str,
+    metadata: dict[str, str],
+) -> Stored:
+    """A dataset that a worker is to make of `file`.
+
+    Raises:
+        NotFound: the owner has no such file.
+    """
+    files.get(db, owner, file)
+    dataset = Dataset(
+        id=ids.new("ds"),
+        owner=owner,
+        created_at=now(),
+        name=name,
+        file=file,
+        format=format,
+        options={"splits": splits and dict(splits), "seed": seed, "labels": labels},
+        labelled=labelled,
+        user_metadata=metadata,
+    )
+    repository.add(db, dataset)
+    task = queue.enqueue(db, id=dataset.id, kind=KIND, lane="ingest", owner=owner, needs=[file])
+    return Stored(dataset, task)
+
+
+def get(db: Session, owner: str, dataset_id: str, *, param: str | None = None) -> Stored:
+    """`param` names the field of a request that refers to it: such a dataset is held against deletion meanwhile.
+
+    Raises:
+        NotFound: the owner has no such dataset.
+    """
+    stored = repository.find(db, owner, dataset_id, hold=param is not None)
+    if stored is None:
+        raise errors.NotFound(f"There is no dataset {dataset_id}.", param=param)
+    return stored
+
+
+def ready(db: Session, owner: str, dataset_id: str) -> Dataset:
+    """
+    Raises:
+        NotReady: its ingest has not ended, or has failed.
+    """
+    stored = get(db, owner, dataset_id)
+    state = readiness(Status(stored.task.status))
+    if state is not Readiness.READY:
+        raise errors.NotReady(f"The dataset {dataset_id} is {state}.")
+    return stored.dataset
+
+
+def page(db: Session, owner: str, page: Page, status: Readiness | None) -> list[Stored]:
+    return repository.page(db, owner, page, statuses(status) if status else ())
+
+
+def spec_payload(db: Session, dataset_id: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the ingest of a dataset is told: the payload, and the blobs that it reads by role."""
+    dataset = stored(db, dataset_id)
+    file = files.by_id(db, dataset.file)
+    payload = {"format": dataset.format, "labelled": dataset.labelled, **dataset.options}
+    return payload, {"file": file.sha256}
+
+
+def publish(db: Session, dataset_id: str, document: Mapping[str, Any], pixels_sha: str, index_sha: str) -> None:
+    """Record what ingest made of the file.  The caller holds the lease and ends the step in the same transaction."""
+    dataset = stored(db, dataset_id)
+    for field in ("format", "labelled", "classes", "image", "splits", "mean", "std", "refused", "sha256"):
+        setattr(dataset, field, document[field])
+    dataset.counts = document.get("counts")
+    dataset.pixels = pixels_sha
+    dataset.index = index_sha
+
+
+def stored(db: Session, dataset_id: str) -> Dataset:
+    """For the worker, whose claim has settled whose dataset it is.
+
+    Raises:
+        NotFound: it was deleted meanwhile.
+    """
+    dataset = repository.get(db, dataset_id)
+    if dataset is None:
+        raise errors.NotFound(f"There is no dataset {dataset_id}.")
+    return dataset
+
+
+def document(dataset: Dataset) -> dict[str, Any]:
+    """What a run is told of a ready dataset."""
+    fields = ("format", "labelled", "classes", "image", "splits", "counts", "mean", "std", "sha256")
+    return {field: getattr(dataset, field) for field in fields}
+
+
+def train_count(dataset: Dataset) -> int:
+    """Images in the training split of a ready dataset."""
+    return int((dataset.splits or {}).get("train", 0))

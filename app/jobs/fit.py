@@ -1,0 +1,108 @@
+"""Whether checkpoint, dataset and method fit together: everything that can be said without torch.
+
+Each check is a pure function of what is stored; what is still being processed is not judged yet (it is looked at
+again when the job starts).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from app.core.errors import Detail, Unfit
+from app.db.tables import Dataset
+from app.jobs.sources import Source
+from app.methods.evaluate import Evaluate
+from app.methods.registry import METHODS, Method
+from app.methods.train import Train
+from app.methods.training import LabelBudget
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a job brings together.  A dataset that is not ready yet has no classes and no counts."""
+
+    method: Method
+    source: Source | None
+    target: Dataset
+    source_dataset: Dataset | None
+
+
+def faults(parts: Parts) -> list[Detail]:
+    """Every reason why the parts do not fit; empty when they do."""
+    checks = (_labels, _source_labels, _classes, _shared_classes, _label_budget, _training_split, _test_split)
+    return [fault for check in checks for fault in check(parts)]
+
+
+def _labels(parts: Parts) -> Iterator[Detail]:
+    if "target_labels" in METHODS[parts.method.name].needs and not parts.target.labelled:
+        yield _fault("dataset", f"`{parts.method.name}` learns from labels, but {parts.target.id} has none.")
+
+
+def _source_labels(parts: Parts) -> Iterator[Detail]:
+    if parts.source_dataset is not None and not parts.source_dataset.labelled:
+        yield _fault("source_dataset", f"The source is measured on its labels, but {parts.source_dataset.id} has none.")
+
+
+def _classes(parts: Parts) -> Iterator[Detail]:
+    method, classes = parts.method, parts.target.classes
+    if isinstance(method, Train) and classes is not None and method.network.num_classes != len(classes):
+        yield _fault(
+            "method.network.num_classes",
+            f"The network has {method.network.num_classes} classes, but {parts.target.id} has {len(classes)}.",
+        )
+
+
+def _shared_classes(parts: Parts) -> Iterator[Detail]:
+    source, classes = parts.source, parts.target.classes
+    if not isinstance(parts.method, Evaluate) or source is None or source.classes is None or classes is None:
+        return
+    if not set(source.classes) & set(classes):
+        yield _fault(
+            "dataset",
+            f"{source.id} and {parts.target.id} share no class name: {_some(source.classes)} there, "
+            f"{_some(classes)} here. Adapt the checkpoint with another method.",
+        )
+
+
+def _label_budget(parts: Parts) -> Iterator[Detail]:
+    method, target = parts.method, parts.target
+    if not isinstance(method, LabelBudget) or target.splits is None:
+        return
+    count = target.splits["train"]
+    if method.train_size is not None and method.train_size > count:
+        yield _fault(
+            "method.train_size",
+            f"{method.train_size} images are asked for; the training split of {target.id} has {count}.",
+        )
+    smallest = _smallest_class(target)
+    if method.labels_per_class is not None and smallest is not None and method.labels_per_class > smallest[1]:
+        name, count = smallest
+        yield _fault(
+            "method.labels_per_class",
+            f"{method.labels_per_class} images of each class are asked for; "
+            f"the training split of {target.id} has {count} of class {name!r}.",
+        )
+
+
+def _training_split(parts: Parts) -> Iterator[Detail]:
+    if not isinstance(parts.method, Evaluate) and parts.target.splits is not None and not parts.target.splits["train"]:
+        yield _fault("dataset", f"The training split of {parts.target.id} is empty.")
+
+
+def _test_split(parts: Parts) -> Iterator[Detail]:
+    if isinstance(parts.method, Evaluate) and parts.target.splits is not None and not parts.target.splits["test"]:
+        yield _fault("dataset", f"The test split of {parts.target.id} is empty.")
+
+
+def _smallest_class(dataset: Dataset) -> tuple[str, int] | None:
+    """The class with the fewest training images, and their number."""
+    if not dataset.counts or not dataset.classes:
+        return None
+    return min(zip(dataset.classes, dataset.counts["train"], strict=True), key=lambda pair: pair[1])
+
+
+def _fault(param: str, detail: str) -> Detail:
+    return {"param": param, "detail": detail, "code": Unfit.code}
+
+
+def _some(names: list[str], shown: int = 5) -> str:
+    return ", ".join(names[:shown]) + (", …" if len(names) > shown else "")

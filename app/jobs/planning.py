@@ -1,0 +1,145 @@
+"""From a request to a plan: the parts found, their fit judged, open defaults closed."""
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from app.core import errors
+from app.core.errors import Detail
+from app.core.status import Readiness, Status, readiness
+from app.datasets import service as datasets
+from app.db.tables import Dataset
+from app.jobs import fit, sources
+from app.jobs.sources import Source
+from app.methods.inputs import InputSpec
+from app.methods.registry import METHODS, Method
+from app.methods.train import Train
+from app.methods.training import Training
+from app.networks import service as networks
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a job asks for."""
+
+    checkpoint: str | None
+    dataset: str
+    source_dataset: str | None
+    method: Method
+    seed: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the request comes to.
+
+    `method` has its open defaults closed where all that they hang on is known by now; else the job closes them
+    when it starts.
+    """
+
+    method: Method
+    source: Source | None
+    target: Dataset
+    source_dataset: Dataset | None
+    faults: list[Detail]
+
+    def require_fit(self) -> None:
+        """
+        Raises:
+            Unfit: with every fault; its `param` and sentence are those of the first.
+        """
+        if self.faults:
+            first = self.faults[0]
+            raise errors.Unfit(first["detail"], param=first["param"], errors=self.faults)
+
+
+def draw(db: Session, owner: str, request: Request) -> Plan:
+    """
+    Raises:
+        Invalid: the method takes no checkpoint, or needs one; no worker can build its network.
+        NotFound: the owner has no such checkpoint, model or dataset.
+        NotReady: the ingest of one of them has failed.
+    """
+    source = _source(db, owner, request)
+    target = _dataset(db, owner, request.dataset, "dataset")
+    source_dataset = _source_dataset(db, owner, request.source_dataset, source)
+    if isinstance(request.method, Train):
+        networks.check(db, request.method.network, request.method.input, "method.network")
+    return Plan(
+        method=_close(db, request.method, source, target),
+        source=source,
+        target=target,
+        source_dataset=source_dataset,
+        faults=fit.faults(fit.Parts(request.method, source, target, source_dataset)),
+    )
+
+
+def _source(db: Session, owner: str, request: Request) -> Source | None:
+    name, given = request.method.name, request.checkpoint
+    if "checkpoint" not in METHODS[name].needs:
+        for param, value in (("checkpoint", given), ("source_dataset", request.source_dataset)):
+            if value is not None:
+                raise errors.Invalid(f"`{name}` starts from nothing: leave `{param}` out.", param=param)
+        return None
+    if given is None:
+        raise errors.Invalid(f"`{name}` needs a checkpoint or a model to start from.", param="checkpoint")
+    source = sources.find(db, owner, given, "checkpoint")
+    _refuse_failed(source.id, source.readiness, "checkpoint")
+    return source
+
+
+def _dataset(db: Session, owner: str, dataset_id: str, param: str) -> Dataset:
+    dataset, task = datasets.get(db, owner, dataset_id, param=param)
+    _refuse_failed(dataset_id, readiness(Status(task.status)), param)
+    return dataset
+
+
+def _source_dataset(db: Session, owner: str, asked: str | None, source: Source | None) -> Dataset | None:
+    """The dataset that is asked for, else the one that the source is known to come from."""
+    if asked is not None:
+        return _dataset(db, owner, asked, "source_dataset")
+    if source is None or source.dataset is None:
+        return None
+    return datasets.get(db, owner, source.dataset).dataset
+
+
+def _refuse_failed(object_id: str, state: Readiness, param: str) -> None:
+    if state is Readiness.FAILED:
+        raise errors.NotReady(f"{object_id} has failed; GET it for the reason.", param=param)
+
+
+def _close(db: Session, method: Method, source: Source | None, target: Dataset) -> Method:
+    """Close the open defaults, if the images and the size at which they will be seen are known."""
+    if not isinstance(method, Training) or target.splits is None:
+        return method
+    size, count = _size(db, method, source, target), train_count(method, target)
+    return method if size is None or not count else method.resolve(count, size)
+
+
+def _size(db: Session, method: Training, source: Source | None, target: Dataset) -> tuple[int, int] | None:
+    """(height, width) that the network will see, by the rule that the run follows."""
+    if source is not None:
+        return _spec_size(source.input)
+    if not isinstance(method, Train):
+        return None
+    if method.input is not None:
+        return method.input.size
+    network = networks.find(db, method.network.name, "method.network.name")
+    return None if network is None else _spec_size(network.input) or _image_size(target)
+
+
+def _spec_size(document: dict[str, object] | None) -> tuple[int, int] | None:
+    return None if document is None else InputSpec.model_validate(document).size
+
+
+def _image_size(dataset: Dataset) -> tuple[int, int] | None:
+    return None if dataset.image is None else (dataset.image["height"], dataset.image["width"])
+
+
+def train_count(method: Training, target: Dataset) -> int:
+    """Images that the run will learn from, `train_size` aside."""
+    if method.labels_per_class is None:
+        return datasets.train_count(target)
+    if target.counts is None:
+        return min(datasets.train_count(target), method.labels_per_class * len(target.classes or ()))
+    return sum(min(count, method.labels_per_class) for count in target.counts["train"])

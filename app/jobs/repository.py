@@ -1,0 +1,102 @@
+"""The SQL of jobs, their events and their metrics."""
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Select, func, select, update
+from sqlalchemy.orm import Session
+
+from app.core.status import Status
+from app.db.paging import Order, Page, paged
+from app.db.tables import Event, Job, Metric, Task
+from app.queue import repository as queue
+
+
+class Stored(NamedTuple):
+    """A job, the step that runs it, and how many steps are before it in the queue (None: it is not waiting)."""
+
+    job: Job
+    task: Task
+    position: int | None
+
+
+class State(NamedTuple):
+    """What a follower of events looks at: where the step stands, and the last event of it."""
+
+    status: Status
+    last_seq: int
+
+
+def add(db: Session, job: Job) -> None:
+    db.add(job)
+    db.flush()
+
+
+def get(db: Session, job_id: str) -> Job | None:
+    return db.get(Job, job_id)
+
+
+def find(db: Session, owner: str, job_id: str) -> Stored | None:
+    """The owner's job, in one statement; somebody else's is as good as none."""
+    row = db.execute(_stored().where(Job.id == job_id, Job.owner == owner)).one_or_none()
+    return row and Stored(*row)
+
+
+def page(
+    db: Session,
+    owner: str,
+    page: Page,
+    *,
+    statuses: Collection[Status],
+    method: str | None,
+    checkpoint: str | None,
+    dataset: str | None,
+) -> list[Stored]:
+    """Up to `page.limit + 1` jobs: the one too many says that there are more."""
+    query = _stored()
+    if statuses:
+        query = query.where(Task.status.in_(statuses))
+    for column, wanted in ((Job.method_name, method), (Job.checkpoint, checkpoint), (Job.dataset, dataset)):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    return [Stored(*row) for row in db.execute(paged(db, query, Job, owner, page))]
+
+
+def _stored() -> Select[Job, Task, int | None]:
+    return select(Job, Task, queue.position()).join(Task, Task.id == Job.id)
+
+
+def forget_model(db: Session, model_id: str) -> None:
+    """Its job no longer points to it."""
+    db.execute(update(Job).where(Job.model == model_id).values(model=None))
+
+
+def events(db: Session, job_id: str, *, after: int | None, order: Order, limit: int) -> list[Event]:
+    query = select(Event).where(Event.subject == job_id)
+    if after is not None:
+        query = query.where(Event.seq > after if order == "asc" else Event.seq < after)
+    return list(db.scalars(query.order_by(Event.seq.asc() if order == "asc" else Event.seq.desc()).limit(limit)))
+
+
+def states(db: Session, job_ids: Collection[str]) -> dict[str, State]:
+    """The state of each job that still is there.
+
+    One statement, so that its last event is at least as new as its status.
+    """
+    last = select(func.max(Event.seq)).where(Event.subject == Task.id).correlate(Task).scalar_subquery()
+    rows = db.execute(select(Task.id, Task.status, last).where(Task.id.in_(job_ids)))
+    return {id_: State(Status(status), seq or 0) for id_, status, seq in rows}
+
+
+def metrics(
+    db: Session, job_id: str, *, names: Sequence[str], split: str | None, after_step: int | None, limit: int
+) -> list[Metric]:
+    """Points in the order of their steps."""
+    query = select(Metric).where(Metric.job == job_id)
+    if names:
+        query = query.where(Metric.name.in_(names))
+    if split is not None:
+        query = query.where(Metric.split == split)
+    if after_step is not None:
+        query = query.where(Metric.step > after_step)
+    return list(db.scalars(query.order_by(Metric.step, Metric.name, Metric.split).limit(limit)))

@@ -1,0 +1,230 @@
+"""The rules of jobs: asked for, run by a worker, published as a model."""
+
+from collections.abc import Collection, Mapping, Sequence
+from importlib import metadata as packages
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.core import errors, ids
+from app.core.status import Status
+from app.datasets import service as datasets
+from app.db.paging import Order, Page
+from app.db.session import now
+from app.db.tables import Dataset, Event, Job, Metric
+from app.jobs import planning, repository, sources
+from app.jobs.planning import Plan, Request
+from app.jobs.repository import Stored
+from app.jobs.sources import Source
+from app.methods.registry import parse as parse_method
+from app.models import service as models
+from app.queue import service as queue
+
+KIND = "run"
+MAX_POINTS = 50_000
+
+
+def create(db: Session, owner: str, request: Request, *, name: str | None, metadata: dict[str, str]) -> Stored:
+    """A job that a worker is to run, once its checkpoint and datasets are ready.
+
+    Raises:
+        Invalid, NotFound, NotReady: see `planning.draw`.
+        Unfit: checkpoint, dataset and method do not fit together.
+    """
+    plan = planning.draw(db, owner, request)
+    plan.require_fit()
+    job = Job(
+        id=ids.new("job"),
+        owner=owner,
+        created_at=now(),
+        name=name,
+        checkpoint=request.checkpoint,
+        dataset=request.dataset,
+        source_dataset=plan.source_dataset and plan.source_dataset.id,
+        method=plan.method.model_dump(mode="json"),
+        method_name=plan.method.name,
+        seed=request.seed,
+        lineage=_lineage(plan.source, plan.target),
+        user_metadata=metadata,
+    )
+    repository.add(db, job)
+    queue.enqueue(db, id=job.id, kind=KIND, lane="run", owner=owner, needs=_needs(job))
+    return get(db, owner, job.id)
+
+
+def get(db: Session, owner: str, job_id: str) -> Stored:
+    """One indexed statement.
+
+    Raises:
+        NotFound: the owner has no such job.
+    """
+    stored = repository.find(db, owner, job_id)
+    if stored is None:
+        raise errors.NotFound(f"There is no job {job_id}.")
+    return stored
+
+
+def page(
+    db: Session,
+    owner: str,
+    page: Page,
+    *,
+    statuses: Collection[Status] = (),
+    method: str | None = None,
+    checkpoint: str | None = None,
+    dataset: str | None = None,
+) -> list[Stored]:
+    return repository.page(db, owner, page, statuses=statuses, method=method, checkpoint=checkpoint, dataset=dataset)
+
+
+def cancel(db: Session, owner: str, job_id: str) -> Stored:
+    """
+    Raises:
+        WrongStatus: it has ended.
+    """
+    get(db, owner, job_id)
+    queue.cancel(db, job_id)
+    return get(db, owner, job_id)
+
+
+def pause(db: Session, owner: str, job_id: str) -> Stored:
+    """
+    Raises:
+        WrongStatus: it is neither waiting nor running.
+    """
+    get(db, owner, job_id)
+    queue.pause(db, job_id)
+    return get(db, owner, job_id)
+
+
+def resume(db: Session, owner: str, job_id: str) -> Stored:
+    """
+    Raises:
+        WrongStatus: it is not paused.
+    """
+    get(db, owner, job_id)
+    queue.resume(db, job_id)
+    return get(db, owner, job_id)
+
+
+def retry(db: Session, owner: str, job_id: str) -> Stored:
+    """
+    Raises:
+        WrongStatus: it has neither failed nor been cancelled.
+    """
+    get(db, owner, job_id)
+    queue.retry(db, job_id)
+    return get(db, owner, job_id)
+
+
+def events(db: Session, owner: str, job_id: str, *, after: int | None, order: Order, limit: int) -> list[Event]:
+    """Up to `limit + 1` events: the one too many says that there are more."""
+    get(db, owner, job_id)
+    return repository.events(db, job_id, after=after, order=order, limit=limit + 1)
+
+
+def metrics(
+    db: Session, owner: str, job_id: str, *, names: Sequence[str], split: str | None, after_step: int | None
+) -> tuple[list[Metric], bool]:
+    """Points in the order of their steps, whole steps only, and whether there are more beyond the last."""
+    get(db, owner, job_id)
+    points = repository.metrics(db, job_id, names=names, split=split, after_step=after_step, limit=MAX_POINTS + 1)
+    if len(points) <= MAX_POINTS:
+        return points, False
+    return [point for point in points if point.step < points[-1].step], True
+
+
+def settle(db: Session, job_id: str) -> None:
+    """Judge and close what was open while the checkpoint or a dataset was still processing; called at the start.
+
+    Raises:
+        RegraftError: now that all parts are known, they do not fit together.
+    """
+    job = stored(db, job_id)
+    plan = _plan(db, job)
+    job.method = plan.method.model_dump(mode="json")
+    job.lineage = _lineage(plan.source, plan.target)
+
+
+def spec_payload(db: Session, job_id: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """What a run is told: the payload, and the blobs that it reads by role.
+
+    Raises:
+        RegraftError: its parts do not fit together, see `settle`.
+    """
+    job = stored(db, job_id)
+    plan = _plan(db, job)
+    payload = {
+        "method": plan.method.model_dump(mode="json"),
+        "seed": job.seed,
+        "source": plan.source and plan.source.document,
+        "target": datasets.document(plan.target),
+        "source_dataset": plan.source_dataset and datasets.document(plan.source_dataset),
+    }
+    return payload, _inputs(plan)
+
+
+def publish(
+    db: Session, job_id: str, document: Mapping[str, Any], weights_sha: str | None, graph_sha: str | None
+) -> str | None:
+    """Record what came of the run, and its model (the id) where it made one.
+
+    The caller holds the lease and ends the step in the same transaction.
+    """
+    job = stored(db, job_id)
+    job.method = dict(document["method"])
+    job.evaluation = document.get("evaluation")
+    source = sources.find(db, job.owner, job.checkpoint, "checkpoint") if job.checkpoint else None
+    job.lineage = _lineage(source, datasets.stored(db, job.dataset))
+    if weights_sha is None:
+        return None
+    job.model = models.publish(db, job, document, weights_sha, graph_sha).id
+    return job.model
+
+
+def stored(db: Session, job_id: str) -> Job:
+    """For the worker, whose claim has settled whose job it is.
+
+    Raises:
+        NotFound: it was deleted meanwhile.
+    """
+    job = repository.get(db, job_id)
+    if job is None:
+        raise errors.NotFound(f"There is no job {job_id}.")
+    return job
+
+
+def _plan(db: Session, job: Job) -> Plan:
+    request = Request(
+        checkpoint=job.checkpoint,
+        dataset=job.dataset,
+        source_dataset=job.source_dataset,
+        method=parse_method(job.method),
+        seed=job.seed,
+    )
+    plan = planning.draw(db, job.owner, request)
+    plan.require_fit()
+    return plan
+
+
+def _needs(job: Job) -> list[str]:
+    return [needed for needed in dict.fromkeys((job.checkpoint, job.dataset, job.source_dataset)) if needed]
+
+
+def _inputs(plan: Plan) -> dict[str, str]:
+    """Content addresses by role; all are there, since a step starts only when what it needs is ready."""
+    blobs = {"target.pixels": plan.target.pixels, "target.index": plan.target.index}
+    if plan.source is not None:
+        blobs["source.weights"] = plan.source.weights
+    if plan.source_dataset is not None:
+        blobs["source_dataset.pixels"] = plan.source_dataset.pixels
+        blobs["source_dataset.index"] = plan.source_dataset.index
+    return {role: sha256 for role, sha256 in blobs.items() if sha256 is not None}
+
+
+def _lineage(source: Source | None, target: Dataset) -> dict[str, str | None]:
+    return {
+        "checkpoint_sha256": None if source is None else source.sha256,
+        "dataset_sha256": target.sha256,
+        "code_version": packages.version("regraft"),
+    }

@@ -1,0 +1,59 @@
+"""What a job starts from: a checkpoint, or a model that another job made."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.checkpoints import service as checkpoints
+from app.core.status import Readiness, Status, readiness
+from app.db.tables import Document, Servable
+from app.models import service as models
+
+
+@dataclass(frozen=True)
+class Source:
+    """Weights with their contract, and the dataset that they were trained on where that is known."""
+
+    id: str
+    readiness: Readiness
+    network: Document
+    input: Document | None
+    classes: list[str] | None
+    recipe: Document | None
+    parameters: int | None
+    sha256: str | None
+    weights: str | None
+    dataset: str | None
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What a run is told of its source."""
+        return {"network": self.network, "input": self.input, "classes": self.classes, "recipe": self.recipe}
+
+
+def find(db: Session, owner: str, source_id: str, param: str) -> Source:
+    """
+    Raises:
+        NotFound: the owner has no such checkpoint or model.
+    """
+    if source_id.startswith("model_"):
+        model = models.get(db, owner, source_id, param=param)
+        return _source(model.id, Readiness.READY, model, model.dataset)
+    checkpoint, task = checkpoints.get(db, owner, source_id, param=param)
+    return _source(checkpoint.id, readiness(Status(task.status)), checkpoint, checkpoint.dataset)
+
+
+def _source(source_id: str, state: Readiness, servable: Servable, dataset: str | None) -> Source:
+    return Source(
+        id=source_id,
+        readiness=state,
+        network=servable.network,
+        input=servable.input,
+        classes=servable.classes,
+        recipe=servable.recipe,
+        parameters=servable.parameters,
+        sha256=servable.sha256,
+        weights=servable.weights,
+        dataset=dataset,
+    )

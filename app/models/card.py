@@ -1,0 +1,104 @@
+"""The card of a model, in Markdown: what it is, from what, how, how good, on which labels, and where it ends."""
+
+from collections.abc import Iterator
+
+from app.db.tables import Dataset, Document, Job, Model
+
+
+def render(model: Model, job: Job, dataset: Dataset) -> str:
+    sections = (_what(model), _origin(model, job, dataset), _how(job), _figures(model), _limits(model, job, dataset))
+    return "\n".join(line for section in sections for line in section) + "\n"
+
+
+def _what(model: Model) -> Iterator[str]:
+    network, classes = model.network, model.classes or []
+    yield f"# {model.id}"
+    yield ""
+    yield f"An image classifier: `{network['name']}`, {len(classes)} classes, {model.parameters:,} parameters."
+    yield ""
+    yield "## What it takes and gives"
+    yield ""
+    if model.input is not None:
+        height, width = model.input["size"]
+        colour = "colour" if model.input["channels"] == 3 else "grey"
+        yield f"- Images: {height} × {width} pixels, {colour}; others are fitted (`{model.input['fit']}`)."
+        mean, std = (_numbers(model.input[name]) for name in ("mean", "std"))
+        yield f"- Values: scaled to 0–1, less the mean {mean}, over the deviation {std}."
+    yield f"- Classes: {', '.join(_cell(name) for name in classes) or 'unnamed'}."
+    yield f"- sha256 of the tensors: `{model.sha256}`."
+    yield ""
+
+
+def _origin(model: Model, job: Job, dataset: Dataset) -> Iterator[str]:
+    lineage = job.lineage
+    yield "## From what"
+    yield ""
+    if model.checkpoint is None:
+        yield "- Source: none, trained from scratch."
+    else:
+        yield f"- Source: `{model.checkpoint}`, sha256 `{lineage['checkpoint_sha256']}`."
+    yield f"- Dataset: `{dataset.id}` ({_cell(dataset.name)}), sha256 `{lineage['dataset_sha256']}`."
+    yield f"- Job: `{job.id}`, code version {lineage['code_version']}."
+    yield ""
+
+
+def _how(job: Job) -> Iterator[str]:
+    yield "## How"
+    yield ""
+    yield f"Method `{job.method_name}`, seed {job.seed}:"
+    yield ""
+    yield "| Parameter | Value |"
+    yield "|---|---|"
+    for name, value in job.method.items():
+        if name not in ("name", "network"):
+            yield f"| {name} | {_cell(value)} |"
+    yield ""
+
+
+def _figures(model: Model) -> Iterator[str]:
+    evaluation = model.evaluation
+    yield "## How good"
+    yield ""
+    if not evaluation:
+        yield "It was not measured."
+        yield ""
+        return
+    yield "Fractions of 1; intervals of 95 %."
+    yield ""
+    yield "| On | Images | Accuracy | Interval | Balanced | NLL | Calibration error |"
+    yield "|---|---|---|---|---|---|---|"
+    for domain in ("target", "source"):
+        if evaluation.get(domain):
+            yield _row(domain, evaluation[domain])
+    yield ""
+    yield f"Labels used: {evaluation['labels_used']}"
+    yield ""
+
+
+def _row(domain: str, measured: Document) -> str:
+    low, high = measured["accuracy_interval"]
+    return (
+        f"| {domain}, {measured['split']} split | {measured['n']} | {measured['accuracy']:.3f} | {low:.3f}–{high:.3f} "
+        f"| {measured['balanced_accuracy']:.3f} | {measured['nll']:.3f} | {measured['ece']:.3f} |"
+    )
+
+
+def _limits(model: Model, job: Job, dataset: Dataset) -> Iterator[str]:
+    yield "## Where it ends"
+    yield ""
+    yield "- It knows the classes above and gives one of them for every image, whatever the image shows."
+    yield f"- The figures hold for images like those of `{dataset.id}`; elsewhere, measure again (method `evaluate`)."
+    if job.method.get("labels_per_class") or job.method.get("train_size"):
+        yield "- It has seen a narrowed part of the training split."
+    if model.not_servable:
+        yield f"- It cannot be served from here: {_cell(model.not_servable)}"
+
+
+def _numbers(values: list[float]) -> str:
+    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
+
+
+def _cell(value: object) -> str:
+    """Text that stays in its table cell and is no markup: names come from users."""
+    text = " ".join(str(value).split())
+    return "".join(f"\\{c}" if c in "\\|`*_<>[]#" else c for c in text)

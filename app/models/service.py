@@ -1,0 +1,76 @@
+"""The rules of adapted models: born of a job, immutable."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.core import errors, ids
+from app.db.paging import Page
+from app.db.session import now
+from app.db.tables import Job, Model
+from app.models import card, repository
+from app.queue import service as queue
+
+
+def get(db: Session, owner: str, model_id: str, *, param: str | None = None) -> Model:
+    """`param` names the field of a request that refers to it: such a model is held against deletion meanwhile.
+
+    Raises:
+        NotFound: the owner has no such model.
+    """
+    model = repository.find(db, owner, model_id, hold=param is not None)
+    if model is None:
+        raise errors.NotFound(f"There is no model {model_id}.", param=param)
+    return model
+
+
+def page(
+    db: Session,
+    owner: str,
+    page: Page,
+    *,
+    method: str | None = None,
+    checkpoint: str | None = None,
+    dataset: str | None = None,
+) -> list[Model]:
+    return repository.page(db, owner, page, method=method, checkpoint=checkpoint, dataset=dataset)
+
+
+def publish(db: Session, job: Job, document: Mapping[str, Any], weights_sha: str, graph_sha: str | None) -> Model:
+    """The model that `job` made.  It needs the job, and all that the job needed, for as long as it lives."""
+    model = Model(
+        id=ids.new("model"),
+        owner=job.owner,
+        created_at=now(),
+        job=job.id,
+        checkpoint=job.checkpoint,
+        dataset=job.dataset,
+        network=document["network"],
+        input=document["input"],
+        classes=document["classes"],
+        recipe=document.get("recipe"),
+        parameters=document["parameters"],
+        sha256=document["sha256"],
+        weights=weights_sha,
+        graph=graph_sha,
+        not_servable=document.get("not_servable"),
+        evaluation=document.get("evaluation"),
+        transfer=document.get("transfer"),
+        user_metadata=job.user_metadata,
+    )
+    repository.add(db, model)
+    queue.depend(db, model.id, [job.id, *queue.needs(db, job.id)])
+    return model
+
+
+def describe(db: Session, owner: str, model_id: str) -> str:
+    """The model card, in Markdown.
+
+    Raises:
+        NotFound: the owner has no such model.
+    """
+    lineage = repository.lineage(db, owner, model_id)
+    if lineage is None:
+        raise errors.NotFound(f"There is no model {model_id}.")
+    return card.render(lineage.model, lineage.job, lineage.dataset)

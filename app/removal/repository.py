@@ -1,0 +1,45 @@
+"""The SQL of removal: it knows every noun that can be deleted, and what depends on what."""
+
+from collections.abc import Collection
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from app.core.status import TERMINAL
+from app.db.tables import Checkpoint, Dataset, Dependency, File, Job, Model, Owned, Task
+
+_TABLES: dict[str, type[Owned]] = {"file": File, "ckpt": Checkpoint, "ds": Dataset, "job": Job, "model": Model}
+
+
+def hold(db: Session, owner: str, object_id: str) -> bool:
+    """Whether the owner has the object; if so, nothing can come to depend on it until the transaction ends."""
+    table = _TABLES.get(_prefix(object_id))
+    if table is None:
+        return False
+    query = select(table.id).where(table.id == object_id, table.owner == owner).with_for_update()
+    return db.scalar(query) is not None
+
+
+def dependents(db: Session, object_id: str) -> list[str]:
+    """All that would be left without what it needs, at any distance, sorted."""
+    found = select(Dependency.dependent).where(Dependency.needs == object_id).cte("found", recursive=True)
+    found = found.union(select(Dependency.dependent).join(found, Dependency.needs == found.c.dependent))
+    return list(db.scalars(select(found.c.dependent).order_by(found.c.dependent)))
+
+
+def active(db: Session, object_ids: Collection[str]) -> list[str]:
+    """Those that are jobs and have not ended."""
+    ended = [status.value for status in TERMINAL]
+    query = select(Task.id).where(Task.id.in_(object_ids), Task.kind == "run", Task.status.not_in(ended))
+    return list(db.scalars(query.order_by(Task.id)))
+
+
+def remove(db: Session, object_id: str) -> None:
+    table = _TABLES[_prefix(object_id)]
+    db.execute(delete(table).where(table.id == object_id))
+    if table is Model:
+        db.execute(update(Job).where(Job.model == object_id).values(model=None))
+
+
+def _prefix(object_id: str) -> str:
+    return object_id.partition("_")[0]

@@ -1,0 +1,132 @@
+"""Adaptive dynamic batching: whatever is waiting goes together, and nothing ever waits for company."""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from app.core import errors
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+Outcome = list[Answer | Exception] | Exception
+
+
+@dataclass
+class _Request(Generic[Item, Answer]):
+    items: Sequence[Item]
+    deadline: float  # time.monotonic()
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[list[Answer | Exception]]
+
+
+class Batcher(Generic[Item, Answer]):
+    """One thread that feeds `process` with up to `max_batch` items of several requests at a time.
+
+    `process` gets a list of items and returns an answer or an exception for each, in order; one that it raises stands
+    for every item of that batch.  `capacity` bounds the items that wait; beyond it `submit` refuses at once.
+    """
+
+    def __init__(
+        self, process: Callable[[list[Item]], Sequence[Answer | Exception]], *, max_batch: int, capacity: int, name: str
+    ) -> None:
+        self._process = process
+        self._max_batch = max_batch
+        self._capacity = capacity
+        self._waiting: deque[_Request[Item, Answer]] = deque()
+        self._waiting_items = 0
+        self._closed = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name=f"batcher-{name}", daemon=True)
+        self._thread.start()
+
+    async def submit(self, items: Sequence[Item], timeout_s: float) -> list[Answer | Exception]:
+        """An answer for each of `items`, or the exception that `process` gave for it, in order.
+
+        Raises:
+            Overloaded: more items are waiting than `capacity`.
+            Unavailable: `timeout_s` passed before the items' turn came, or the batcher was closed.
+        """
+        loop = asyncio.get_running_loop()
+        request = _Request[Item, Answer](items, time.monotonic() + timeout_s, loop, loop.create_future())
+        with self._changed:
+            if self._closed:
+                raise errors.Unavailable(retry_after_s=1)
+            # a request larger than the whole capacity is taken when nothing else waits, or it could never be
+            if self._waiting and self._waiting_items + len(items) > self._capacity:
+                raise errors.Overloaded(retry_after_s=1)
+            self._waiting.append(request)
+            self._waiting_items += len(items)
+            self._changed.notify()
+        return await request.future
+
+    def close(self) -> None:
+        """Answer what is waiting with Unavailable and end the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while requests := self._take():
+            alive = [r for r in requests if not r.future.cancelled()]
+            late = [r for r in alive if r.deadline < time.monotonic()]
+            _settle([(r, errors.Unavailable("The prediction waited too long.", retry_after_s=1)) for r in late])
+            self._answer([r for r in alive if r not in late])
+        with self._changed:
+            left = list(self._waiting)
+            self._waiting.clear()
+        _settle([(r, errors.Unavailable(retry_after_s=1)) for r in left])
+
+    def _take(self) -> list[_Request[Item, Answer]]:
+        """Whole requests, up to `max_batch` items (at least one request); empty when closed."""
+        with self._changed:
+            while not self._waiting and not self._closed:
+                self._changed.wait()
+            if self._closed:
+                return []
+            taken: list[_Request[Item, Answer]] = []
+            count = 0
+            while self._waiting and (not taken or count + len(self._waiting[0].items) <= self._max_batch):
+                taken.append(self._waiting.popleft())
+                count += len(taken[-1].items)
+            self._waiting_items -= count
+            return taken
+
+    def _answer(self, requests: list[_Request[Item, Answer]]) -> None:
+        items = [item for request in requests for item in request.items]
+        answers: list[Answer | Exception] = []
+        for start in range(0, len(items), self._max_batch):
+            chunk = items[start : start + self._max_batch]
+            try:
+                answers.extend(self._process(chunk))
+            except Exception as error:  # noqa: BLE001  # the thread outlives any one batch; its items get the error
+                answers.extend([error] * len(chunk))
+        outcomes, start = [], 0
+        for request in requests:
+            outcomes.append((request, answers[start : start + len(request.items)]))
+            start += len(request.items)
+        _settle(outcomes)
+
+
+def _settle(outcomes: Sequence[tuple[_Request[Item, Answer], Outcome[Answer]]]) -> None:
+    """Hand the outcomes to their event loops: one wake-up a loop, not one a request."""
+    for loop in {request.loop for request, _ in outcomes}:
+        mine = [(request.future, outcome) for request, outcome in outcomes if request.loop is loop]
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_resolve, mine)
+
+
+def _resolve(
+    outcomes: Sequence[tuple[asyncio.Future[list[Answer | Exception]], Outcome[Answer]]],
+) -> None:
+    for future, outcome in outcomes:
+        if future.done():  # its client went away
+            continue
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

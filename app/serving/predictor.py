@@ -1,0 +1,37 @@
+"""A trained network that answers for a batch of images."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+Images = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+class Predictor(Protocol):
+    """What serves a model: ONNX Runtime here, PyTorch on a GPU box."""
+
+    nbytes: int  # memory that it holds, as far as that can be told
+
+    def predict(self, images: Images) -> tuple[Floats, Floats]:
+        """`images` uint8 [N,H,W,C] at the model's size → probabilities [N,K] and features [N,D]."""
+
+
+class OnnxPredictor:
+    """The graph that the worker exported and verified, on the CPU."""
+
+    def __init__(self, graph: Path, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # idle threads that spin would take the cores away from decoding and from HTTP
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session: Any = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        self.nbytes = 2 * graph.stat().st_size  # the weights, and their repacked copies
+
+    def predict(self, images: Images) -> tuple[Floats, Floats]:
+        probabilities, features = self._session.run(["probabilities", "features"], {"image": images})
+        return probabilities, features

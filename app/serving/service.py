@@ -1,0 +1,150 @@
+"""Prediction in the API's own process: decode, fit, batch, run; models come and go by use."""
+
+import asyncio
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from app.core import errors
+from app.imaging import images
+from app.methods.inputs import InputSpec
+from app.serving.batcher import Batcher
+from app.serving.predictor import Floats, OnnxPredictor, Predictor
+
+MAX_BATCH = 32
+TIMEOUT_S = 30.0
+POOLED_BYTES = 256 * 1024  # below this a batch is decoded faster than a pool is woken
+
+
+class Prediction(NamedTuple):
+    """Of one image: probabilities [K], features [D]."""
+
+    probabilities: Floats
+    features: Floats
+
+
+@dataclass(frozen=True)
+class Servable:
+    """What is to be served: the graph's content address, and the pixels that it takes."""
+
+    graph: str
+    input: InputSpec
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    predictor: Predictor
+    batcher: Batcher[bytes, Prediction]
+
+
+Load = Callable[[Servable], Predictor]
+
+
+def onnx_loader(path: Callable[[str], Path]) -> Load:
+    """Loads graphs with ONNX Runtime; `path` gives the local file of a content address."""
+    threads = max(1, (os.cpu_count() or 1))
+    return lambda servable: OnnxPredictor(path(servable.graph), threads)
+
+
+class Serving:
+    """The models in memory, bounded by `memory_bytes`: the least recently used one makes room.
+
+    Belongs to one event loop: all methods are called from it.
+    """
+
+    def __init__(self, load: Load, *, memory_bytes: int, capacity: int) -> None:
+        self._load = load
+        self._memory_bytes = memory_bytes
+        self._capacity = capacity
+        self._loaded: OrderedDict[Servable, asyncio.Future[_Loaded]] = OrderedDict()
+        self._pool = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1), thread_name_prefix="decode")
+
+    async def predict(
+        self, servable: Servable, encoded: Sequence[bytes], timeout_s: float = TIMEOUT_S
+    ) -> list[Prediction]:
+        """Predictions for encoded images (JPEG, PNG, WebP, BMP, GIF), in order.
+
+        Raises:
+            InvalidImage: naming the first image that cannot be read.
+            Overloaded, Unavailable: see `Batcher.submit`.
+        """
+        loaded = await self._get(servable)
+        predictions: list[Prediction] = []
+        for index, answer in enumerate(await loaded.batcher.submit(encoded, timeout_s)):
+            if isinstance(answer, images.BadImage):
+                raise errors.InvalidImage(f"Image {index}: {answer}", param=f"images.{index}")
+            if isinstance(answer, Exception):
+                raise answer
+            predictions.append(answer)
+        return predictions
+
+    async def close(self) -> None:
+        for future in self._loaded.values():
+            if future.done() and not future.exception():
+                await asyncio.to_thread(future.result().batcher.close)
+        self._loaded.clear()
+        self._pool.shutdown()
+
+    async def _get(self, servable: Servable) -> _Loaded:
+        future = self._loaded.get(servable)
+        if future is None:
+            # entered before it is awaited: requests that come meanwhile wait for this one load
+            future = asyncio.ensure_future(asyncio.to_thread(self._open, servable))
+            self._loaded[servable] = future
+        self._loaded.move_to_end(servable)
+        try:
+            loaded = await asyncio.shield(future)
+        except BaseException:
+            if future.done():
+                self._loaded.pop(servable, None)
+            raise
+        self._evict(keep=servable)
+        return loaded
+
+    def _open(self, servable: Servable) -> _Loaded:
+        predictor = self._load(servable)
+        height, width = servable.input.size
+        predictor.predict(np.zeros((1, height, width, servable.input.channels), np.uint8))  # allocates its arenas
+        return _Loaded(
+            predictor,
+            Batcher(
+                lambda encoded: self._process(predictor, servable.input, encoded),
+                max_batch=MAX_BATCH,
+                capacity=self._capacity,
+                name=servable.graph[:8],
+            ),
+        )
+
+    def _evict(self, keep: Servable) -> None:
+        loaded = {s: f.result() for s, f in self._loaded.items() if f.done() and not f.exception()}
+        held = sum(entry.predictor.nbytes for entry in loaded.values())
+        for servable, entry in loaded.items():  # in order of use, oldest first
+            if held <= self._memory_bytes:
+                return
+            if servable != keep:
+                held -= entry.predictor.nbytes
+                del self._loaded[servable]
+                self._pool.submit(entry.batcher.close)
+
+    def _process(self, predictor: Predictor, spec: InputSpec, encoded: list[bytes]) -> list[Prediction | Exception]:
+        in_pool = sum(map(len, encoded)) > POOLED_BYTES and len(encoded) > 1
+        pixels = list((self._pool.map if in_pool else map)(lambda data: _pixels(data, spec), encoded))
+        good = [p for p in pixels if not isinstance(p, Exception)]
+        if not good:
+            return [p for p in pixels if isinstance(p, Exception)]
+        answers = map(Prediction, *predictor.predict(np.stack(good)))
+        return [p if isinstance(p, Exception) else next(answers) for p in pixels]
+
+
+def _pixels(encoded: bytes, spec: InputSpec) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | images.BadImage:
+    """The one path from a file to a network's input, the same as in training: uint8 [H,W,C]."""
+    try:
+        return images.fit(images.bound(images.decode(encoded)), spec)
+    except images.BadImage as error:
+        return error
