@@ -1,0 +1,44 @@
+.DEFAULT_GOAL := help
+SHELL := bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+HOME_DIR ?= data
+PORT ?= 8000
+
+.PHONY: help install demo serve test lint types faults bench openapi golden clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+# torch's ordinary wheel is used, on machines without a GPU too: there is no CPU build of torchvision to go with another
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Regraft needs Python 3.11 or newer"'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+install: $(VENV)/.installed  ## make .venv with everything: both halves, client, tests
+
+demo: install  ## MNIST -> optdigits over HTTP: scratch, linear probe, fine-tuning, side by side
+	$(BIN)/regraft demo --home demo-data
+
+serve: install  ## API, worker and prediction on port $(PORT), data under $(HOME_DIR)
+	$(BIN)/regraft serve --home $(HOME_DIR) --port $(PORT)
+
+test: install  ## lint, types, import contracts and every test, on SQLite and a real Postgres
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+
+lint: install
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+
+faults: install  ## the fault suite in its full counts (long)
+	REGRAFT_FAULTS=full $(BIN)/pytest tests/faults tests/jobs
+
+bench: install  ## benchmarks: ratios against named peers
+	$(BIN)/python benchmarks/overhead.py
+
+clean:  ## remove what the commands above made
+	rm -rf $(VENV) data demo-data build *.egg-info
