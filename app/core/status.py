@@ -21,7 +21,7 @@ MOVES: dict[Status, frozenset[Status]] = {
     Status.RUNNING: frozenset(
         {Status.SUCCEEDED, Status.FAILED, Status.CANCELLING, Status.CANCELLED, Status.PAUSED, Status.QUEUED}
     ),
-    Status.PAUSED: frozenset({Status.QUEUED, Status.CANCELLED}),
+    Status.PAUSED: frozenset({Status.QUEUED, Status.CANCELLED, Status.FAILED}),
     # a run that finishes while it is being cancelled is cancelled all the same: cancel wins
     Status.CANCELLING: frozenset({Status.CANCELLED}),
     Status.SUCCEEDED: frozenset(),

@@ -1,7 +1,7 @@
 """Keyset pagination over (created_at, id): stable while rows come and go, the last page as fast as the first."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeVarTuple, Unpack
+from typing import Literal, TypeVarTuple
 
 from sqlalchemy import Select, select, tuple_
 from sqlalchemy.orm import Session

@@ -6,9 +6,13 @@ from typing import Any
 
 import pysqlite3
 from sqlalchemy import Double, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import GenericFunction
+
+from app.core import errors
 
 BUSY_TIMEOUT_MS = 30_000
 
@@ -39,18 +43,42 @@ class Database:
 
     @contextmanager
     def unit_of_work(self) -> Iterator[Session]:
-        """A write transaction: committed when the block ends, rolled back when it raises."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        """A write transaction: committed when the block ends, rolled back when it raises.
+
+        Raises:
+            Unavailable, StorageFull: the database could not do it; nothing was written.
+        """
+        with _translated(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A read-only snapshot: on SQLite it takes no write lock."""
-        with Session(self.engine.execution_options(regraft_reading=True), expire_on_commit=False) as session:
+        """A read-only snapshot: on SQLite it takes no write lock.
+
+        Raises:
+            Unavailable: the database could not answer.
+        """
+        engine = self.engine.execution_options(regraft_reading=True)
+        with _translated(), Session(engine, expire_on_commit=False) as session:
             yield session
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The database's own troubles as ours; a statement that is wrong stays what it is."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise errors.Unavailable("The database is busy.", retry_after_s=1) from error
+    except DBAPIError as error:
+        if "disk is full" in str(error.orig) or "No space left" in str(error.orig):
+            raise errors.StorageFull("The database's disk is full.") from error
+        if error.connection_invalidated or isinstance(error, OperationalError | InterfaceError):
+            raise errors.Unavailable("The database cannot answer just now.", retry_after_s=1) from error
+        raise
 
 
 def _sqlite(url: str) -> Engine:

@@ -34,25 +34,28 @@ class Owned:
 
 
 class Key(Owned, Base):
+    """Made by a key of `owner`, who may list and revoke it; opens what belongs to `acts_for`."""
+
     __tablename__ = "keys"
     __table_args__ = (Index("ix_keys_owner_created", "owner", "created_at", "id"),)
     name: Mapped[str] = mapped_column(String(256))
-    sha256: Mapped[str] = mapped_column(SHA256, unique=True)
+    acts_for: Mapped[str] = mapped_column(String(64))
+    sha256: Mapped[str] = mapped_column(SHA256)  # of the whole secret
     scopes: Mapped[list[str]] = mapped_column(Json)
     expires_at: Mapped[float | None] = mapped_column(Double)
     revoked_at: Mapped[float | None] = mapped_column(Double)
 
 
 class IdempotentRequest(Base):
-    """A POST that carried an Idempotency-Key; `response` is written in the transaction of its effect."""
+    """A POST that carried an Idempotency-Key, committed together with its effect; `answer` is the body first sent."""
 
     __tablename__ = "idempotent_requests"
     owner: Mapped[str] = mapped_column(String(64), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(SHA256)  # of method, path and body
-    claimed_at: Mapped[float] = mapped_column(Double)
+    claimed_at: Mapped[float] = mapped_column(Double, index=True)
     status: Mapped[int | None] = mapped_column(Integer)
-    response: Mapped[Document | None] = mapped_column(Json)
+    answer: Mapped[str | None] = mapped_column(Text)  # text, since JSONB would not give the same bytes again
 
 
 class File(Owned, Base):
@@ -86,6 +89,7 @@ class Task(Base):
     __tablename__ = "tasks"
     __table_args__ = (
         Index("ix_tasks_claim", "lane", "owner", "status", "seq"),
+        Index("ix_tasks_position", "lane", "status", "seq"),
         Index("ix_tasks_lease", "status", "lease_expires_at"),
     )
     id: Mapped[str] = mapped_column(ID, primary_key=True)

@@ -1,12 +1,13 @@
 """The SQL of the catalogue of networks."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.db.paging import Page
 from app.db.tables import Document, Network
+from app.db.upsert import upsert
 
 
 def get(db: Session, name: str) -> Network | None:
@@ -28,6 +29,7 @@ def page(db: Session, page: Page, contains: str | None) -> list[Network]:
     return list(db.scalars(query.order_by(name).limit(page.limit + 1)))
 
 
-def replace(db: Session, entries: Iterable[Document]) -> None:
-    db.execute(delete(Network))
-    db.execute(insert(Network), list(entries))
+def replace(db: Session, entries: Sequence[Document]) -> None:
+    """Safe when several workers do it at once."""
+    upsert(db, Network, entries, keys=("name",), update=("summary", "input", "options", "pretrained"))
+    db.execute(delete(Network).where(Network.name.not_in([entry["name"] for entry in entries])))

@@ -1,0 +1,391 @@
+"""The rules of background steps: one table of moves, and every write of a worker fenced by its claim's token.
+
+A worker claims a step under a fresh token and a lease; whoever writes for the step shows the token.  When the lease
+has run out (by the database's clock alone) the step is taken up by another worker, and the old token opens nothing.
+"""
+
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy.orm import Session
+
+from app.core import errors
+from app.core.status import TERMINAL, Status, may_move
+from app.db.session import now
+from app.db.tables import Task, WorkerProcess
+from app.queue import repository
+
+Lane = Literal["ingest", "run"]
+Wish = Literal["cancel", "pause"]
+MAX_ATTEMPTS = 3
+
+
+class LeaseLost(Exception):
+    """The claim no longer holds: the step was taken up by another worker, or deleted.  Write nothing for it."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A step in a worker's hands; `attempt` counts from 1, `snapshot` is the blob to go on from."""
+
+    id: str
+    kind: str
+    token: str
+    attempt: int
+    snapshot: str | None
+
+
+def enqueue(
+    db: Session,
+    *,
+    id: str,
+    kind: str,
+    lane: Lane,
+    owner: str,
+    needs: Collection[str],
+    born: Status = Status.QUEUED,
+) -> Task:
+    """The step of the object `id`; it starts once the steps of all that it `needs` have succeeded."""
+    task = Task(
+        id=id,
+        seq=repository.next_seq(),
+        kind=kind,
+        lane=lane,
+        owner=owner,
+        status=born,
+        attempt=0,
+        max_attempts=MAX_ATTEMPTS,
+        step=0,
+        available_at=now(),
+        created_at=now(),
+        finished_at=now() if born in TERMINAL else None,
+    )
+    repository.add(db, task)
+    repository.depend(db, id, needs)
+    _tell(db, id, born, "Waiting for its turn." if born is Status.QUEUED else "Done.")
+    return task
+
+
+def depend(db: Session, dependent: str, needs: Collection[str]) -> None:
+    """`dependent` keeps what it `needs` from being deleted."""
+    repository.depend(db, dependent, needs)
+
+
+def needs(db: Session, dependent: str) -> list[str]:
+    return repository.needs(db, dependent)
+
+
+def forget(db: Session, object_id: str) -> None:
+    """Remove the object's step with all that it said, and what the object needed."""
+    repository.forget(db, object_id)
+
+
+# --- what users may ask for
+
+
+def cancel(db: Session, task_id: str) -> None:
+    """At once where it waits; a running step is told to stop, and is cancelled even if it finishes first.
+
+    Raises:
+        NotFound, WrongStatus: it has ended.
+    """
+    task = _locked(db, task_id)
+    match Status(task.status):
+        case Status.CANCELLING:
+            return
+        case Status.RUNNING:
+            _move(db, task, Status.CANCELLING, "Asked to stop.")
+        case _:
+            _end(db, task, Status.CANCELLED, "Cancelled.")
+            _fail_waiting(db, task)
+
+
+def pause(db: Session, task_id: str) -> None:
+    """At once where it waits; a running step stops at its next batch and keeps its state.
+
+    Raises:
+        NotFound, WrongStatus: it neither waits nor runs.
+    """
+    task = _locked(db, task_id)
+    if task.status == Status.RUNNING:
+        task.requested = "pause"
+        note(db, task_id, "pausing", "Asked to pause.")
+    else:
+        _move(db, task, Status.PAUSED, "Paused before it ran.")
+
+
+def resume(db: Session, task_id: str) -> None:
+    """
+    Raises:
+        NotFound, WrongStatus: it is not paused.
+    """
+    task = _locked(db, task_id)
+    if task.status != Status.PAUSED:
+        raise _refusal(task, Status.QUEUED)
+    _requeue(db, task, "Resumed.")
+
+
+def retry(db: Session, task_id: str) -> None:
+    """From the start, with all its attempts before it.
+
+    Raises:
+        NotFound, WrongStatus: it has neither failed nor been cancelled.
+    """
+    task = _locked(db, task_id)
+    if task.status not in (Status.FAILED, Status.CANCELLED):
+        raise _refusal(task, Status.QUEUED)
+    repository.forget_metrics(db, task_id)
+    for field in ("snapshot", "error_code", "error_message", "started_at", "finished_at", "total_steps", "eta_s"):
+        setattr(task, field, None)
+    task.attempt = task.step = 0
+    task.seq = repository.next_seq()
+    _requeue(db, task, "To be tried again.")
+
+
+# --- what workers do
+
+
+def waits(db: Session, lane: Lane) -> bool:
+    """Whether anything is queued in the lane; it may still have to wait for what it needs."""
+    return bool(repository.waiting_owners(db, lane))
+
+
+def claim(db: Session, lane: Lane, *, worker: str, lease_s: float) -> Claim | None:
+    """The next step of the lane: owners take turns, and an owner's steps start in the order of their arrival."""
+    token = secrets.token_hex(16)
+    for owner in repository.waiting_owners(db, lane):
+        task = repository.claim(db, lane, owner, worker=worker, token=token, lease_s=lease_s)
+        if task is not None:
+            note(db, task.id, "started", f"Attempt {task.attempt} of {task.max_attempts}.", data={"worker": worker})
+            return Claim(task.id, task.kind, token, task.attempt, task.snapshot)
+    return None
+
+
+def wish(db: Session, claim: Claim) -> Wish | None:
+    """What is wished of the step.
+
+    Raises:
+        LeaseLost: the claim no longer holds.
+    """
+    return _wish(claim, repository.standing(db, claim.id, claim.token))
+
+
+def beat(db: Session, claim: Claim, lease_s: float) -> Wish | None:
+    """The same, and prolong the lease.
+
+    Raises:
+        LeaseLost: the claim no longer holds.
+    """
+    return _wish(claim, repository.renew(db, claim.id, claim.token, lease_s))
+
+
+def hold(db: Session, claim: Claim) -> Task:
+    """The claimed step, locked until the transaction ends; call it before any other write for the step.
+
+    Raises:
+        LeaseLost: the claim no longer holds.
+    """
+    task = repository.lock_held(db, claim.id, claim.token)
+    if task is None:
+        raise LeaseLost(claim.id)
+    return task
+
+
+def report(
+    db: Session,
+    claim: Claim,
+    *,
+    progress: tuple[int, int, float | None] | None = None,
+    notes: Sequence[Mapping[str, Any]] = (),
+    points: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Record what the step says: `progress` is (step, total steps, seconds left).
+
+    Raises:
+        LeaseLost: the claim no longer holds.
+    """
+    task = hold(db, claim)
+    if progress is not None:
+        task.step, task.total_steps, task.eta_s = progress
+    repository.add_events(db, claim.id, notes)
+    repository.put_metrics(db, claim.id, points)
+
+
+def keep(db: Session, claim: Claim, snapshot: str) -> None:
+    """The blob that the step's next attempt goes on from.
+
+    Raises:
+        LeaseLost: the claim no longer holds.
+    """
+    hold(db, claim).snapshot = snapshot
+
+
+def succeed(db: Session, task: Task) -> None:
+    """`task` comes from `hold`.  A step that was being cancelled is not to be succeeded: see `stop`."""
+    if task.total_steps is not None:
+        task.step = task.total_steps
+    _end(db, task, Status.SUCCEEDED, "Done.")
+
+
+def fail(db: Session, task: Task, code: str, message: str) -> None:
+    """`task` is locked; it is cancelled instead, if that was asked for."""
+    if task.status == Status.CANCELLING:
+        stop(db, task)
+        return
+    task.error_code, task.error_message = code, message
+    _end(db, task, Status.FAILED, message, level="error", data={"code": code})
+    _fail_waiting(db, task)
+
+
+def stop(db: Session, task: Task) -> None:
+    """`task`, which comes from `hold`, has stopped because it was to be cancelled."""
+    _end(db, task, Status.CANCELLED, "Cancelled.")
+    _fail_waiting(db, task)
+
+
+def lay_down(db: Session, task: Task) -> None:
+    """`task`, which comes from `hold`, has stopped because it was to pause; cancelled, if that was asked for."""
+    if task.status == Status.CANCELLING:
+        stop(db, task)
+        return
+    _release(task)
+    _move(db, task, Status.PAUSED, f"Paused at step {task.step}.")
+
+
+def give_back(db: Session, task: Task, why: str, *, counted: bool, after_s: float = 0.0) -> None:
+    """`task`, which comes from `hold`, is to be taken up again, from its snapshot where it has one.
+
+    An attempt that is not `counted` was no fault of the step.  Cancelled or paused instead, if that was asked for.
+    """
+    if task.status == Status.CANCELLING or task.requested == "pause":
+        lay_down(db, task)
+        return
+    if not counted:
+        task.attempt -= 1
+    _requeue(db, task, why, after_s)
+
+
+def give_up(db: Session, task: Task, code: str, message: str, after_s: float = 0.0) -> None:
+    """`task`, which comes from `hold`, broke; it is tried again as long as it has attempts left."""
+    if task.attempt < task.max_attempts:
+        give_back(db, task, message, counted=True, after_s=after_s)
+    else:
+        fail(db, task, code, f"{message} It was tried {task.attempt} times.")
+
+
+def expired(db: Session) -> list[str]:
+    """Steps whose lease has run out."""
+    return repository.expired(db)
+
+
+def reap(db: Session) -> list[str]:
+    """Take back every step whose lease has run out; gives their ids."""
+    taken = []
+    for task_id in repository.expired(db):
+        task = repository.lock_expired(db, task_id)
+        if task is None:
+            continue  # another reaper was faster, or its worker was heard of after all
+        give_up(db, task, "worker_lost", "The worker that ran it has died or could not be heard of.")
+        taken.append(task_id)
+    return taken
+
+
+def note(
+    db: Session, subject: str, type: str, message: str, *, level: str = "info", data: Mapping[str, Any] | None = None
+) -> None:
+    """A line in the event log of a step that this transaction has locked or made."""
+    line = {"level": level, "type": type, "message": message, "data": dict(data or {})}
+    repository.add_events(db, subject, [line])
+
+
+# --- workers, as they come and go
+
+
+def tokens(db: Session) -> set[str]:
+    """The tokens of all claims that hold."""
+    return repository.tokens(db)
+
+
+def arrive(db: Session, worker: WorkerProcess) -> None:
+    repository.add_worker(db, worker)
+
+
+def seen(db: Session, worker_id: str, *, warm: bool, silence_s: float) -> None:
+    """The worker lives; those that were silent for longer than `silence_s` do not."""
+    repository.see_worker(db, worker_id, warm=warm)
+    repository.forget_silent_workers(db, silence_s)
+
+
+def leave(db: Session, worker_id: str) -> None:
+    repository.forget_worker(db, worker_id)
+
+
+def _wish(claim: Claim, standing: tuple[str, str | None] | None) -> Wish | None:
+    if standing is None:
+        raise LeaseLost(claim.id)
+    status, requested = standing
+    if status == Status.CANCELLING:
+        return "cancel"
+    return "pause" if requested == "pause" else None
+
+
+def _locked(db: Session, task_id: str) -> Task:
+    task = repository.lock(db, task_id)
+    if task is None:
+        raise errors.NotFound(f"There is no {task_id}.")
+    return task
+
+
+def _requeue(db: Session, task: Task, why: str, after_s: float = 0.0) -> None:
+    _release(task)
+    task.available_at = now() + after_s
+    _move(db, task, Status.QUEUED, why)
+
+
+def _end(
+    db: Session, task: Task, status: Status, message: str, level: str = "info", data: Mapping[str, Any] | None = None
+) -> None:
+    _release(task)
+    task.snapshot = None
+    task.finished_at = now()
+    _move(db, task, status, message, level, data)
+
+
+def _release(task: Task) -> None:
+    task.lease_token = task.lease_expires_at = task.worker = task.requested = task.eta_s = None
+
+
+def _move(
+    db: Session,
+    task: Task,
+    status: Status,
+    message: str,
+    level: str = "info",
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    if not may_move(Status(task.status), status):
+        raise _refusal(task, status)
+    task.status = status
+    db.flush()
+    _tell(db, task.id, status, message, level, data)
+
+
+def _tell(
+    db: Session, task_id: str, status: Status, message: str, level: str = "info", data: Mapping[str, Any] | None = None
+) -> None:
+    note(db, task_id, status, message, level=level, data={"status": status.value, **(data or {})})
+
+
+def _refusal(task: Task, wanted: Status) -> errors.WrongStatus:
+    return errors.WrongStatus(f"{task.id} is {task.status}: it cannot become {wanted}.")
+
+
+def _fail_waiting(db: Session, ended: Task) -> None:
+    """What waits for a step that did not succeed will never start."""
+    reason = f": {ended.error_message}" if ended.error_message else "."
+    for task_id in repository.waiting_for(db, ended.id):
+        task = repository.lock(db, task_id)
+        if task is not None and task.status in (Status.QUEUED, Status.PAUSED):
+            fail(db, task, "dependency_failed", f"{ended.id}, which it needs, has {ended.status}{reason}")

@@ -1,0 +1,104 @@
+"""What our own machinery costs: the engine against a bare PyTorch loop, and the statements of a job poll.
+
+    python benchmarks/overhead.py [--rounds 5] [--steps 20]
+
+The bare loop and the engine train the same network from the same start on the same tensors with the same optimiser, in
+turn, in one process.  Prints the ratio of their throughputs, round by round, as a median with its spread.
+"""
+
+import argparse
+import copy
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+
+from app.methods.inputs import InputSpec
+from app.methods.training import Training
+from worker.engine import device
+from worker.engine.data import Images
+from worker.engine.recorder import Recorder
+from worker.engine.run import Run
+from worker.methods import supervised
+from worker.methods.supervised import Examples
+
+SPEC = InputSpec(size=(32, 32), channels=3, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+RATE, MOMENTUM, DECAY, CLASSES = 0.05, 0.9, 5e-4, 10
+
+
+def images(count: int) -> Images:
+    generator = torch.Generator().manual_seed(0)
+    pixels_NHWC = torch.randint(0, 256, (count, 32, 32, 3), dtype=torch.uint8, generator=generator)
+    return Images(pixels_NHWC, torch.randint(CLASSES, (count,), generator=generator))
+
+
+def bare(network: nn.Module, data: Images, batch: int) -> float:
+    """Seconds for one epoch: shuffle, index, normalise, forward, backward, step; nothing else."""
+    network.train()
+    optimizer = torch.optim.SGD(
+        network.parameters(), RATE, momentum=MOMENTUM, nesterov=True, weight_decay=DECAY, fused=True
+    )
+    mean_C11, std_C11 = (torch.tensor(values)[:, None, None] for values in (SPEC.mean, SPEC.std))
+    began = time.perf_counter()
+    for index_B in torch.randperm(len(data)).split(batch):
+        x_BCHW = data.pixels_NHWC[index_B].permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last)
+        x_BCHW = x_BCHW.div_(255).sub_(mean_C11).div_(std_C11)
+        loss = F.cross_entropy(network(x_BCHW), data.label_N[index_B])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return time.perf_counter() - began
+
+
+def engine(network: nn.Module, data: Images, batch: int) -> float:
+    """Seconds for one epoch by the engine, from its first batch to its last."""
+    params = Training(
+        epochs=1, batch_size=batch, learning_rate=RATE, momentum=MOMENTUM, weight_decay=DECAY, augmentation="none"
+    ).resolve(len(data), SPEC.size)
+    nothing = Images(data.pixels_NHWC[:0], data.label_N[:0])
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(Recorder(), Path(folder))
+        began = time.perf_counter()
+        supervised.learn(run, network, params, Examples(data, nothing), SPEC)
+        return time.perf_counter() - began
+
+
+def training(rounds: int, steps: int, batch: int) -> dict[str, object]:
+    start = torchvision.models.resnet18(num_classes=CLASSES)
+    device.place(start, torch.device("cpu"))
+    data = images(steps * batch)
+    for loop in (bare, engine):
+        loop(copy.deepcopy(start), images(2 * batch), batch)
+    seconds = [
+        (bare(copy.deepcopy(start), data, batch), engine(copy.deepcopy(start), data, batch)) for _ in range(rounds)
+    ]
+    ratios = [b / e for b, e in seconds]
+    return {
+        "network": "resnet18, 32×32",
+        "batch": batch,
+        "threads": torch.get_num_threads(),
+        "engine_images_per_s": round(statistics.median(len(data) / e for _, e in seconds), 1),
+        "bare_images_per_s": round(statistics.median(len(data) / b for b, _ in seconds), 1),
+        "ratio_median": round(statistics.median(ratios), 3),
+        "ratio_min_max": [round(min(ratios), 3), round(max(ratios), 3)],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--batch", type=int, default=64)
+    options = parser.parse_args()
+    device.keep_memory()
+    print(json.dumps({"training": training(options.rounds, options.steps, options.batch)}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Where a step happens: a spec goes in, events come out, on this machine or on another."""
+
+from typing import Protocol
+
+from worker.engine.contract import Command, Event, Spec
+
+
+class Crashed(Exception):
+    """The step's process broke: it died, or met a fault that it did not expect.  `reason` is a sentence."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Attempt(Protocol):
+    """One step under way."""
+
+    def next(self, timeout_s: float) -> Event | None:
+        """The next event; None if there is none within `timeout_s`.  A `Result` is the last.
+
+        Raises:
+            Failure, Retry, Interrupted: as the step raised them.
+            Crashed: its process broke.
+        """
+
+    def order(self, command: Command) -> None:
+        """Ask the step to stop; it answers with `Interrupted`, within a batch or so."""
+
+    def kill(self) -> None:
+        """End the step and all its processes now; harmless when it has ended."""
+
+
+class Executor(Protocol):
+    def warm(self) -> None:
+        """Get ready to start steps at once; returns when it is."""
+
+    def start(self, spec: Spec) -> Attempt: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,95 @@
+"""A step's own process, from its birth in the fork-server to its last event."""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+
+import torch
+
+from worker.engine import device
+from worker.engine.contract import Channel, Command, Event, Failure, Interrupted, Result, Retry, Spec
+from worker.executors.base import Crashed
+from worker.ingest import checkpoint, dataset
+from worker.methods import job
+
+Task = Callable[[Spec, Channel], Result]
+TASKS: Mapping[str, Task] = {
+    "ingest_checkpoint": checkpoint.ingest,
+    "ingest_dataset": dataset.ingest,
+    "run": job.run,
+}
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class PipeChannel:
+    """Events go up the pipe, a command comes down it; a pipe that closes means that the supervisor has died."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._command: Command | None = None
+        threading.Thread(target=self._listen, name="commands", daemon=True).start()
+
+    def emit(self, event: Event) -> None:
+        self._connection.send(event)
+
+    def command(self) -> Command | None:
+        return self._command
+
+    def end(self, error: Exception) -> None:
+        self._connection.send(error)
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                self._command = self._connection.recv()
+        except (EOFError, OSError):
+            os._exit(1)
+
+
+def warm() -> None:
+    """The first child of a fork-server: it ends at once, and its end says that the imports are done."""
+
+
+def main(connection: Connection, spec: Spec) -> None:
+    _be_alone()
+    _limit(spec.memory_bytes)
+    channel = PipeChannel(connection)
+    try:
+        device.keep_memory()
+        channel.emit(TASKS[spec.kind](spec, channel))
+    except (Failure, Retry, Interrupted) as error:
+        channel.end(error)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        channel.end(out_of_memory(spec, str(error)))
+    except Exception as error:  # noqa: BLE001  # whatever it is, the supervisor must hear of it
+        if "not enough memory" in str(error):  # a plain RuntimeError of PyTorch's CPU allocator
+            channel.end(out_of_memory(spec, str(error)))
+            return
+        traceback.print_exc()
+        channel.end(Crashed(f"{type(error).__name__}: {error}"))
+
+
+def out_of_memory(spec: Spec, reason: str) -> Failure:
+    advice = "lower `batch_size`" if spec.kind == "run" else "the file needs more memory than ingest may take"
+    return Failure("out_of_memory", f"Memory ran out ({reason.splitlines()[0] if reason else spec.kind}): {advice}.")
+
+
+def _be_alone() -> None:
+    """A process group of our own, so that all of it can be killed; and an end with the fork-server's."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _limit(memory_bytes: int | None) -> None:
+    if memory_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))

@@ -1,0 +1,86 @@
+"""Steps as children of a warm fork-server on this machine (docs/adr/0006)."""
+
+import multiprocessing
+import os
+import signal
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+
+from worker.engine.contract import Command, Event, Spec
+from worker.executors.base import Crashed
+
+PRELOAD = "worker.executors.preload"
+
+
+def _warm() -> None:
+    from worker.executors import child  # in the child: the supervisor imports no torch
+
+    child.warm()
+
+
+def _main(connection: Connection, spec: Spec) -> None:
+    from worker.executors import child
+
+    child.main(connection, spec)
+
+
+class LocalAttempt:
+    def __init__(self, process: ForkServerProcess, connection: Connection) -> None:
+        self._process, self._connection = process, connection
+
+    def next(self, timeout_s: float) -> Event | None:
+        try:
+            if not self._connection.poll(timeout_s):
+                return None
+            message = self._connection.recv()
+        except (EOFError, ConnectionError):
+            self._process.join()
+            raise Crashed(_ending(self._process.exitcode)) from None
+        if isinstance(message, Exception):
+            raise message
+        event: Event = message
+        return event
+
+    def order(self, command: Command) -> None:
+        with suppress(OSError):  # it has ended: `next` tells how
+            self._connection.send(command)
+
+    def kill(self) -> None:
+        if self._process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()  # it may have died before it had a group
+        self._process.join()
+        self._connection.close()
+
+
+class LocalExecutor:
+    """Belongs to a process that imports no torch; the fork-server imports it once and lends every child all of it."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([PRELOAD])
+
+    def warm(self) -> None:
+        process = self._context.Process(target=_warm, daemon=True)
+        process.start()
+        process.join()
+
+    def start(self, spec: Spec) -> LocalAttempt:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_main, args=(theirs, spec), daemon=False)
+        process.start()
+        theirs.close()
+        return LocalAttempt(process, ours)
+
+    def close(self) -> None:
+        """The fork-server ends with this process."""
+
+
+def _ending(code: int | None) -> str:
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        hint = " (often: memory ran out)" if -code == signal.SIGKILL else ""
+        return f"The process that ran it was killed by {name}{hint}."
+    return f"The process that ran it ended with exit code {code}."

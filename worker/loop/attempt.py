@@ -1,0 +1,210 @@
+"""One claimed step, from its claim to its end: every way that it can end is here."""
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Event as Flag
+from typing import TypeVar
+
+from app.blobs.store import Blobs
+from sqlalchemy.orm import Session
+
+from app.core import errors
+from app.core.settings import Settings
+from app.core.status import Status
+from app.db.session import Database
+from app.db.tables import Task
+from app.queue import service as queue
+from app.queue.service import Claim, LeaseLost
+from worker.engine.contract import Command, Failure, Interrupted, Result, Retry, Snapshot, Spec
+from worker.executors.base import Attempt, Crashed, Executor
+from worker.loop.journal import Journal
+from worker.loop.lease import Lease
+from worker.steps.registry import STEPS
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.1
+PATIENCE_S = 5.0  # before a step starts again whose surroundings failed
+AGAIN_S = 0.5  # before a write is tried again that the database could not take
+
+
+T = TypeVar("T")
+End = Callable[[Session, Task], None]
+How = Interrupted | Failure | Retry | Crashed | errors.RegraftError
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What all attempts of a worker share; `stopping` is set when the worker is to end."""
+
+    worker: str
+    database: Database
+    blobs: Blobs
+    executor: Executor
+    settings: Settings
+    stopping: Flag
+
+
+def attempt(place: Workplace, claim: Claim) -> None:
+    """Run the step to whatever end it comes to, and record that end; only a lost lease records nothing."""
+    settings = place.settings
+    with Lease(place.database, claim, lease_s=settings.lease_s, beat_s=settings.beat_s) as lease:
+        try:
+            _Attempt(place, claim, lease).run()
+        except LeaseLost:
+            log.warning("%s: the lease was lost; another worker has it, or it was deleted", claim.id)
+
+
+class _Attempt:
+    def __init__(self, place: Workplace, claim: Claim, lease: Lease) -> None:
+        self._place, self._claim, self._lease = place, claim, lease
+        self._journal = Journal(claim)
+        self._step = STEPS[claim.kind]
+
+    def run(self) -> None:
+        try:
+            with _folder(self._place.settings.scratch / self._claim.token) as workdir:
+                self._publish(self._follow(self._spec(workdir)))
+        except (Interrupted, Failure, Retry, Crashed, errors.RegraftError) as how:
+            self._end(partial(_record, how))
+
+    def _spec(self, workdir: Path) -> Spec:
+        settings, blobs = self._place.settings, self._place.blobs
+        payload, inputs = self._write(lambda db, task: self._step.prepare(db, task.id))
+        return Spec(
+            kind=self._claim.kind,
+            subject=self._claim.id,
+            payload=payload,
+            inputs={role: blobs.path(sha256) for role, sha256 in inputs.items()},
+            workdir=workdir,
+            snapshot=self._claim.snapshot and blobs.path(self._claim.snapshot),
+            device=settings.device,
+            snapshot_every_s=settings.snapshot_every_s,
+            memory_bytes=settings.ingest_memory_bytes if self._step.untrusted else None,
+        )
+
+    def _follow(self, spec: Spec) -> Result:
+        """Everything that the step says, until its result."""
+        running = self._place.executor.start(spec)
+        orders = _Orders(running, self._place.settings.grace_s)
+        try:
+            while True:
+                self._lease.check()
+                orders.pass_on(self._wanted())
+                match event := running.next(TICK_S):
+                    case Result():
+                        return event
+                    case Snapshot(path):
+                        self._keep(path)
+                    case _ if event is not None:
+                        self._journal.add(event)
+                if self._journal.due:
+                    self._flush()
+        finally:
+            running.kill()
+
+    def _wanted(self) -> Command | None:
+        if self._lease.wish == "cancel" or not self._place.stopping.is_set():
+            return self._lease.wish
+        return "shutdown"
+
+    def _keep(self, path: Path) -> None:
+        sha256 = self._place.blobs.put_file(path).sha256
+        path.unlink()
+        self._flush()  # a resume must not find a state that is ahead of its metrics
+        self._write(lambda db, task: queue.keep(db, self._claim, sha256))
+
+    def _publish(self, result: Result) -> None:
+        """Artifacts first, content-addressed; then all rows that mention them and the end of the step, at once."""
+        blobs = {role: self._place.blobs.put_file(path).sha256 for role, path in result.artifacts.items()}
+
+        def publish(db: Session, task: Task) -> None:
+            if task.status == Status.CANCELLING:
+                return queue.stop(db, task)
+            self._step.publish(db, task.id, result.document, blobs)
+            return queue.succeed(db, task)
+
+        self._end(publish)
+
+    def _end(self, effect: End) -> None:
+        self._flush()
+        self._write(effect)
+
+    def _flush(self) -> None:
+        self._write(lambda db, _: self._journal.write(db))
+        self._journal.written()
+
+    def _write(self, effect: Callable[[Session, Task], T]) -> T:
+        """`effect` in one transaction under the claim; as long as that may hold, again while the database is away.
+
+        Raises:
+            LeaseLost: the claim no longer holds.
+        """
+        while True:
+            self._lease.check()
+            try:
+                with self._place.database.unit_of_work() as db:
+                    return effect(db, queue.hold(db, self._claim))
+            except errors.Unavailable as unavailable:
+                log.warning("%s: %s", self._claim.id, unavailable.detail)
+                time.sleep(AGAIN_S)
+
+
+def _record(how: How, db: Session, task: Task) -> None:
+    """Write down that the step ended without a result."""
+    match how:
+        case Interrupted(command="cancel"):
+            queue.stop(db, task)
+        case Interrupted(command="pause"):
+            queue.lay_down(db, task)
+        case Interrupted():
+            queue.give_back(db, task, "Its worker was shut down.", counted=False)
+        case Failure(code=code, message=message):
+            queue.fail(db, task, code, message)
+        case Retry(message=message, after_s=after_s):
+            queue.give_up(db, task, "gave_up", message, after_s)
+        case Crashed(reason=reason):
+            queue.give_up(db, task, "crashed", reason)
+        case errors.Unavailable(detail=detail):
+            queue.give_back(db, task, detail, counted=False, after_s=PATIENCE_S)
+        case errors.StorageFull(code=code, detail=detail):
+            queue.give_up(db, task, code, detail, PATIENCE_S)
+        case errors.RegraftError(code=code, detail=detail):  # what was asked for turned out not to fit
+            queue.fail(db, task, code, detail)
+
+
+class _Orders:
+    """Commands to a step, each given once; one that is not obeyed within `grace_s` is carried out by force."""
+
+    def __init__(self, running: Attempt, grace_s: float) -> None:
+        self._running, self._grace_s = running, grace_s
+        self._given: Command | None = None
+        self._deadline = 0.0
+
+    def pass_on(self, wanted: Command | None) -> None:
+        """
+        Raises:
+            Interrupted: the order was given long ago; whoever holds the step is to kill it.
+        """
+        if wanted is None:
+            return
+        if wanted != self._given:
+            self._running.order(wanted)
+            self._given, self._deadline = wanted, time.monotonic() + self._grace_s
+        elif time.monotonic() > self._deadline:
+            raise Interrupted(wanted)
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[Path]:
+    path.mkdir(parents=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

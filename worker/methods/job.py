@@ -1,0 +1,96 @@
+"""A job, from its spec to its result: open what it needs, run the method, measure, export."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from app.methods.inputs import InputSpec
+from app.methods.networks import NetworkSpec
+from app.methods.registry import METHODS as INFOS
+from app.methods.registry import parse
+from app.methods.training import Training
+from worker.engine import device
+from worker.engine.contract import Channel, Note, Result, Spec
+from worker.engine.run import Run
+from worker.export import package
+from worker.methods import measure
+from worker.methods.registry import METHODS
+from worker.methods.task import Adapted, Domain, Source, Task
+
+RECIPE_VERSION = 1
+
+
+def run(spec: Spec, channel: Channel) -> Result:
+    """`spec.payload`: {method, seed, source, target, source_dataset}; see `app.jobs.service.spec_payload`.
+
+    Raises:
+        Failure, Interrupted: from the method.
+    """
+    payload = spec.payload
+    run = Run(
+        channel,
+        spec.workdir,
+        seed=payload["seed"],
+        device=device.resolve(spec.device),
+        snapshot=spec.snapshot,
+        snapshot_every_s=spec.snapshot_every_s,
+    )
+    params = parse(payload["method"])
+    with device.reproducible(run.device, run.seed, run.threads):
+        task = _task(run, payload, spec.inputs)
+        channel.emit(Note("training" if isinstance(params, Training) else "measuring", f"On {run.device}."))
+        adapted = METHODS[params.name](task, params)
+        evaluation = measure.evaluation(task, adapted)
+    document = {"method": adapted.params.model_dump(mode="json"), "evaluation": evaluation}
+    if not INFOS[params.name].gives_model:
+        return Result(document)
+    channel.emit(Note("exporting", "Writing weights and graph, and comparing the two."))
+    return _packaged(adapted, document, spec)
+
+
+def _task(run: Run, payload: Mapping[str, Any], inputs: Mapping[str, Path]) -> Task:
+    return Task(
+        run,
+        target=_domain(payload["target"], inputs, "target"),
+        source=_source(payload["source"], inputs),
+        source_domain=_domain(payload["source_dataset"], inputs, "source_dataset")
+        if payload["source_dataset"]
+        else None,
+    )
+
+
+def _domain(document: Mapping[str, Any], inputs: Mapping[str, Path], role: str) -> Domain:
+    return Domain.open(document, inputs[f"{role}.pixels"], inputs[f"{role}.index"])
+
+
+def _source(document: Mapping[str, Any] | None, inputs: Mapping[str, Path]) -> Source | None:
+    if document is None:
+        return None
+    return Source(
+        network=NetworkSpec.model_validate(document["network"]),
+        input=InputSpec.model_validate(document["input"]),
+        classes=document["classes"],
+        recipe=document["recipe"],
+        weights=inputs["source.weights"],
+    )
+
+
+def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec) -> Result:
+    artifacts, exported = package.package(adapted.network.cpu(), adapted.anatomy, adapted.input, spec.workdir)
+    about = {
+        "network": adapted.spec.model_dump(mode="json"),
+        "input": adapted.input.model_dump(mode="json"),
+        "classes": adapted.classes,
+        "recipe": _recipe(adapted),
+        "transfer": adapted.transfer,
+    }
+    return Result(document | about | exported, artifacts)
+
+
+def _recipe(adapted: Adapted) -> dict[str, Any]:
+    """The rule by which the network was trained, for others to follow."""
+    kept = ("augmentation", "label_smoothing", "optimizer", "learning_rate", "weight_decay", "scheduler", "batch_size")
+    params = adapted.params.model_dump(mode="json")
+    return {"version": RECIPE_VERSION, "input": adapted.input.model_dump(mode="json")} | {
+        name: params[name] for name in kept if name in params
+    }

@@ -1,0 +1,91 @@
+"""What an adapted network is worth: test splits, read once, when everything else is settled."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from app.methods.inputs import InputSpec
+from worker.engine import device, evaluate, scores
+from worker.engine.contract import Failure
+from worker.engine.data import Images, Prepare
+from worker.engine.run import Run
+from worker.engine.scores import Judged
+from worker.methods import transferred
+from worker.methods.task import Adapted, Domain, Task
+
+Document = dict[str, Any]
+
+
+def evaluation(task: Task, adapted: Adapted) -> Document | None:
+    """The evaluation of a job: on the target's test split, and on the source's where that is known.
+
+    None where the target has no labelled test image.
+    """
+    target = on_test_split(task.run, adapted.network, adapted.input, adapted.classes, task.target)
+    if target is None:
+        return None
+    return {"target": target, "source": _on_source(task, adapted), "labels_used": str(adapted.labels)}
+
+
+def on_test_split(
+    run: Run, network: nn.Module, input: InputSpec, classes: list[str] | None, domain: Domain
+) -> Document | None:
+    """Figures over the classes that network and dataset share by name; None where no labelled test image is of them.
+
+    `classes` are the network's outputs in order; None: they are those of the dataset, if there are as many.
+
+    Raises:
+        Failure: `does_not_fit`, no class is shared.
+    """
+    shared, columns = _shared(network, classes, domain)
+    images = domain.examples(domain.labelled("test"), input, shared)
+    if not len(images):
+        return None
+    judged = _judge(run, network, input, images, columns)
+    partial = {} if columns is None else {"classes": shared}
+    return {"split": "test"} | scores.report(judged, len(shared)) | partial
+
+
+def _shared(network: nn.Module, classes: list[str] | None, domain: Domain) -> tuple[list[str], list[int] | None]:
+    """Names of the shared classes, and their places among the outputs (None: they are all of them, in order)."""
+    if classes is None:
+        return domain.classes, None
+    shared = [name for name in classes if name in set(domain.classes)]
+    if not shared:
+        raise Failure("does_not_fit", "Network and dataset share no class name.")
+    return (classes, None) if shared == classes else (shared, [classes.index(name) for name in shared])
+
+
+def _judge(run: Run, network: nn.Module, input: InputSpec, images: Images, columns: list[int] | None) -> Judged:
+    prepare = Prepare(input, run.device, device.memory_format(network))
+    batches = evaluate.image_batches(run, images.to(run.device), prepare)
+    return evaluate.judge(run, network, batches, columns=columns)
+
+
+def _on_source(task: Task, adapted: Adapted) -> Document | None:
+    """Forgetting: what the source could do on its own test split before, and what the adapted network can.
+
+    Where the adapted network has a head for other classes, the source's head is set on what became of its backbone.
+    """
+    if task.source is None or task.source_domain is None:
+        return None
+    source, domain = task.source, task.source_domain
+    network, structure = transferred.unchanged(source)
+    device.place(network, task.run.device)
+    before = on_test_split(task.run, network, source.input, source.classes, domain)
+    if before is None:
+        return None
+    kept = adapted.classes == source.classes
+    _overwrite(network, adapted.network.state_dict(), skip=None if kept else structure.head)
+    after = on_test_split(task.run, network, source.input, source.classes, domain)
+    figures = {name: before[name] for name in ("accuracy", "accuracy_interval", "nll")}
+    return (after or {}) | {"before": figures, "head": "adapted" if kept else "source"}
+
+
+def _overwrite(network: nn.Module, tensors: Mapping[str, Tensor], skip: str | None) -> None:
+    with torch.no_grad():
+        for name, tensor in network.state_dict().items():
+            if skip is None or not name.startswith(f"{skip}."):
+                tensor.copy_(tensors[name])

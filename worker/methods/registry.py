@@ -1,0 +1,17 @@
+"""The functions behind the methods that a job can name; `app.methods.registry` has their parameters."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from worker.methods.evaluate import evaluate
+from worker.methods.fine_tune import fine_tune
+from worker.methods.linear_probe import linear_probe
+from worker.methods.task import Adapted, Task
+from worker.methods.train import train
+
+METHODS: Mapping[str, Callable[[Task, Any], Adapted]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "fine_tune": fine_tune,
+    "linear_probe": linear_probe,
+}

@@ -1,0 +1,125 @@
+"""What a method is given, and what it gives back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from app.imaging.packed import PackedImages, Split
+from app.methods.inputs import InputSpec
+from app.methods.networks import NetworkSpec
+from app.methods.training import LabelBudget
+from worker.engine import labels
+from worker.engine.contract import Failure
+from worker.engine.data import Images
+from worker.engine.run import Run
+from worker.networks.anatomy import Anatomy
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A dataset as a run sees it: packed images whose labels index `classes`; −1 is no label."""
+
+    images: PackedImages
+    classes: list[str]
+    image: Mapping[str, int] | None  # height, width, channels; None where sizes are mixed
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def open(cls, document: Mapping[str, Any], pixels: Path, index: Path) -> "Domain":
+        return cls(
+            PackedImages.open(pixels, index),
+            list(document["classes"] or ()),
+            document["image"],
+            tuple(document["mean"]),
+            tuple(document["std"]),
+        )
+
+    def labelled(self, split: Split) -> NDArray[np.int64]:
+        """Places of the split's labelled images, ascending."""
+        rows = self.images.rows(split)
+        return rows[self.images.label[rows] >= 0]
+
+    def within(self, rows: NDArray[np.int64], budget: LabelBudget, seed: int) -> NDArray[np.int64]:
+        """Those of `rows` that the label budget admits."""
+        if budget.labels_per_class is not None:
+            rows = labels.per_class(rows, self.images.label[rows], budget.labels_per_class, seed)
+        if budget.train_size is not None:
+            rows = labels.total(rows, self.images.label[rows], budget.train_size, seed)
+        return rows
+
+    def examples(self, rows: NDArray[np.int64], spec: InputSpec, classes: Sequence[str]) -> Images:
+        """The images at the network's size, labels as places in `classes`; those of other classes are left out."""
+        place = {name: i for i, name in enumerate(classes)}
+        place_K = np.array([place.get(name, -1) for name in self.classes], np.int64)
+        label_N = place_K[self.images.label[rows]]
+        known = label_N >= 0
+        pixels_NHWC = torch.from_numpy(self.images.fitted(rows[known], spec))
+        return Images(pixels_NHWC, torch.from_numpy(label_N[known]))
+
+
+@dataclass(frozen=True)
+class Source:
+    """The checkpoint or model that a job starts from.  `classes` is None where nobody has named them."""
+
+    network: NetworkSpec
+    input: InputSpec
+    classes: list[str] | None
+    recipe: dict[str, Any] | None
+    weights: Path
+
+
+@dataclass(frozen=True)
+class Task:
+    """One job: adapt `source` (none: from scratch) to `target`; `source_domain` is what the source was trained on."""
+
+    run: Run
+    target: Domain
+    source: Source | None = None
+    source_domain: Domain | None = None
+
+    @cached_property
+    def known_source(self) -> Source:
+        if self.source is None:
+            raise Failure("does_not_fit", "This method needs a checkpoint or a model to start from.")
+        return self.source
+
+
+@dataclass(frozen=True)
+class LabelUse:
+    """How many labels of the target a method has seen, by split."""
+
+    train: int = 0
+    validation: int = 0
+
+    def __str__(self) -> str:
+        if not self.train and not self.validation:
+            return "none of the target's; its test labels were read once, at the end"
+        return (
+            f"{self.train} training labels and {self.validation} validation labels of the target; "
+            "its test labels were read once, at the end"
+        )
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What a method has made: a network in evaluation mode, and all that is to be known of it.
+
+    `params` are the method's, every default closed.  `transfer` says what came from the source and how.
+    """
+
+    network: nn.Module
+    anatomy: Anatomy
+    spec: NetworkSpec
+    input: InputSpec
+    classes: list[str] | None
+    params: Any
+    labels: LabelUse = LabelUse()
+    transfer: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,33 @@
+"""`train`: a network from scratch."""
+
+from app.methods.inputs import InputSpec
+from app.methods.train import Train
+from worker.engine import device
+from worker.methods import supervised, transferred
+from worker.methods.task import Adapted, Domain, Task
+from worker.networks import anatomy, build
+
+LARGEST_OWN_SIDE = 224  # of a network that takes any size, where the images have many
+
+
+def train(task: Task, params: Train) -> Adapted:
+    input = params.input or build.usual_input(params.network) or own_input(task.target)
+    classes = task.target.classes
+    network = build.build(params.network, input)
+    structure = anatomy.study(network, input)
+    device.place(network, task.run.device)
+    seen = supervised.examples(task.run, task.target, params, input, classes)
+    params = params.resolve(len(seen.train), input.size)
+    supervised.learn(task.run, network, params, seen, input)
+    transfer = {"head": "new", "adapters": transferred.adapters(task.target, input)}
+    return Adapted(network, structure, params.network, input, classes, params, seen.use, transfer)
+
+
+def own_input(domain: Domain) -> InputSpec:
+    """The dataset's own size and statistics; of mixed sizes the median."""
+    if domain.image is not None:
+        size, channels = (domain.image["height"], domain.image["width"]), domain.image["channels"]
+    else:
+        height, width, channels = domain.images.median_shape
+        size = min(height, LARGEST_OWN_SIDE), min(width, LARGEST_OWN_SIDE)
+    return InputSpec(size=size, channels=channels, mean=domain.mean, std=domain.std)

@@ -1,0 +1,80 @@
+"""From a source to a network for the target: the source's weights, and a new head where the classes differ."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from app.methods.layers import with_classes
+from safetensors.torch import load_file
+from torch import nn
+
+from app.methods.inputs import InputOverride, InputSpec
+from app.methods.networks import NetworkSpec
+from worker.engine import device
+from worker.methods.task import Domain, Source, Task
+from worker.networks import anatomy, build, load
+from worker.networks.anatomy import Anatomy
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a transfer starts from; `report` says of each tensor where it comes from."""
+
+    network: nn.Module
+    anatomy: Anatomy
+    spec: NetworkSpec
+    input: InputSpec
+    classes: list[str]
+    report: dict[str, Any]
+
+
+def start(task: Task, override: InputOverride | None) -> Start:
+    """The source's network on the run's device, ready to learn the target's classes.
+
+    Its head is kept where source and target have the same classes by name; else a new one is drawn.
+    """
+    source = task.known_source
+    spec, classes = source.network, source.classes
+    kept = classes is not None and set(classes) == set(task.target.classes)
+    if not kept or classes is None:
+        classes = task.target.classes
+        spec = with_classes(spec, len(classes))
+    input = override.apply(source.input) if override else source.input
+    network = build.build(spec, input)
+    structure = anatomy.study(network, input)
+    tensors = load_file(source.weights)
+    if not kept:
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{structure.head}.")}
+    report = load.load(network, tensors, structure)
+    device.place(network, task.run.device)
+    head = "kept" if kept else "new"
+    document = {"tensors": report.document(), "head": head, "adapters": adapters(task.target, input)}
+    return Start(network, structure, spec, input, classes, document)
+
+
+def unchanged(source: Source) -> tuple[nn.Module, Anatomy]:
+    """The source's network as it is, on the CPU, in evaluation mode."""
+    network = build.build(source.network, source.input)
+    structure = anatomy.study(network, source.input)
+    load.load(network, load_file(source.weights), structure)
+    return network.requires_grad_(False).eval(), structure
+
+
+def adapters(domain: Domain, input: InputSpec) -> list[str]:
+    """In words, how the dataset's images come to the network's input."""
+    height, width = input.size
+    image = domain.image
+    found = []
+    if image is None:
+        found.append(f"images of mixed sizes → {height}×{width}, {_colour(input.channels)}")
+    else:
+        if image["channels"] != input.channels:
+            found.append(f"{_colour(image['channels'])} → {_colour(input.channels)}")
+        if (image["height"], image["width"]) != (height, width) or input.margin:
+            found.append(f"{image['height']}×{image['width']} → {height}×{width}")
+    if found:
+        found.append(f"fit: {input.fit}" + (f", margin {input.margin}" if input.margin else ""))
+    return found
+
+
+def _colour(channels: int) -> str:
+    return "grey" if channels == 1 else "RGB"
