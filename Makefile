@@ -34,6 +34,9 @@ test: install  ## lint, types, import contracts and every test, on SQLite and a 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
 
+golden: install  ## renew the golden loss traces, after a change that is meant to change them
+	REGRAFT_RENEW_GOLDEN=1 $(BIN)/pytest tests/methods -k golden
+
 faults: install  ## the fault suite in its full counts (long)
 	REGRAFT_FAULTS=full $(BIN)/pytest tests/faults tests/jobs
 

@@ -7,12 +7,12 @@ import socket
 import time
 from collections.abc import Callable
 
-from app.blobs import sweep
 from app.core import errors
 from app.db.session import now
 from app.db.tables import WorkerProcess
 from app.networks import service as networks
 from app.queue import service as queue
+from app.removal import sweep
 from worker.engine.contract import Result, Spec
 from worker.loop.attempt import Workplace
 

@@ -1,0 +1,1 @@
+from e2e.conftest import own_service  # noqa: F401

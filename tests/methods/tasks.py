@@ -1,0 +1,141 @@
+"""Small jobs for the methods, run in this process exactly as a worker's child runs them: spec in, events out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from app.imaging.packed import PackedWriter
+from app.methods.inputs import InputSpec
+from app.methods.networks import NetworkSpec
+from worker.engine.contract import Result, Spec
+from worker.engine.recorder import Recorder
+from worker.methods import job
+from worker.networks import build
+
+SIDE = 8
+INPUT = {"size": [SIDE, SIDE], "channels": 1, "mean": [0.5], "std": [0.25], "fit": "stretch", "margin": 0}
+LAYERS: list[dict[str, Any]] = [
+    {
+        "name": "features",
+        "layers": [
+            {"type": "Conv2d", "out_channels": 6, "kernel_size": 3, "padding": 1},
+            {"type": "BatchNorm2d"},
+            {"type": "ReLU"},
+            {"type": "MaxPool2d", "kernel_size": 2},
+        ],
+    },
+    {"name": "block", "layers": [{"type": "Conv2d", "out_channels": 8, "kernel_size": 3}, {"type": "BatchNorm2d"}]},
+    {"name": "flatten", "type": "Flatten"},
+    {"name": "drop", "type": "Dropout", "p": 0.2},
+]
+
+
+def network(classes: int) -> dict[str, Any]:
+    """With batch norm, whose buffers must freeze, and dropout, which draws random numbers."""
+    head = {"name": "head", "type": "Linear", "out_features": classes}
+    return {"name": "layers", "num_classes": classes, "options": {"layers": [*LAYERS, head]}}
+
+
+@dataclass(frozen=True)
+class Data:
+    """A packed dataset on disk, and what a job is told of it."""
+
+    document: dict[str, Any]
+    pixels: Path
+    index: Path
+
+
+def dataset(folder: Path, classes: int, per_class: int = 8, seed: int = 0, prefix: str = "") -> Data:
+    """Each class a pattern of its own under noise; half of every class trains, a quarter each validates and tests."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(seed)
+    pattern_KHW = random.integers(0, 256, (classes, SIDE, SIDE))
+    label_N = np.repeat(np.arange(classes), per_class)
+    noise_NHW = random.integers(-60, 60, (len(label_N), SIDE, SIDE))
+    images_NHWC = np.clip(pattern_KHW[label_N] + noise_NHW, 0, 255).astype(np.uint8)[..., None]
+    split_N = np.tile(np.array([0, 0, 0, 0, 1, 1, 2, 2], np.uint8), len(label_N) // 8)
+    pixels, index = folder / "pixels", folder / "index.npz"
+    with PackedWriter(pixels) as writer:
+        writer.extend(images_NHWC)
+        writer.finish(index, np.arange(len(label_N)), label_N, split_N)
+    document = {
+        "format": "npz",
+        "labelled": True,
+        "classes": [f"{prefix}{k}" for k in range(classes)],
+        "image": {"height": SIDE, "width": SIDE, "channels": 1},
+        "splits": {"train": int((split_N == 0).sum()), "validation": int((split_N == 1).sum()), "test": 0},
+        "counts": None,
+        "mean": [0.5],
+        "std": [0.25],
+        "sha256": "0" * 64,
+    }
+    return Data(document, pixels, index)
+
+
+def source(folder: Path, classes: int = 10, seed: int = 1) -> tuple[dict[str, Any], Path]:
+    """What a job is told of its source, and the weights: drawn at random, batch norm's statistics too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    made = build.build(NetworkSpec.model_validate(network(classes)), InputSpec.model_validate(INPUT))
+    for name, tensor in made.state_dict().items():
+        if name.endswith("running_mean"):
+            tensor.normal_(0, 0.1)
+    path = folder / "source.safetensors"
+    save_file(made.state_dict(), path)
+    names = [str(k) for k in range(classes)]
+    return {"network": network(classes), "input": INPUT, "classes": names, "recipe": None}, path
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that a job needs, on disk; `method` is its parameters."""
+
+    method: dict[str, Any]
+    source: tuple[dict[str, Any], Path] | None
+    target: Data
+    source_dataset: Data | None = None
+    seed: int = 3
+
+    def spec(self, workdir: Path, **changes: Any) -> Spec:
+        workdir.mkdir(parents=True, exist_ok=True)
+        inputs = {"target.pixels": self.target.pixels, "target.index": self.target.index}
+        if self.source:
+            inputs["source.weights"] = self.source[1]
+        if self.source_dataset:
+            inputs |= {
+                "source_dataset.pixels": self.source_dataset.pixels,
+                "source_dataset.index": self.source_dataset.index,
+            }
+        payload = {
+            "method": self.method,
+            "seed": self.seed,
+            "source": self.source and self.source[0],
+            "target": self.target.document,
+            "source_dataset": self.source_dataset and self.source_dataset.document,
+        }
+        return replace(Spec("run", "job_test", payload, inputs, workdir, snapshot_every_s=1e9), **changes)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    result: Result
+    recorder: Recorder
+
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        return load_file(self.result.artifacts["weights"])
+
+    @property
+    def trace(self) -> list[float]:
+        """The training loss, point by point."""
+        return self.recorder.series("loss", "train")
+
+
+def run(setting: Setting, workdir: Path, order: Callable[[Recorder], Any] | None = None, **changes: Any) -> Outcome:
+    recorder = Recorder(order)
+    return Outcome(job.run(setting.spec(workdir, **changes), recorder), recorder)

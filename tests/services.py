@@ -1,0 +1,108 @@
+"""A whole service for tests: API and worker as real processes on a database of their own, which can be killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from regraft import Client
+from regraft.processes import free_port
+
+READY_S = 60.0
+QUICK = {  # leases and beats for machines whose cores are shared by many tests
+    "REGRAFT_LEASE_S": "6",
+    "REGRAFT_BEAT_S": "1",
+    "REGRAFT_POLL_S": "0.05",
+    "REGRAFT_SNAPSHOT_EVERY_S": "0.5",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+class Service:
+    """`home` holds what it stores; `client` speaks for the first key's owner."""
+
+    def __init__(self, home: Path, database_url: str, **settings: str) -> None:
+        self.home = home
+        self.url = f"http://127.0.0.1:{(port := free_port('127.0.0.1'))}"
+        self.environment = os.environ | QUICK | settings
+        self.environment |= {
+            "REGRAFT_HOME": str(home),
+            "REGRAFT_DATABASE_URL": database_url,
+            "REGRAFT_HOST": "127.0.0.1",
+            "REGRAFT_PORT": str(port),
+        }
+        self._log = (home / "service.log").open("ab")
+        self._beside: list[subprocess.Popen[bytes]] = []
+        self.api = self._start("app")
+        self.worker = self._start("worker")
+        until(self._ready, READY_S)
+        self.client = Client(self.url, key=(home / "admin.key").read_text().strip())
+
+    def _start(self, module: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", module]
+        return subprocess.Popen(command, env=self.environment, stdout=self._log, stderr=self._log)
+
+    def _ready(self) -> bool:
+        assert self.api.poll() is None, self.log
+        try:
+            return httpx.get(f"{self.url}/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    @property
+    def log(self) -> str:
+        return (self.home / "service.log").read_text()
+
+    def kill_worker(self, number: int = signal.SIGKILL) -> None:
+        """The supervisor alone: whatever it started must end by itself."""
+        self.worker.send_signal(number)
+        self.worker.wait(60)
+
+    def start_worker(self) -> None:
+        """In the place of the one before, or beside it."""
+        self._beside.append(self.worker)
+        self.worker = self._start("worker")
+
+    def children(self) -> list[psutil.Process]:
+        """Everything below the worker: the fork-server and the steps that it runs."""
+        return psutil.Process(self.worker.pid).children(recursive=True)
+
+    def running_steps(self) -> list[psutil.Process]:
+        """The children that run steps: each leads a session of its own."""
+        return [child for child in self.children() if os.getsid(child.pid) == child.pid]
+
+    def close(self) -> None:
+        self.client.close()
+        processes = [self.api, self.worker, *self._beside]
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(60)
+        self._log.close()
+
+
+@contextmanager
+def running(home: Path, database_url: str, **settings: str) -> Iterator[Service]:
+    home.mkdir(parents=True, exist_ok=True)
+    service = Service(home, database_url, **settings)
+    try:
+        yield service
+    finally:
+        service.close()
+
+
+def until(met: Callable[[], Any], timeout_s: float = 60.0) -> Any:
+    """What `met` gives, once it is true."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := met()):
+        assert time.monotonic() < deadline, f"not met within {timeout_s:g} s"
+        time.sleep(0.02)
+    return found
