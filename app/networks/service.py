@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from app.core import errors
+from app.core.errors import Detail
 from app.db.paging import Page
 from app.db.tables import Document, Network
+from app.methods import layers
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
 from app.networks import repository
@@ -40,9 +42,14 @@ def check(db: Session, spec: NetworkSpec, input: InputSpec | None, param: str) -
     """Refuse at once what no worker could build.
 
     Raises:
-        Invalid: the catalogue has no such network, or its `layers` cannot be built; `param` leads to the fault.
+        Invalid: the catalogue has no such network, it takes no such options, or its `layers` cannot be built; `param`
+            leads to the fault.
     """
-    find(db, spec.name, f"{param}.name")
+    network = find(db, spec.name, f"{param}.name")
+    if spec.name == layers.NAME:
+        _check_layers(spec, input, f"{param}.options")
+    elif network is not None:
+        _check_options(network, spec, f"{param}.options")
 
 
 def check_pretrained(db: Session, pretrained: str) -> None:
@@ -55,3 +62,23 @@ def check_pretrained(db: Session, pretrained: str) -> None:
     if network is not None and weights and weights not in network.pretrained:
         offered = ", ".join(network.pretrained) or "none"
         raise errors.Invalid(f"{name} has no weights {weights}; it has: {offered}.", param="pretrained")
+
+
+def _check_layers(spec: NetworkSpec, input: InputSpec | None, param: str) -> None:
+    try:
+        layers.check(spec, input)
+    except layers.Unbuildable as error:
+        faults: list[Detail] = [
+            {"param": f"{param}.{fault.param}", "detail": fault.detail, "code": errors.Invalid.code}
+            for fault in error.faults
+        ]
+        raise errors.Invalid(faults[0]["detail"], param=faults[0]["param"], errors=faults) from None
+
+
+def _check_options(network: Network, spec: NetworkSpec, param: str) -> None:
+    """Their names; what they hold is for the network's builder to judge."""
+    offered = network.options.get("properties", {})
+    unknown = [] if network.options.get("additionalProperties", True) else sorted(spec.options.keys() - offered.keys())
+    if unknown:
+        has = ", ".join(offered) or "none"
+        raise errors.Invalid(f"{spec.name} has no option {unknown[0]}; it has: {has}.", param=f"{param}.{unknown[0]}")

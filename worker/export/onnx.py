@@ -1,0 +1,147 @@
+"""A network with its input contract as an ONNX graph: uint8 images in, probabilities and features out."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from app.methods.inputs import InputSpec
+from worker.networks import anatomy
+from worker.networks.anatomy import Anatomy
+
+OPSET = 20
+LARGEST = 2**31 - 2**26  # bytes of weights: a graph is one protobuf message, which ends at 2 GiB
+CHECKED = (1, 3)  # batch sizes on which graph and network are compared
+TOLERANCE = 1e-3  # of probabilities; of features relative to the largest
+_LOUD = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+
+
+class NotExportable(Exception):
+    """The network cannot be served from a graph; the sentence says why."""
+
+
+class Served(nn.Module):
+    """From pixels as they come, uint8 [N,H,W,C], to probabilities [N,K] and features [N,D]."""
+
+    def __init__(self, network: nn.Module, structure: Anatomy, input: InputSpec) -> None:
+        super().__init__()
+        self.network, self._anatomy = network, structure
+        mean_C11, std_C11 = (torch.tensor(values)[:, None, None] for values in (input.mean, input.std))
+        self.register_buffer("scale", 1 / (255 * std_C11), persistent=False)
+        self.register_buffer("shift", -mean_C11 / std_C11, persistent=False)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        x_BCHW = image.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        logits_BK, features_BD = anatomy.forward(self.network, self._anatomy, x_BCHW)
+        return logits_BK.softmax(1), features_BD
+
+
+def export(network: nn.Module, structure: Anatomy, input: InputSpec, path: Path) -> None:
+    """Write the graph of the network (on the CPU, in evaluation mode) to `path`, and compare the two.
+
+    Raises:
+        NotExportable: it could not be written, or gives other results.
+    """
+    if sum(tensor.nbytes for tensor in network.state_dict().values()) > LARGEST:
+        raise NotExportable("its weights are too many for one ONNX file, which ends at 2 GiB")
+    served = Served(network, structure, input).eval()
+    try:
+        with _quiet():
+            onnx_ir.save(_graph(served, input), path)
+    except Exception as error:  # the exporter raises whatever its parts raise
+        raise NotExportable(f"PyTorch could not export it: {_first_line(error)}") from error
+    _compare(served, input, path)
+
+
+def _graph(served: Served, input: InputSpec) -> onnx_ir.Model:
+    shapes = ({0: torch.export.Dim("N", min=1)},)
+    program = torch.export.export(served, (_images(2, input),), dynamic_shapes=shapes, strict=False)
+    exported = torch.onnx.export(
+        program,
+        input_names=["image"],
+        output_names=["probabilities", "features"],
+        opset_version=OPSET,
+        dynamo=True,
+        verbose=False,
+    )
+    if exported is None:
+        raise NotExportable("PyTorch gave no graph")
+    return _bare(exported.model)
+
+
+def _bare(model: onnx_ir.Model) -> onnx_ir.Model:
+    """Without notes on where in whose source every node comes from: longer than a small network, and never read."""
+    model.metadata_props.clear()
+    for graph in model.graphs():
+        graph.metadata_props.clear()
+        for node in graph:
+            node.metadata_props.clear()
+            for value in node.outputs:
+                value.metadata_props.clear()
+    return model
+
+
+def _compare(served: Served, input: InputSpec, path: Path) -> None:
+    try:
+        session = onnxruntime.InferenceSession(str(path), _options(), providers=["CPUExecutionProvider"])
+        answers: Any = [
+            session.run(["probabilities", "features"], {"image": _images(n, input).numpy()}) for n in CHECKED
+        ]
+    except Exception as error:  # onnxruntime's exceptions have no common base but this
+        raise NotExportable(f"ONNX Runtime could not run it: {_first_line(error)}") from error
+    for count, (probabilities, features) in zip(CHECKED, answers, strict=True):
+        with torch.inference_mode():
+            wanted_NK, wanted_ND = (tensor.numpy() for tensor in served(_images(count, input)))
+        _require_close("probabilities", probabilities, wanted_NK, TOLERANCE)
+        _require_close("features", features, wanted_ND, TOLERANCE * max(1.0, float(np.abs(wanted_ND).max())))
+
+
+def _options() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors; they are raised as well
+    return options
+
+
+def _require_close(what: str, found: NDArray[np.float32], wanted: NDArray[np.float32], tolerance: float) -> None:
+    if found.shape != wanted.shape:
+        raise NotExportable(f"the graph's {what} have shape {found.shape}, the network's {wanted.shape}")
+    gap = float(np.abs(found - wanted).max())
+    if not gap <= tolerance:  # NaN compares false
+        raise NotExportable(f"the graph's {what} differ from the network's by {gap:.2g}")
+
+
+def _images(count: int, input: InputSpec) -> Tensor:
+    generator = torch.Generator().manual_seed(count)
+    shape = (count, *input.size, input.channels)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns of its own parts, logs, and prints; none of it is for whoever exports."""
+    levels = {logging.getLogger(name): logging.getLogger(name).level for name in _LOUD}
+    for logger in levels:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in levels.items():
+            logger.setLevel(level)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

@@ -1,0 +1,53 @@
+"""What is kept of a network: its weights, and a graph that serves it without PyTorch."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from app.methods.inputs import InputSpec
+from app.methods.networks import NetworkSpec
+from worker.engine import digest
+from worker.export import onnx, safetensors
+from worker.export.onnx import NotExportable
+from worker.networks.anatomy import Anatomy
+
+FORMAT = {"format": "pt"}  # by which others know that the tensors are PyTorch's
+
+
+def package(
+    network: nn.Module,
+    structure: Anatomy,
+    input: InputSpec,
+    workdir: Path,
+    metadata: Mapping[str, str] | None = None,
+) -> tuple[dict[str, Path], dict[str, Any]]:
+    """Write `weights` and, where it can be exported, `graph` of a network into `workdir`.
+
+    The network ends on the CPU, in evaluation mode, and learns no more.
+
+    Returns:
+        The files by role, and what is to be known of them: {parameters, sha256, not_servable}.
+    """
+    network.cpu().to(memory_format=torch.contiguous_format).requires_grad_(False).eval()
+    tensors = network.state_dict()
+    artifacts = {"weights": workdir / "weights.safetensors"}
+    safetensors.write(artifacts["weights"], tensors, {**FORMAT, **(metadata or {})})
+    graph, not_servable = workdir / "graph.onnx", None
+    try:
+        onnx.export(network, structure, input, graph)
+        artifacts["graph"] = graph
+    except NotExportable as error:
+        graph.unlink(missing_ok=True)
+        not_servable = f"The network cannot be served: {error}."
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return artifacts, {"parameters": parameters, "sha256": digest.sha256(tensors), "not_servable": not_servable}
+
+
+def metadata(spec: NetworkSpec, input: InputSpec, classes: Sequence[str] | None) -> dict[str, str]:
+    """What a weights file says of itself: enough to build the network again, and to use it."""
+    about = {"network": spec.model_dump(mode="json"), "input": input.model_dump(mode="json"), "classes": classes}
+    return {f"regraft.{key}": json.dumps(value, sort_keys=True, ensure_ascii=False) for key, value in about.items()}

@@ -1,0 +1,253 @@
+"""Where a network's head is, what it sees, and in what stages the rest can be frozen: found by running it once."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from app.methods.inputs import InputSpec
+from worker.engine.contract import Failure
+from worker.networks import build
+
+FEWEST_STAGES = 4
+PARALLEL_HEADS = 4  # looked for, at most
+
+Head = nn.Linear | nn.Conv2d
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """`heads` are the paths of the layers that give the class scores: one, but for networks that average several.
+
+    `stages` hold paths of modules that are frozen or trained together, in order of execution, heads not among them.
+    What a module between root and stage holds itself (a class token, an embedding of places) belongs to none.
+    `features` is D, the length of what the heads see of an image.  `separable`: the network is exactly its head on
+    these features, so a head can be trained on features that were computed before.
+    """
+
+    heads: tuple[str, ...]
+    stages: tuple[tuple[str, ...], ...]
+    features: int
+    separable: bool
+
+    @property
+    def head(self) -> str:
+        """The only head, or the last of several."""
+        return self.heads[-1]
+
+    def last(self, stages: int) -> list[str]:
+        """Paths of the last `stages` stages, and of the heads."""
+        return [path for stage in self.stages[-stages:] for path in stage] + list(self.heads)
+
+
+def study(network: nn.Module, input: InputSpec) -> Anatomy:
+    """Runs the network once, in evaluation mode, on the device that it is on; the meta device will do.
+
+    Raises:
+        Failure: `does_not_fit`, it takes no such images, or no layer of it gives one number a class.
+    """
+    seen = _watch(network, input)
+    heads = _heads(seen)
+    paths = tuple(head.path for head in heads)
+    order = [path for path in seen.order if path not in paths]
+    return Anatomy(
+        heads=paths,
+        stages=_stages(network, order, paths),
+        features=sum(_pooled(head.module, head.given).shape[1] for head in heads),
+        separable=len(heads) == 1 and heads[0].given.ndim == 2 and _same(heads[0], seen.output),
+    )
+
+
+def forward(network: nn.Module, anatomy: Anatomy, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits [B,K], and what the heads saw, [B,D]: the mean over places where that is more than a vector, and one
+    head's after another's."""
+    seen: dict[str, Tensor] = {}
+
+    def keep(path: str, head: nn.Module) -> torch.utils.hooks.RemovableHandle:
+        return head.register_forward_pre_hook(lambda module, given: seen.update({path: _pooled(module, given[0])}))
+
+    hooks = [keep(path, network.get_submodule(path)) for path in anatomy.heads]
+    try:
+        logits_BK = network(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return logits_BK, torch.cat([seen[path] for path in anatomy.heads], dim=1)
+
+
+def features(network: nn.Module, anatomy: Anatomy, x: Tensor) -> Tensor:
+    """[B,D]; where the network is separable, its logits are its head of these."""
+    return forward(network, anatomy, x)[1]
+
+
+def replace_head(network: nn.Module, anatomy: Anatomy, num_classes: int) -> None:
+    """A new head of another class count, initialised as its class does by default; the anatomy stays true."""
+    for path in anatomy.heads:
+        old = network.get_submodule(path)
+        like: dict[str, Any] = {"bias": old.bias is not None, "device": old.weight.device, "dtype": old.weight.dtype}
+        if isinstance(old, nn.Conv2d):
+            shape: dict[str, Any] = {key: getattr(old, key) for key in ("kernel_size", "stride", "padding", "dilation")}
+            network.set_submodule(path, nn.Conv2d(old.in_channels, num_classes, **shape, **like))
+        elif isinstance(old, nn.Linear):
+            network.set_submodule(path, nn.Linear(old.in_features, num_classes, **like))
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Within, the network is in evaluation mode; after it, every module is in the mode that it had."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+class _Call(NamedTuple):
+    """A layer that may be a head, as it was executed; `needs` and `gives` are its ends in the autograd graph."""
+
+    path: str
+    module: nn.Module
+    given: Tensor
+    made: Tensor
+    version: int
+    needs: Any
+    gives: Any
+
+
+@dataclass
+class _Seen:
+    """`order`: paths of all modules with weights of their own, as they were first entered."""
+
+    order: dict[str, None] = field(default_factory=dict)
+    calls: list[_Call] = field(default_factory=list)
+    output: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+def _watch(network: nn.Module, input: InputSpec) -> _Seen:
+    seen = _Seen()
+
+    def enter(path: str) -> Callable[..., None]:
+        return lambda module, given: seen.order.setdefault(path)
+
+    def leave(path: str) -> Callable[..., None]:
+        return lambda module, given, made: seen.calls.append(
+            _Call(path, module, given[0], made, made._version, given[0].grad_fn, made.grad_fn)
+        )
+
+    hooks = []
+    for path, module in network.named_modules():
+        if any(True for _ in module.parameters(recurse=False)):
+            hooks.append(module.register_forward_pre_hook(enter(path)))
+        if isinstance(module, Head):
+            hooks.append(module.register_forward_hook(leave(path)))
+    try:
+        seen.output = _run(network, input)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen
+
+
+def _run(network: nn.Module, input: InputSpec) -> Tensor:
+    device = next(network.parameters()).device
+    try:
+        with evaluating(network), torch.enable_grad():
+            # what depends on the images has a place in the autograd graph, even where all weights are frozen
+            x_BCHW = torch.zeros(2, input.channels, *input.size, device=device, requires_grad=True)
+            output: Tensor = network(x_BCHW * 1)
+    except build.MISFITS as error:
+        message = f"The network takes no {build.size(input)} images: {build.reason(error)}"
+        raise Failure("does_not_fit", message) from error
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        raise Failure("does_not_fit", "The network does not give one vector of class scores an image.")
+    return output
+
+
+def _heads(seen: _Seen) -> list[_Call]:
+    """The last layer with a number a class, and those before it that work beside it, not for it."""
+    classes = seen.output.shape[1]
+    scoring = [call for call in seen.calls if _width(call.module) == classes]
+    if not scoring:
+        raise Failure("does_not_fit", f"No layer of the network gives {classes} numbers: it has no head.")
+    last = scoring[-1]
+    feeding = _ancestors(last.needs)
+    beside = [call for call in scoring[-PARALLEL_HEADS:-1] if call.gives not in feeding and call.path != last.path]
+    ends = _ancestors(seen.output.grad_fn)
+    return [call for call in beside if call.gives in ends] + [last]
+
+
+def _ancestors(node: Any) -> set[Any]:
+    """All that a node of the autograd graph was computed from, itself included."""
+    found: set[Any] = set()
+    open_ = [node]
+    while open_:
+        node = open_.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            open_.extend(parent for parent, _ in node.next_functions)
+    return found
+
+
+def _width(module: nn.Module) -> int:
+    return module.out_channels if isinstance(module, nn.Conv2d) else int(module.out_features)  # type: ignore[arg-type]
+
+
+def _pooled(module: nn.Module, given: Tensor) -> Tensor:
+    """[B,C,H,W] before a convolution, [B,…,D] before a linear layer, to [B,D]."""
+    if isinstance(module, nn.Conv2d):
+        return given.mean((2, 3))
+    return given.flatten(1, -2).mean(1) if given.ndim > 2 else given
+
+
+def _same(head: _Call, output: Tensor) -> bool:
+    """Whether the head's scores leave the network as they were made."""
+    stored = head.made.untyped_storage()._cdata == output.untyped_storage()._cdata
+    return stored and head.made.shape == output.shape and head.version == output._version
+
+
+def _stages(network: nn.Module, order: list[str], heads: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """The root's children in order; what holds a head gives way to its own children, and, while there are too few, so
+    does the largest."""
+    units = _children("", order)
+    while (unit := _to_open(network, units, order, heads)) is not None:
+        at = units.index(unit)
+        units[at : at + 1] = _children(unit, order)
+    return _joined(network, units)
+
+
+def _to_open(network: nn.Module, units: list[str], order: list[str], heads: tuple[str, ...]) -> str | None:
+    for unit in units:
+        if any(head.startswith(f"{unit}.") for head in heads):
+            return unit
+    if len(_joined(network, units)) >= FEWEST_STAGES:
+        return None
+    wide = [unit for unit in units if _children(unit, order)]
+    return max(wide, key=lambda unit: sum(p.numel() for p in network.get_submodule(unit).parameters()), default=None)
+
+
+def _children(path: str, order: list[str]) -> list[str]:
+    """Paths of the children of `path` that hold anything of `order`, in that order."""
+    prefix = f"{path}." if path else ""
+    below = [other.removeprefix(prefix) for other in order if other.startswith(prefix) and other]
+    return list(dict.fromkeys(prefix + other.partition(".")[0] for other in below))
+
+
+def _joined(network: nn.Module, units: list[str]) -> tuple[tuple[str, ...], ...]:
+    """Units as stages; what only scales and shifts (norms) belongs to the stage before it, the first to the next."""
+    stages: list[tuple[str, ...]] = []
+    for unit in units:
+        if stages and (_scales(network, (unit,)) or _scales(network, stages[-1])):
+            stages[-1] = (*stages[-1], unit)
+        else:
+            stages.append((unit,))
+    return tuple(stages)
+
+
+def _scales(network: nn.Module, units: tuple[str, ...]) -> bool:
+    parameters = (parameter for unit in units for parameter in network.get_submodule(unit).parameters())
+    return all(sum(side > 1 for side in parameter.shape) <= 1 for parameter in parameters)

@@ -1,0 +1,87 @@
+"""Networks by name: torchvision's, timm's, the small CNN, networks described as data, and plug-ins."""
+
+import torch
+from torch import nn
+
+from app.methods.inputs import InputSpec
+from app.methods.layers import Unbuildable
+from app.methods.networks import NetworkSpec
+from worker.engine.contract import Failure
+from worker.networks import cnn3, from_timm, from_torchvision, layers, plugins
+from worker.networks.family import Family
+
+FAMILIES: tuple[Family, ...] = (from_torchvision, from_timm, cnn3, layers, plugins)
+# What PyTorch, torchvision and timm raise where sizes or options do not fit.
+MISFITS = (TypeError, ValueError, AssertionError, RuntimeError, LookupError, ArithmeticError)
+
+
+def build(spec: NetworkSpec, input: InputSpec) -> nn.Module:
+    """The network that `spec` names, for images as `input` says; new weights come from PyTorch's global generator.
+
+    Raises:
+        Failure: `unknown_network`; or `does_not_fit`, it cannot be built so.
+    """
+    family = _family(spec.name)
+    try:
+        return family.build(spec, input)
+    except MISFITS as error:
+        raise Failure(
+            "does_not_fit", f"{spec.name} cannot be built for {size(input)} images: {reason(error)}"
+        ) from error
+
+
+def shell(spec: NetworkSpec, input: InputSpec) -> nn.Module:
+    """The network without weights, to be filled by `load_state_dict(assign=True)`.
+
+    It is on the meta device where nothing is lost by that; else it is built as ever.
+
+    Raises:
+        Failure: see `build`.
+    """
+    family = _family(spec.name)
+    try:
+        with torch.device("meta"):
+            network = family.build(spec, input)
+    except MISFITS:
+        return build(spec, input)
+    return network if _fillable(network) else build(spec, input)
+
+
+def usual_input(spec: NetworkSpec) -> InputSpec | None:
+    """What such a network commonly takes; None where it has no habit.
+
+    Raises:
+        Failure: `unknown_network`; or `does_not_fit`, its options make no sense.
+    """
+    family = _family(spec.name)
+    try:
+        return family.usual_input(spec)
+    except ValueError as error:
+        raise Failure("does_not_fit", f"{spec.name} cannot be built: {reason(error)}") from error
+
+
+def size(input: InputSpec) -> str:
+    height, width = input.size
+    return f"{height}×{width} {'grey' if input.channels == 1 else 'colour'}"
+
+
+def reason(error: Exception) -> str:
+    if isinstance(error, Unbuildable):
+        return "; ".join(fault.detail for fault in error.faults)
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _family(name: str) -> Family:
+    for family in FAMILIES:
+        if family.knows(name):
+            return family
+    raise Failure("unknown_network", f"There is no network {name}; GET /v1/networks lists them.")
+
+
+def _fillable(network: nn.Module) -> bool:
+    """Whether all that it holds is in its `state_dict`, each once: no tied weights, no constants beside them."""
+    held = dict(network.named_parameters(remove_duplicate=False)) | dict(network.named_buffers(remove_duplicate=False))
+    tied = len({id(tensor) for tensor in held.values()}) < len(held)
+    loose = any(isinstance(value, torch.Tensor) for module in network.modules() for value in vars(module).values())
+    return not tied and not loose and held.keys() == network.state_dict().keys()

@@ -1,0 +1,84 @@
+"""`torchvision/<name>`: the classifiers of torchvision.models, as they are there.
+
+No surgery is done for small images: `resnet18` on 32×32 leaves 1×1 in the end and works; a network that wants more
+than an image has refuses it.  Auxiliary heads are left out.  For grey images the first convolution, which is for
+colour, gives way to one of the same shape, initialised as nn.Conv2d is.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+from torchvision import models
+
+from app.methods.inputs import InputSpec
+from app.methods.networks import NetworkSpec
+from worker.networks.family import Entry, entry, refuse_options
+
+PREFIX = "torchvision/"
+# Published, these two map their input to −1 … 1 themselves; here the input contract says so, and nothing is hidden.
+_HALVED = {"googlenet", "inception_v3"}
+
+
+def knows(name: str) -> bool:
+    return name.startswith(PREFIX) and name.removeprefix(PREFIX) in names()
+
+
+def build(spec: NetworkSpec, input: InputSpec) -> nn.Module:
+    refuse_options(spec)
+    name = spec.name.removeprefix(PREFIX)
+    network: nn.Module = models.get_model(name, weights=None, num_classes=spec.num_classes, **_keywords(name, input))
+    if input.channels != 3:
+        _replace_stem(network, input.channels)
+    return network
+
+
+def usual_input(spec: NetworkSpec) -> InputSpec | None:
+    name = spec.name.removeprefix(PREFIX)
+    return published_input(name, models.get_model_weights(name)["DEFAULT"])
+
+
+def entries() -> Iterator[Entry]:
+    for name in names():
+        weights = models.get_model_weights(name)
+        usual = weights["DEFAULT"]
+        yield entry(
+            PREFIX + name,
+            f"{name} of torchvision: {usual.meta['num_params']:,} parameters with 1,000 classes.",
+            input=published_input(name, usual),
+            pretrained=[member.name for member in weights],
+        )
+
+
+def names() -> list[str]:
+    """Of the classifiers; torchvision also has networks for other tasks."""
+    return list(models.list_models(module=models))
+
+
+def published_input(name: str, weights: Any) -> InputSpec:
+    """What the published `weights` (a member of a torchvision `WeightsEnum`) were trained for."""
+    preset = weights.transforms()
+    [side] = preset.crop_size
+    mean, std = ((0.5,) * 3, (0.5,) * 3) if name in _HALVED else (tuple(preset.mean), tuple(preset.std))
+    return InputSpec(size=(side, side), channels=3, mean=mean, std=std)
+
+
+def _keywords(name: str, input: InputSpec) -> dict[str, Any]:
+    if name in _HALVED:
+        return {"aux_logits": False, "init_weights": True}
+    if name == "maxvit_t":
+        return {"input_size": input.size}
+    return {"image_size": _side(input)} if name.startswith("vit_") else {}
+
+
+def _side(input: InputSpec) -> int:
+    height, width = input.size
+    if height != width:
+        raise ValueError("it takes square images alone")
+    return height
+
+
+def _replace_stem(network: nn.Module, channels: int) -> None:
+    path, first = next((path, m) for path, m in network.named_modules() if isinstance(m, nn.Conv2d))
+    shape: dict[str, Any] = {key: getattr(first, key) for key in ("kernel_size", "stride", "padding", "dilation")}
+    network.set_submodule(path, nn.Conv2d(channels, first.out_channels, bias=first.bias is not None, **shape))
