@@ -34,6 +34,9 @@ test: install  ## lint, types, import contracts and every test, on SQLite and a 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
 
+openapi: install  ## renew the snapshot of the OpenAPI document, after a change that is meant to change it
+	REGRAFT_RENEW_OPENAPI=1 $(BIN)/pytest tests/api/test_openapi.py -k agreed_on
+
 golden: install  ## renew the golden loss traces, after a change that is meant to change them
 	REGRAFT_RENEW_GOLDEN=1 $(BIN)/pytest tests/methods -k golden
 

@@ -1,110 +1,99 @@
 """`/v1/checkpoints`: source models."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, Tag
+from fastapi import APIRouter, Body, Request, Response
 
-from app.api.shapes import ClassNames, Fault, InputShape, Metadata, Name, NetworkShape, Object, Shape
+from app.api import bodies, downloads, examples, openapi, predicting
+from app.api.caller import Poster, Predictor, Reader, Writer
+from app.api.lists import Cascade, Id, Paging
+from app.api.parts import House
+from app.api.shapes.checkpoints import Checkpoint, FromFile, NewCheckpoint, Pretrained
+from app.api.shapes.common import Listing
+from app.api.shapes.predictions import Predictions
+from app.checkpoints import service as checkpoints
 from app.checkpoints.repository import Stored
-from app.core.status import Readiness, Status, readiness
-from app.methods.base import Closed, FreeDocument, ObjectId
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
+from app.core import errors
+from app.core.status import Readiness
+from app.removal import service as removal
+
+router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"], route_class=bodies.Route)
 
 
-class _NewCheckpoint(Closed):
-    name: Name
-    metadata: Metadata = {}
+@router.post(
+    "",
+    status_code=202,
+    response_model=Checkpoint,
+    summary="Make a checkpoint",
+    responses=openapi.refusals(errors.NotFound, *openapi.BODY),
+)
+def create(body: Annotated[NewCheckpoint, Body(openapi_examples=examples.NEW_CHECKPOINT)], sender: Poster) -> Response:
+    """From a file of weights and the network that it belongs to, from published weights, or from a model."""
+
+    def make(db: Any) -> Stored:
+        fields = {name: getattr(body, name) for name in type(body).model_fields}
+        match body:
+            case FromFile():
+                return checkpoints.create(db, sender.owner, **fields)
+            case Pretrained():
+                return checkpoints.create_pretrained(db, sender.owner, **fields)
+            case _:
+                return checkpoints.promote(db, sender.owner, **fields)
+
+    return sender.once(lambda db: Checkpoint.of(make(db)))
 
 
-class FromFile(_NewCheckpoint):
-    """Weights in a file that was uploaded: `.safetensors`, or `.pt`/`.pth` that holds tensors alone."""
-
-    file: ObjectId
-    network: NetworkSpec
-    input: InputSpec | None = None
-    classes: ClassNames | None = None
-    recipe: FreeDocument | None = None
-
-
-class Pretrained(_NewCheckpoint):
-    """Weights that torchvision or timm publish, fetched by the worker."""
-
-    pretrained: Annotated[
-        str, Field(max_length=256, pattern=r"^(torchvision|timm)/[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?$")
-    ]
-
-
-class Promoted(_NewCheckpoint):
-    """The weights, classes, input and recipe of a model that a job made; ready at once."""
-
-    model: ObjectId
-
-
-def _form(body: Any) -> str:
-    """Which of the three forms a body takes; a body that takes none is judged as the commonest."""
-    given = body if isinstance(body, dict) else body.model_fields_set
-    return next((form for form in ("pretrained", "model") if form in given and "file" not in given), "file")
-
-
-NewCheckpoint = Annotated[
-    Annotated[FromFile, Tag("file")] | Annotated[Pretrained, Tag("pretrained")] | Annotated[Promoted, Tag("model")],
-    Discriminator(_form),
-]
-
-
-class Report(Shape):
-    """What became of each tensor: names as they are in the file and in the network."""
-
-    copied: list[Any]
-    renamed: list[Any]
-    reshaped: list[Any]
-    skipped: list[Any]
-    initialised: list[Any]
-
-
-class Checkpoint(Object):
-    """`servable` is null until it is ready."""
-
-    object: Literal["checkpoint"] = "checkpoint"
-    name: str
-    status: Readiness
-    error: Fault | None
-    file: str | None
-    pretrained: str | None
-    model: str | None
-    dataset: str | None
-    network: NetworkShape | None
-    input: InputShape | None
-    classes: list[str] | None
-    parameters: int | None
-    sha256: str | None
-    servable: bool | None
-    not_servable: str | None
-    report: Report | None
-    metadata: dict[str, str]
-
-    @classmethod
-    def of(cls, stored: Stored) -> Self:
-        row, task = stored
-        state = readiness(Status(task.status))
-        return cls(
-            id=row.id,
-            created_at=row.created_at,
-            name=row.name,
-            status=state,
-            error=Fault.of(task),
-            file=row.file,
-            pretrained=row.pretrained,
-            model=row.model,
-            dataset=row.dataset,
-            network=NetworkShape.of(row.network),
-            input=row.input,
-            classes=row.classes,
-            parameters=row.parameters,
-            sha256=row.sha256,
-            servable=row.graph is not None if state is Readiness.READY else None,
-            not_servable=row.not_servable,
-            report=row.report,
-            metadata=row.user_metadata,
+@router.get("", summary="List checkpoints")
+def index(caller: Reader, page: Paging, status: Readiness | None = None) -> Listing[Checkpoint]:
+    return caller.reads(
+        lambda db: Listing.of(
+            [Checkpoint.of(stored) for stored in checkpoints.page(db, caller.owner, page, status)], page.limit
         )
+    )
+
+
+@router.get("/{id}", summary="One checkpoint", responses=openapi.refusals(errors.NotFound))
+def get(id: Id, caller: Reader) -> Checkpoint:
+    return caller.reads(lambda db: Checkpoint.of(checkpoints.get(db, caller.owner, id)))
+
+
+@router.delete(
+    "/{id}",
+    status_code=204,
+    summary="Delete a checkpoint",
+    responses=openapi.refusals(errors.NotFound, errors.HasDependents, errors.WrongStatus),
+)
+def delete(id: Id, caller: Writer, cascade: Cascade = False) -> None:
+    caller.writes(lambda db: removal.delete(db, caller.owner, id, cascade=cascade))
+
+
+@router.get("/{id}/recipe", summary="Its training rule", responses=openapi.refusals(errors.NotFound))
+def recipe(id: Id, caller: Reader) -> dict[str, Any]:
+    """Augmentation and the rest of the rule that it was trained by, as far as it is known."""
+    return caller.reads(lambda db: checkpoints.recipe(db, caller.owner, id))
+
+
+@router.head("/{id}/weights", include_in_schema=False)
+@router.get("/{id}/weights", summary="Download its weights", responses=downloads.documented(), response_class=Response)
+def weights(
+    id: Id, request: Request, caller: Reader, house: House, format: downloads.Format = "safetensors"
+) -> Response:
+    """With ETag, ranges and conditions."""
+    row = caller.reads(lambda db: checkpoints.ready(db, caller.owner, id))
+    return downloads.weights(request, house.blobs, id, row, format)
+
+
+@router.post(
+    "/{id}/predictions",
+    response_model=Predictions,
+    summary="Classify images",
+    responses=predicting.RESPONSES,
+    openapi_extra=predicting.BODY,
+)
+async def predict(
+    id: Id, request: Request, sender: Predictor, house: House, top_k: predicting.TopK = predicting.TOP_K
+) -> Response:
+    """One image as the body, or many as a form or in JSON."""
+    return await predicting.answer(
+        request, sender, house, lambda db: checkpoints.ready(db, sender.owner, id), predicting.classified(top_k)
+    )

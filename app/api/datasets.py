@@ -1,109 +1,74 @@
-"""`/v1/datasets`: labelled and unlabelled images."""
+"""`/v1/datasets`: images with labels, or without."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from fastapi import APIRouter, Body, Query, Response
 
-from app.api.shapes import Fault, Metadata, Name, Object, Shape
-from app.core.status import Readiness, Status, readiness
-from app.datasets.repository import Stored
-from app.methods.base import Closed, Fraction, ObjectId, Seed
+from app.api import bodies, examples, openapi
+from app.api.caller import Poster, Reader, Writer
+from app.api.lists import Cascade, Id, Limit, Paging
+from app.api.parts import House
+from app.api.shapes.common import Listing
+from app.api.shapes.datasets import Dataset, NewDataset, Sample
+from app.core import errors
+from app.core.status import Readiness
+from app.datasets import samples as thumbnails
+from app.datasets import service as datasets
+from app.imaging.packed import Split
+from app.removal import service as removal
 
-Format = Literal["auto", "folder", "cifar10", "cifar100", "idx", "npz", "csv"]
-Split = Literal["train", "validation", "test"]
-
-
-class Splits(Closed):
-    """What part of the training images each split gets, where the archive does not bring it."""
-
-    train: Annotated[float, Field(gt=0, le=1)] = 0.7
-    validation: Fraction = 0.1
-    test: Fraction = 0.2
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if abs(self.train + self.validation + self.test - 1) > 1e-6:
-            raise ValueError("train, validation and test must sum to 1")
-        return self
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=bodies.Route)
 
 
-class NewDataset(Closed):
-    """`labels` chooses between CIFAR-100's label sets; other formats have one."""
-
-    name: Name
-    file: ObjectId
-    format: Format = "auto"
-    splits: Splits | None = None
-    seed: Seed = 0
-    labelled: bool = True
-    labels: Literal["fine", "coarse"] = "fine"
-    metadata: Metadata = {}
-
-
-class ImageShape(Shape):
-    height: int
-    width: int
-    channels: int
+@router.post(
+    "",
+    status_code=202,
+    response_model=Dataset,
+    summary="Make a dataset",
+    responses=openapi.refusals(errors.NotFound, *openapi.BODY),
+)
+def create(body: Annotated[NewDataset, Body(openapi_examples=examples.NEW_DATASET)], sender: Poster) -> Response:
+    """Of the images in a file; splits that it does not bring are carved out of its training images."""
+    fields = body.model_dump()
+    return sender.once(lambda db: Dataset.of(datasets.create(db, sender.owner, **fields)))
 
 
-class Counts(Shape):
-    train: int
-    validation: int
-    test: int
-
-
-class ClassCounts(Shape):
-    """Images per class, in the order of `classes`."""
-
-    train: list[int]
-    validation: list[int]
-    test: list[int]
-
-
-class Refused(Shape):
-    name: str
-    reason: str
-
-
-class Dataset(Object):
-    """All that ingest finds out is null until it is ready; `image` stays null where sizes are mixed."""
-
-    object: Literal["dataset"] = "dataset"
-    name: str
-    status: Readiness
-    error: Fault | None
-    file: str
-    format: str
-    classes: list[str] | None
-    labelled: bool
-    image: ImageShape | None
-    splits: Counts | None
-    counts: ClassCounts | None
-    mean: list[float] | None
-    std: list[float] | None
-    refused: list[Refused] | None
-    sha256: str | None
-    metadata: dict[str, str]
-
-    @classmethod
-    def of(cls, stored: Stored) -> Self:
-        row, task = stored
-        return cls(
-            id=row.id,
-            created_at=row.created_at,
-            name=row.name,
-            status=readiness(Status(task.status)),
-            error=Fault.of(task),
-            file=row.file,
-            format=row.format,
-            classes=row.classes,
-            labelled=row.labelled,
-            image=row.image,
-            splits=row.splits,
-            counts=row.counts,
-            mean=row.mean,
-            std=row.std,
-            refused=row.refused,
-            sha256=row.sha256,
-            metadata=row.user_metadata,
+@router.get("", summary="List datasets")
+def index(caller: Reader, page: Paging, status: Readiness | None = None) -> Listing[Dataset]:
+    return caller.reads(
+        lambda db: Listing.of(
+            [Dataset.of(stored) for stored in datasets.page(db, caller.owner, page, status)], page.limit
         )
+    )
+
+
+@router.get("/{id}", summary="One dataset", responses=openapi.refusals(errors.NotFound))
+def get(id: Id, caller: Reader) -> Dataset:
+    return caller.reads(lambda db: Dataset.of(datasets.get(db, caller.owner, id)))
+
+
+@router.delete(
+    "/{id}",
+    status_code=204,
+    summary="Delete a dataset",
+    responses=openapi.refusals(errors.NotFound, errors.HasDependents, errors.WrongStatus),
+)
+def delete(id: Id, caller: Writer, cascade: Cascade = False) -> None:
+    caller.writes(lambda db: removal.delete(db, caller.owner, id, cascade=cascade))
+
+
+@router.get("/{id}/samples", summary="Look at it", responses=openapi.refusals(errors.NotFound, errors.NotReady))
+def samples(
+    id: Id,
+    caller: Reader,
+    house: House,
+    split: Split = "train",
+    label: Annotated[str | None, Query(description="Of this class alone.")] = None,
+    limit: Limit = 20,
+    after: Annotated[str | None, Query(pattern=r"^sample_\d{1,9}$")] = None,
+) -> Listing[Sample]:
+    """Thumbnails with their labels, in the order of the store."""
+    dataset = caller.reads(lambda db: datasets.ready(db, caller.owner, id))
+    row = None if after is None else int(after.removeprefix("sample_"))
+    found = thumbnails.of(house.blobs, dataset, split=split, label=label, after=row, limit=limit + 1)
+    return Listing.of([Sample.of(sample, split, dataset.classes) for sample in found], limit)

@@ -1,150 +1,164 @@
-"""`/v1/jobs`: one adaptation each, from request to model."""
+"""`/v1/jobs`: one adaptation each."""
 
-from datetime import datetime
-from typing import Any, Literal, Self
+from collections.abc import Callable
+from typing import Annotated
 
-from app.api.shapes import Evaluation, Fault, Metadata, Name, Object, Shape
+from fastapi import APIRouter, Body, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from app.api import bodies, examples, openapi, sse
+from app.api.caller import Asker, Caller, Poster, Reader, Writer
+from app.api.lists import Cascade, Id, Limit, OldestFirst, Paging
+from app.api.parts import House
+from app.api.shapes.common import Listing
+from app.api.shapes.events import Event, Point, Points
+from app.api.shapes.jobs import Job, JobSpec, Preflight
+from app.core import errors
 from app.core.status import Status
-from app.db.tables import Task
-from app.jobs.planning import Request
-from app.jobs.preflight import Preflight as Examined
-from app.jobs.repository import Stored
-from app.methods.base import Closed, ObjectId, Seed
-from app.methods.registry import Method
+from app.db.tables import Event as EventRow
+from app.jobs import preflight as preflights
+from app.jobs import service as jobs
+from app.methods.base import ObjectId, Text
+from app.removal import service as removal
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=bodies.Route)
+
+SEQ = r"^(event_)?\d{1,18}$"
+FRAME = 500  # events that are read at once for a stream
+
+Spec = Annotated[JobSpec, Body(openapi_examples=examples.JOB)]
+CREATING = openapi.refusals(errors.NotFound, errors.NotReady, *openapi.BODY, errors.Unfit)
+MOVING = openapi.refusals(
+    errors.NotFound, errors.WrongStatus, errors.RequestInFlight, errors.Invalid, errors.IdempotencyMismatch
+)
 
 
-class JobSpec(Closed):
-    """`checkpoint` is a `ckpt_…` or a `model_…`; `train` takes none."""
+@router.post("", status_code=202, response_model=Job, summary="Submit a job", responses=CREATING)
+def create(body: Spec, sender: Poster) -> Response:
+    """It may name a checkpoint and datasets that are still being processed, and starts once they are ready."""
+    return sender.once(
+        lambda db: Job.of(jobs.create(db, sender.owner, body.request, name=body.name, metadata=body.metadata))
+    )
 
-    checkpoint: ObjectId | None = None
-    dataset: ObjectId
-    source_dataset: ObjectId | None = None
-    method: Method
-    seed: Seed = 0
-    name: Name | None = None
-    metadata: Metadata = {}
 
-    @property
-    def request(self) -> Request:
-        return Request(
-            checkpoint=self.checkpoint,
-            dataset=self.dataset,
-            source_dataset=self.source_dataset,
-            method=self.method,
-            seed=self.seed,
+@router.post("/preflight", response_model=Preflight, summary="What a job would come to", responses=CREATING)
+def preflight(body: Spec, sender: Asker) -> Response:
+    """The fit of its parts, and figures; nothing is queued."""
+    return sender.once(lambda db: Preflight.of(preflights.examine(db, sender.owner, body.request)))
+
+
+@router.get("", summary="List jobs")
+def index(
+    caller: Reader,
+    page: Paging,
+    status: Annotated[list[Status], Query(description="May be repeated.")] = [],  # noqa: B006  # FastAPI copies it
+    method: Annotated[Text | None, Query(max_length=64)] = None,
+    checkpoint: ObjectId | None = None,
+    dataset: ObjectId | None = None,
+) -> Listing[Job]:
+    filters = {"method": method, "checkpoint": checkpoint, "dataset": dataset}
+    return caller.reads(
+        lambda db: Listing.of(
+            [Job.of(stored) for stored in jobs.page(db, caller.owner, page, statuses=status, **filters)], page.limit
         )
+    )
 
 
-class Progress(Shape):
-    """`fraction` is 0 to 1; `eta_s` is the time left where it can be told."""
-
-    step: int
-    total_steps: int | None
-    fraction: float
-    eta_s: float | None
-
-    @classmethod
-    def of(cls, task: Task) -> Self:
-        done = task.status == Status.SUCCEEDED
-        fraction = 1.0 if done else task.step / task.total_steps if task.total_steps else 0.0
-        return cls(
-            step=task.step,
-            total_steps=task.total_steps,
-            fraction=min(1.0, fraction),
-            eta_s=None if done else task.eta_s,
-        )
+@router.get("/{id}", summary="One job", responses=openapi.refusals(errors.NotFound))
+def get(id: Id, caller: Reader) -> Job:
+    """Two indexed queries, that of the key included: poll as you like."""
+    return caller.reads(lambda db: Job.of(jobs.get(db, caller.owner, id)))
 
 
-class Lineage(Shape):
-    """Digests of what went in; null while that is still being processed, or where there is none."""
-
-    checkpoint_sha256: str | None
-    dataset_sha256: str | None
-    code_version: str
-
-
-class Job(Object):
-    """`queue_position` is 0 for the next job in the queue, null once it has left the queue."""
-
-    object: Literal["job"] = "job"
-    started_at: datetime | None
-    finished_at: datetime | None
-    name: str | None
-    status: Status
-    attempt: int
-    queue_position: int | None
-    progress: Progress
-    checkpoint: str | None
-    dataset: str
-    source_dataset: str | None
-    method: dict[str, Any]
-    seed: int
-    error: Fault | None
-    model: str | None
-    evaluation: Evaluation | None
-    lineage: Lineage
-    metadata: dict[str, str]
-
-    @classmethod
-    def of(cls, stored: Stored) -> Self:
-        row, task, position = stored
-        return cls(
-            id=row.id,
-            created_at=row.created_at,
-            started_at=task.started_at,
-            finished_at=task.finished_at,
-            name=row.name,
-            status=task.status,
-            attempt=task.attempt,
-            queue_position=position,
-            progress=Progress.of(task),
-            checkpoint=row.checkpoint,
-            dataset=row.dataset,
-            source_dataset=row.source_dataset,
-            method=row.method,
-            seed=row.seed,
-            error=Fault.of(task),
-            model=row.model,
-            evaluation=row.evaluation,
-            lineage=row.lineage,
-            metadata=row.user_metadata,
-        )
+@router.delete(
+    "/{id}",
+    status_code=204,
+    summary="Delete a job",
+    responses=openapi.refusals(errors.NotFound, errors.HasDependents, errors.WrongStatus),
+)
+def delete(id: Id, caller: Writer, cascade: Cascade = False) -> None:
+    caller.writes(lambda db: removal.delete(db, caller.owner, id, cascade=cascade))
 
 
-class Problem(Shape):
-    param: str
-    detail: str
-    code: str
+@router.post("/{id}/cancel", response_model=Job, summary="Cancel a job", responses=MOVING)
+def cancel(id: Id, sender: Poster) -> Response:
+    """At once where it waits, within a batch where it runs."""
+    return sender.once(lambda db: Job.of(jobs.cancel(db, sender.owner, id)))
 
 
-class Preflight(Shape):
-    """What a job would come to; a figure that cannot be told without building the network is null.
+@router.post("/{id}/pause", response_model=Job, summary="Pause a job", responses=MOVING)
+def pause(id: Id, sender: Poster) -> Response:
+    """A running job saves its state first."""
+    return sender.once(lambda db: Job.of(jobs.pause(db, sender.owner, id)))
 
-    `images` of the training split would be seen in `steps` optimiser steps.  `parameters`, `weights_bytes` and
-    `optimizer_bytes` are those of the source's network as it is stored.
-    """
 
-    object: Literal["preflight"] = "preflight"
-    fits: bool
-    errors: list[Problem]
-    waits_for: list[str]
-    method: dict[str, Any]
-    images: int | None
-    steps: int | None
-    parameters: int | None
-    weights_bytes: int | None
-    optimizer_bytes: int | None
+@router.post("/{id}/resume", response_model=Job, summary="Resume a paused job", responses=MOVING)
+def resume(id: Id, sender: Poster) -> Response:
+    """It goes on exactly where it stopped."""
+    return sender.once(lambda db: Job.of(jobs.resume(db, sender.owner, id)))
 
-    @classmethod
-    def of(cls, examined: Examined) -> Self:
-        return cls(
-            fits=not examined.plan.faults,
-            errors=examined.plan.faults,
-            waits_for=examined.waits_for,
-            method=examined.plan.method.model_dump(mode="json"),
-            images=examined.images,
-            steps=examined.steps,
-            parameters=examined.parameters,
-            weights_bytes=examined.weights_bytes,
-            optimizer_bytes=examined.optimizer_bytes,
-        )
+
+@router.post("/{id}/retry", response_model=Job, summary="Queue a failed or cancelled job again", responses=MOVING)
+def retry(id: Id, sender: Poster) -> Response:
+    """From its start."""
+    return sender.once(lambda db: Job.of(jobs.retry(db, sender.owner, id)))
+
+
+@router.get(
+    "/{id}/events",
+    response_model=Listing[Event],
+    summary="What has happened",
+    responses={
+        200: {"description": "A list, or a stream until the job has ended.", "content": {sse.MEDIA_TYPE: {}}},
+        **openapi.refusals(errors.NotFound),
+    },
+)
+def events(
+    id: Id,
+    request: Request,
+    caller: Reader,
+    house: House,
+    limit: Limit = 20,
+    after: Annotated[str | None, Query(pattern=SEQ, description="Go on after this event.")] = None,
+    order: OldestFirst = "asc",
+    last_event_id: Annotated[
+        str | None, Header(pattern=SEQ, description="Of a stream: go on after this event.")
+    ] = None,
+) -> Listing[Event] | Response:
+    """With `Accept: text/event-stream` as they happen."""
+    if sse.MEDIA_TYPE in request.headers.get("Accept", ""):
+        caller.reads(lambda db: jobs.get(db, caller.owner, id))
+        stream = sse.stream(house.feed, _reader(caller, id), id, _seq(last_event_id or after) or 0)
+        return StreamingResponse(stream, media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
+    rows = caller.reads(lambda db: jobs.events(db, caller.owner, id, after=_seq(after), order=order, limit=limit))
+    return Listing.of([Event.of(row) for row in rows], limit)
+
+
+@router.get("/{id}/metrics", summary="Its series", responses=openapi.refusals(errors.NotFound))
+def metrics(
+    id: Id,
+    caller: Reader,
+    name: Annotated[list[Text], Query(description="Of these series alone.")] = [],  # noqa: B006
+    split: Annotated[Text | None, Query()] = None,
+    after_step: Annotated[int | None, Query(ge=0, le=2**31 - 1, description="Beyond this step.")] = None,
+) -> Points:
+    """Points by step."""
+    found, more = caller.reads(
+        lambda db: jobs.metrics(db, caller.owner, id, names=name, split=split, after_step=after_step)
+    )
+    return Points(data=[Point.model_validate(row) for row in found], has_more=more)
+
+
+def _seq(event: str | None) -> int | None:
+    """The number of an event that is named by its id, or by the number itself."""
+    return None if event is None else int(event.removeprefix("event_"))
+
+
+def _reader(caller: Caller, job_id: str) -> Callable[[int], list[EventRow]]:
+    def read(after: int) -> list[EventRow]:
+        try:
+            return caller.reads(lambda db: jobs.events(db, caller.owner, job_id, after=after, order="asc", limit=FRAME))
+        except (errors.NotFound, errors.Unavailable):  # it was deleted meanwhile; or there is nothing just now
+            return []
+
+    return read

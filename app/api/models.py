@@ -1,45 +1,97 @@
 """`/v1/models`: what jobs made."""
 
-from typing import Any, Literal, Self
+from typing import Annotated
 
-from app.api.shapes import Evaluation, InputShape, NetworkShape, Object
-from app.db.tables import Model as Row
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from app.api import bodies, downloads, openapi, predicting
+from app.api.caller import Predictor, Reader, Writer
+from app.api.lists import Cascade, Id, Paging
+from app.api.parts import House
+from app.api.shapes.common import Listing
+from app.api.shapes.models import Model
+from app.api.shapes.predictions import Embeddings, Predictions
+from app.core import errors
+from app.methods.base import ObjectId, Text
+from app.models import service as models
+from app.removal import service as removal
+
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=bodies.Route)
 
 
-class Model(Object):
-    """Immutable."""
+@router.get("", summary="List models")
+def index(
+    caller: Reader,
+    page: Paging,
+    method: Annotated[Text | None, Query(max_length=64)] = None,
+    checkpoint: ObjectId | None = None,
+    dataset: ObjectId | None = None,
+) -> Listing[Model]:
+    filters = {"method": method, "checkpoint": checkpoint, "dataset": dataset}
+    return caller.reads(
+        lambda db: Listing.of([Model.of(row) for row in models.page(db, caller.owner, page, **filters)], page.limit)
+    )
 
-    object: Literal["model"] = "model"
-    job: str
-    checkpoint: str | None
-    dataset: str
-    network: NetworkShape
-    input: InputShape | None
-    classes: list[str] | None
-    parameters: int
-    sha256: str
-    servable: bool
-    not_servable: str | None
-    evaluation: Evaluation | None
-    transfer: dict[str, Any] | None
-    metadata: dict[str, str]
 
-    @classmethod
-    def of(cls, row: Row) -> Self:
-        return cls(
-            id=row.id,
-            created_at=row.created_at,
-            job=row.job,
-            checkpoint=row.checkpoint,
-            dataset=row.dataset,
-            network=row.network,
-            input=row.input,
-            classes=row.classes,
-            parameters=row.parameters,
-            sha256=row.sha256,
-            servable=row.graph is not None,
-            not_servable=row.not_servable,
-            evaluation=row.evaluation,
-            transfer=row.transfer,
-            metadata=row.user_metadata,
-        )
+@router.get("/{id}", summary="One model", responses=openapi.refusals(errors.NotFound))
+def get(id: Id, caller: Reader) -> Model:
+    return caller.reads(lambda db: Model.of(models.get(db, caller.owner, id)))
+
+
+@router.delete(
+    "/{id}",
+    status_code=204,
+    summary="Delete a model",
+    responses=openapi.refusals(errors.NotFound, errors.HasDependents, errors.WrongStatus),
+)
+def delete(id: Id, caller: Writer, cascade: Cascade = False) -> None:
+    caller.writes(lambda db: removal.delete(db, caller.owner, id, cascade=cascade))
+
+
+@router.head("/{id}/weights", include_in_schema=False)
+@router.get("/{id}/weights", summary="Download its weights", responses=downloads.documented(), response_class=Response)
+def weights(
+    id: Id, request: Request, caller: Reader, house: House, format: downloads.Format = "safetensors"
+) -> Response:
+    """With ETag, ranges and conditions."""
+    row = caller.reads(lambda db: models.get(db, caller.owner, id))
+    return downloads.weights(request, house.blobs, id, row, format)
+
+
+@router.get(
+    "/{id}/card", summary="Its card", responses=openapi.refusals(errors.NotFound), response_class=PlainTextResponse
+)
+def card(id: Id, caller: Reader) -> Response:
+    """What it is, from what, how, how good, and where it ends: in Markdown."""
+    return Response(caller.reads(lambda db: models.describe(db, caller.owner, id)), media_type="text/markdown")
+
+
+@router.post(
+    "/{id}/predictions",
+    response_model=Predictions,
+    summary="Classify images",
+    responses=predicting.RESPONSES,
+    openapi_extra=predicting.BODY,
+)
+async def predict(
+    id: Id, request: Request, sender: Predictor, house: House, top_k: predicting.TopK = predicting.TOP_K
+) -> Response:
+    """One image as the body, or many as a form or in JSON."""
+    return await predicting.answer(
+        request, sender, house, lambda db: models.get(db, sender.owner, id), predicting.classified(top_k)
+    )
+
+
+@router.post(
+    "/{id}/embeddings",
+    response_model=Embeddings,
+    summary="Features of images",
+    responses=predicting.RESPONSES,
+    openapi_extra=predicting.BODY,
+)
+async def embed(id: Id, request: Request, sender: Predictor, house: House) -> Response:
+    """What the head sees of each image."""
+    return await predicting.answer(
+        request, sender, house, lambda db: models.get(db, sender.owner, id), predicting.embedded
+    )

@@ -40,7 +40,7 @@ def create(
         NotFound: the owner has no such file.
         Invalid: no worker can build such a network, or `classes` are not as many as its outputs.
     """
-    files.get(db, owner, file)
+    files.get(db, owner, file, param="file")
     networks.check(db, network, input, "network")
     if classes is not None and len(classes) != network.num_classes:
         raise errors.Invalid(

@@ -50,6 +50,15 @@ class Settings(BaseSettings):
         return self.blob_url or (self.home.resolve() / "blobs").as_uri()
 
     @property
+    def first_key(self) -> Path:
+        return self.home / "admin.key"
+
+    @property
+    def cache(self) -> Path:
+        """Local copies of what lies elsewhere; may be deleted at any time."""
+        return self.home.resolve() / "cache"
+
+    @property
     def scratch(self) -> Path:
         """Working folders of running steps; nothing in it is needed after a crash."""
         return self.home.resolve() / "scratch"

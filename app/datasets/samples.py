@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.blobs.store import Blobs
+from app.core import errors
+from app.db.tables import Dataset
 from app.imaging.packed import PackedImages, Split
 
 SIDE = 96
@@ -22,6 +25,29 @@ class Sample:
     row: int
     label: int | None
     image: str
+
+
+def of(
+    blobs: Blobs, dataset: Dataset, *, split: Split, label: str | None, after: int | None, limit: int
+) -> Iterator[Sample]:
+    """Up to `limit` images of a ready dataset beyond the row `after`, of the class `label` only where it is given.
+
+    Raises:
+        Invalid: the dataset has no such class.
+    """
+    assert dataset.pixels is not None
+    assert dataset.index is not None
+    classes = dataset.classes or []
+    if label is not None and label not in classes:
+        raise errors.Invalid(f"{dataset.id} has no class {label!r}.", param="label")
+    return page(
+        blobs.path(dataset.pixels),
+        blobs.path(dataset.index),
+        split=split,
+        label=None if label is None else classes.index(label),
+        after=after,
+        limit=limit,
+    )
 
 
 def page(

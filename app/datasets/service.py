@@ -36,7 +36,7 @@ def create(
     Raises:
         NotFound: the owner has no such file.
     """
-    files.get(db, owner, file)
+    files.get(db, owner, file, param="file")
     dataset = Dataset(
         id=ids.new("ds"),
         owner=owner,

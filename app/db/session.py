@@ -39,7 +39,7 @@ class Database:
     """One engine.  `unit_of_work` is the only place that commits."""
 
     def __init__(self, url: str) -> None:
-        self.engine = _sqlite(url) if url.startswith("sqlite") else create_engine(url, pool_pre_ping=True, pool_size=20)
+        self.engine = _sqlite(url) if url.startswith("sqlite") else _postgresql(url)
 
     @contextmanager
     def unit_of_work(self) -> Iterator[Session]:
@@ -81,9 +81,13 @@ def _translated() -> Iterator[None]:
         raise
 
 
+def _postgresql(url: str) -> Engine:
+    return create_engine(url, pool_pre_ping=True, pool_size=20, hide_parameters=True)  # they would be logged
+
+
 def _sqlite(url: str) -> Engine:
     # pysqlite3 bundles an SQLite without the WAL-reset corruption of 3.7.0-3.51.2
-    engine = create_engine(url, module=pysqlite3, connect_args={"check_same_thread": False})
+    engine = create_engine(url, module=pysqlite3, connect_args={"check_same_thread": False}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:

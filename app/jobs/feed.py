@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
+from app.core import errors
 from app.jobs.repository import State
 
 States = Callable[[Collection[str]], Mapping[str, State]]
@@ -21,10 +22,11 @@ class Feed:
         self._interval_s = interval_s
         self._followers: dict[str, set[asyncio.Queue[State | None]]] = {}
         self._poller: asyncio.Task[None] | None = None
+        self._closed = False
 
     @asynccontextmanager
     async def follow(self, job_id: str) -> AsyncIterator["asyncio.Queue[State | None]"]:
-        """The newest state of the job, whenever it was looked at; None when the job is gone."""
+        """The newest state of the job, whenever it was looked at; None when the job is gone, or the feed closed."""
         queue: asyncio.Queue[State | None] = asyncio.Queue(maxsize=1)
         self._followers.setdefault(job_id, set()).add(queue)
         if self._poller is None or self._poller.done():
@@ -36,11 +38,17 @@ class Feed:
             if not self._followers[job_id]:
                 del self._followers[job_id]
 
+    def close(self) -> None:
+        """Send all followers away."""
+        self._closed = True
+        self._tell(list(self._followers), {})
+
     async def _poll(self) -> None:
         try:
-            while self._followers:
+            while self._followers and not self._closed:
                 followed = list(self._followers)
-                self._tell(followed, await asyncio.to_thread(self._states, followed))
+                with suppress(errors.Unavailable):  # followers wait for the database as they wait for news
+                    self._tell(followed, await asyncio.to_thread(self._states, followed))
                 await asyncio.sleep(self._interval_s)
         finally:
             self._tell(list(self._followers), {})  # whatever ended the poller, nobody must wait for ever

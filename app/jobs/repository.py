@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
-from app.core.status import Status
+from app.core.status import TERMINAL, Status
 from app.db.paging import Order, Page, paged
 from app.db.tables import Event, Job, Metric, Task
 from app.queue import repository as queue
@@ -86,6 +86,14 @@ def states(db: Session, job_ids: Collection[str]) -> dict[str, State]:
     last = select(func.max(Event.seq)).where(Event.subject == Task.id).correlate(Task).scalar_subquery()
     rows = db.execute(select(Task.id, Task.status, last).where(Task.id.in_(job_ids)))
     return {id_: State(Status(status), seq or 0) for id_, status, seq in rows}
+
+
+def counts(db: Session) -> dict[tuple[str, Status], int]:
+    """Steps that have not ended, by kind and status."""
+    waiting = select(Task.kind, Task.status, func.count()).where(Task.status.not_in(TERMINAL))
+    return {
+        (kind, Status(status)): count for kind, status, count in db.execute(waiting.group_by(Task.kind, Task.status))
+    }
 
 
 def metrics(

@@ -134,6 +134,11 @@ def metrics(
     return [point for point in points if point.step < points[-1].step], True
 
 
+def counts(db: Session) -> dict[tuple[str, Status], int]:
+    """Background steps that have not ended, by kind and status."""
+    return repository.counts(db)
+
+
 def settle(db: Session, job_id: str) -> None:
     """Judge and close what was open while the checkpoint or a dataset was still processing; called at the start.
 

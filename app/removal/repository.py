@@ -2,12 +2,36 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select, union, update
 from sqlalchemy.orm import Session
 
 from app.core.status import TERMINAL
-from app.db.tables import Checkpoint, Dataset, Dependency, File, Job, Model, Owned, Task
+from app.db.session import now
+from app.db.tables import (
+    Checkpoint,
+    Dataset,
+    Dependency,
+    File,
+    IdempotentRequest,
+    Job,
+    Model,
+    Owned,
+    Task,
+    Upload,
+    UploadPart,
+)
 
+_BLOBS = (
+    File.sha256,
+    UploadPart.sha256,
+    Task.snapshot,
+    Checkpoint.weights,
+    Checkpoint.graph,
+    Dataset.pixels,
+    Dataset.index,
+    Model.weights,
+    Model.graph,
+)
 _TABLES: dict[str, type[Owned]] = {"file": File, "ckpt": Checkpoint, "ds": Dataset, "job": Job, "model": Model}
 
 
@@ -39,6 +63,17 @@ def remove(db: Session, object_id: str) -> None:
     db.execute(delete(table).where(table.id == object_id))
     if table is Model:
         db.execute(update(Job).where(Job.model == object_id).values(model=None))
+
+
+def referenced(db: Session) -> set[str]:
+    """Every blob that some row mentions."""
+    return {sha256 for sha256 in db.scalars(union(*(select(column) for column in _BLOBS))) if sha256 is not None}
+
+
+def forget_expired(db: Session, *, request_lifetime_s: float) -> None:
+    """Uploads that were not completed in time, with their parts, and answers that were kept long enough."""
+    db.execute(delete(Upload).where(Upload.expires_at < now()))
+    db.execute(delete(IdempotentRequest).where(IdempotentRequest.claimed_at < now() - request_lifetime_s))
 
 
 def _prefix(object_id: str) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from app.core import errors
+from app.db import tables
 from app.imaging import images
 from app.methods.inputs import InputSpec
 from app.serving.batcher import Batcher
@@ -35,6 +36,16 @@ class Servable:
 
     graph: str
     input: InputSpec
+
+    @classmethod
+    def of(cls, row: tables.Servable) -> Self:
+        """
+        Raises:
+            NotServable: the network could not be exported.
+        """
+        if row.graph is None or row.input is None:
+            raise errors.NotServable(row.not_servable or "")
+        return cls(row.graph, InputSpec.model_validate(row.input))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The queue's rules, on both databases: order, leases, fences, wishes, ends."""
 
 import pytest
-from jobs.queue_steps import add, ask, claim, events, expire, finish, held, reap, task
 from sqlalchemy import select
 
 from app.core import errors
@@ -10,6 +9,7 @@ from app.db.tables import Event, Metric
 from app.queue import repository
 from app.queue import service as queue
 from app.queue.service import LeaseLost
+from jobs.queue_steps import add, ask, claim, events, expire, finish, held, reap, task
 
 
 def test_steps_start_in_the_order_of_their_arrival(database):

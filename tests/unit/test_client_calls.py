@@ -4,9 +4,9 @@ import json
 
 import httpx
 import pytest
-from client_fakes import AwaitingTalk, BlockingTalk, Script, job, ok, problem
 
 import regraft
+from client_fakes import AwaitingTalk, BlockingTalk, Script, job, ok, problem
 from regraft import Retry
 from regraft.errors import refusal
 

@@ -7,10 +7,10 @@ import json
 import httpx
 import numpy as np
 import pytest
-from client_fakes import AwaitingTalk, BlockingTalk, Broken, Script, job, ok, problem
 from PIL import Image
 
 import regraft
+from client_fakes import AwaitingTalk, BlockingTalk, Broken, Script, job, ok, problem
 from regraft.nouns.events import Decoder
 
 WEIGHTS = bytes(range(256)) * 40

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -5,7 +7,6 @@ from app.methods.inputs import InputSpec
 from worker.engine import data
 from worker.engine.recorder import Recorder
 from worker.engine.run import Run
-import itertools
 
 CPU = torch.device("cpu")
 

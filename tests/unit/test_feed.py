@@ -1,10 +1,10 @@
 """One poller for all followers."""
 
 import asyncio
+import gc
 from collections.abc import Collection
 
-import pytest
-
+from app.core import errors
 from app.core.status import Status
 from app.jobs.feed import Feed
 from app.jobs.repository import State
@@ -79,13 +79,42 @@ def test_a_deleted_job_is_told() -> None:
     run(scenario())
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledCoroutineWarning")
 def test_a_poller_that_fails_leaves_nobody_waiting() -> None:
     def fail(job_ids: Collection[str]) -> dict[str, State]:
         raise ConnectionError
 
     async def scenario() -> None:
         async with Feed(fail, interval_s=60).follow("job_a") as states:
+            assert await states.get() is None
+
+    run(scenario())
+    gc.collect()  # asyncio complains of the exception that nobody fetched: here, not in the middle of another test
+
+
+def test_a_database_that_is_away_is_waited_for() -> None:
+    answers = iter([errors.Unavailable(), errors.Unavailable()])
+
+    def states(job_ids: Collection[str]) -> dict[str, State]:
+        if (trouble := next(answers, None)) is not None:
+            raise trouble
+        return {"job_a": RUNNING}
+
+    async def scenario() -> None:
+        async with Feed(states, interval_s=0.001).follow("job_a") as queue:
+            assert await queue.get() == RUNNING
+
+    run(scenario())
+
+
+def test_closing_sends_all_followers_away() -> None:
+    async def scenario() -> None:
+        feed = Feed(Jobs({"job_a": RUNNING}), interval_s=0.001)
+        async with feed.follow("job_a") as states:
+            await states.get()
+            feed.close()
+            while await states.get() is not None:
+                pass
+        async with feed.follow("job_a") as states:  # who comes later too
             assert await states.get() is None
 
     run(scenario())

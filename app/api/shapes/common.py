@@ -1,7 +1,8 @@
 """Shapes that several nouns share.  docs/api.md shows them; outside readers rely on them."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,11 +23,56 @@ class Shape(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
-class Object(Shape):
-    """What every object carries."""
+class Listed(Shape):
+    """What can stand in a list: its id is the cursor."""
 
     id: str
+
+
+class Object(Listed):
+    """What every object carries."""
+
     created_at: datetime
+
+
+Item = TypeVar("Item", bound=Listed)
+
+
+class Listing(Shape, Generic[Item]):
+    """A page of a list; `?after=<last_id>` goes on from there."""
+
+    object: Literal["list"] = "list"
+    data: list[Item]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+    @classmethod
+    def of(cls, items: Sequence[Item], limit: int) -> Self:
+        """Of up to `limit` + 1 items: the one too many says that there are more."""
+        data = list(items[:limit])
+        first, last = (data[0].id, data[-1].id) if data else (None, None)
+        return cls(data=data, first_id=first, last_id=last, has_more=len(items) > limit)
+
+
+class ProblemDetail(Shape):
+    """One fault of a request: `param` is the dotted path of the field, `code` the kind of fault."""
+
+    param: str
+    detail: str
+    code: str
+
+
+class Problem(Shape):
+    """Why a request was refused (RFC 9457).  Act on `code`; `detail` is for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    param: str | None = None
+    errors: list[ProblemDetail] | None = None
 
 
 class Fault(Shape):

@@ -1,0 +1,85 @@
+"""Request bodies: of the right type, capped by their announced length and again as they arrive."""
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import orjson
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from app.core import errors
+
+
+def media_type(request: Request) -> str:
+    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def announced(request: Request) -> int:
+    """Content-Length; 0 for a body that comes in chunks."""
+    length = request.headers.get("Content-Length", "")
+    return int(length) if length.isdigit() else 0
+
+
+async def capped(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """The body, piece by piece.
+
+    Raises:
+        TooLarge: it has more than `limit` bytes; at once where it says so itself.
+    """
+    too_large = errors.TooLarge(f"The body is larger than the {limit:,} bytes that are taken here.")
+    if announced(request) > limit:
+        raise too_large
+    size = 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > limit:
+            raise too_large
+        yield piece
+
+
+async def whole(request: Request, limit: int) -> bytes:
+    """
+    Raises:
+        TooLarge: see `capped`.
+    """
+    return b"".join([piece async for piece in capped(request, limit)])
+
+
+class Route(APIRoute):
+    """Reads a JSON body before FastAPI does, which neither caps it nor refuses NaN or another media type."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        takes_json = self.body_field is not None
+
+        async def handler(request: Request) -> Response:
+            ours = _Request(request.scope, request.receive)
+            if takes_json:
+                await ours.json()
+            return await handle(ours)
+
+        return handler
+
+
+class _Request(Request):
+    async def body(self) -> bytes:
+        if not hasattr(self, "_body"):
+            self._body = await whole(self, self.app.state.parts.settings.max_body_bytes)
+        return self._body
+
+    async def json(self) -> Any:
+        if not hasattr(self, "_json"):
+            self._json = _parsed(await self.body(), media_type(self))
+        return self._json
+
+
+def _parsed(body: bytes, kind: str) -> Any:
+    if not body:
+        return None
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise errors.UnsupportedMedia(f"The body is to be application/json, not {kind or 'of no type'}.")
+    try:
+        return orjson.loads(body)  # refuses NaN, lone surrogates, and what is nested without end
+    except orjson.JSONDecodeError as error:
+        fault = f"The body is no JSON: {error}"
+        raise errors.Invalid(fault, errors=[{"param": "", "detail": fault, "code": "json_invalid"}]) from None

@@ -1,0 +1,173 @@
+"""Who calls, and what a call does: authenticated before its body is read, one transaction, once."""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Header, Request, Response, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as Connection
+
+from app.api import problems
+from app.api.parts import House
+from app.core import errors
+from app.db.session import Database
+from app.keys import service as keys
+from app.keys.service import Identity, Scope
+from app.requests import service as requests
+from app.requests.service import Answer
+
+T = TypeVar("T")
+
+
+class Authentication:
+    """Answers 401 to whoever has no valid key, from the headers alone: not a byte of the body has been read."""
+
+    def __init__(self, app: ASGIApp, database: Database) -> None:
+        self._app, self._database = app, database
+
+    async def __call__(self, connection: Connection, receive: Receive, send: Send) -> None:
+        if connection["type"] == "http" and f"{connection['path']}/".startswith("/v1/"):
+            request = Request(connection)
+            try:
+                request.state.identity = await run_in_threadpool(self._identify, _bearer(request))
+            except errors.RegraftError as error:
+                await problems.answer(error)(connection, receive, send)
+                return
+        await self._app(connection, receive, send)
+
+    def _identify(self, text: str) -> Identity:
+        with self._database.reading() as db:
+            return keys.authenticate(db, text)
+
+
+def _bearer(request: Request) -> str:
+    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise errors.Unauthenticated
+    return text.strip()
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The owner of a valid key with the scope that the route asks for; each of its verbs is one transaction."""
+
+    owner: str
+    database: Database
+
+    def reads(self, look: Callable[[Session], T]) -> T:
+        with self.database.reading() as db:
+            return look(db)
+
+    def writes(self, act: Callable[[Session], T]) -> T:
+        """Committed before it returns."""
+        with self.database.unit_of_work() as db:
+            return act(db)
+
+
+@dataclass(frozen=True)
+class Sender(Caller):
+    """The caller of a POST with its Idempotency-Key, and what has to be the same when it comes again."""
+
+    key: str | None
+    fingerprint: str
+    status: int
+
+    def once(
+        self,
+        act: Callable[[Session], BaseModel | bytes],
+        *,
+        of: str = "",
+        kept: Callable[[Any], BaseModel] | None = None,
+    ) -> Response:
+        """What `act` answers, in the transaction of its effect; to a request sent again the first answer, without one.
+
+        `of` tells apart the bodies that a route read by itself.  `kept` makes the answer fit to be stored.
+        """
+        with self.database.unit_of_work() as db:
+            if self.key and (first := requests.claim(db, self.owner, self.key, _sha256(self.fingerprint, of))):
+                return Response(first.body, first.status, {"Idempotent-Replayed": "true"}, "application/json")
+            answer = act(db)
+            if self.key:
+                stored = _json(kept(answer) if kept else answer).decode()
+                requests.remember(db, self.owner, self.key, Answer(self.status, stored))
+        return Response(_json(answer), self.status, media_type="application/json")
+
+
+def _json(answer: BaseModel | bytes) -> bytes:
+    return answer if isinstance(answer, bytes) else answer.model_dump_json().encode()
+
+
+def _sha256(*parts: str | bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        piece = part.encode() if isinstance(part, str) else part
+        digest.update(f"{len(piece)}:".encode() + piece)
+    return digest.hexdigest()
+
+
+_scheme = HTTPBearer(auto_error=False, scheme_name="API key", description="`Authorization: Bearer <key>`")
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern="^[ -~]+$",
+        description="Makes it safe to send the request again: it gets the first answer, and has no second effect.",
+    ),
+]
+
+
+def _calling(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
+    async def caller(
+        request: Request, house: House, _: Annotated[HTTPAuthorizationCredentials | None, Security(_scheme)]
+    ) -> Caller:
+        identity: Identity = request.state.identity
+        if scope not in identity.scopes:
+            raise errors.Forbidden(f"This key does not carry the scope `{scope}`.")
+        return Caller(identity.owner, house.database)
+
+    return caller
+
+
+def _sending(scope: Scope, *, streamed: bool) -> Callable[..., AsyncIterator[Sender]]:
+    """`streamed`: the route reads the body by itself."""
+
+    async def sender(
+        request: Request,
+        house: House,
+        caller: Annotated[Caller, Depends(_calling(scope))],
+        key: IdempotencyKey = None,
+    ) -> AsyncIterator[Sender]:
+        body = b"" if streamed else await request.body()
+        fingerprint = _sha256(request.method, request.url.path, request.url.query, body) if key else ""
+        sender = Sender(caller.owner, caller.database, key, fingerprint, request.scope["route"].status_code or 200)
+        if key is None:
+            yield sender
+            return
+        flight = (caller.owner, key)
+        if flight in house.in_flight:
+            raise errors.RequestInFlight(retry_after_s=1)
+        house.in_flight.add(flight)
+        try:
+            yield sender
+        finally:
+            house.in_flight.discard(flight)
+
+    return sender
+
+
+Reader = Annotated[Caller, Depends(_calling("read"))]
+Writer = Annotated[Caller, Depends(_calling("write"))]
+Admin = Annotated[Caller, Depends(_calling("admin"))]
+Asker = Annotated[Sender, Depends(_sending("read", streamed=False), scope="function")]
+Poster = Annotated[Sender, Depends(_sending("write", streamed=False), scope="function")]
+Uploader = Annotated[Sender, Depends(_sending("write", streamed=True), scope="function")]
+Predictor = Annotated[Sender, Depends(_sending("predict", streamed=True), scope="function")]
+Administrator = Annotated[Sender, Depends(_sending("admin", streamed=False), scope="function")]

@@ -1,0 +1,40 @@
+"""`/v1/methods` and `/v1/networks`: what can be named."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from app.api import bodies
+from app.api.caller import Reader
+from app.api.lists import NamePaging
+from app.api.shapes.catalogue import Method, Network
+from app.api.shapes.common import Listing
+from app.db.paging import Page
+from app.methods.base import Text
+from app.methods.registry import METHODS
+from app.networks import service as networks
+
+router = APIRouter(prefix="/v1", tags=["catalogue"], route_class=bodies.Route)
+
+
+@router.get("/methods", summary="What a job can do")
+def methods(caller: Reader, page: NamePaging) -> Listing[Method]:
+    """Each with the JSON Schema of its parameters, what it needs, and when it is the right choice."""
+    return Listing.of([Method.of(METHODS[name]) for name in _names(page)], page.limit)
+
+
+@router.get("/networks", summary="What networks there are")
+def networks_(
+    caller: Reader, page: NamePaging, contains: Annotated[Text | None, Query(max_length=128)] = None
+) -> Listing[Network]:
+    """Whatever the workers can build; empty until one has said so."""
+    return caller.reads(
+        lambda db: Listing.of([Network.of(row) for row in networks.page(db, page, contains)], page.limit)
+    )
+
+
+def _names(page: Page) -> list[str]:
+    names = sorted(METHODS, reverse=page.order == "desc")
+    if page.after is not None:
+        names = [name for name in names if (name > page.after) == (page.order == "asc") and name != page.after]
+    return names[: page.limit + 1]

@@ -1,0 +1,90 @@
+"""Blobs over HTTP: whole, one range of them, or the word that they have not changed (RFC 9110)."""
+
+import re
+from typing import Literal
+
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+
+from app.api import openapi, problems
+from app.blobs.store import Blobs
+from app.core import errors
+from app.db.tables import Servable
+
+MEDIA_TYPE = "application/octet-stream"
+Format = Literal["safetensors", "onnx"]
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+def weights(request: Request, blobs: Blobs, row_id: str, row: Servable, format: Format) -> Response:
+    """
+    Raises:
+        NotServable: there is no graph.
+        PreconditionFailed: see `serve`.
+    """
+    sha256 = row.weights if format == "safetensors" else row.graph
+    if sha256 is None:
+        raise errors.NotServable(row.not_servable or "")
+    return serve(request, blobs, sha256, filename=f"{row_id}.{format}", media_type=MEDIA_TYPE)
+
+
+def serve(request: Request, blobs: Blobs, sha256: str, *, filename: str, media_type: str) -> Response:
+    """The blob, whose digest is its strong ETag.  Of several ranges none is honoured: the whole is a valid answer.
+
+    Raises:
+        PreconditionFailed: If-Match names another one.
+    """
+    tag, size = f'"{sha256}"', blobs.size(sha256)
+    headers = {
+        "ETag": tag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",
+        "Content-Disposition": f'attachment; filename="{filename}"',
+    }
+    if not _matches(request.headers.get("If-Match", "*"), tag):
+        raise errors.PreconditionFailed
+    if "If-None-Match" in request.headers and _matches(request.headers["If-None-Match"], tag):
+        return Response(status_code=304, headers=headers)
+    asked = _asked(request.headers.get("Range", ""), size) if request.headers.get("If-Range", tag) == tag else None
+    start, end = asked or (0, size)
+    if asked and start >= end:
+        return problems.answer(errors.RangeNotSatisfiable(), {"Content-Range": f"bytes */{size}"})
+    if asked:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    status = 206 if asked else 200
+    headers["Content-Length"] = str(end - start)
+    if request.method == "HEAD":
+        return Response(None, status, headers, media_type)
+    return StreamingResponse(blobs.stream(sha256, start, end), status, headers, media_type)
+
+
+def _matches(tags: str, tag: str) -> bool:
+    return tags.strip() == "*" or tag in (one.strip().removeprefix("W/") for one in tags.split(","))
+
+
+def _asked(header: str, size: int) -> tuple[int, int] | None:
+    """From the first byte up to, not including, the end; empty where that lies outside, None for no single range."""
+    match = _RANGE.fullmatch(header)
+    if match is None or header == "bytes=-":
+        return None
+    first, last = match.groups()
+    if not first:
+        return max(0, size - int(last)), size
+    return int(first), min(size, int(last) + 1) if last else size
+
+
+def documented() -> openapi.Responses:
+    """What a download can answer."""
+    refused = openapi.refusals(
+        errors.NotFound,
+        errors.NotReady,
+        errors.NotServable,
+        errors.PreconditionFailed,
+        errors.RangeNotSatisfiable,
+    )
+    return {
+        200: {"description": "The whole file; its sha256 is the ETag.", "content": {MEDIA_TYPE: openapi.BYTES}},
+        206: {"description": "The range that was asked for.", "content": {MEDIA_TYPE: openapi.BYTES}},
+        304: {"description": "It is the one that If-None-Match names."},
+        **refused,
+    }

@@ -1,0 +1,82 @@
+"""The OpenAPI document: which refusals a route can give, and what the shapes alone do not say."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app.api import problems
+from app.api.shapes.common import Problem
+from app.core import errors
+from app.core.errors import RegraftError
+
+Responses = dict[int | str, dict[str, Any]]
+
+TAGS = [
+    {"name": "files", "description": "Any bytes, whole or in parts: weights, archives of images."},
+    {
+        "name": "checkpoints",
+        "description": "Source models: uploaded, published by a library, or once adapted.",
+    },
+    {"name": "datasets", "description": "Images with labels, or without."},
+    {"name": "jobs", "description": "One adaptation each: a checkpoint, a dataset, a method."},
+    {"name": "models", "description": "What jobs made: evaluation, weights, predictions."},
+    {"name": "catalogue", "description": "What can be named: networks and methods."},
+    {"name": "keys", "description": "API keys, for administrators."},
+    {"name": "health", "description": "For whatever watches over the service; needs no key."},
+]
+ABOUT = (
+    "Graft a trained network onto a new domain: send a source checkpoint and a target dataset, get an adapted model. "
+    "Errors are `application/problem+json` with a stable `code`; lists share one envelope; every POST takes an "
+    "`Idempotency-Key`."
+)
+
+
+def refusals(*kinds: type[RegraftError]) -> Responses:
+    """The documentation of errors, by status."""
+    sentences: dict[int, list[str]] = {}
+    for kind in kinds:
+        sentences.setdefault(kind.status, []).append(f"`{kind.code}`: {kind.title}")
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {"description": "\n\n".join(lines), "content": {problems.MEDIA_TYPE: {"schema": schema}}}
+        for status, lines in sentences.items()
+    }
+
+
+COMMON = refusals(errors.Unauthenticated, errors.Forbidden, errors.Invalid, errors.Unavailable)
+BODY = (errors.TooLarge, errors.UnsupportedMedia, errors.RequestInFlight, errors.Invalid, errors.IdempotencyMismatch)
+"""What every POST of a JSON body can meet."""
+
+
+_FILE: dict[str, Any] = {"type": "string", "format": "binary"}
+BYTES: dict[str, Any] = {"schema": _FILE}
+
+
+def body(content: dict[str, Any]) -> dict[str, Any]:
+    """Of a route that reads its body by itself: schemas by media type."""
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def form(field: str, *, many: bool) -> dict[str, Any]:
+    """A form with files under one name."""
+    properties = {field: {"type": "array", "items": _FILE} if many else _FILE}
+    return {"schema": {"type": "object", "required": [field], "properties": properties}}
+
+
+def describing(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    """What `app.openapi` is to be: the document, made once."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(
+                title=app.title, version=app.version, description=ABOUT, tags=TAGS, routes=app.routes
+            )
+            template = "#/components/schemas/{model}"
+            schema = Problem.model_json_schema(ref_template=template)
+            document["components"]["schemas"] |= schema.pop("$defs", {}) | {"Problem": schema}
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    return openapi

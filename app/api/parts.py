@@ -1,0 +1,34 @@
+"""What routes work with: made once by `app.main`, found through the application's state."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.api.meters import Meters
+from app.blobs.store import Blobs
+from app.core.settings import Settings
+from app.db.session import Database
+from app.jobs.feed import Feed
+from app.serving.service import Serving
+
+
+@dataclass(frozen=True)
+class Parts:
+    """`in_flight`: (owner, Idempotency-Key) of the requests that this process is working on."""
+
+    settings: Settings
+    database: Database
+    blobs: Blobs
+    serving: Serving
+    feed: Feed
+    meters: Meters
+    in_flight: set[tuple[str, str]] = field(default_factory=set)
+
+
+async def parts(request: Request) -> Parts:
+    found: Parts = request.app.state.parts
+    return found
+
+
+House = Annotated[Parts, Depends(parts)]

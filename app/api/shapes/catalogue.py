@@ -1,0 +1,55 @@
+"""What can be named: methods and networks."""
+
+from typing import Any, Literal, Self
+
+from app.api.shapes.common import InputShape, Listed
+from app.db.tables import Network as Row
+from app.methods.registry import MethodInfo, Need
+
+
+class Method(Listed):
+    """`parameters` is the JSON Schema of what a job's `method` may hold beside its name."""
+
+    object: Literal["method"] = "method"
+    name: str
+    summary: str
+    needs: list[Need]
+    when: str
+    reference: str
+    gives_model: bool
+    parameters: dict[str, Any]
+
+    @classmethod
+    def of(cls, info: MethodInfo) -> Self:
+        return cls(
+            id=info.name,
+            name=info.name,
+            summary=info.summary,
+            needs=list(info.needs),
+            when=info.when,
+            reference=info.reference,
+            gives_model=info.gives_model,
+            parameters=info.params.model_json_schema(),
+        )
+
+
+class Network(Listed):
+    """`options` is the JSON Schema of its options, `pretrained` names the weights that its library publishes."""
+
+    object: Literal["network"] = "network"
+    name: str
+    summary: str
+    input: InputShape | None
+    options: dict[str, Any]
+    pretrained: list[str]
+
+    @classmethod
+    def of(cls, row: Row) -> Self:
+        return cls(
+            id=row.name,
+            name=row.name,
+            summary=row.summary,
+            input=row.input,
+            options=row.options,
+            pretrained=row.pretrained,
+        )

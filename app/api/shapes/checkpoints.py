@@ -1,0 +1,112 @@
+"""`/v1/checkpoints`: source models."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag
+
+from app.api.shapes.common import ClassNames, Fault, InputShape, Metadata, Name, NetworkShape, Object, Shape
+from app.checkpoints.repository import Stored
+from app.core.status import Readiness, Status, readiness
+from app.methods.base import Closed, FreeDocument, ObjectId
+from app.methods.inputs import InputSpec
+from app.methods.networks import NetworkSpec
+
+
+class _NewCheckpoint(Closed):
+    name: Name
+    metadata: Metadata = {}
+
+
+class FromFile(_NewCheckpoint):
+    """Weights in a file that was uploaded: `.safetensors`, or `.pt`/`.pth` that holds tensors alone."""
+
+    file: ObjectId
+    network: NetworkSpec
+    input: InputSpec | None = None
+    classes: ClassNames | None = None
+    recipe: FreeDocument | None = None
+
+
+class Pretrained(_NewCheckpoint):
+    """Weights that torchvision or timm publish, fetched by the worker."""
+
+    pretrained: Annotated[
+        str, Field(max_length=256, pattern=r"^(torchvision|timm)/[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?$")
+    ]
+
+
+class Promoted(_NewCheckpoint):
+    """The weights, classes, input and recipe of a model that a job made; ready at once."""
+
+    model: ObjectId
+
+
+def _form(body: Any) -> str:
+    """Which of the three forms a body takes; a body that takes none is judged as the commonest."""
+    given = body if isinstance(body, dict) else body.model_fields_set
+    return next((f"by {form}" for form in ("pretrained", "model") if form in given and "file" not in given), "by file")
+
+
+NewCheckpoint = Annotated[
+    Annotated[FromFile, Tag("by file")]
+    | Annotated[Pretrained, Tag("by pretrained")]
+    | Annotated[Promoted, Tag("by model")],
+    Discriminator(_form),
+]
+
+
+class Report(Shape):
+    """What became of each tensor: names as they are in the file and in the network."""
+
+    copied: list[Any]
+    renamed: list[Any]
+    reshaped: list[Any]
+    skipped: list[Any]
+    initialised: list[Any]
+
+
+class Checkpoint(Object):
+    """`servable` is null until it is ready."""
+
+    object: Literal["checkpoint"] = "checkpoint"
+    name: str
+    status: Readiness
+    error: Fault | None
+    file: str | None
+    pretrained: str | None
+    model: str | None
+    dataset: str | None
+    network: NetworkShape | None
+    input: InputShape | None
+    classes: list[str] | None
+    parameters: int | None
+    sha256: str | None
+    servable: bool | None
+    not_servable: str | None
+    report: Report | None
+    metadata: dict[str, str]
+
+    @classmethod
+    def of(cls, stored: Stored) -> Self:
+        row, task = stored
+        state = readiness(Status(task.status))
+        return cls(
+            id=row.id,
+            created_at=row.created_at,
+            name=row.name,
+            status=state,
+            error=Fault.of(task),
+            file=row.file,
+            pretrained=row.pretrained,
+            model=row.model,
+            dataset=row.dataset,
+            network=NetworkShape.of(row.network),
+            input=row.input,
+            classes=row.classes,
+            parameters=row.parameters,
+            sha256=row.sha256,
+            servable=row.graph is not None if state is Readiness.READY else None,
+            not_servable=row.not_servable,
+            report=row.report,
+            metadata=row.user_metadata,
+        )

@@ -1,0 +1,124 @@
+"""`/v1/datasets`: labelled and unlabelled images."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from app.api.shapes.common import Fault, Listed, Metadata, Name, Object, Shape
+from app.core.status import Readiness, Status, readiness
+from app.datasets.repository import Stored
+from app.datasets.samples import Sample as Found
+from app.imaging.packed import Split
+from app.methods.base import Closed, Fraction, ObjectId, Seed
+
+Format = Literal["auto", "folder", "cifar10", "cifar100", "idx", "npz", "csv"]
+
+
+class Splits(Closed):
+    """What part of the training images each split gets, where the archive does not bring it."""
+
+    train: Annotated[float, Field(gt=0, le=1)] = 0.7
+    validation: Fraction = 0.1
+    test: Fraction = 0.2
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if abs(self.train + self.validation + self.test - 1) > 1e-6:
+            raise ValueError("train, validation and test must sum to 1")
+        return self
+
+
+class NewDataset(Closed):
+    """`labels` chooses between CIFAR-100's label sets; other formats have one."""
+
+    name: Name
+    file: ObjectId
+    format: Format = "auto"
+    splits: Splits | None = None
+    seed: Seed = 0
+    labelled: bool = True
+    labels: Literal["fine", "coarse"] = "fine"
+    metadata: Metadata = {}
+
+
+class ImageShape(Shape):
+    height: int
+    width: int
+    channels: int
+
+
+class Counts(Shape):
+    train: int
+    validation: int
+    test: int
+
+
+class ClassCounts(Shape):
+    """Images per class, in the order of `classes`."""
+
+    train: list[int]
+    validation: list[int]
+    test: list[int]
+
+
+class Refused(Shape):
+    name: str
+    reason: str
+
+
+class Dataset(Object):
+    """All that ingest finds out is null until it is ready; `image` stays null where sizes are mixed."""
+
+    object: Literal["dataset"] = "dataset"
+    name: str
+    status: Readiness
+    error: Fault | None
+    file: str
+    format: str
+    classes: list[str] | None
+    labelled: bool
+    image: ImageShape | None
+    splits: Counts | None
+    counts: ClassCounts | None
+    mean: list[float] | None
+    std: list[float] | None
+    refused: list[Refused] | None
+    sha256: str | None
+    metadata: dict[str, str]
+
+    @classmethod
+    def of(cls, stored: Stored) -> Self:
+        row, task = stored
+        return cls(
+            id=row.id,
+            created_at=row.created_at,
+            name=row.name,
+            status=readiness(Status(task.status)),
+            error=Fault.of(task),
+            file=row.file,
+            format=row.format,
+            classes=row.classes,
+            labelled=row.labelled,
+            image=row.image,
+            splits=row.splits,
+            counts=row.counts,
+            mean=row.mean,
+            std=row.std,
+            refused=row.refused,
+            sha256=row.sha256,
+            metadata=row.user_metadata,
+        )
+
+
+class Sample(Listed):
+    """`image` is a thumbnail, a PNG as a data URI; `label` is null where there is none."""
+
+    object: Literal["sample"] = "sample"
+    split: Split
+    label: str | None
+    image: str
+
+    @classmethod
+    def of(cls, found: Found, split: Split, classes: list[str] | None) -> Self:
+        label = None if found.label is None or classes is None else classes[found.label]
+        return cls(id=f"sample_{found.row}", split=split, label=label, image=found.image)

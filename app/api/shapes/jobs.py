@@ -1,0 +1,144 @@
+"""`/v1/jobs`: one adaptation each, from request to model."""
+
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from app.api.shapes.common import Evaluation, Fault, Metadata, Name, Object, ProblemDetail, Shape
+from app.core.status import Status
+from app.db.tables import Task
+from app.jobs.planning import Request
+from app.jobs.preflight import Preflight as Examined
+from app.jobs.repository import Stored
+from app.methods.base import Closed, ObjectId, Seed
+from app.methods.registry import Method
+
+
+class JobSpec(Closed):
+    """`checkpoint` is a `ckpt_…` or a `model_…`; `train` takes none."""
+
+    checkpoint: ObjectId | None = None
+    dataset: ObjectId
+    source_dataset: ObjectId | None = None
+    method: Method
+    seed: Seed = 0
+    name: Name | None = None
+    metadata: Metadata = {}
+
+    @property
+    def request(self) -> Request:
+        return Request(
+            checkpoint=self.checkpoint,
+            dataset=self.dataset,
+            source_dataset=self.source_dataset,
+            method=self.method,
+            seed=self.seed,
+        )
+
+
+class Progress(Shape):
+    """`fraction` is 0 to 1; `eta_s` is the time left where it can be told."""
+
+    step: int
+    total_steps: int | None
+    fraction: float
+    eta_s: float | None
+
+    @classmethod
+    def of(cls, task: Task) -> Self:
+        done = task.status == Status.SUCCEEDED
+        fraction = 1.0 if done else task.step / task.total_steps if task.total_steps else 0.0
+        return cls(
+            step=task.step,
+            total_steps=task.total_steps,
+            fraction=min(1.0, fraction),
+            eta_s=None if done else task.eta_s,
+        )
+
+
+class Lineage(Shape):
+    """Digests of what went in; null while that is still being processed, or where there is none."""
+
+    checkpoint_sha256: str | None
+    dataset_sha256: str | None
+    code_version: str
+
+
+class Job(Object):
+    """`queue_position` is 0 for the next job in the queue, null once it has left the queue."""
+
+    object: Literal["job"] = "job"
+    started_at: datetime | None
+    finished_at: datetime | None
+    name: str | None
+    status: Status
+    attempt: int
+    queue_position: int | None
+    progress: Progress
+    checkpoint: str | None
+    dataset: str
+    source_dataset: str | None
+    method: dict[str, Any]
+    seed: int
+    error: Fault | None
+    model: str | None
+    evaluation: Evaluation | None
+    lineage: Lineage
+    metadata: dict[str, str]
+
+    @classmethod
+    def of(cls, stored: Stored) -> Self:
+        row, task, position = stored
+        return cls(
+            id=row.id,
+            created_at=row.created_at,
+            started_at=task.started_at,
+            finished_at=task.finished_at,
+            name=row.name,
+            status=task.status,
+            attempt=task.attempt,
+            queue_position=position,
+            progress=Progress.of(task),
+            checkpoint=row.checkpoint,
+            dataset=row.dataset,
+            source_dataset=row.source_dataset,
+            method=row.method,
+            seed=row.seed,
+            error=Fault.of(task),
+            model=row.model,
+            evaluation=row.evaluation,
+            lineage=row.lineage,
+            metadata=row.user_metadata,
+        )
+
+
+class Preflight(Shape):
+    """What a job would come to; a figure that cannot be told without building the network is null.
+
+    `images` of the training split would be seen in `steps` optimiser steps.  `parameters`, `weights_bytes` and
+    `optimizer_bytes` are those of the source's network as it is stored.
+    """
+
+    object: Literal["preflight"] = "preflight"
+    fits: bool
+    errors: list[ProblemDetail]
+    waits_for: list[str]
+    method: dict[str, Any]
+    images: int | None
+    steps: int | None
+    parameters: int | None
+    weights_bytes: int | None
+    optimizer_bytes: int | None
+
+    @classmethod
+    def of(cls, examined: Examined) -> Self:
+        return cls(
+            fits=not examined.plan.faults,
+            errors=examined.plan.faults,
+            waits_for=examined.waits_for,
+            method=examined.plan.method.model_dump(mode="json"),
+            images=examined.images,
+            steps=examined.steps,
+            parameters=examined.parameters,
+            weights_bytes=examined.weights_bytes,
+            optimizer_bytes=examined.optimizer_bytes,
+        )

@@ -1,0 +1,43 @@
+"""API keys."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, Field
+
+from app.api.shapes.common import Name, Object
+from app.db.tables import Key as Row
+from app.keys.service import Scope
+from app.methods.base import Closed
+
+
+class NewKey(Closed):
+    """`owner` is whose objects the key opens: yours, unless given."""
+
+    name: Name
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=16)] = ["read", "write", "predict"]
+    owner: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@+-]{1,64}$")] | None = None
+    expires_at: Annotated[AwareDatetime, Field(lt=datetime(2500, 1, 1, tzinfo=UTC))] | None = None
+
+
+class Key(Object):
+    """`key` is the secret itself: in the answer to its making, and never again."""
+
+    object: Literal["key"] = "key"
+    name: str
+    owner: str
+    scopes: list[Scope]
+    expires_at: datetime | None
+    key: str | None = None
+
+    @classmethod
+    def of(cls, row: Row, text: str | None = None) -> Self:
+        return cls(
+            id=row.id,
+            created_at=row.created_at,
+            name=row.name,
+            owner=row.acts_for,
+            scopes=row.scopes,
+            expires_at=row.expires_at,
+            key=text,
+        )

@@ -1,0 +1,63 @@
+"""Predictions and embeddings."""
+
+import base64
+import binascii
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from app.api.shapes.common import Shape
+from app.methods.base import Closed
+
+MAX_IMAGES = 1000
+
+
+def _decoded(text: object) -> bytes:
+    if not isinstance(text, str):
+        raise ValueError("must be an image file in base64")
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"is no base64: {error}") from None
+
+
+class Images(Closed):
+    """Image files (JPEG, PNG, WebP, BMP, GIF) in base64."""
+
+    images: Annotated[
+        list[Annotated[bytes, BeforeValidator(_decoded, json_schema_input_type=str)]],
+        Field(min_length=1, max_length=MAX_IMAGES),
+    ]
+
+
+class Score(Shape):
+    label: str
+    probability: float
+
+
+class Prediction(Shape):
+    """Of the image with this index in the request: the likeliest class, and the likeliest `top_k`."""
+
+    index: int
+    label: str
+    probability: float
+    top: list[Score]
+
+
+class Predictions(Shape):
+    """In the order sent."""
+
+    object: Literal["list"] = "list"
+    data: list[Prediction]
+
+
+class Embedding(Shape):
+    index: int
+    embedding: list[float]
+
+
+class Embeddings(Shape):
+    """In the order sent: the features that the head sees."""
+
+    object: Literal["list"] = "list"
+    data: list[Embedding]

@@ -1,0 +1,84 @@
+"""`/v1/uploads`: a large file in ordered parts, each sent again by itself where that is needed."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from app.api import bodies, examples, openapi
+from app.api.caller import Poster, Reader, Writer
+from app.api.lists import Id
+from app.api.parts import House
+from app.api.shapes.files import File, NewUpload, Upload
+from app.core import errors
+from app.files import service as files
+
+router = APIRouter(prefix="/v1/uploads", tags=["files"], route_class=bodies.Route)
+
+Number = Annotated[int, Path(ge=1, le=files.MAX_PARTS, description="Counted from 1.")]
+
+
+@router.post(
+    "", status_code=201, response_model=Upload, summary="Begin an upload", responses=openapi.refusals(*openapi.BODY)
+)
+def create(
+    body: Annotated[NewUpload, Body(openapi_examples=examples.UPLOAD)], sender: Poster, house: House
+) -> Response:
+    most, lifetime_s = house.settings.max_file_bytes, house.settings.upload_lifetime_s
+    fields = body.model_dump()
+    return sender.once(
+        lambda db: Upload.of(files.begin(db, sender.owner, **fields, max_bytes=most, lifetime_s=lifetime_s))
+    )
+
+
+@router.get("/{id}", summary="How far an upload is", responses=openapi.refusals(errors.NotFound))
+def get(id: Id, caller: Reader) -> Upload:
+    return caller.reads(lambda db: Upload.of(files.upload(db, caller.owner, id)))
+
+
+@router.put(
+    "/{id}/parts/{number}",
+    summary="Send a part",
+    responses=openapi.refusals(
+        errors.NotFound, errors.Conflict, errors.WrongPart, errors.Gone, errors.TooLarge, errors.StorageFull
+    ),
+    openapi_extra=openapi.body({"application/octet-stream": openapi.BYTES}),
+)
+async def put_part(id: Id, number: Number, request: Request, caller: Writer, house: House) -> Upload:
+    """The next part, or one that was sent before again, with the same bytes."""
+    most = house.settings.max_file_bytes
+    room = await run_in_threadpool(
+        caller.reads, lambda db: files.expect(files.upload(db, caller.owner, id), number, most)
+    )
+    blob = await house.blobs.receive(bodies.capped(request, room), expected=bodies.announced(request))
+    return await run_in_threadpool(
+        caller.writes, lambda db: Upload.of(files.add_part(db, caller.owner, id, number, blob, most))
+    )
+
+
+@router.post(
+    "/{id}/complete",
+    status_code=201,
+    response_model=File,
+    summary="Make a file of the parts",
+    responses=openapi.refusals(
+        errors.NotFound,
+        errors.Conflict,
+        errors.RequestInFlight,
+        errors.Gone,
+        errors.Invalid,
+        errors.ChecksumMismatch,
+        errors.IdempotencyMismatch,
+        errors.StorageFull,
+    ),
+)
+def complete(id: Id, sender: Poster, house: House) -> Response:
+    received = sender.reads(lambda db: files.upload(db, sender.owner, id))
+    whole = files.assemble(house.blobs, received.parts)
+    return sender.once(lambda db: File.of(files.complete(db, sender.owner, id, whole)))
+
+
+@router.delete("/{id}", status_code=204, summary="Abort an upload", responses=openapi.refusals(errors.NotFound))
+def delete(id: Id, caller: Writer) -> None:
+    """A file that it became stays."""
+    caller.writes(lambda db: files.abort(db, caller.owner, id))

@@ -1,0 +1,255 @@
+"""Content-addressed blobs on obstore, in a local folder or an object store: `sha256/ab/<digest>`, whole or not there.
+
+obstore is not fork-safe: a `Blobs` lives in the API process and in the worker's supervisor, never in a forked child.
+"""
+
+import asyncio
+import hashlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, from_url
+
+from app.core import errors
+
+CHUNK = 1024 * 1024
+BUFFER = 8 * CHUNK  # S3 takes no smaller parts than 5 MiB
+UNFINISHED = "tmp"
+_FULL = ("No space left on device", "quota exceeded")
+
+
+class Blob(NamedTuple):
+    sha256: str
+    bytes: int
+
+
+class Aged(NamedTuple):
+    """A stored blob and the time of its last put, in seconds since 1970 by the store's clock."""
+
+    sha256: str
+    put_at: float
+
+
+class Blobs:
+    """`url` names a folder (`file://…`) or a bucket.  `cache` holds local copies of what a bucket has.
+
+    All methods raise Unavailable where the store cannot be reached.
+    """
+
+    def __init__(self, url: str, *, min_free_bytes: int = 0, cache: Path | None = None) -> None:
+        self._store = LocalStore.from_url(url, mkdir=True) if url.startswith("file:") else from_url(url)
+        self._root = self._store.prefix if isinstance(self._store, LocalStore) else None
+        self._min_free_bytes = min_free_bytes
+        self._cache = cache or Path(tempfile.gettempdir()) / "regraft-blobs"
+
+    def put(self, chunks: Iterable[bytes]) -> Blob:
+        """
+        Raises:
+            StorageFull: fewer than `min_free_bytes` would be left on the disk.
+        """
+        with self._writing() as writing:
+            for chunk in chunks:
+                writing.add(chunk)
+            return writing.finish()
+
+    def put_file(self, path: Path) -> Blob:
+        """A copy of `path`; raises as `put`."""
+        with path.open("rb") as file:
+            return self.put(iter(lambda: file.read(CHUNK), b""))
+
+    async def receive(self, body: AsyncIterable[bytes], *, expected: int = 0) -> Blob:
+        """The same for a body that arrives, of `expected` bytes as far as is known; threads hash and write it."""
+        with self._writing(expected) as writing:
+            async for chunk in _gathered(body):
+                await asyncio.to_thread(writing.add, chunk)
+            return await asyncio.to_thread(writing.finish)
+
+    def read(self, sha256: str) -> Iterator[bytes]:
+        """
+        Raises:
+            FileNotFoundError: there is no such blob.
+        """
+        with _translated():
+            for chunk in obstore.get(self._store, _key(sha256)).stream(min_chunk_size=CHUNK):
+                yield bytes(chunk)
+
+    async def stream(self, sha256: str, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes from `start` up to, not including, `end`."""
+        for at in range(start, end, CHUNK):
+            with _translated():
+                chunk = await obstore.get_range_async(self._store, _key(sha256), start=at, end=min(at + CHUNK, end))
+            yield bytes(chunk)
+
+    def path(self, sha256: str) -> Path:
+        """A local file with the blob's bytes, not to be written to; fetched first where the store is elsewhere.
+
+        Raises:
+            FileNotFoundError: there is no such blob.
+        """
+        path = (self._root / _key(sha256)) if self._root else self._cache / sha256
+        if not path.exists():
+            if self._root:
+                raise FileNotFoundError(path)
+            self._fetch(sha256, path)
+        return path
+
+    def size(self, sha256: str) -> int:
+        """
+        Raises:
+            FileNotFoundError: there is no such blob.
+        """
+        with _translated():
+            return int(obstore.head(self._store, _key(sha256))["size"])
+
+    def put_at(self, sha256: str) -> float | None:
+        """When it was last put, see `Aged`; None where there is no such blob."""
+        with _translated(), suppress(FileNotFoundError):
+            return float(obstore.head(self._store, _key(sha256))["last_modified"].timestamp())
+        return None
+
+    def delete(self, sha256: str) -> None:
+        """Harmless where there is no such blob."""
+        with _translated(), suppress(FileNotFoundError):
+            obstore.delete(self._store, _key(sha256))
+
+    def list(self) -> Iterator[Aged]:
+        """Every blob, in no order."""
+        with _translated():
+            for page in obstore.list(self._store, "sha256", chunk_size=1000):
+                for meta in page:
+                    yield Aged(meta["path"].rpartition("/")[2], meta["last_modified"].timestamp())
+
+    def delete_unfinished(self, before: float) -> None:
+        """Remove what writers left behind that were killed before the time `before`, see `Aged`.
+
+        Where the store is a bucket, a lifecycle rule of its own has to abort the unfinished multipart uploads.
+        """
+        for path in (self._root / UNFINISHED).glob("*") if self._root else ():
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
+
+    def check(self) -> None:
+        """
+        Raises:
+            Unavailable: blobs can be neither read nor written just now.
+        """
+        with _translated():
+            if self._root and not os.access(self._root, os.R_OK | os.W_OK | os.X_OK):
+                raise PermissionError(self._root)
+            next(iter(obstore.list(self._store, UNFINISHED, chunk_size=1)), None)
+
+    def require_room(self, size: int) -> None:
+        """
+        Raises:
+            StorageFull: fewer than `min_free_bytes` would be left on the disk after `size` more.
+        """
+        if self._root and shutil.disk_usage(self._root).free < self._min_free_bytes + size:
+            raise errors.StorageFull
+
+    @contextmanager
+    def _writing(self, expected: int = 0) -> Iterator["_Writing"]:
+        self.require_room(expected)
+        writing = _Writing(self, self._store, self._root)
+        try:
+            with _translated():
+                yield writing
+        finally:
+            writing.abandon()  # whatever stopped us, nothing half stays
+
+    def _fetch(self, sha256: str, path: Path) -> None:
+        self._cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=self._cache, delete=False) as file:
+            try:
+                file.writelines(self.read(sha256))
+                Path(file.name).rename(path)
+            except BaseException:
+                Path(file.name).unlink()
+                raise
+
+
+class _Writing:
+    """One blob on its way in, under a key of its own until it is whole."""
+
+    def __init__(self, blobs: Blobs, store: "obstore.store.ObjectStore", root: Path | None) -> None:
+        self._blobs, self._store, self._root = blobs, store, root
+        self._key = f"{UNFINISHED}/{secrets.token_hex(16)}"
+        self._writer = obstore.open_writer(store, self._key, buffer_size=BUFFER, max_concurrency=2)
+        self._sha256 = hashlib.sha256()
+        self._bytes = 0
+
+    def add(self, chunk: bytes) -> None:
+        self._blobs.require_room(len(chunk))
+        self._bytes += len(chunk)
+        self._sha256.update(chunk)
+        self._writer.write(chunk)
+
+    def finish(self) -> Blob:
+        """Moved even where the blob is there already: a sweep must see that it was put just now."""
+        blob = Blob(self._sha256.hexdigest(), self._bytes)
+        self._writer.close()
+        try:
+            self._move(_key(blob.sha256))
+        except BaseException:
+            with suppress(OSError, BaseError):
+                obstore.delete(self._store, self._key)
+            raise
+        return blob
+
+    def abandon(self) -> None:
+        """Harmless once it is finished."""
+        del self._writer  # with it goes what it has written
+
+    def _move(self, key: str) -> None:
+        if self._root:
+            _sync(self._root / self._key)
+        obstore.rename(self._store, self._key, key, overwrite=True)
+        if self._root:
+            _sync((self._root / key).parent)
+            _sync((self._root / key).parent.parent)
+
+
+async def _gathered(body: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Chunks of about `CHUNK` bytes or more, so that each is worth a thread."""
+    pieces, size = [], 0
+    async for piece in body:
+        pieces.append(piece)
+        size += len(piece)
+        if size >= CHUNK:
+            yield b"".join(pieces)
+            pieces, size = [], 0
+    yield b"".join(pieces)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The store's own troubles as ours."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (OSError, BaseError) as error:
+        if any(words in str(error) for words in _FULL):
+            raise errors.StorageFull from error
+        raise errors.Unavailable("The blob storage cannot answer just now.", retry_after_s=1) from error
+
+
+def _key(sha256: str) -> str:
+    return f"sha256/{sha256[:2]}/{sha256}"
+
+
+def _sync(path: Path) -> None:
+    """Until it is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

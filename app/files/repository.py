@@ -1,0 +1,63 @@
+"""The SQL of files and uploads."""
+
+from typing import NamedTuple
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from app.db.paging import Page, paged
+from app.db.session import now
+from app.db.tables import File, Upload, UploadPart
+
+
+class Received(NamedTuple):
+    """An upload, and what has arrived of it."""
+
+    upload: Upload
+    expired: bool
+    parts: list[UploadPart]
+
+    @property
+    def bytes(self) -> int:
+        return sum(part.bytes for part in self.parts)
+
+
+def add(db: Session, row: File | Upload | UploadPart) -> None:
+    db.add(row)
+    db.flush()
+
+
+def get(db: Session, file_id: str) -> File | None:
+    return db.get(File, file_id)
+
+
+def find(db: Session, owner: str, file_id: str, *, hold: bool = False) -> File | None:
+    """The owner's file; somebody else's is as good as none.  `hold`: it cannot be deleted before we are done."""
+    query = select(File).where(File.id == file_id, File.owner == owner)
+    return db.scalars(query.with_for_update(read=True) if hold else query).one_or_none()
+
+
+def page(db: Session, owner: str, page: Page) -> list[File]:
+    """Up to `page.limit + 1` files: the one too many says that there are more."""
+    return list(db.scalars(paged(db, select(File), File, owner, page)))
+
+
+def find_upload(db: Session, owner: str, upload_id: str, *, hold: bool = False) -> Received | None:
+    """The owner's upload.  `hold`: nobody else changes it before we are done."""
+    query = select(Upload, (Upload.expires_at < now()).label("expired"))
+    query = query.where(Upload.id == upload_id, Upload.owner == owner)
+    row = db.execute(query.with_for_update() if hold else query).one_or_none()
+    if row is None:
+        return None
+    parts = select(UploadPart).where(UploadPart.upload == upload_id).order_by(UploadPart.number)
+    return Received(row[0], bool(row[1]), list(db.scalars(parts)))
+
+
+def forget_parts(db: Session, upload_id: str) -> None:
+    db.execute(delete(UploadPart).where(UploadPart.upload == upload_id))
+
+
+def forget_upload(db: Session, owner: str, upload_id: str) -> bool:
+    """Whether there was one; its parts go with it."""
+    mine = delete(Upload).where(Upload.id == upload_id, Upload.owner == owner).returning(Upload.id)
+    return db.scalar(mine) is not None

@@ -1,0 +1,118 @@
+"""Images without a codec: one file of raw pixels, memory-mapped, and an index of where each image lies."""
+
+import os
+from array import array
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.imaging import images
+from app.imaging.images import Pixels
+from app.methods.inputs import InputSpec
+
+Split = Literal["train", "validation", "test"]
+Rows = NDArray[np.int64]
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+CHUNK = 256  # images that a thread fits at a time
+
+
+class PackedImages:
+    """uint8 images of any sizes, grey or colour, with a label and a split each.
+
+    `label` int64 [N] (−1: none), `split` uint8 [N] (its place in `SPLITS`), `shape` int32 [N,3] (height, width,
+    channels).
+    """
+
+    def __init__(
+        self, pixels: Pixels, offset: Rows, shape: NDArray[np.int32], label: Rows, split: NDArray[np.uint8]
+    ) -> None:
+        self.label, self.split, self.shape = label, split, shape
+        self._pixels, self._offset = pixels, offset
+        self._frames = _frames(pixels, offset, shape)
+
+    @classmethod
+    def open(cls, pixels: Path, index: Path) -> Self:
+        with np.load(index, allow_pickle=False) as arrays:
+            return cls(
+                np.asarray(np.memmap(pixels, np.uint8, "r")),
+                *(arrays[name] for name in ("offset", "shape", "label", "split")),
+            )
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __getitem__(self, row: int) -> Pixels:
+        """uint8 [H,W,C], as stored; not to be written to."""
+        height, width, channels = self.shape[row].tolist()
+        start = int(self._offset[row])
+        return self._pixels[start : start + height * width * channels].reshape(height, width, channels)
+
+    @property
+    def median_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) that suit all of them: median sides, and colour if any has it."""
+        height, width = np.median(self.shape[:, :2], axis=0).astype(int).tolist()
+        return height, width, int(self.shape[:, 2].max())
+
+    def rows(self, split: Split) -> Rows:
+        """The images of a split, ascending."""
+        return np.flatnonzero(self.split == SPLITS.index(split))
+
+    def fitted(self, rows: Rows, spec: InputSpec) -> Pixels:
+        """uint8 [N,H,W,C], contiguous: each of `rows` as `images.fit` gives it."""
+        shape = (*spec.size, spec.channels)
+        if self._frames is not None and self._frames.shape[1:] == shape and not spec.margin:
+            stored: Pixels = self._frames[self._offset[rows] // self._frames[0].size]
+            return stored
+        fitted = np.empty((len(rows), *shape), np.uint8)
+
+        def fit(start: int) -> None:
+            for place, row in enumerate(rows[start : start + CHUNK].tolist(), start):
+                fitted[place] = images.fit(self[row], spec)
+
+        with ThreadPoolExecutor(os.cpu_count(), "fit") as pool:
+            list(pool.map(fit, range(0, len(rows), CHUNK)))
+        return fitted
+
+
+class PackedWriter:
+    """Streams images to the file `pixels`; which of them count, and as what, is said at the end."""
+
+    def __init__(self, pixels: Path) -> None:
+        self._file = pixels.open("wb")
+        self._shape = array("i")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self._shape) // 3
+
+    def add(self, image_HWC: Pixels) -> None:
+        self.extend(image_HWC[None])
+
+    def extend(self, images_NHWC: Pixels) -> None:
+        self._file.write(np.ascontiguousarray(images_NHWC).data)
+        self._shape.extend(images_NHWC.shape[1:] * len(images_NHWC))
+
+    def finish(self, index: Path, rows: Rows, label: Rows, split: NDArray[np.uint8]) -> None:
+        """Write the index: the images added as number `rows`, in this order, with their labels and splits."""
+        self._file.close()
+        shape = np.array(self._shape, np.int32).reshape(-1, 3)
+        end = shape.prod(axis=1, dtype=np.int64).cumsum()
+        offset = np.concatenate(([0], end[:-1]))
+        np.savez(index, offset=offset[rows], shape=shape[rows], label=label, split=split)
+
+
+def _frames(pixels: Pixels, offset: Rows, shape: NDArray[np.int32]) -> Pixels | None:
+    """All pixels as [N,H,W,C], if the file holds images of one shape only."""
+    size = int(shape[0].prod())
+    if (shape != shape[0]).any() or (offset % size).any() or len(pixels) % size:
+        return None
+    return pixels.reshape(-1, *shape[0])

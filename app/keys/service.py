@@ -1,0 +1,135 @@
+"""The rules of API keys: shown once, stored hashed, scopes and an owner each."""
+
+import hmac
+import os
+import tempfile
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+from sqlalchemy.orm import Session
+
+from app.core import errors, ids
+from app.db.paging import Page
+from app.db.session import now
+from app.db.tables import Key
+from app.keys import repository, tokens
+
+Scope = Literal["read", "write", "predict", "admin"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+FIRST_OWNER = "admin"
+
+
+class Issued(NamedTuple):
+    """A key that was just made, and its text, which nobody sees again."""
+
+    key: Key
+    text: str
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who calls: `owner` is whose objects the key opens."""
+
+    key: str
+    owner: str
+    scopes: frozenset[str]
+
+
+def authenticate(db: Session, text: str) -> Identity:
+    """One statement; none for what is no key.
+
+    Raises:
+        Unauthenticated: there is no such key, or it has expired or was revoked.
+    """
+    token = tokens.parse(text)
+    found = token and repository.get(db, token.key_id)
+    if not token or not found or not hmac.compare_digest(found.key.sha256, token.sha256):
+        raise errors.Unauthenticated("There is no such API key.")
+    if found.key.revoked_at is not None:
+        raise errors.Unauthenticated("This API key was revoked.")
+    if found.expired:
+        raise errors.Unauthenticated("This API key has expired.")
+    return Identity(found.key.id, found.key.acts_for, frozenset(found.key.scopes))
+
+
+def create(
+    db: Session,
+    maker: str,
+    *,
+    name: str,
+    scopes: Collection[Scope],
+    owner: str | None = None,
+    expires_at: datetime | None = None,
+) -> Issued:
+    """A key that opens the objects of `owner`, the maker's unless given; the maker lists and revokes it."""
+    token = tokens.new(ids.new("key"))
+    key = Key(
+        id=token.key_id,
+        owner=maker,
+        acts_for=owner or maker,
+        created_at=now(),
+        name=name,
+        sha256=token.sha256,
+        scopes=[scope for scope in SCOPES if scope in scopes],
+        expires_at=expires_at and expires_at.timestamp(),
+    )
+    repository.add(db, key)
+    return Issued(key, token.text)
+
+
+def get(db: Session, maker: str, key_id: str) -> Key:
+    """
+    Raises:
+        NotFound: the maker has made no such key, or it was revoked.
+    """
+    key = repository.find(db, maker, key_id)
+    if key is None:
+        raise errors.NotFound(f"There is no key {key_id}.")
+    return key
+
+
+def page(db: Session, maker: str, page: Page) -> list[Key]:
+    return repository.page(db, maker, page)
+
+
+def revoke(db: Session, maker: str, key_id: str) -> None:
+    """From the next request on.
+
+    Raises:
+        NotFound: the maker has made no such key, or it was revoked.
+    """
+    if not repository.revoke(db, maker, key_id):
+        raise errors.NotFound(f"There is no key {key_id}.")
+
+
+def ensure_first(db: Session, file: Path) -> None:
+    """If there is no key at all, make one that may do everything, and leave it in `file`, for its owner's eyes.
+
+    The file is there before the transaction ends: a crash in between leaves a file that opens nothing, and the next
+    start writes it anew.
+    """
+    if repository.lock_empty(db):
+        renew_first(db, file)
+
+
+def renew_first(db: Session, file: Path) -> None:
+    """The same, whatever keys there are."""
+    issued = create(db, FIRST_OWNER, name="first key", scopes=SCOPES)
+    _write(file, issued.text)
+
+
+def _write(file: Path, text: str) -> None:
+    """Whole or not at all, with mode 600 from its first moment."""
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as temporary:
+            temporary.write(f"{text}\n")
+            temporary.flush()
+            os.fsync(temporary.fileno())
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,104 @@
+"""The API's composition root: parts, layers, routes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from importlib import metadata as packages
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from app.api import (
+    catalogue,
+    checkpoints,
+    datasets,
+    files,
+    health,
+    jobs,
+    keys,
+    models,
+    openapi,
+    pages,
+    problems,
+    uploads,
+)
+from app.api.caller import Authentication
+from app.api.headers import Guarded
+from app.api.meters import Metered, Meters
+from app.api.parts import Parts
+from app.blobs.store import Blobs
+from app.core.settings import Settings
+from app.db.session import Database
+from app.jobs import repository as job_repository
+from app.jobs.feed import Feed
+from app.jobs.repository import State
+from app.keys import service as key_service
+from app.serving.service import Serving, onnx_loader
+
+NOUNS = (files, uploads, checkpoints, datasets, jobs, models, catalogue, keys)
+FEED_INTERVAL_S = 0.3
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """An application on a migrated database."""
+    parts = _parts(settings)
+    app = FastAPI(
+        title="Regraft",
+        version=packages.version("regraft"),
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=_operation,
+        lifespan=_lifespan,
+    )
+    app.state.parts = parts
+    app.add_middleware(Authentication, database=parts.database)
+    app.add_middleware(Metered, meters=parts.meters)
+    app.add_middleware(Guarded)
+    problems.install(app)
+    for noun in NOUNS:
+        app.include_router(noun.router, responses=openapi.COMMON)
+    app.include_router(health.router)
+    app.include_router(pages.router)
+    app.openapi = openapi.describing(app)  # type: ignore[method-assign]
+    return app
+
+
+def _parts(settings: Settings) -> Parts:
+    database = Database(settings.database)
+    blobs = Blobs(settings.blobs, min_free_bytes=settings.min_free_bytes, cache=settings.cache)
+
+    def states(job_ids: Collection[str]) -> dict[str, State]:
+        with database.reading() as db:
+            return job_repository.states(db, job_ids)
+
+    return Parts(
+        settings=settings,
+        database=database,
+        blobs=blobs,
+        serving=Serving(
+            onnx_loader(blobs.path), memory_bytes=settings.serving_memory_bytes, capacity=settings.serving_queue
+        ),
+        feed=Feed(states, FEED_INTERVAL_S),
+        meters=Meters(),
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    parts: Parts = app.state.parts
+    await asyncio.to_thread(_make_first_key, parts)
+    yield
+    parts.feed.close()
+    await parts.serving.close()
+    parts.database.close()
+
+
+def _make_first_key(parts: Parts) -> None:
+    with parts.database.unit_of_work() as db:
+        key_service.ensure_first(db, parts.settings.first_key)
+
+
+def _operation(route: APIRoute) -> str:
+    """Its name in the OpenAPI document, such as `jobs_create`."""
+    return f"{route.endpoint.__module__.rpartition('.')[2]}_{route.name.strip('_')}"

@@ -1,0 +1,42 @@
+"""Whether a database has the schema that this code was written for.  Needs no Alembic."""
+
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import OperationalError
+
+HEAD = max(path.stem.partition("_")[0] for path in (Path(__file__).parent / "versions").glob("[0-9]*.py"))
+
+
+def fault(connection: Connection) -> str | None:
+    """What is wrong with the schema, in a sentence; None where nothing is."""
+    found = revision(connection)
+    if found == HEAD:
+        return None
+    if found is None:
+        return "The database has no schema yet: run `regraft migrate`."
+    if found < HEAD:
+        return f"The database has schema {found}, this code needs {HEAD}: run `regraft migrate`."
+    return f"The database has schema {found}, this code knows {HEAD} at most: install the newer version of Regraft."
+
+
+def require_current(engine: Engine) -> None:
+    """
+    Raises:
+        SystemExit: the schema is older or newer than this code, or cannot be read; the message says what to do.
+    """
+    try:
+        with engine.execution_options(regraft_reading=True).connect() as connection:
+            sentence = fault(connection)
+    except OperationalError as error:
+        raise SystemExit(f"The database cannot be reached: {error.orig}") from None
+    if sentence:
+        raise SystemExit(sentence)
+
+
+def revision(connection: Connection) -> str | None:
+    """The last migration that was applied, such as `0001`."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found

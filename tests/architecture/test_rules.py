@@ -1,0 +1,85 @@
+"""Rules that are not to be broken by accident."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+
+from app.api.caller import Sender
+from app.api.shapes import checkpoints, common, datasets, files, jobs, keys, predictions
+from app.core import errors
+from app.core.errors import RegraftError
+from app.main import NOUNS
+from app.methods.base import Closed
+
+ROOT = Path(__file__).parents[2]
+
+
+def kinds(base=RegraftError):
+    yield base
+    for kind in base.__subclasses__():
+        yield from kinds(kind)
+
+
+def test_who_may_import_whom():
+    lint = subprocess.run([Path(sys.executable).parent / "lint-imports"], cwd=ROOT, capture_output=True, text=True)
+    assert lint.returncode == 0, lint.stdout
+
+
+def test_every_error_code_is_documented():
+    documented = dict(re.findall(r"^\| `([a-z_]+)` \| (\d{3}) \|", (ROOT / "docs" / "api.md").read_text(), re.M))
+    assert documented == {kind.code: str(kind.status) for kind in kinds()}
+
+
+def test_codes_are_of_one_kind_each():
+    codes = [kind.code for kind in kinds()]
+    assert len(codes) == len(set(codes))
+
+
+@pytest.mark.parametrize("noun", NOUNS, ids=lambda noun: noun.__name__)
+def test_no_post_forgets_its_idempotency_key(noun):
+    for route in noun.router.routes:
+        assert isinstance(route, APIRoute)
+        if "POST" in route.methods:
+            assert Sender in [annotation(p) for p in route.endpoint.__annotations__.values()], route.path
+
+
+def annotation(parameter):
+    return getattr(parameter, "__origin__", parameter)
+
+
+def test_what_needs_no_key_touches_no_owner():
+    source = (ROOT / "app" / "api" / "health.py").read_text()
+    assert "owner" not in source
+
+
+def test_routes_hold_no_sql():
+    for path in (ROOT / "app").rglob("*.py"):
+        text = path.read_text()
+        if path.name == "repository.py" or path.parent.name == "db":
+            continue
+        for line in re.findall(r"^from sqlalchemy\S* import .*|^import sqlalchemy.*", text, re.M):
+            assert line == "from sqlalchemy.orm import Session", f"{path}: {line}"
+
+
+def test_every_shape_is_an_answer_or_closed():
+    """What comes in is closed: an unknown field is a fault, not a silence."""
+    for module in (checkpoints, common, datasets, files, jobs, keys, predictions):
+        for shape in vars(module).values():
+            if isinstance(shape, type) and issubclass(shape, BaseModel) and shape is not BaseModel:
+                assert issubclass(shape, Closed | common.Shape), shape
+
+
+def test_nothing_is_kept_in_modules():
+    """errors are classes, statuses constants: no route finds a database but through the application's state."""
+    for path in (ROOT / "app" / "api").rglob("*.py"):
+        assert not re.search(r"^\w+ = (Database|Blobs|Settings|Serving|Feed)\(", path.read_text(), re.M), path
+
+
+def test_errors_say_something():
+    for kind in kinds(errors.RegraftError):
+        assert kind.title.endswith("."), kind

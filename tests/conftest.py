@@ -1,0 +1,29 @@
+"""What all tests may ask for.  With `-n`, all that runs on one kind of database runs in one process and shares it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+import databases
+from app.db.session import Database
+from databases import Databases
+
+
+@pytest.fixture(scope="session", params=[pytest.param(k, marks=pytest.mark.xdist_group(k)) for k in databases.KINDS])
+def each_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """Both kinds of database in turn, real ones."""
+    with databases.opened(request.param, tmp_path_factory.mktemp(request.param)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def database_url(each_database: Databases) -> str:
+    """A migrated database of the test's own."""
+    return each_database.migrated()
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.close()

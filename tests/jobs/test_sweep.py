@@ -1,0 +1,98 @@
+"""What nothing refers to is swept, after a grace period; what anything refers to never is."""
+
+import os
+import time
+
+import pytest
+from sqlalchemy import update
+
+from app.blobs.store import Blobs
+from app.core import ids
+from app.db.session import now
+from app.db.tables import Checkpoint, Dataset, IdempotentRequest, Model, Upload
+from app.files import service as files
+from app.queue import service as queue
+from app.removal.sweep import REQUEST_LIFETIME_S, sweep
+from app.requests import service as requests
+from app.requests.service import Answer
+
+NETWORK = {"name": "cnn3", "num_classes": 2, "options": {}}
+
+
+@pytest.fixture
+def blobs(tmp_path):
+    return Blobs((tmp_path / "blobs").as_uri())
+
+
+def put(blobs, content, age_s=10_000.0):
+    sha256 = blobs.put([content]).sha256
+    os.utime(blobs.path(sha256), (time.time() - age_s,) * 2)
+    return sha256
+
+
+def begin(db):
+    return files.begin(db, "ann", filename="x", bytes=None, sha256=None, max_bytes=10, lifetime_s=60).upload.id
+
+
+def common(prefix):
+    return {"id": ids.new(prefix), "owner": "ann", "created_at": now()}
+
+
+def test_what_a_row_mentions_stays(database, blobs):
+    names = ("file", "part", "snapshot", "weights", "graph", "pixels", "index", "model weights", "model graph")
+    kept = {name: put(blobs, name.encode()) for name in names}
+    lost = put(blobs, b"lost")
+    servable = {"network": NETWORK, "user_metadata": {}}
+    with database.unit_of_work() as db:
+        files.create(db, "ann", filename="x", blob=files.Blob(kept["file"], 4))
+        upload = begin(db)
+        files.add_part(db, "ann", upload, 1, files.Blob(kept["part"], 4), 10)
+        queue.enqueue(db, id="job_x", kind="run", lane="run", owner="ann", needs=()).snapshot = kept["snapshot"]
+        pair = {"weights": kept["weights"], "graph": kept["graph"]}
+        db.add(Checkpoint(**common("ckpt"), name="x", **servable, **pair))
+        pair = {"weights": kept["model weights"], "graph": kept["model graph"]}
+        db.add(Model(**common("model"), job="job_x", dataset="ds_x", **servable, **pair))
+        pair = {"pixels": kept["pixels"], "index": kept["index"]}
+        told = {"format": "idx", "options": {}, "labelled": True, "user_metadata": {}}
+        db.add(Dataset(**common("ds"), name="x", file="file_x", **told, **pair))
+    assert sweep(database, blobs) == 1
+    assert {aged.sha256 for aged in blobs.list()} == set(kept.values())
+    assert blobs.put_at(lost) is None
+    assert sweep(database, blobs) == 0
+
+
+def test_what_was_put_just_now_stays(database, blobs):
+    """Its row may be on its way."""
+    young = put(blobs, b"young", age_s=0)
+    assert sweep(database, blobs) == 0
+    assert blobs.put_at(young)
+    assert sweep(database, blobs, grace_s=-1) == 1
+
+
+def test_uploads_that_have_expired_go_with_their_parts(database, blobs):
+    part = put(blobs, b"part")
+    with database.unit_of_work() as db:
+        ids_ = [
+            files.begin(db, "ann", filename="x", bytes=None, sha256=None, max_bytes=10, lifetime_s=60).upload.id
+            for _ in range(2)
+        ]
+        for upload in ids_:
+            files.add_part(db, "ann", upload, 1, files.Blob(part, 4), 10)
+        db.execute(update(Upload).where(Upload.id == ids_[0]).values(expires_at=1.0))
+    assert sweep(database, blobs) == 0  # the other one still has the same part
+    with database.unit_of_work() as db:
+        db.execute(update(Upload).values(expires_at=1.0))
+    assert sweep(database, blobs) == 1
+
+
+def test_answers_are_kept_for_a_day(database, blobs):
+    with database.unit_of_work() as db:
+        for key in ("old", "new"):
+            assert requests.claim(db, "ann", key, "f" * 64) is None
+            requests.remember(db, "ann", key, Answer(201, "{}"))
+        old = update(IdempotentRequest).where(IdempotentRequest.key == "old")
+        db.execute(old.values(claimed_at=now() - REQUEST_LIFETIME_S - 60))
+    sweep(database, blobs)
+    with database.unit_of_work() as db:
+        assert requests.claim(db, "ann", "new", "f" * 64) == (201, "{}")
+        assert requests.claim(db, "ann", "old", "f" * 64) is None

@@ -1,0 +1,92 @@
+"""Migrations on both databases: forwards, backwards, at once, and in step with the tables."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from sqlalchemy import create_engine, inspect
+
+from app.db.session import Database
+from app.db.tables import Base
+from migrations import commands, schema
+
+
+def tables(url):
+    engine = Database(url).engine
+    with engine.connect() as connection:
+        names = set(inspect(connection).get_table_names())
+    engine.dispose()
+    return names
+
+
+def test_up_down_and_up_again(each_database):
+    url = each_database.blank()
+    commands.upgrade(url)
+    assert tables(url) == set(Base.metadata.tables) | {"alembic_version"}
+    commands.downgrade(url)
+    assert tables(url) == {"alembic_version"}
+    commands.upgrade(url)
+    commands.check(url)
+
+
+def test_the_tables_are_those_of_the_code(database_url):
+    commands.check(database_url)
+
+
+def test_migrating_what_is_migrated_changes_nothing(database_url):
+    before = tables(database_url)
+    commands.upgrade(database_url)
+    assert tables(database_url) == before
+
+
+def test_several_at_once(each_database, tmp_path):
+    """As when several machines are started at the same time."""
+    environment = os.environ | {"REGRAFT_HOME": str(tmp_path), "REGRAFT_DATABASE_URL": each_database.blank()}
+    command = [sys.executable, "-m", "migrations"]
+    running = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) for _ in range(4)]
+    for process in running:
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 0, said.decode()
+    assert "jobs" in tables(environment["REGRAFT_DATABASE_URL"])
+
+
+def test_a_migration_that_fails_changes_nothing(each_database, monkeypatch):
+    url = each_database.blank()
+    monkeypatch.setattr("alembic.operations.Operations.create_index", _fail_late(3))
+    with pytest.raises(ZeroDivisionError):
+        commands.upgrade(url)
+    assert tables(url) <= {"alembic_version"}
+
+
+def _fail_late(calls):
+    left = iter(range(calls))
+
+    def create_index(*args, **options):
+        if next(left, None) is None:
+            raise ZeroDivisionError
+
+    return create_index
+
+
+def test_what_the_code_makes_of_a_schema(each_database):
+    url = each_database.blank()
+    engine = Database(url).engine
+
+    def fault():
+        with engine.connect() as connection:
+            return schema.fault(connection)
+
+    assert "no schema yet" in fault()
+    with pytest.raises(SystemExit, match="regraft migrate"):
+        schema.require_current(engine)
+    commands.upgrade(url)
+    assert fault() is None
+    schema.require_current(engine)
+    engine.dispose()
+
+
+def test_a_database_that_is_not_there():
+    engine = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
+    with pytest.raises(SystemExit, match="cannot be reached"):
+        schema.require_current(engine)

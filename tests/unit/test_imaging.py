@@ -1,0 +1,289 @@
+"""From an image file to a network's input: what is read, what is refused, and that resizing is Pillow's."""
+
+import io
+import struct
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from app.imaging import images
+from app.imaging.images import BadImage
+from app.methods.inputs import InputSpec
+from archives import encoded
+
+GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
+COLOUR = np.stack([GREY, GREY[::-1], 255 - GREY], axis=2)
+
+
+def spec(size: tuple[int, int], channels: int = 3, fit: str = "stretch", margin: int = 0) -> InputSpec:
+    return InputSpec(
+        size=size, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels, fit=fit, margin=margin
+    )
+
+
+def saved(picture: Image.Image, format: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(width: int, height: int, *more: bytes, depth: int = 8, kind: int = 0, rows: bytes | None = None) -> bytes:
+    """By hand: `more` are chunks before the pixels, `rows` the pixels with their filter bytes (else black)."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0))
+    rows = bytes((1 + width) * height) if rows is None else rows
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(more) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("format", ["PNG", "BMP", "GIF", "WEBP"])
+@pytest.mark.parametrize("pixels", [GREY, COLOUR], ids=["grey", "colour"])
+def test_lossless_formats_come_back_as_they_were(format: str, pixels: np.ndarray) -> None:
+    options = {"lossless": True} if format == "WEBP" else {}
+    decoded = images.decode(encoded(pixels, format, **options))
+    grey = pixels.ndim == 2 and format in ("PNG", "BMP")  # the others know colours only
+    assert decoded.dtype == np.uint8
+    assert decoded.shape == (6, 8, 1 if grey else 3)
+    assert np.array_equal(decoded, np.broadcast_to(pixels if pixels.ndim == 3 else pixels[:, :, None], decoded.shape))
+
+
+@pytest.mark.parametrize(("pixels", "channels"), [(GREY, 1), (COLOUR, 3)], ids=["grey", "colour"])
+def test_jpeg_is_as_pillow_reads_it(pixels: np.ndarray, channels: int) -> None:
+    data = encoded(pixels, "JPEG", quality=90)
+    expected = np.asarray(Image.open(io.BytesIO(data)))
+    assert np.array_equal(images.decode(data), expected.reshape(6, 8, channels))
+
+
+def test_one_pixel_is_an_image() -> None:
+    assert images.decode(encoded(np.full((1, 1), 7, np.uint8))).tolist() == [[[7]]]
+
+
+def test_palette_is_colour() -> None:
+    picture = Image.fromarray(COLOUR).quantize(16)
+    assert np.array_equal(images.decode(saved(picture)), np.asarray(picture.convert("RGB")))
+
+
+def test_one_bit_is_grey() -> None:
+    bits = GREY > 100
+    assert np.array_equal(images.decode(saved(Image.fromarray(bits)))[:, :, 0], bits * np.uint8(255))
+
+
+def test_of_sixteen_bits_the_upper_eight_are_kept() -> None:
+    values = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
+    decoded = images.decode(saved(Image.fromarray(values)))
+    assert decoded[:, :, 0].tolist() == [[0, 0, 1, 128, 255]]
+
+
+def test_sixteen_bits_of_colour() -> None:
+    rows = b"\0" + struct.pack(">6H", 65535, 256, 255, 0, 32768, 511)
+    assert images.decode(png(2, 1, depth=16, kind=2, rows=rows)).tolist() == [[[255, 1, 0], [0, 128, 1]]]
+
+
+def test_transparency_is_dropped() -> None:
+    alpha = np.full((6, 8), 3, np.uint8)
+    colour = saved(Image.fromarray(np.dstack([COLOUR, alpha])))
+    grey = saved(Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(alpha)]))
+    assert np.array_equal(images.decode(colour), COLOUR)
+    assert np.array_equal(images.decode(grey)[:, :, 0], GREY)
+
+
+def test_transparency_of_a_palette_is_dropped_without_a_word() -> None:
+    picture = Image.fromarray(COLOUR).quantize(16)
+    data = saved(picture, transparency=bytes(range(16)))
+    assert np.array_equal(images.decode(data), np.asarray(picture.convert("RGB")))
+
+
+def test_cmyk_is_converted() -> None:
+    picture = Image.fromarray(COLOUR).convert("CMYK")
+    data = saved(picture, "JPEG", quality=95)
+    assert np.array_equal(images.decode(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
+def test_of_an_animation_the_first_frame(format: str) -> None:
+    frames = [Image.fromarray(np.full((6, 8, 3), value, np.uint8)) for value in (10, 200)]
+    options = {"lossless": True} if format == "WEBP" else {}
+    data = saved(frames[0], format, save_all=True, append_images=frames[1:], **options)
+    assert Image.open(io.BytesIO(data)).n_frames == 2
+    assert (images.decode(data) == 10).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+def test_images_are_turned_upright(orientation: int, format: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if format == "WEBP" else {}
+    data = saved(Image.fromarray(COLOUR), format, exif=exif, **options)
+    assert np.array_equal(images.decode(data), np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data)))))
+
+
+@pytest.mark.parametrize("exif", [b"", b"rubbish", b"II*\0\x08\0\0\0\xff\xff", b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03"])
+def test_a_damaged_exif_block_does_no_harm(exif: bytes) -> None:
+    data = saved(Image.fromarray(COLOUR), "JPEG", exif=b"Exif\0\0" + exif)
+    assert np.array_equal(
+        images.decode(data), np.asarray(Image.open(io.BytesIO(saved(Image.fromarray(COLOUR), "JPEG"))))
+    )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"hello, I am a text and not a picture",
+        b"\xff\xd8\xff\xe0" + b"text after a JPEG's first bytes" * 10,
+        b'<svg xmlns="http://www.w3.org/2000/svg"/>',
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        b"8BPS\0\1" + bytes(64),
+        saved(Image.fromarray(COLOUR), "TIFF"),
+        saved(Image.fromarray(COLOUR), "PPM"),
+        saved(Image.fromarray(COLOUR), "ICO"),
+        bytes(1000),
+    ],
+    ids=["empty", "text", "JPEG of text", "SVG", "EPS", "PSD", "TIFF", "PPM", "ICO", "zeros"],
+)
+def test_what_is_no_image_of_ours_is_refused(data: bytes) -> None:
+    with pytest.raises(BadImage) as refused:
+        images.decode(data)
+    assert str(refused.value).endswith(".")
+    assert "0x" not in str(refused.value)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP", "GIF", "WEBP"])
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
+def test_what_is_cut_short_is_refused(format: str, part: float) -> None:
+    data = encoded(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), format)
+    with pytest.raises(BadImage):
+        images.decode(data[: int(len(data) * part)])
+
+
+@pytest.mark.parametrize(("width", "height"), [(15_000, 15_000), (12_000, 9_000), (8_000, 8_000), (2**31 - 1, 1)])
+def test_more_pixels_than_we_read_are_refused(width: int, height: int) -> None:
+    """225 megapixels, 108, and 64 in a few kilobytes: by their header, before a pixel is decoded."""
+    with pytest.raises(BadImage):
+        images.decode(png(width, height, rows=bytes(1000)))
+
+
+def test_a_true_bomb_is_refused() -> None:
+    bomb = png(8000, 8000)
+    assert len(bomb) < 187 * 1024
+    with pytest.raises(BadImage, match="8000×8000"):
+        images.decode(bomb)
+
+
+def test_a_telephone_takes_larger_pictures_than_most() -> None:
+    assert 8160 * 6120 <= images.MAX_PIXELS < 8000 * 8000
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
+def test_text_bombs_are_refused(kind: bytes) -> None:
+    packed = zlib.compress(bytes(200_000_000), 9)
+    content = {b"zTXt": b"k\0\0", b"iTXt": b"k\0\1\0\0\0", b"iCCP": b"k\0\0"}[kind] + packed
+    with pytest.raises(BadImage):
+        images.decode(png(2, 2, chunk(kind, content)))
+
+
+def test_warnings_are_neither_leaked_nor_changed_by_threads() -> None:
+    damaged = saved(Image.fromarray(COLOUR), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03")
+    bomb = png(12_000, 9_000, rows=b"")
+    sound = encoded(COLOUR)
+
+    def attempt(number: int) -> bool:
+        try:
+            return images.decode((damaged, bomb, sound)[number % 3]).shape == COLOUR.shape
+        except BadImage:
+            return number % 3 == 1
+
+    with warnings.catch_warnings(record=True) as leaked, ThreadPoolExecutor(8) as pool:
+        warnings.simplefilter("always")
+        filters = list(warnings.filters)
+        assert all(pool.map(attempt, range(600)))
+        assert warnings.filters == filters
+    assert leaked == []
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200), st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "WEBP"]), st.integers(0, 400))
+def test_flipped_bytes_end_in_pixels_or_in_a_refusal(noise: bytes, format: str, start: int) -> None:
+    data = bytearray(encoded(COLOUR, format))
+    start %= len(data)
+    data[start : start + len(noise)] = noise[: len(data) - start]
+    try:
+        decoded = images.decode(bytes(data))
+    except BadImage:
+        return
+    assert decoded.dtype == np.uint8
+    assert decoded.ndim == 3
+    assert decoded.shape[2] in (1, 3)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1024, 768), (513, 512), (2, 5000), (600, 600)])
+def test_large_images_are_bounded(height: int, width: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    bounded = images.bound(image)
+    assert max(bounded.shape[:2]) == images.MAX_SIDE
+    assert bounded.shape[0] / bounded.shape[1] == pytest.approx(height / width, rel=0.05) or min(bounded.shape[:2]) == 1
+    size = bounded.shape[1], bounded.shape[0]
+    assert np.array_equal(bounded, np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)))
+    assert images.bound(bounded) is bounded
+
+
+SIDES = st.integers(1, 40)
+PIXELS = st.builds(
+    lambda height, width, channels, seed: np.random.default_rng(seed).integers(
+        0, 256, (height, width, channels), np.uint8
+    ),
+    SIDES,
+    SIDES,
+    st.sampled_from([1, 3]),
+    st.integers(0, 99),
+)
+
+
+def reference(image: np.ndarray, wanted: InputSpec) -> np.ndarray:
+    """The adapter as docs/adr/0004 has it, by Pillow alone, on a canvas of Pillow's."""
+    mode = "L" if wanted.channels == 1 else "RGB"
+    picture = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).convert(mode)
+    height, width = wanted.size[0] - 2 * wanted.margin, wanted.size[1] - 2 * wanted.margin
+    if wanted.fit == "pad":
+        scale = min(height / picture.height, width / picture.width)
+        height, width = max(1, round(picture.height * scale)), max(1, round(picture.width * scale))
+    canvas = Image.new(mode, (wanted.size[1], wanted.size[0]))
+    corner = (wanted.size[1] - width) // 2, (wanted.size[0] - height) // 2
+    canvas.paste(picture.resize((width, height), Image.Resampling.BILINEAR), corner)
+    return np.asarray(canvas).reshape(*wanted.size, wanted.channels)
+
+
+@settings(deadline=None)
+@given(PIXELS, SIDES, SIDES, st.sampled_from([1, 3]), st.sampled_from(["stretch", "pad"]), st.integers(0, 4))
+def test_fit_is_pillows(image: np.ndarray, height: int, width: int, channels: int, fit: str, margin: int) -> None:
+    margin = min(margin, (min(height, width) - 1) // 2)
+    wanted = spec((height, width), channels, fit, margin)
+    fitted = images.fit(image, wanted)
+    assert fitted.dtype == np.uint8
+    assert np.array_equal(fitted, reference(image, wanted))
+
+
+def test_what_fits_is_not_touched() -> None:
+    assert images.fit(COLOUR, spec((6, 8))) is COLOUR
+
+
+def test_padding_keeps_the_aspect() -> None:
+    fitted = images.fit(np.full((10, 20, 1), 255, np.uint8), spec((20, 20), 1, "pad"))
+    assert (fitted[5:15] == 255).all()
+    assert not fitted[:5].any()
+    assert not fitted[15:].any()
+
+
+def test_the_margin_stays_empty() -> None:
+    fitted = images.fit(np.full((8, 8, 3), 255, np.uint8), spec((32, 28), 3, "stretch", 4))
+    assert (fitted[4:28, 4:24] == 255).all()
+    assert fitted.sum() == 255 * 24 * 20 * 3
