@@ -1,0 +1,115 @@
+"""Images and labels that come as arrays, in files of their own: what `idx` and `npz` have in common."""
+
+from collections.abc import Container
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from app.imaging.images import MAX_PIXELS
+from app.imaging.packed import SPLITS
+from worker.engine.contract import Failure
+from worker.ingest import classes
+from worker.ingest.archive import Readable
+from worker.ingest.found import UNSPLIT, Block, Found, Request, Rows, join
+from worker.ingest.pack import MAX_IMAGES, Pack
+
+CHUNK_BYTES = 4 * 2**20  # of pixels that are read at a time
+
+
+@dataclass
+class Arrays:
+    """What has been read so far, by split: images as (start, count) in the pack, labels as numbers."""
+
+    images: dict[int, tuple[int, int]] = field(default_factory=dict)
+    labels: dict[int, Rows] = field(default_factory=dict)
+
+    def read_images(self, name: str, split: int, stream: Readable, shape: tuple[int, ...], pack: Pack) -> None:
+        """uint8 `shape` = [N,H,W] or [N,H,W,C] from the stream into the pack, in pieces.
+
+        Raises:
+            Failure: `bad_array`, `two_arrays`.
+        """
+        _claim(self.images, split, name)
+        count, height, width, channels = _frames(name, shape)
+        self.images[split] = len(pack), count
+        frame = height * width * channels
+        step = max(1, CHUNK_BYTES // frame)
+        for start in range(0, count, step):
+            frames = min(step, count - start)
+            data = read_exactly(name, stream, frames * frame)
+            pack.extend(np.frombuffer(data, np.uint8).reshape(frames, height, width, channels))
+        require_end(name, stream)
+
+    def add_labels(self, name: str, split: int, label_N: Rows) -> None:
+        """
+        Raises:
+            Failure: `two_arrays`.
+        """
+        _claim(self.labels, split, name)
+        self.labels[split] = label_N
+
+    def found(self, request: Request) -> Found:
+        """Images with the labels of their split; classes are the numbers that occur.
+
+        Raises:
+            Failure: `no_images`, `no_labels`, `labels_mismatch`, `too_many_classes`.
+        """
+        if not self.images:
+            raise Failure("no_images", "The file holds no array of images.")
+        blocks = [
+            Block("", split, start, self._labels(split, count, request))
+            for split, (start, count) in self.images.items()
+        ]
+        joined = join(blocks, [])
+        if not request.labelled:
+            return joined
+        names, label_N = classes.number_values(joined.label_N)
+        return Found(joined.row_N, label_N, joined.split_N, names)
+
+    def _labels(self, split: int, count: int, request: Request) -> Rows:
+        where = "" if split == UNSPLIT else f" of the split {SPLITS[split]}"
+        label_N = self.labels.get(split)
+        if not request.labelled:
+            return np.full(count, -1)
+        if label_N is None:
+            raise Failure("no_labels", f"The images{where} have no labels: add them, or pass `labelled`: false.")
+        if len(label_N) != count:
+            raise Failure("labels_mismatch", f"There are {count} images{where}, but {len(label_N)} labels.")
+        return label_N
+
+
+def require_count(name: str, count: int) -> None:
+    """
+    Raises:
+        Failure: `bad_array`, there are none, or too many.
+    """
+    if not 0 < count <= MAX_IMAGES:
+        raise Failure("bad_array", f"{name} has {count} entries; 1 to {MAX_IMAGES:,} can be read.")
+
+
+def read_exactly(name: str, stream: Readable, size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) != size:
+        raise Failure("bad_array", f"{name} is shorter than its header says.")
+    return data
+
+
+def require_end(name: str, stream: Readable) -> None:
+    if stream.read(1):
+        raise Failure("bad_array", f"{name} is longer than its header says.")
+
+
+def _frames(name: str, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """[N,H,W,C]."""
+    count, *frame = shape
+    height, width, channels = frame if len(frame) == 3 else (*frame, 1) if len(frame) == 2 else (0, 0, 0)
+    require_count(name, count)
+    if channels not in (1, 3) or min(height, width) < 1 or height * width > MAX_PIXELS:
+        wanted = "[N,H,W], [N,H,W,1] or [N,H,W,3], channels last"
+        raise Failure("bad_array", f"{name} has the shape {list(shape)}: images are {wanted}.")
+    return count, height, width, channels
+
+
+def _claim(taken: Container[int], split: int, name: str) -> None:
+    if split in taken:
+        raise Failure("two_arrays", f"{name} is the second array of its kind and split: leave one of each.")

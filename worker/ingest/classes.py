@@ -1,0 +1,63 @@
+"""Names of classes: what may be one, and the numbers that stand for them."""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from worker.engine.contract import Failure
+from worker.ingest.found import Found, Rows
+
+MAX_CLASSES = 10_000
+MAX_CHARS = 256
+_LINE_BREAKING = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's categories of controls, surrogates and separators
+
+
+def found(rows: Sequence[int], labels: Sequence[str] | None, splits: Sequence[int]) -> Found:
+    """The images `rows` of a pack with a label each, or without labels.
+
+    Raises:
+        Failure: see `number`.
+    """
+    classes, label_N = ([], np.full(len(rows), -1)) if labels is None else number(labels)
+    return Found(np.array(rows, np.int64), label_N, np.array(splits, np.uint8), classes)
+
+
+def number(labels: Sequence[str]) -> tuple[list[str], Rows]:
+    """The classes, sorted, and for each label its place among them.
+
+    Raises:
+        Failure: `bad_label`, `too_many_classes`.
+    """
+    classes = checked(sorted(set(labels)))
+    place = {name: number for number, name in enumerate(classes)}
+    return classes, np.array([place[label] for label in labels], np.int64)
+
+
+def number_values(value_N: Rows) -> tuple[list[str], Rows]:
+    """The same for labels that are numbers: only those that occur are classes, in numerical order."""
+    values, place_N = np.unique(value_N, return_inverse=True)
+    return checked([str(value) for value in values.tolist()]), place_N
+
+
+def checked(classes: list[str]) -> list[str]:
+    if len(classes) > MAX_CLASSES:
+        raise Failure("too_many_classes", f"There are {len(classes):,} classes; {MAX_CLASSES:,} are the limit.")
+    for name in classes:
+        if not name or len(name) > MAX_CHARS or any(unicodedata.category(char) in _LINE_BREAKING for char in name):
+            raise Failure(
+                "bad_label",
+                f"{name[:40]!r} cannot be a label: it must have 1 to {MAX_CHARS} characters, all on one line.",
+            )
+    return classes
+
+
+def require_images(wanted: Iterable[str], found: Iterable[str]) -> None:
+    """
+    Raises:
+        Failure: `empty_class`, naming the classes of which no image was found.
+    """
+    empty = sorted(set(wanted) - set(found))
+    if empty:
+        names = ", ".join(repr(name[:40]) for name in empty[:5]) + (", …" if len(empty) > 5 else "")
+        raise Failure("empty_class", f"No image of {names} can be read: add images, or remove the class.")

@@ -1,0 +1,78 @@
+"""A dataset, from the uploaded file to packed pixels: a format finds images and labels, the rest is common to all."""
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from app.imaging.packed import PackedImages, PackedWriter
+from worker.engine.contract import Channel, Failure, Note, Result, Retry, Spec
+from worker.ingest import archive, detect, measure, splits
+from worker.ingest.found import Found, Request
+from worker.ingest.pack import Pack
+from worker.ingest.watch import Watch
+
+FULL_DISK_RETRY_S = 60.0
+
+
+def ingest(spec: Spec, channel: Channel) -> Result:
+    """`spec.payload`: {format, labelled, splits, seed, labels}; see `app.datasets.service.spec_payload`.
+
+    Raises:
+        Failure: the file cannot be used: what about it is wrong, and what to change.
+        Interrupted: an order to stop was given.
+        Retry: the disk is full.
+    """
+    watch = Watch(channel)
+    pixels, index = spec.workdir / "pixels.bin", spec.workdir / "index.npz"
+    with _disk_space(), PackedWriter(pixels) as writer:
+        opened = archive.open(spec.inputs["file"], watch)
+        request = Request.parse(spec.payload)
+        request = replace(request, format=detect.format_of(opened, request))
+        channel.emit(Note("reading", f"{len(opened.files):,} files, read as {request.format}."))
+        pack = Pack(writer)
+        found = _checked(detect.FORMATS[request.format].read(opened, pack, request), request.labelled)
+        split_N = splits.carve(found.label_N, found.split_N, request.fractions, request.seed)
+        writer.finish(index, found.row_N, found.label_N, split_N)
+    if pack.refusals:
+        channel.emit(Note("files_refused", f"{pack.refusals:,} files could not be used.", level="warning"))
+    figures = _figures(PackedImages.open(pixels, index), found.classes, watch)
+    document = {"format": request.format, "labelled": request.labelled, "refused": pack.refused} | figures
+    return Result(document, {"pixels": pixels, "index": index})
+
+
+def _checked(found: Found, labelled: bool) -> Found:
+    """Labels that nobody wants are dropped; those that are wanted must tell at least two classes apart."""
+    if not labelled:
+        return replace(found, label_N=np.full_like(found.label_N, -1), classes=[])
+    present = np.unique(found.label_N)
+    if len(present) < 2:
+        only = found.classes[present[0]]
+        raise Failure("one_class", f"All images are of the class {only!r}: add another, or pass `labelled`: false.")
+    return found
+
+
+def _figures(images: PackedImages, classes: list[str], watch: Watch) -> dict[str, Any]:
+    mean, std = measure.moments(images, watch.heed)
+    return {
+        "classes": classes or None,
+        "image": measure.shape(images),
+        "splits": measure.splits(images),
+        "counts": measure.counts(images, classes) if classes else None,
+        "mean": mean,
+        "std": std,
+        "sha256": measure.sha256(images, classes, watch.heed),
+    }
+
+
+@contextlib.contextmanager
+def _disk_space() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise Retry("The disk has no room for the dataset.", FULL_DISK_RETRY_S) from error

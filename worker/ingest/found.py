@@ -1,0 +1,101 @@
+"""What is asked of the ingest of a dataset, and what a format finds in its file."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.imaging.packed import SPLITS, Split
+
+Rows = NDArray[np.int64]
+Codes = NDArray[np.uint8]
+
+TRAIN, VALIDATION, TEST = range(len(SPLITS))
+UNSPLIT = 255  # the file does not say
+
+_WORD = re.compile("[a-z0-9]+")
+_SPLIT_NAMES = {
+    "train": TRAIN,
+    "training": TRAIN,
+    "val": VALIDATION,
+    "valid": VALIDATION,
+    "validation": VALIDATION,
+    "dev": VALIDATION,
+    "test": TEST,
+    "testing": TEST,
+    "t10k": TEST,
+}
+DEFAULT_FRACTIONS: Mapping[Split, float] = {"train": 0.7, "validation": 0.1, "test": 0.2}
+
+
+@dataclass(frozen=True)
+class Request:
+    """`fractions` of the training images, for the splits that the file does not bring; `labels` chooses CIFAR-100's."""
+
+    format: str
+    labelled: bool
+    fractions: Mapping[Split, float]
+    seed: int
+    labels: Literal["fine", "coarse"]
+
+    @classmethod
+    def parse(cls, payload: Mapping[str, Any]) -> Self:
+        return cls(
+            format=payload["format"],
+            labelled=payload["labelled"],
+            fractions=payload["splits"] or DEFAULT_FRACTIONS,
+            seed=payload["seed"],
+            labels=payload["labels"],
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """The images of a dataset in its order, which does not hang on that of the archive.
+
+    `row_N` is an image's number in the pack, `label_N` its place in `classes` (−1: none), `split_N` a place in `SPLITS`
+    or `UNSPLIT`.
+    """
+
+    row_N: Rows
+    label_N: Rows
+    split_N: Codes
+    classes: list[str]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Images that came as one array: from `start` in the pack, one for each of `label_N`; `name` gives its place."""
+
+    name: str
+    split: int
+    start: int
+    label_N: Rows
+
+
+def join(blocks: Sequence[Block], classes: list[str]) -> Found:
+    blocks = sorted(blocks, key=lambda block: (block.split, block.name))
+    return Found(
+        np.concatenate([np.arange(block.start, block.start + len(block.label_N)) for block in blocks]),
+        np.concatenate([block.label_N for block in blocks]),
+        np.concatenate([np.full(len(block.label_N), block.split, np.uint8) for block in blocks]),
+        classes,
+    )
+
+
+def words(name: str) -> set[str]:
+    """Those of the last part of a path: `mnist/train-images.gz` has train, images and gz."""
+    return set(_WORD.findall(name.rpartition("/")[2].lower()))
+
+
+def split_of(name: str) -> int:
+    """The split that a folder of this name stands for, as datasets call them."""
+    return _SPLIT_NAMES.get(name.lower(), UNSPLIT)
+
+
+def split_in(name: str) -> int:
+    """The split that a file's name speaks of."""
+    return min(map(split_of, words(name)), default=UNSPLIT)

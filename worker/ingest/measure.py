@@ -1,0 +1,72 @@
+"""Figures of a packed dataset."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from app.imaging.images import Pixels
+from app.imaging.packed import SPLITS, PackedImages
+
+CHUNK = 32  # images that are looked at together
+LEVELS = np.arange(256) / 255
+SMALLEST_STD = 1 / 255  # of a channel that hardly changes, so that it can be divided by
+
+Heed = Callable[[], None]
+
+
+def shape(images: PackedImages) -> dict[str, int] | None:
+    """Of all images, where they have one size; grey ones among colour ones count as colour."""
+    if (images.shape[:, :2] != images.shape[0, :2]).any():
+        return None
+    return dict(zip(("height", "width", "channels"), images.median_shape, strict=True))
+
+
+def splits(images: PackedImages) -> dict[str, int]:
+    return {split: len(images.rows(split)) for split in SPLITS}
+
+
+def counts(images: PackedImages, classes: Sequence[str]) -> dict[str, list[int]]:
+    """Images of each class, by split."""
+    return {split: np.bincount(images.label[images.rows(split)], minlength=len(classes)).tolist() for split in SPLITS}
+
+
+def moments(images: PackedImages, heed: Heed) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, 0 to 1, over all pixels of the training split.
+
+    Where that is empty, of all images.  Exact: the 256 levels are counted.  A grey one among colour ones counts as
+    colour.
+    """
+    rows = images.rows("train")
+    rows = rows if len(rows) else np.arange(len(images))
+    channels = images.median_shape[2]
+    count_CL = np.zeros((channels, len(LEVELS)), np.int64)
+    for start in range(0, len(rows), CHUNK):
+        heed()
+        pixels_PC = np.concatenate([_flat(images[row], channels) for row in rows[start : start + CHUNK].tolist()])
+        count_CL += [np.bincount(pixels_P, minlength=len(LEVELS)) for pixels_P in pixels_PC.T]
+    share_CL = count_CL / count_CL.sum(axis=1, keepdims=True)
+    mean_C = share_CL @ LEVELS
+    variance_C = (share_CL * (LEVELS - mean_C[:, None]) ** 2).sum(axis=1)
+    return mean_C.tolist(), np.maximum(np.sqrt(variance_C), SMALLEST_STD).tolist()
+
+
+def sha256(images: PackedImages, classes: Sequence[str], heed: Heed) -> str:
+    """Hex SHA-256: equal datasets have equal digests, whatever archive they came in.
+
+    Over the names of classes, each ended by a zero byte, and one more; then little-endian, in the dataset's order:
+    labels (int64), splits (uint8), shapes (int32), pixels.
+    """
+    digest = hashlib.sha256("".join(f"{name}\0" for name in classes).encode() + b"\0")
+    for part in (images.label.astype("<i8"), images.split, images.shape.astype("<i4")):
+        digest.update(part.tobytes())
+    for row in range(len(images)):
+        heed()
+        digest.update(images[row].data)
+    return digest.hexdigest()
+
+
+def _flat(image: Pixels, channels: int) -> Pixels:
+    """[P,C]."""
+    pixels = image.reshape(-1, image.shape[2])
+    return np.broadcast_to(pixels, (len(pixels), channels))

@@ -1,0 +1,117 @@
+"""Images on their way from an archive to the disk, and a list of the files that were none."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from app.imaging import images
+from app.imaging.images import BadImage, Pixels
+from app.imaging.packed import PackedWriter
+from worker.engine.contract import Failure
+from worker.ingest.archive import Member
+
+MAX_IMAGES = 20_000_000
+MAX_IMAGE_BYTES = 64 * 2**20  # of one image file
+LISTED = 100  # refused files that are named one by one
+NAME_CHARS = 256
+BATCH, BATCH_BYTES = 32, 2**20  # image files that a thread decodes at a time: either is enough
+LOOK_AHEAD = 4  # such batches, at most, that are read but not yet written
+
+Encoded = tuple[str, bytes]
+Decoded = tuple[str, Pixels | BadImage]
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class Pack:
+    """Stores what is readable, refuses what is not; memory does not grow with the archive but by the names."""
+
+    def __init__(self, writer: PackedWriter) -> None:
+        self._writer = writer
+        self._refused: list[dict[str, str]] = []
+        self.refusals = 0
+
+    def decode(self, members: Iterable[Member]) -> list[str]:
+        """Store image files; gives the names of those that could be read, in the order of storing.
+
+        Raises:
+            Failure: `no_images`, there is none.
+        """
+        names: list[str] = []
+        with ThreadPoolExecutor(os.cpu_count(), "decode") as pool:
+            for batch in _ahead(pool, _decoded, self._batches(members)):
+                for name, image in batch:
+                    if isinstance(image, BadImage):
+                        self.refuse(name, str(image))
+                    else:
+                        names.append(name)
+                        self._writer.add(image)
+        if not names:
+            raise Failure("no_images", f"No image could be read{self._first()}.")
+        return names
+
+    def extend(self, images_NHWC: Pixels) -> None:
+        """Store images that are decoded already."""
+        if len(self._writer) + len(images_NHWC) > MAX_IMAGES:
+            raise Failure("too_many_images", f"There are more than {MAX_IMAGES:,} images: split the dataset.")
+        if max(images_NHWC.shape[1:3]) <= images.MAX_SIDE:
+            self._writer.extend(images_NHWC)
+            return
+        for image in images_NHWC:
+            self._writer.add(images.bound(image))
+
+    def __len__(self) -> int:
+        return len(self._writer)
+
+    def refuse(self, name: str, reason: str) -> None:
+        self.refusals += 1
+        if self.refusals <= LISTED:
+            self._refused.append({"name": name[:NAME_CHARS], "reason": reason})
+
+    @property
+    def refused(self) -> list[dict[str, str]]:
+        """The first refused files and why; the last entry says how many more there are."""
+        more = self.refusals - len(self._refused)
+        return self._refused + ([{"name": "…", "reason": f"{more:,} more files were refused."}] if more else [])
+
+    def _batches(self, members: Iterable[Member]) -> Iterator[list[Encoded]]:
+        batch: list[Encoded] = []
+        size = 0
+        for member in members:
+            if member.size > MAX_IMAGE_BYTES:
+                self.refuse(member.name, f"The file has more than {MAX_IMAGE_BYTES:,} bytes.")
+                continue
+            batch.append((member.name, member.read(MAX_IMAGE_BYTES)))
+            size += member.size
+            if len(batch) == BATCH or size >= BATCH_BYTES:
+                yield batch
+                batch, size = [], 0
+        yield batch
+
+    def _first(self) -> str:
+        return "".join(f"; {entry['name']}: {entry['reason'].rstrip('.')}" for entry in self._refused[:1])
+
+
+def _decoded(batch: list[Encoded]) -> list[Decoded]:
+    return [(name, _image(data)) for name, data in batch]
+
+
+def _image(data: bytes) -> Pixels | BadImage:
+    try:
+        return images.bound(images.decode(data))
+    except BadImage as error:
+        return error
+
+
+def _ahead(pool: Executor, function: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
+    """Like `map`, in the order of the items, but it takes no more than `LOOK_AHEAD` of them in advance."""
+    waiting: deque[Future[Out]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > LOOK_AHEAD:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
