@@ -9,7 +9,6 @@ from types import FrameType
 from typing import get_args
 
 from app.blobs.store import Blobs
-
 from app.core import ids
 from app.core.settings import Settings
 from app.db.session import Database
@@ -32,7 +31,7 @@ def main() -> None:
     place = Workplace(
         worker=ids.new("worker"),  # fresh at each start: nobody takes us for the one that was here before
         database=database,
-        blobs=Blobs(settings.blobs, min_free_bytes=settings.min_free_bytes),
+        blobs=Blobs(settings.blobs, min_free_bytes=settings.min_free_bytes, cache=settings.cache),
         executor=LocalExecutor(),
         settings=settings,
         stopping=stopping,

@@ -13,11 +13,13 @@ from worker.engine.fit import Validation
 from worker.engine.run import Run
 from worker.engine.scores import Judged
 
+Split = Iterator[tuple[Tensor, Tensor]]  # what the network takes and int64 [B], batch by batch
+
 BATCH = {"cpu": 256, "cuda": 2048}  # images at once, at most …
 BATCH_ELEMENTS = {"cpu": 2**21, "cuda": 2**27}  # … and elements of the input: a batch of large images is smaller
 
 
-def image_batches(run: Run, images: Images, prepare: Prepare) -> Iterator[tuple[Tensor, Tensor]]:
+def image_batches(run: Run, images: Images, prepare: Prepare) -> Split:
     """(float32 [B,C,H,W], int64 [B]) in the order of the images, not augmented.
 
     Raises:
@@ -35,7 +37,7 @@ def image_batches(run: Run, images: Images, prepare: Prepare) -> Iterator[tuple[
 def judge(
     run: Run,
     forward: Callable[[Tensor], Tensor],
-    batches: Iterator[tuple[Tensor, Tensor]],
+    batches: Split,
     *,
     columns: Sequence[int] | None = None,
 ) -> Judged:
@@ -66,7 +68,7 @@ def _collect(parts: list[Tensor]) -> Judged:
 
 
 def validator(
-    run: Run, network: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]], metric: str = "accuracy"
+    run: Run, network: nn.Module, batches: Callable[[], Split], metric: str = "accuracy"
 ) -> Callable[[], Validation]:
     """A validation for `fit`: the best weights have the greatest accuracy, the least loss where that is equal; or
     with the metric `nll` just the least loss."""

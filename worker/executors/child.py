@@ -17,12 +17,14 @@ from worker.engine.contract import Channel, Command, Event, Failure, Interrupted
 from worker.executors.base import Crashed
 from worker.ingest import checkpoint, dataset
 from worker.methods import job
+from worker.networks import catalogue
 
 Task = Callable[[Spec, Channel], Result]
 TASKS: Mapping[str, Task] = {
     "ingest_checkpoint": checkpoint.ingest,
     "ingest_dataset": dataset.ingest,
     "run": job.run,
+    "catalogue": lambda spec, channel: Result({"entries": catalogue.entries()}),
 }
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 

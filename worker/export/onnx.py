@@ -37,11 +37,10 @@ class Served(nn.Module):
         super().__init__()
         self.network, self._anatomy = network, structure
         mean_C11, std_C11 = (torch.tensor(values)[:, None, None] for values in (input.mean, input.std))
-        self.register_buffer("scale", 1 / (255 * std_C11), persistent=False)
-        self.register_buffer("shift", -mean_C11 / std_C11, persistent=False)
+        self._scale_C11, self._shift_C11 = 1 / (255 * std_C11), -mean_C11 / std_C11
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        x_BCHW = image.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        x_BCHW = image.permute(0, 3, 1, 2).float() * self._scale_C11 + self._shift_C11
         logits_BK, features_BD = anatomy.forward(self.network, self._anatomy, x_BCHW)
         return logits_BK.softmax(1), features_BD
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import TypeVar
 
-from app.blobs.store import Blobs
 from sqlalchemy.orm import Session
 
+from app.blobs.store import Blobs
 from app.core import errors
 from app.core.settings import Settings
 from app.core.status import Status
@@ -83,7 +83,7 @@ class _Attempt:
             payload=payload,
             inputs={role: blobs.path(sha256) for role, sha256 in inputs.items()},
             workdir=workdir,
-            snapshot=self._claim.snapshot and blobs.path(self._claim.snapshot),
+            snapshot=blobs.path(self._claim.snapshot) if self._claim.snapshot else None,
             device=settings.device,
             snapshot_every_s=settings.snapshot_every_s,
             memory_bytes=settings.ingest_memory_bytes if self._step.untrusted else None,

@@ -41,7 +41,8 @@ class Journal:
         Raises:
             LeaseLost: the claim no longer holds.
         """
-        progress = self._progress and (self._progress.step, self._progress.total_steps, self._progress.eta_s)
+        told = self._progress
+        progress = None if told is None else (told.step, told.total_steps, told.eta_s)
         queue.report(db, self._claim, progress=progress, notes=self._notes, points=self._points)
 
     def written(self) -> None:

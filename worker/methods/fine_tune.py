@@ -20,8 +20,8 @@ def fine_tune(task: Task, params: FineTune) -> Adapted:
         params,
         seen,
         begun.input,
-        factor=lambda name: factor(name, params, structure.head),
-        trainable=lambda epoch: [structure.head] if epoch < params.frozen_epochs else chosen,
+        factor=lambda name: factor(name, params, structure.heads),
+        trainable=lambda epoch: list(structure.heads) if epoch < params.frozen_epochs else chosen,
     )
     transfer = begun.report | {"trainable": chosen}
     return Adapted(begun.network, structure, begun.spec, begun.input, begun.classes, params, seen.use, transfer)
@@ -32,14 +32,15 @@ def trainable(params: FineTune, structure: Anatomy) -> Trainable:
         case "all":
             return None
         case "head":
-            return [structure.head]
+            return list(structure.heads)
         case "last_stages":
-            return [*structure.stages[-params.stages :], structure.head]
+            return structure.last(params.stages)
 
 
-def factor(name: str, params: FineTune, head: str) -> float:
+def factor(name: str, params: FineTune, heads: tuple[str, ...]) -> float:
     """Of the learning rate, for the parameter `name`: the longest prefix that is listed, else its group's."""
     for prefix in sorted(params.learning_rates, key=len, reverse=True):
         if name.startswith(prefix):
             return params.learning_rates[prefix]
-    return params.head_factor if name.startswith(f"{head}.") else params.backbone_factor
+    in_head = name.startswith(tuple(f"{head}." for head in heads))
+    return params.head_factor if in_head else params.backbone_factor

@@ -76,7 +76,13 @@ def _source(document: Mapping[str, Any] | None, inputs: Mapping[str, Path]) -> S
 
 
 def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec) -> Result:
-    artifacts, exported = package.package(adapted.network.cpu(), adapted.anatomy, adapted.input, spec.workdir)
+    artifacts, exported = package.package(
+        adapted.network,
+        adapted.anatomy,
+        adapted.input,
+        spec.workdir,
+        package.metadata(adapted.spec, adapted.input, adapted.classes),
+    )
     about = {
         "network": adapted.spec.model_dump(mode="json"),
         "input": adapted.input.model_dump(mode="json"),

@@ -15,15 +15,15 @@ from worker.networks import anatomy
 def linear_probe(task: Task, params: LinearProbe) -> Adapted:
     """Alain & Bengio 2017.  Features are computed once, unless augmentation makes every epoch see other pixels."""
     begun = transferred.start(task, params.input)
-    head = begun.anatomy.head
+    heads = list(begun.anatomy.heads)
     seen = supervised.examples(task.run, task.target, params, begun.input, begun.classes)
     params = params.resolve(len(seen.train), begun.input.size)
     begun.network.eval()
     if params.augmentation or not begun.anatomy.separable:
-        supervised.learn(task.run, begun.network, params, seen, begun.input, trainable=lambda epoch: [head])
+        supervised.learn(task.run, begun.network, params, seen, begun.input, trainable=lambda epoch: heads)
     else:
         _on_features(task.run, begun, params, seen)
-    transfer = begun.report | {"trainable": [head]}
+    transfer = begun.report | {"trainable": heads}
     return Adapted(begun.network, begun.anatomy, begun.spec, begun.input, begun.classes, params, seen.use, transfer)
 
 

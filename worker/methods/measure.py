@@ -78,14 +78,14 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
     if before is None:
         return None
     kept = adapted.classes == source.classes
-    _overwrite(network, adapted.network.state_dict(), skip=None if kept else structure.head)
+    _overwrite(network, adapted.network.state_dict(), skip=() if kept else structure.heads)
     after = on_test_split(task.run, network, source.input, source.classes, domain)
     figures = {name: before[name] for name in ("accuracy", "accuracy_interval", "nll")}
     return (after or {}) | {"before": figures, "head": "adapted" if kept else "source"}
 
 
-def _overwrite(network: nn.Module, tensors: Mapping[str, Tensor], skip: str | None) -> None:
+def _overwrite(network: nn.Module, tensors: Mapping[str, Tensor], skip: tuple[str, ...]) -> None:
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
-            if skip is None or not name.startswith(f"{skip}."):
+            if not name.startswith(tuple(f"{path}." for path in skip)):
                 tensor.copy_(tensors[name])

@@ -71,7 +71,7 @@ def learn(
         augment=augment.compose(params.augmentation) if isinstance(params.augmentation, list) else None,
     )
 
-    def validate_on() -> evaluate.Batches:
+    def validate_on() -> evaluate.Split:
         return evaluate.image_batches(run, validation, prepare)
 
     return fit_classifier(
@@ -90,7 +90,7 @@ def fit_classifier(
     network: nn.Module,
     params: Training,
     batches: data.Shuffled,
-    validate_on: Callable[[], evaluate.Batches] | None,
+    validate_on: Callable[[], evaluate.Split] | None,
     *,
     factor: Callable[[str], float] = lambda name: 1.0,
     trainable: Callable[[int], Trainable] = everything,

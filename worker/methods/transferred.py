@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
-from app.methods.layers import with_classes
 from safetensors.torch import load_file
 from torch import nn
 
 from app.methods.inputs import InputOverride, InputSpec
+from app.methods.layers import with_classes
 from app.methods.networks import NetworkSpec
 from worker.engine import device
 from worker.methods.task import Domain, Source, Task
-from worker.networks import anatomy, build, load
+from worker.networks import load
 from worker.networks.anatomy import Anatomy
 
 
@@ -39,24 +39,17 @@ def start(task: Task, override: InputOverride | None) -> Start:
         classes = task.target.classes
         spec = with_classes(spec, len(classes))
     input = override.apply(source.input) if override else source.input
-    network = build.build(spec, input)
-    structure = anatomy.study(network, input)
-    tensors = load_file(source.weights)
-    if not kept:
-        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{structure.head}.")}
-    report = load.load(network, tensors, structure)
-    device.place(network, task.run.device)
+    made = load.make(spec, input, load_file(source.weights), without_heads=not kept)
+    device.place(made.network, task.run.device)
     head = "kept" if kept else "new"
-    document = {"tensors": report.document(), "head": head, "adapters": adapters(task.target, input)}
-    return Start(network, structure, spec, input, classes, document)
+    document = {"tensors": made.report.document(), "head": head, "adapters": adapters(task.target, input)}
+    return Start(made.network, made.anatomy, spec, input, classes, document)
 
 
 def unchanged(source: Source) -> tuple[nn.Module, Anatomy]:
     """The source's network as it is, on the CPU, in evaluation mode."""
-    network = build.build(source.network, source.input)
-    structure = anatomy.study(network, source.input)
-    load.load(network, load_file(source.weights), structure)
-    return network.requires_grad_(False).eval(), structure
+    made = load.make(source.network, source.input, load_file(source.weights))
+    return made.network.requires_grad_(False).eval(), made.anatomy
 
 
 def adapters(domain: Domain, input: InputSpec) -> list[str]:

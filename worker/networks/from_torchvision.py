@@ -16,8 +16,9 @@ from app.methods.networks import NetworkSpec
 from worker.networks.family import Entry, entry, refuse_options
 
 PREFIX = "torchvision/"
-# Published, these two map their input to −1 … 1 themselves; here the input contract says so, and nothing is hidden.
-_HALVED = {"googlenet", "inception_v3"}
+# These have auxiliary heads, which are left out.  Published, they also map their input to −1 … 1 themselves; here the
+# input contract says so, and nothing is hidden.
+AUXILIARY = {"googlenet", "inception_v3"}
 
 
 def knows(name: str) -> bool:
@@ -59,12 +60,12 @@ def published_input(name: str, weights: Any) -> InputSpec:
     """What the published `weights` (a member of a torchvision `WeightsEnum`) were trained for."""
     preset = weights.transforms()
     [side] = preset.crop_size
-    mean, std = ((0.5,) * 3, (0.5,) * 3) if name in _HALVED else (tuple(preset.mean), tuple(preset.std))
+    mean, std = ((0.5,) * 3, (0.5,) * 3) if name in AUXILIARY else (tuple(preset.mean), tuple(preset.std))
     return InputSpec(size=(side, side), channels=3, mean=mean, std=std)
 
 
 def _keywords(name: str, input: InputSpec) -> dict[str, Any]:
-    if name in _HALVED:
+    if name in AUXILIARY:
         return {"aux_logits": False, "init_weights": True}
     if name == "maxvit_t":
         return {"input_size": input.size}

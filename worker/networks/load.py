@@ -47,13 +47,17 @@ class Made(NamedTuple):
     report: Report
 
 
-def make(spec: NetworkSpec, input: InputSpec, tensors: Mapping[str, Tensor]) -> Made:
+def make(spec: NetworkSpec, input: InputSpec, tensors: Mapping[str, Tensor], *, without_heads: bool = False) -> Made:
     """A network of these weights, which become its own memory; what is not among them is drawn, and reported.
+
+    `without_heads`: the heads are drawn, whatever the tensors hold for them.
 
     Raises:
         Failure: see `build.build`, `anatomy.study` and `load`.
     """
     network = build.shell(spec, input)
+    if without_heads:
+        tensors = _beneath(anatomy.study(network, input), tensors)
     found, report = match(tensors, network.state_dict())
     if report.initialised:
         network = build.build(spec, input)
@@ -128,6 +132,11 @@ def _fitted(tensor: Tensor, place: Tensor, given: str) -> Tensor:
     if fitted.is_floating_point() and not torch.isfinite(fitted).all():
         raise Failure("not_finite", f"{given} holds numbers that are infinite or none at all (NaN).")
     return fitted
+
+
+def _beneath(structure: Anatomy, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    heads = tuple(f"{head}." for head in structure.heads)
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(heads)}
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,23 @@
+"""A full disk is nobody's fault: the step is tried again."""
+
+import contextlib
+import errno
+from collections.abc import Iterator
+
+from worker.engine.contract import Retry
+
+RETRY_S = 60.0
+
+
+@contextlib.contextmanager
+def room_for(what: str) -> Iterator[None]:
+    """
+    Raises:
+        Retry: what is done within found the disk full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise Retry(f"The disk has no room for {what}.", RETRY_S) from error
