@@ -30,7 +30,7 @@ class Service:
     """`home` holds what it stores; `client` speaks for the first key's owner."""
 
     def __init__(self, home: Path, database_url: str, **settings: str) -> None:
-        self.home = home
+        self.home, self.database_url = home, database_url
         self.url = f"http://127.0.0.1:{(port := free_port('127.0.0.1'))}"
         self.environment = os.environ | QUICK | settings
         self.environment |= {
@@ -84,6 +84,7 @@ class Service:
         processes = [self.api, self.worker, *self._beside]
         for process in processes:
             process.terminate()
+            process.send_signal(signal.SIGCONT)  # a test that failed may have left it asleep
         for process in processes:
             process.wait(60)
         self._log.close()

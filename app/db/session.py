@@ -15,6 +15,8 @@ from sqlalchemy.sql.functions import GenericFunction
 from app.core import errors
 
 BUSY_TIMEOUT_MS = 30_000
+# A process that freezes within a transaction must not keep its locks, nor others wait for them for ever.
+_POSTGRES_OPTIONS = "-c idle_in_transaction_session_timeout=5s -c lock_timeout=10s"
 
 
 class now(GenericFunction[float]):
@@ -82,7 +84,9 @@ def _translated() -> Iterator[None]:
 
 
 def _postgresql(url: str) -> Engine:
-    return create_engine(url, pool_pre_ping=True, pool_size=20, hide_parameters=True)  # they would be logged
+    connect_args = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "options": _POSTGRES_OPTIONS}
+    # hidden, since parameters would be logged
+    return create_engine(url, pool_pre_ping=True, pool_size=20, hide_parameters=True, connect_args=connect_args)
 
 
 def _sqlite(url: str) -> Engine:

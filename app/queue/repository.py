@@ -40,12 +40,13 @@ def lock_held(db: Session, task_id: str, token: str) -> Task | None:
 
 
 def lock_expired(db: Session, task_id: str) -> Task | None:
-    """The same, if its lease has run out."""
-    return _lock(db, Task.id == task_id, Task.status.in_(HELD), Task.lease_expires_at < now())
+    """The same, if its lease has run out and nobody else has it locked."""
+    return _lock(db, Task.id == task_id, Task.status.in_(HELD), Task.lease_expires_at < now(), skip_locked=True)
 
 
-def _lock(db: Session, *criteria: ColumnElement[bool]) -> Task | None:
-    query = select(Task).where(*criteria).with_for_update().execution_options(populate_existing=True)
+def _lock(db: Session, *criteria: ColumnElement[bool], skip_locked: bool = False) -> Task | None:
+    query = select(Task).where(*criteria).with_for_update(skip_locked=skip_locked)
+    query = query.execution_options(populate_existing=True)
     return db.scalars(query).one_or_none()
 
 

@@ -25,14 +25,15 @@ MAX_BYTES = 64 * 2**30  # of all members together, unpacked
 MAX_RATIO = 100  # of unpacked to packed bytes …
 HARMLESS_BYTES = 2**20  # … once more than these have come out
 MAX_DIRECTORY_BYTES = 128 * 2**20  # of a zip's list of members
-BLOCK_BYTES = tarfile.BLOCKSIZE
+MAX_NAME_CHARS = 1024
 
-GZIP_MAGIC = b"\x1f\x8b"
-_UNPACKERS: dict[bytes, Callable[..., Any]] = {GZIP_MAGIC: gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 BARE = "data"  # the name of a file that is no archive
 NESTED = (".zip", ".tar", ".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tbz2", ".txz", ".7z", ".rar", ".npz")
 LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini")  # beside what begins with a dot
 
+_ZIP_MAGICS = (b"PK\3\4", b"PK\5\6")
+_GZIP_MAGIC = b"\x1f\x8b"
+_UNPACKERS: dict[bytes, Callable[..., Any]] = {_GZIP_MAGIC: gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 _DRIVE = re.compile("[A-Za-z]:")
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -45,7 +46,6 @@ _DAMAGE = (
     ValueError,  # names that are not of their encoding, negative offsets
     RuntimeError,  # compression methods that zipfile lacks
 )
-
 
 Kind = Literal["file", "folder", "other"]
 
@@ -72,7 +72,7 @@ class Metered:
 
     def gunzipped(self) -> "Metered":
         """The same stream, or what is in it if it is gz."""
-        if self.peek(len(GZIP_MAGIC)) != GZIP_MAGIC:
+        if self.peek(len(_GZIP_MAGIC)) != _GZIP_MAGIC:
             return self
         return Metered(gzip.GzipFile(fileobj=cast(IO[bytes], self)), self._allowance)
 
@@ -163,13 +163,13 @@ def open(path: Path, watch: Watch) -> Archive:
         Failure: it is damaged, encrypted, or holds what an archive must not: see docs/api.md.
     """
     with path.open("rb") as file:
-        head = file.read(BLOCK_BYTES)
-    if head.startswith((b"PK\3\4", b"PK\5\6")):
+        head = file.read(tarfile.BLOCKSIZE)
+    if head.startswith(_ZIP_MAGICS):
         return Archive(path, _zip_entries, watch)
     unpack = next((unpack for magic, unpack in _UNPACKERS.items() if head.startswith(magic)), None)
     if unpack is not None:
         with _damage(), unpack(path) as unpacked:
-            head = unpacked.read(BLOCK_BYTES)
+            head = unpacked.read(tarfile.BLOCKSIZE)
     entries = partial(_tar_entries, unpack or Path.open) if _is_tar(head) else _bare_entry
     return Archive(path, entries, watch)
 
@@ -187,9 +187,7 @@ class Allowance:
         self._left -= count
         self._left_by_ratio -= count
         if self._left_by_ratio < 0:
-            raise Failure(
-                "archive_bomb", f"The archive unpacks to more than {MAX_RATIO} times its size: pack it less densely."
-            )
+            raise Failure("archive_bomb", f"The archive unpacks to more than {MAX_RATIO} times its size: no images do.")
         if self._left < 0:
             raise Failure(
                 "archive_too_large", f"The archive unpacks to more than {MAX_BYTES:,} bytes: split it, or shrink it."
@@ -220,13 +218,9 @@ def _zip_entries(path: Path, allowance: Allowance) -> Iterator[Entry]:
 
 
 def _bound_directory(file: IO[bytes]) -> None:
-    """zipfile reads the whole list of members at once, so its length is looked at first."""
-    file.seek(max(0, file.seek(0, 2) - 2**17))
-    tail = file.read() + bytes(64)
-    end, end64 = tail.rfind(b"PK\5\6"), tail.rfind(b"PK\6\6")
-    sizes = [struct.unpack_from("<I", tail, end + 12)[0]] if end >= 0 else []
-    sizes += [struct.unpack_from("<Q", tail, end64 + 40)[0]] if end64 >= 0 else []
-    if any(MAX_DIRECTORY_BYTES < size != 2**32 - 1 for size in sizes):
+    """zipfile reads the whole list of members at once, so its length is looked at first, where zipfile will find it."""
+    end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
+    if end and end[zipfile._ECD_SIZE] > MAX_DIRECTORY_BYTES:  # type: ignore[attr-defined]
         raise _too_many()
 
 
@@ -326,14 +320,13 @@ def _clean(name: str) -> str:
     """Composed characters (a Mac stores them decomposed), no empty parts.
 
     Raises:
-        Failure: `unsafe_name`, it leads out of the archive.
+        Failure: `unsafe_name`, it leads out of the archive, or is too long.
     """
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts or "\\" in name or "\0" in name or name.startswith("/") or _DRIVE.match(name):
-        raise Failure(
-            "unsafe_name",
-            f"The archive holds {name!r}: names must be relative, with slashes, without `..` or a drive.",
-        )
+        raise _unsafe(name, "names must be relative, with slashes, without `..` or a drive")
+    if len(name) > MAX_NAME_CHARS:
+        raise _unsafe(name, f"names may have {MAX_NAME_CHARS} characters")
     return unicodedata.normalize("NFC", "/".join(parts))
 
 
@@ -352,6 +345,10 @@ def _damage() -> Iterator[None]:
 
 def _corrupt(reason: str) -> Failure:
     return Failure("corrupt_archive", f"The archive is damaged or cut short ({reason}): pack it again.")
+
+
+def _unsafe(name: str, rule: str) -> Failure:
+    return Failure("unsafe_name", f"The archive holds {name[:80]!r}: {rule}.")
 
 
 def _too_many() -> Failure:

@@ -101,8 +101,7 @@ def require_end(name: str, stream: Readable) -> None:
 
 def _frames(name: str, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     """[N,H,W,C]."""
-    count, *frame = shape
-    height, width, channels = frame if len(frame) == 3 else (*frame, 1) if len(frame) == 2 else (0, 0, 0)
+    count, height, width, channels = {3: (*shape, 1), 4: shape}.get(len(shape), (1, 0, 0, 0))
     require_count(name, count)
     if channels not in (1, 3) or min(height, width) < 1 or height * width > MAX_PIXELS:
         wanted = "[N,H,W], [N,H,W,1] or [N,H,W,3], channels last"

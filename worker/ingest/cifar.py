@@ -36,6 +36,17 @@ class Form:
     label_at: int
 
 
+_TEN = Form(
+    batch=re.compile(r"(data_batch_\d+|test_batch)(\.bin)?"),
+    meta="batches.meta",
+    text="batches.meta.txt",
+    names="label_names",
+    labels="labels",
+    label_bytes=1,
+    label_at=0,
+)
+
+
 def read(archive: Archive, pack: Pack, request: Request) -> Found:
     """Training batches in the order of their names, then the test batch.
 
@@ -64,17 +75,6 @@ def suits_ten(archive: Archive, _: Request) -> bool:
 def suits_hundred(archive: Archive, _: Request) -> bool:
     files = set(map(_file, archive.files))
     return "fine_label_names.txt" in files or ("meta" in files and not files.isdisjoint(("train", "test")))
-
-
-_TEN = Form(
-    batch=re.compile(r"(data_batch_\d+|test_batch)(\.bin)?"),
-    meta="batches.meta",
-    text="batches.meta.txt",
-    names="label_names",
-    labels="labels",
-    label_bytes=1,
-    label_at=0,
-)
 
 
 def _form(request: Request) -> Form:

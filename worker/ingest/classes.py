@@ -41,6 +41,10 @@ def number_values(value_N: Rows) -> tuple[list[str], Rows]:
 
 
 def checked(classes: list[str]) -> list[str]:
+    """
+    Raises:
+        Failure: `bad_label`, `too_many_classes`.
+    """
     if len(classes) > MAX_CLASSES:
         raise Failure("too_many_classes", f"There are {len(classes):,} classes; {MAX_CLASSES:,} are the limit.")
     for name in classes:
@@ -49,6 +53,8 @@ def checked(classes: list[str]) -> list[str]:
                 "bad_label",
                 f"{name[:40]!r} cannot be a label: it must have 1 to {MAX_CHARS} characters, all on one line.",
             )
+    if len(set(classes)) < len(classes):
+        raise Failure("bad_label", "Two classes have the same name.")
     return classes
 
 

@@ -4,7 +4,7 @@ import csv
 import io
 import posixpath
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 from worker.engine.contract import Failure
@@ -66,11 +66,9 @@ def _lines(archive: Archive, table: str, labelled: bool) -> dict[str, Line]:
     files, lines = set(archive.files), dict[str, Line]()
     missing = []
     for number, record in _records(archive, table, labelled):
-        listed = unicodedata.normalize("NFC", record["file"].strip().replace("\\", "/"))
-        candidates = (posixpath.normpath(posixpath.join(folder, listed)) for folder in (posixpath.dirname(table), ""))
-        name = next((candidate for candidate in candidates if candidate in files), None)
+        name = _file(record["file"], table, files)
         if name is None:
-            missing.append(listed)
+            missing.append(record["file"])
             continue
         line = Line(record["label"].strip() if labelled else "", _split(record.get("split", ""), table, number))
         if lines.setdefault(name, line) != line:
@@ -79,6 +77,13 @@ def _lines(archive: Archive, table: str, labelled: bool) -> dict[str, Line]:
         names = ", ".join(name[:80] for name in missing[:SHOWN]) + (", …" if len(missing) > SHOWN else "")
         raise Failure("missing_files", f"{table} lists {len(missing)} files that the archive lacks: {names}.")
     return lines
+
+
+def _file(listed: str, table: str, files: Container[str]) -> str | None:
+    """The file that is meant: a path from the table's folder, or from the top of the archive."""
+    path = unicodedata.normalize("NFC", listed.strip().replace("\\", "/"))
+    candidates = (posixpath.normpath(posixpath.join(folder, path)) for folder in (posixpath.dirname(table), ""))
+    return next((name for name in candidates if name in files), None)
 
 
 def _records(archive: Archive, table: str, labelled: bool) -> Iterator[tuple[int, dict[str, str]]]:

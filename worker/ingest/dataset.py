@@ -1,21 +1,17 @@
 """A dataset, from the uploaded file to packed pixels: a format finds images and labels, the rest is common to all."""
 
-import contextlib
-import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from app.imaging.packed import PackedImages, PackedWriter
-from worker.engine.contract import Channel, Failure, Note, Result, Retry, Spec
-from worker.ingest import archive, detect, measure, splits
+from worker.engine.contract import Channel, Failure, Note, Result, Spec
+from worker.ingest import archive, detect, disk, measure, splits
 from worker.ingest.found import Found, Request
 from worker.ingest.pack import Pack
 from worker.ingest.watch import Watch
-
-FULL_DISK_RETRY_S = 60.0
 
 
 def ingest(spec: Spec, channel: Channel) -> Result:
@@ -28,7 +24,7 @@ def ingest(spec: Spec, channel: Channel) -> Result:
     """
     watch = Watch(channel)
     pixels, index = spec.workdir / "pixels.bin", spec.workdir / "index.npz"
-    with _disk_space(), PackedWriter(pixels) as writer:
+    with disk.room_for("the dataset"), PackedWriter(pixels) as writer:
         opened = archive.open(spec.inputs["file"], watch)
         request = Request.parse(spec.payload)
         request = replace(request, format=detect.format_of(opened, request))
@@ -37,9 +33,9 @@ def ingest(spec: Spec, channel: Channel) -> Result:
         found = _checked(detect.FORMATS[request.format].read(opened, pack, request), request.labelled)
         split_N = splits.carve(found.label_N, found.split_N, request.fractions, request.seed)
         writer.finish(index, found.row_N, found.label_N, split_N)
-    if pack.refusals:
-        channel.emit(Note("files_refused", f"{pack.refusals:,} files could not be used.", level="warning"))
     figures = _figures(PackedImages.open(pixels, index), found.classes, watch)
+    for warning in _warnings(figures, pack.refusals):
+        channel.emit(warning)
     document = {"format": request.format, "labelled": request.labelled, "refused": pack.refused} | figures
     return Result(document, {"pixels": pixels, "index": index})
 
@@ -68,11 +64,12 @@ def _figures(images: PackedImages, classes: list[str], watch: Watch) -> dict[str
     }
 
 
-@contextlib.contextmanager
-def _disk_space() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise Retry("The disk has no room for the dataset.", FULL_DISK_RETRY_S) from error
+def _warnings(figures: Mapping[str, Any], refusals: int) -> Iterator[Note]:
+    if refusals:
+        yield Note("files_refused", f"{refusals:,} files could not be used.", "warning", {"count": refusals})
+    if figures["classes"] and figures["splits"]["train"]:
+        counted = zip(figures["classes"], figures["counts"]["train"], strict=True)
+        untrained = [name for name, count in counted if not count]
+        if untrained:
+            text = f"{len(untrained)} classes have no training image, {untrained[0]!r} for one."
+            yield Note("classes_without_training", text, "warning", {"count": len(untrained)})

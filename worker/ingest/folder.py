@@ -24,11 +24,11 @@ def read(archive: Archive, pack: Pack, request: Request) -> Found:
     rows = sorted(range(len(names)), key=names.__getitem__)
     labels = None
     if request.labelled:
-        strays = [row for row in rows if layout.label(folders[row]) is None]
-        for row in strays:
-            pack.refuse(names[row], "It lies in no folder of a class.")
-        rows = [row for row in rows if layout.label(folders[row]) is not None]
-        labels = [label for row in rows if (label := layout.label(folders[row])) is not None]
+        labelled = {row: label for row in rows if (label := layout.label(folders[row])) is not None}
+        for row in rows:
+            if row not in labelled:
+                pack.refuse(names[row], "It lies in no folder of a class.")
+        rows, labels = list(labelled), list(labelled.values())
         _require_labels(labels)
         classes.require_images(layout.classes(archive.folders), labels)
     return classes.found(rows, labels, [layout.split(folders[row]) for row in rows])

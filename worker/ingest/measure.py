@@ -8,7 +8,7 @@ import numpy as np
 from app.imaging.images import Pixels
 from app.imaging.packed import SPLITS, PackedImages
 
-CHUNK = 32  # images that are looked at together
+CHUNK_PIXELS = 2**18  # that are looked at together
 LEVELS = np.arange(256) / 255
 SMALLEST_STD = 1 / 255  # of a channel that hardly changes, so that it can be divided by
 
@@ -41,9 +41,10 @@ def moments(images: PackedImages, heed: Heed) -> tuple[list[float], list[float]]
     rows = rows if len(rows) else np.arange(len(images))
     channels = images.median_shape[2]
     count_CL = np.zeros((channels, len(LEVELS)), np.int64)
-    for start in range(0, len(rows), CHUNK):
+    step = max(1, CHUNK_PIXELS // int(images.shape[:, :2].prod(axis=1).max()))
+    for start in range(0, len(rows), step):
         heed()
-        pixels_PC = np.concatenate([_flat(images[row], channels) for row in rows[start : start + CHUNK].tolist()])
+        pixels_PC = np.concatenate([_flat(images[row], channels) for row in rows[start : start + step].tolist()])
         count_CL += [np.bincount(pixels_P, minlength=len(LEVELS)) for pixels_P in pixels_PC.T]
     share_CL = count_CL / count_CL.sum(axis=1, keepdims=True)
     mean_C = share_CL @ LEVELS

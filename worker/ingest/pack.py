@@ -17,7 +17,8 @@ MAX_IMAGE_BYTES = 64 * 2**20  # of one image file
 LISTED = 100  # refused files that are named one by one
 NAME_CHARS = 256
 BATCH, BATCH_BYTES = 32, 2**20  # image files that a thread decodes at a time: either is enough
-LOOK_AHEAD = 4  # such batches, at most, that are read but not yet written
+THREADS = min(8, os.cpu_count() or 1)
+LOOK_AHEAD = 2 * THREADS  # batches, at most, that are read but not yet written
 
 Encoded = tuple[str, bytes]
 Decoded = tuple[str, Pixels | BadImage]
@@ -41,7 +42,7 @@ class Pack:
             Failure: `no_images`, there is none.
         """
         names: list[str] = []
-        with ThreadPoolExecutor(os.cpu_count(), "decode") as pool:
+        with ThreadPoolExecutor(THREADS, "decode") as pool:
             for batch in _ahead(pool, _decoded, self._batches(members)):
                 for name, image in batch:
                     if isinstance(image, BadImage):

@@ -123,4 +123,4 @@ def _dtype(code: str) -> np.dtype[Any]:
 
 
 def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    return value if isinstance(value, str) else value.decode()

@@ -1,4 +1,4 @@
-"""Tensors by name out of an untrusted file, whatever it calls itself: told by content, read without running any of it."""
+"""Tensors by name out of an untrusted file: known by its content, and read without running any of it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +29,7 @@ def read(path: Path, watch: Watch) -> dict[str, Tensor]:
     """All tensors of the file, on the CPU, those of nested dicts by dotted names (`state_dict.conv1.weight`).
 
     Raises:
-        Failure: `empty_file`, `not_a_checkpoint` or `unsupported_media_type` for what it is; `corrupt_checkpoint`,
+        Failure: `empty_file`, `not_a_checkpoint` or `unsupported_media_type` for what it is; `corrupt_file`,
             `unsafe_pickle`, `bad_tensor`, `not_a_state_dict` or `no_tensors` for what is in it.
     """
     with path.open("rb") as file:
@@ -75,7 +75,7 @@ def _gather(
         name = f"{prefix}{key}"
         if isinstance(key, str) and isinstance(value, Tensor):
             if name in tensors:
-                raise Failure("corrupt_checkpoint", f"Two tensors go by the name {name!r}.")
+                raise Failure("corrupt_file", f"Two tensors go by the name {name!r}.")
             tensors[name] = value
         elif isinstance(key, str) and isinstance(value, Mapping) and levels and id(value) not in entered:
             _gather(value, f"{name}.", levels - 1, tensors, entered)
@@ -83,7 +83,7 @@ def _gather(
 
 def _checked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     if len(tensors) > MAX_TENSORS:
-        raise Failure("corrupt_checkpoint", f"{len(tensors):,} tensors are more than {MAX_TENSORS:,}.")
+        raise Failure("corrupt_file", f"{len(tensors):,} tensors are more than {MAX_TENSORS:,}.")
     for name, tensor in tensors.items():
         if len(name) > MAX_NAME or not name.isprintable():  # also lone surrogates and NUL, which no database stores
             raise Failure("bad_tensor", f"{name[:MAX_NAME]!r} is no name for a tensor.")

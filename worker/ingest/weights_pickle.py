@@ -24,14 +24,14 @@ _SHORT_OF_MEMORY = ("not enough memory", "allocate memory")
 
 
 def read(path: Path, content: bytes) -> Any:
-    """`content` is the pickle in the zip file at `path`, whose tensors stay on disk until they are touched.
+    """`content` is the pickle in the zip file at `path`.
 
     Raises:
-        Failure: `unsafe_pickle`, it asks for more than tensors and plain containers; or `corrupt_checkpoint`.
+        Failure: `unsafe_pickle`, it asks for more than tensors and plain containers; or `corrupt_file`.
     """
     with _refusing():
         _inspect(io.BytesIO(content))
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=False)  # mapped, storages are not measured
 
 
 def read_legacy(path: Path) -> Any:
@@ -65,9 +65,7 @@ def _refusing() -> Iterator[None]:
 def _refusal(error: Exception) -> Failure:
     wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
     if wanted is None:
-        return Failure(
-            "corrupt_checkpoint", f"The file is damaged, or was not written by torch.save: {_last(error)!r}."
-        )
+        return Failure("corrupt_file", f"The file is damaged, or was not written by torch.save: {_last(error)!r}.")
     return Failure(
         "unsafe_pickle", f"The file asks for {wanted[1]}: save `model.state_dict()`, which holds tensors alone."
     )
@@ -86,7 +84,7 @@ def _inspect(file: IO[bytes]) -> None:
     start = file.tell()
     stack: list[int] = []  # of everything: the places in its tuples
     marks: list[int] = []
-    memo: dict[int, int] = {}
+    memo: dict[object, int] = {}
     for code, argument, position in pickletools.genops(file):
         if (position or 0) - start > MAX_PICKLE:
             raise ValueError("its description of the tensors is too long")

@@ -38,7 +38,7 @@ BYTES = {
 def read(path: Path) -> dict[str, Tensor]:
     """
     Raises:
-        Failure: `corrupt_checkpoint`, or `no_tensors`.
+        Failure: `corrupt_file`, or `no_tensors`.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -89,10 +89,10 @@ def _span(name: str, entry: Any) -> tuple[int, int, str]:
     match entry:
         case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [int(start), int(stop)]} if len(entry) == 3:
             sensible = len(shape) <= MAX_DIMENSIONS and all(type(side) is int and side >= 0 for side in shape)
-            if sensible and dtype in BYTES and 0 <= start and stop - start == math.prod(shape) * BYTES[dtype]:
+            if sensible and dtype in BYTES and start >= 0 and stop - start == math.prod(shape) * BYTES[dtype]:
                 return start, stop, name
     raise _corrupt(f"what it says of {name!r} makes no sense")
 
 
 def _corrupt(reason: str) -> Failure:
-    return Failure("corrupt_checkpoint", f"The safetensors file is damaged: {reason}.")
+    return Failure("corrupt_file", f"The safetensors file is damaged: {reason}.")

@@ -19,7 +19,7 @@ def inspect(path: Path, watch: Watch) -> None:
     """Stored members only, each once, all in one folder, none of them a program, and not a bit of them flipped.
 
     Raises:
-        Failure: `unsupported_media_type`, `not_a_checkpoint` or `corrupt_checkpoint`.
+        Failure: `unsupported_media_type`, `not_a_checkpoint` or `corrupt_file`.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -29,7 +29,7 @@ def inspect(path: Path, watch: Watch) -> None:
                 watch.tell(number, len(archive.infolist()))
                 _read_through(archive, member)
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise Failure("corrupt_checkpoint", f"The file is damaged: {error!r}.") from error
+        raise Failure("corrupt_file", f"The file is damaged: {str(error)!r}. Upload it again.") from error
 
 
 def pickle_of(path: Path) -> bytes:
@@ -40,20 +40,20 @@ def pickle_of(path: Path) -> bytes:
 
 def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
     if len(members) > MAX_MEMBERS:
-        raise Failure("corrupt_checkpoint", f"The file has more than {MAX_MEMBERS:,} members.")
+        raise Failure("corrupt_file", f"The file has more than {MAX_MEMBERS:,} members.")
     roots = {member.filename.partition("/")[0] for member in members}
     below = {member.filename.partition("/")[2] for member in members}
     _refuse_programs(below | {member.filename for member in members})
     if "data.pkl" not in below:
         raise Failure("not_a_checkpoint", "This is a zip file, but not one that torch.save wrote.")
     if len(roots) > 1:
-        raise Failure("corrupt_checkpoint", "The file's members are not all in one folder.")
+        raise Failure("corrupt_file", "The file's members are not all in one folder.")
     if len({member.filename.lower() for member in members}) < len(members):  # PyTorch does not tell cases apart
-        raise Failure("corrupt_checkpoint", "The file has two members of one name.")
+        raise Failure("corrupt_file", "The file has two members of one name.")
     for member in members:
         _check_member(member)
     if sum(member.file_size for member in members) > size:
-        raise Failure("corrupt_checkpoint", "The file's members are larger than the file: they overlap.")
+        raise Failure("corrupt_file", "The file's members are larger than the file: they overlap.")
 
 
 def _refuse_programs(names: set[str]) -> None:
@@ -67,13 +67,13 @@ def _check_member(member: zipfile.ZipInfo) -> None:
     name = member.filename.partition("/")[2]
     data = name.startswith("data/") and name.count("/") == 1
     if name not in _KNOWN and not data:
-        raise Failure("corrupt_checkpoint", f"The file has a member that torch.save does not write: {name!r}.")
+        raise Failure("corrupt_file", f"The file has a member that torch.save does not write: {name!r}.")
     if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
-        raise Failure("corrupt_checkpoint", f"The member {name!r} is compressed; torch.save only stores.")
+        raise Failure("corrupt_file", f"The member {name!r} is compressed; torch.save only stores.")
     if member.flag_bits & ENCRYPTED:
-        raise Failure("corrupt_checkpoint", f"The member {name!r} is encrypted.")
+        raise Failure("corrupt_file", f"The member {name!r} is encrypted.")
     if not data and member.file_size > MAX_PICKLE:
-        raise Failure("corrupt_checkpoint", f"The member {name!r} has more than {MAX_PICKLE:,} bytes.")
+        raise Failure("corrupt_file", f"The member {name!r} has more than {MAX_PICKLE:,} bytes.")
 
 
 def _read_through(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
