@@ -44,7 +44,8 @@ class Service:
         self.api = self._start("app")
         self.worker = self._start("worker")
         until(self._ready, READY_S)
-        self.client = Client(self.url, key=(home / "admin.key").read_text().strip())
+        self.client_key = (home / "admin.key").read_text().strip()
+        self.client = Client(self.url, key=self.client_key)
 
     def _start(self, module: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", module]

@@ -1,0 +1,149 @@
+"""The command `regraft`: the nouns against a running service, and the server that it starts and stops itself."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+import digits
+from regraft.processes import free_port
+from services import QUICK, until
+
+
+def environment(**changes):
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("REGRAFT_")}
+    return plain | QUICK | changes
+
+
+@pytest.fixture(scope="module")
+def regraft(service):
+    """Runs the command against the shared service, gives (exit code, standard output, standard error)."""
+
+    def run(*arguments, key=service.client_key, timeout=120):
+        settings = environment(REGRAFT_URL=service.url, REGRAFT_KEY=key, COLUMNS="200")
+        command = [sys.executable, "-m", "regraft", *map(str, arguments)]
+        done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=timeout)
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+def as_json(result):
+    code, out, err = result
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_from_archive_to_prediction(regraft, tmp_path):
+    archive, image = digits.optdigits_folders(tmp_path / "digits.zip", 20), tmp_path / "digit.png"
+    image.write_bytes(digits.one_png(4))
+    dataset = as_json(regraft("datasets", "create", "digits", "--file", archive, "--json"))
+    assert dataset["status"] == "ready"
+    network = tmp_path / "network.json"
+    network.write_text(json.dumps({"network": digits.TINY, "epochs": 2}))
+    job = as_json(
+        regraft("jobs", "create", "train", "--dataset", dataset["id"], "--params", f"@{network}", "--watch", "--json")
+    )
+    assert job["status"] == "succeeded"
+    code, shown, err = regraft("jobs", "get", job["id"])
+    assert (code, err) == (0, "")
+    assert job["model"] in shown
+    checkpoint = as_json(regraft("checkpoints", "create", "mine", "--model", job["model"], "--json"))
+    probe = as_json(
+        regraft(
+            "jobs", "create", "linear_probe", "--checkpoint", checkpoint["id"], "--dataset", dataset["id"],
+            "-s", "labels_per_class=5", "-s", "epochs=2", "--watch", "--json",
+        )
+    )  # fmt: skip
+    assert probe["method"]["labels_per_class"] == 5
+    code, table, _ = regraft("predict", probe["model"], image, "--top-k", 2)
+    assert code == 0
+    assert "digit.png" in table
+    downloaded = as_json(regraft("models", "download", probe["model"], tmp_path, "--json"))
+    assert Path(downloaded["path"]).stat().st_size == downloaded["bytes"]
+    points = as_json(regraft("jobs", "metrics", probe["id"], "--name", "loss", "--json"))
+    assert points
+    events = as_json(regraft("jobs", "events", probe["id"], "--json"))
+    assert events[-1]["type"] == "succeeded"
+
+
+@pytest.mark.parametrize("noun", ["files", "datasets", "checkpoints", "jobs", "models", "keys"])
+def test_every_noun_lists(regraft, noun):
+    assert isinstance(as_json(regraft(noun, "list", "--json")), list)
+    assert regraft(noun, "list")[0] == 0
+
+
+def test_what_can_be_named(regraft):
+    assert {"train", "evaluate", "fine_tune", "linear_probe"} <= {
+        m["name"] for m in as_json(regraft("methods", "--json"))
+    }
+    assert {"cnn3", "layers", "torchvision/resnet18"} <= {n["name"] for n in as_json(regraft("networks", "--json"))}
+
+
+def test_failures_have_a_sentence_and_an_exit_code(regraft, tmp_path):
+    code, out, err = regraft("jobs", "get", "job_nosuchjobatall")
+    assert (code, out) == (1, "")
+    assert "not_found" in err
+    assert "Traceback" not in err
+    assert regraft("jobs", "list", key="rg_wrong")[0] == 1
+    assert regraft("jobs", "nonsense")[0] == 2
+    assert regraft("jobs", "list", "--url", f"http://127.0.0.1:{free_port('127.0.0.1')}", timeout=60)[0] == 3
+    (tmp_path / "bad.zip").write_bytes(b"no archive")
+    code, _, err = regraft("datasets", "create", "bad", "--file", tmp_path / "bad.zip")
+    assert code == 4
+    assert "not_an_archive" in err
+
+
+def test_serve_is_one_command(tmp_path):
+    """From an empty folder: migrated, ready, the first key in place; Ctrl-C ends all of it; a second start goes on."""
+    home, port = tmp_path / "home", free_port("127.0.0.1")
+    for _ in range(2):
+        command = [sys.executable, "-m", "regraft", "serve", "--home", str(home), "--port", str(port)]
+        with (tmp_path / "log").open("ab") as log:
+            serving = subprocess.Popen(command, env=environment(), stdout=log, stderr=log)
+        try:
+            until(lambda: _answers(f"http://127.0.0.1:{port}/readyz"), 60)
+            key = home / "admin.key"
+            assert stat.S_IMODE(key.stat().st_mode) == 0o600
+            headers = {"Authorization": f"Bearer {key.read_text().strip()}"}
+            assert httpx.get(f"http://127.0.0.1:{port}/v1/jobs", headers=headers).status_code == 200
+            assert httpx.get(f"http://127.0.0.1:{port}/docs").status_code == 200
+        finally:
+            serving.send_signal(signal.SIGINT)
+            assert serving.wait(60) == 0
+        assert not _answers(f"http://127.0.0.1:{port}/readyz")
+
+
+def _answers(url):
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_halves_apart(tmp_path):
+    """`migrate`, then `api` and `worker`; both refuse a database that is not migrated."""
+    settings = environment(REGRAFT_HOME=str(tmp_path), REGRAFT_PORT=str(port := free_port("127.0.0.1")))
+
+    def command(half):
+        return [sys.executable, "-m", "regraft", half]
+
+    for half in ("api", "worker"):
+        refused = subprocess.run(command(half), env=settings, capture_output=True, text=True, timeout=60)
+        assert "regraft migrate" in refused.stderr
+        assert refused.returncode != 0
+    subprocess.run(command("migrate"), env=settings, check=True, timeout=60)
+    halves = [subprocess.Popen(command(half), env=settings) for half in ("api", "worker")]
+    try:
+        until(lambda: _answers(f"http://127.0.0.1:{port}/readyz"), 60)
+    finally:
+        for half in halves:
+            half.terminate()
+        endings = [half.wait(60) for half in halves]
+    assert endings == [-signal.SIGTERM, 0]  # uvicorn stops in order, then lets the signal end it
