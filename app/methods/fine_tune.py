@@ -6,7 +6,7 @@ from pydantic import Field
 
 from app.methods.base import Text
 from app.methods.inputs import InputOverride
-from app.methods.training import LearningRate, Training
+from app.methods.training import Training
 
 Factor = Annotated[float, Field(ge=0, le=1000)]
 
@@ -27,5 +27,4 @@ class FineTune(Training):
     backbone_factor: Factor = 0.1
     head_factor: Factor = 1.0
     learning_rates: Annotated[dict[Annotated[Text, Field(max_length=256)], Factor], Field(max_length=1000)] = {}
-    learning_rate: LearningRate = 0.01
     input: InputOverride | None = None

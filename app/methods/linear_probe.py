@@ -4,14 +4,13 @@ from typing import Literal
 
 from app.methods.augmentation import AugmentationStep
 from app.methods.inputs import InputOverride
-from app.methods.training import LearningRate, Training
+from app.methods.training import Training
 
 
 class LinearProbe(Training):
     """The backbone stays in evaluation mode, bit for bit.  Without augmentation (`auto`) features are computed once."""
 
     name: Literal["linear_probe"] = "linear_probe"
-    learning_rate: LearningRate = 0.01
     input: InputOverride | None = None
 
     def _auto_augmentation(self, size: tuple[int, int]) -> list[AugmentationStep]:

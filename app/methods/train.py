@@ -4,7 +4,7 @@ from typing import Literal
 
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
-from app.methods.training import LearningRate, Training
+from app.methods.training import Optimizer, Training
 
 
 class Train(Training):
@@ -13,4 +13,4 @@ class Train(Training):
     name: Literal["train"] = "train"
     network: NetworkSpec
     input: InputSpec | None = None
-    learning_rate: LearningRate = 0.05
+    optimizer: Optimizer = "adamw"  # from scratch on little data it forgives more

@@ -12,6 +12,8 @@ MIN_STEPS = 300  # a run on defaults is at least this long, however small the da
 
 LearningRate = Annotated[float, Field(gt=0, le=100)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
+Optimizer = Literal["sgd", "adamw"]
+USUAL: dict[Optimizer, tuple[float, float]] = {"sgd": (0.01, 5e-4), "adamw": (1e-3, 0.01)}  # learning rate, decay
 
 
 class LabelBudget(Closed):
@@ -33,10 +35,10 @@ class Training(LabelBudget):
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
-    learning_rate: LearningRate = 0.01
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: LearningRate | None = None
+    optimizer: Optimizer = "sgd"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0, le=10)] = 5e-4
+    weight_decay: Annotated[float, Field(ge=0, le=10)] | None = None
     scheduler: Literal["cosine", "step", "constant"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0, le=1000)] = 0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -48,7 +50,10 @@ class Training(LabelBudget):
         seen = min(train_count, self.train_size or train_count)
         batch_size = self.batch_size or _batch_size(seen)
         steps_per_epoch = math.ceil(seen / batch_size)
+        rate, decay = USUAL[self.optimizer]
         closed: dict[str, Any] = {
+            "learning_rate": rate if self.learning_rate is None else self.learning_rate,
+            "weight_decay": decay if self.weight_decay is None else self.weight_decay,
             "batch_size": batch_size,
             "epochs": self.epochs or max(10, math.ceil(MIN_STEPS / steps_per_epoch)),
         }

@@ -137,7 +137,7 @@ def test_code_is_not_run(tmp_path: Path, protocol: int) -> None:
         {"data": {1, 2}},
         {1: 2},
     ],
-    ids=str,
+    ids=range(10),
 )
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_pickles_of_other_things(value: Any, protocol: int) -> None:

@@ -5,7 +5,7 @@ from sqlalchemy import select
 
 from app.core import errors
 from app.core.status import Status
-from app.db.tables import Event, Metric
+from app.db.tables import Event, Metric, Task
 from app.queue import repository
 from app.queue import service as queue
 from app.queue.service import LeaseLost
@@ -74,7 +74,7 @@ def test_position_counts_those_before_it_in_its_lane(database):
 
     def position(job):
         with database.reading() as db:
-            return db.scalar(select(repository.position()).select_from(repository.Task).where(repository.Task.id == job))
+            return db.scalar(select(repository.position()).select_from(Task).where(Task.id == job))
 
     assert [position(job) for job in jobs] == [None, 0, 1]
 
@@ -83,7 +83,7 @@ def test_position_is_not_counted_for_ever(database, monkeypatch):
     monkeypatch.setattr(repository, "POSITION_LIMIT", 3)
     jobs = [add(database) for _ in range(6)]
     with database.reading() as db:
-        query = select(repository.position()).select_from(repository.Task).order_by(repository.Task.seq)
+        query = select(repository.position()).select_from(Task).order_by(Task.seq)
         assert list(db.scalars(query)) == [0, 1, 2, 3, 3, 3]
     assert len(jobs) == 6
 

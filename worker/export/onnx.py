@@ -63,10 +63,11 @@ def export(network: nn.Module, structure: Anatomy, input: InputSpec, path: Path)
 
 
 def _graph(served: Served, input: InputSpec) -> onnx_ir.Model:
-    shapes = ({0: torch.export.Dim("N", min=1)},)
+    shapes = {"image": {0: torch.export.Dim("N", min=1)}}
     program = torch.export.export(served, (_images(2, input),), dynamic_shapes=shapes, strict=False)
     exported = torch.onnx.export(
         program,
+        dynamic_shapes=shapes,
         input_names=["image"],
         output_names=["probabilities", "features"],
         opset_version=OPSET,

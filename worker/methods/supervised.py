@@ -17,7 +17,7 @@ from worker.engine.freeze import Trainable
 from worker.engine.run import Run
 from worker.methods.task import Domain, LabelUse
 
-P = TypeVar("P", bound=Training)
+N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,12 @@ def fit_classifier(
     trainable: Callable[[int], Trainable] = everything,
 ) -> Fitted:
     """The loop over any batches of (what the network takes, label)."""
-    epochs = closed(params.epochs)
+    epochs, decay = closed(params.epochs), closed(params.weight_decay)
     metric = params.early_stopping.metric if params.early_stopping else "accuracy"
     rate = optimise.schedule(
         params.scheduler, epochs * batches.per_epoch, round(params.warmup_epochs * batches.per_epoch)
     )
-    recipe = optimise.Recipe(params.optimizer, params.learning_rate, params.momentum, params.weight_decay)
+    recipe = optimise.Recipe(params.optimizer, closed(params.learning_rate), params.momentum, decay)
 
     def loss(batch: data.Batch, _: object) -> dict[str, Tensor]:
         logits_BK = network(batch.x)
@@ -110,7 +110,7 @@ def fit_classifier(
     return fit(
         run,
         network=network,
-        optimiser=optimise.Optimiser(optimise.groups(network, factor, params.weight_decay), recipe, rate),
+        optimiser=optimise.Optimiser(optimise.groups(network, factor, decay), recipe, rate),
         data=batches,
         loss=loss,
         plan=Plan(
@@ -122,7 +122,7 @@ def fit_classifier(
     )
 
 
-def closed(value: int | None) -> int:
+def closed(value: N | None) -> N:
     """A default that `Training.resolve` has closed."""
     if value is None:
         raise AssertionError("the parameters were not resolved")

@@ -103,6 +103,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
+        network.train()  # what some networks keep for evaluation (timm's LeViT) goes with this
         for module, mode in modes.items():
             module.training = mode
 

@@ -1,6 +1,7 @@
 """Networks by name: torchvision's, timm's, the small CNN, networks described as data, and plug-ins."""
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from app.methods.inputs import InputSpec
@@ -68,6 +69,8 @@ def size(input: InputSpec) -> str:
 def reason(error: Exception) -> str:
     if isinstance(error, Unbuildable):
         return "; ".join(fault.detail for fault in error.faults)
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
