@@ -41,19 +41,20 @@ def fault(spec: NetworkSpec, input: InputSpec | None = GREY) -> layers.Fault:
 
 def test_the_demo_s_network_is_what_a_plain_script_would_build():
     spec = NetworkSpec.model_validate(plan.NETWORK)
-    network = built(spec)
+    input = InputSpec.model_validate(plan.INPUT)
+    network = built(spec, input)
     torch.manual_seed(0)
     features = nn.Sequential(
-        *(nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(64, 128, 3, padding=1), nn.BatchNorm2d(128), nn.ReLU(), nn.MaxPool2d(2)),
     )
-    classifier = nn.Sequential(nn.Linear(64 * 3 * 3, 64), nn.ReLU(), nn.Linear(64, 10))
+    classifier = nn.Sequential(nn.Linear(128 * 2 * 2, 128), nn.ReLU(), nn.Linear(128, 10))
     plain = {f"features.{name}": tensor for name, tensor in features.state_dict().items()}
     plain |= {f"classifier.{name}": tensor for name, tensor in classifier.state_dict().items()}
     assert list(network.state_dict()) == list(plain)
     assert all(torch.equal(tensor, plain[name]) for name, tensor in network.state_dict().items())
-    resolved = layers.resolve(spec, GREY)
+    resolved = layers.resolve(spec, input)
     assert resolved.parameters == sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -268,7 +269,7 @@ def test_another_number_of_classes_changes_the_head_alone():
     assert wider.options["layers"][2]["layers"][2] == {"type": "Linear", "out_features": 100}
     assert spec == NetworkSpec.model_validate(plan.NETWORK)  # untouched
     assert layers.with_classes(wider, 10) == spec
-    assert built(wider)(torch.zeros(2, 1, 28, 28)).shape == (2, 100)
+    assert built(wider, InputSpec.model_validate(plan.INPUT))(torch.zeros(2, 1, 16, 16)).shape == (2, 100)
 
 
 def test_a_convolutional_head_changes_too():
