@@ -27,3 +27,8 @@ def database(database_url: str) -> Iterator[Database]:
     database = Database(database_url)
     yield database
     database.close()
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Files made for a test have times in them: with `-n` every process must give a test the same name."""
+    return argname if isinstance(val, bytes) else None

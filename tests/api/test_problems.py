@@ -68,7 +68,7 @@ def test_what_is_no_request(client, body, says):
     assert says is None or says in found["detail"]
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "-1", "0", "1e308", "1e999", '"x"', "null", "[]", "-1e-400"])
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-1", "0", "1e308", "1e999", '"x"', "[]", "-1e-400"])
 def test_numbers_out_of_bounds(world, client, number):
     dataset = world.dataset()["id"]
     network = json.dumps(NETWORK)

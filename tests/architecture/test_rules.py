@@ -1,5 +1,6 @@
 """Rules that are not to be broken by accident."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -33,6 +34,27 @@ def test_who_may_import_whom():
 def test_every_error_code_is_documented():
     documented = dict(re.findall(r"^\| `([a-z_]+)` \| (\d{3}) \|", (ROOT / "docs" / "api.md").read_text(), re.M))
     assert documented == {kind.code: str(kind.status) for kind in kinds()}
+
+
+def test_every_way_that_a_step_fails_is_documented():
+    """The codes of `Failure` in the worker, and those that the queue gives."""
+    called = {"Failure": 0, "give_up": 2, "fail": 2}  # the place of the code among the arguments
+    found = set()
+    for path in [*(ROOT / "worker").rglob("*.py"), ROOT / "app" / "queue" / "service.py"]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and (place := called.get(called_name(node))) is not None:
+                code = node.args[place] if len(node.args) > place else None
+                if isinstance(code, ast.Constant):
+                    found.add(code.value)
+    table = (ROOT / "docs" / "api.md").read_text().partition("Why a step failed")[2].partition("**Deleting.**")[0]
+    documented = set(
+        re.findall(r"`([a-z_]+)`", "".join(line.split("|")[1] for line in table.splitlines() if "|" in line))
+    )
+    assert found | {"storage_full"} == documented
+
+
+def called_name(call):
+    return getattr(call.func, "attr", getattr(call.func, "id", None))
 
 
 def test_codes_are_of_one_kind_each():

@@ -102,7 +102,7 @@ def test_a_job_whose_dataset_fails_says_so(service, tmp_path):
 
 
 def test_a_loss_that_is_no_number_is_told_with_its_step(service, dataset):
-    method = LONG | {"epochs": 20, "learning_rate": 100, "momentum": 0.99}
+    method = LONG | {"epochs": 20, "optimizer": "sgd", "learning_rate": 100, "momentum": 0.99}
     job = service.client.jobs.create(method=method, dataset=dataset.id)
     with pytest.raises(Unsuccessful) as failed:
         service.client.jobs.wait(job.id, timeout_s=60)
