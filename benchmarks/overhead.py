@@ -12,15 +12,22 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 import torchvision
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine, event
 from torch import nn
 
+from app.core.settings import Settings
+from app.main import create_app
 from app.methods.inputs import InputSpec
 from app.methods.training import Training
+from migrations import commands
 from worker.engine import device
 from worker.engine.data import Images
 from worker.engine.recorder import Recorder
@@ -90,6 +97,38 @@ def training(rounds: int, steps: int, batch: int) -> dict[str, object]:
     }
 
 
+def poll() -> dict[str, object]:
+    """Statements that one poll of a job costs, authentication included, in the application that serves it."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(home=Path(folder))
+        commands.upgrade(settings.database)
+        app = create_app(settings)
+        with TestClient(app) as client:
+            client.headers["Authorization"] = f"Bearer {settings.first_key.read_text().strip()}"
+            file = client.post("/v1/files", params={"filename": "x"}, content=b"x").json()["id"]
+            dataset = client.post("/v1/datasets", json={"name": "x", "file": file}).json()["id"]
+            method = {"name": "train", "network": {"name": "cnn3", "num_classes": CLASSES}}
+            job = client.post("/v1/jobs", json={"dataset": dataset, "method": method}).json()["id"]
+            with counted() as statements:
+                client.get(f"/v1/jobs/{job}").raise_for_status()
+    return {"statements": len(statements), "what": [statement.split()[0] for statement in statements]}
+
+
+@contextmanager
+def counted() -> Iterator[list[str]]:
+    statements: list[str] = []
+
+    def count(connection: object, cursor: object, statement: str, *_: object) -> None:
+        if not statement.startswith(("BEGIN", "PRAGMA")):
+            statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", count)
+    try:
+        yield statements
+    finally:
+        event.remove(Engine, "before_cursor_execute", count)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
@@ -97,7 +136,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     options = parser.parse_args()
     device.keep_memory()
-    print(json.dumps({"training": training(options.rounds, options.steps, options.batch)}, indent=2))
+    figures = {"poll": poll(), "training": training(options.rounds, options.steps, options.batch)}
+    print(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":

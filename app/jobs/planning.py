@@ -11,6 +11,7 @@ from app.datasets import service as datasets
 from app.db.tables import Dataset
 from app.jobs import fit, sources
 from app.jobs.sources import Source
+from app.methods import layers
 from app.methods.inputs import InputSpec
 from app.methods.registry import METHODS, Method
 from app.methods.train import Train
@@ -125,6 +126,9 @@ def _size(db: Session, method: Training, source: Source | None, target: Dataset)
     if method.input is not None:
         return method.input.size
     network = networks.find(db, method.network.name, "method.network.name")
+    described = layers.declared_input(method.network)
+    if described is not None:
+        return described[1:]
     return None if network is None else _spec_size(network.input) or _image_size(target)
 
 

@@ -145,6 +145,15 @@ def check(spec: NetworkSpec, input: InputSpec | None) -> None:
         _resolved(options, shape, spec.num_classes)
 
 
+def declared_input(spec: NetworkSpec) -> tuple[int, int, int] | None:
+    """[C,H,W] that a `layers` network says it takes; None for other networks, or where it leaves that open.
+
+    Raises:
+        Unbuildable: its options are no description.
+    """
+    return _parse(spec).input if spec.name == NAME else None
+
+
 def with_classes(spec: NetworkSpec, num_classes: int) -> NetworkSpec:
     """The same network with another number of classes."""
     options = deepcopy(spec.options)
