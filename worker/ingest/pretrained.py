@@ -12,7 +12,7 @@ from urllib.request import getproxies
 import timm
 from huggingface_hub import constants as hub
 from timm.data import ImageNetInfo, infer_imagenet_subset
-from timm.models import get_pretrained_cfg
+from timm.models import get_arch_pretrained_cfgs, get_pretrained_cfg
 from torch import Tensor
 from torchvision import models as torchvision
 
@@ -59,7 +59,7 @@ def _torchvision(name: str, chosen: str) -> Published:
     network = torchvision.get_model(model, weights=weights, progress=False, **keywords)
     classes = weights.meta["categories"]
     return Published(
-        NetworkSpec(name=name, num_classes=len(classes or range(1000))),
+        NetworkSpec(name=name, num_classes=len(classes)),
         from_torchvision.published_input(model, weights),
         classes,
         dict(network.state_dict()),
@@ -67,7 +67,10 @@ def _torchvision(name: str, chosen: str) -> Published:
 
 
 def _timm(name: str, chosen: str) -> Published:
-    model = name.removeprefix(from_timm.PREFIX) + (f".{chosen}" if chosen else "")
+    architecture = name.removeprefix(from_timm.PREFIX)
+    model = f"{architecture}.{chosen}" if chosen else architecture
+    if chosen and model not in get_arch_pretrained_cfgs(architecture):
+        raise _unknown(name, chosen)
     cfg = get_pretrained_cfg(model, allow_unregistered=True)
     input = from_timm.published_input(cfg)
     if cfg is None or input is None or not cfg.has_weights:
@@ -84,10 +87,13 @@ def _imagenet_classes(cfg: Any) -> list[str] | None:
     if subset is None:
         return None
     info: Any = ImageNetInfo(subset)
-    descriptions = info.label_descriptions()
-    repeated = {text for text, count in Counter(descriptions).items() if count > 1}
-    names = zip(info.label_names(), descriptions, strict=True)
-    return [f"{text} ({name})" if text in repeated else text for name, text in names]
+    return _distinct(info.label_descriptions(), info.label_names())
+
+
+def _distinct(names: list[str], marks: list[str]) -> list[str]:
+    """ImageNet has two cranes and two maillots: what goes by the name of another gets its mark."""
+    repeated = {name for name, count in Counter(names).items() if count > 1}
+    return [f"{name} ({mark})" if name in repeated else name for name, mark in zip(names, marks, strict=True)]
 
 
 def _unknown(name: str, chosen: str) -> Failure:
