@@ -6,13 +6,14 @@ validation, selection, snapshots and commands.  There is nothing to subclass: a 
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from worker.engine.contract import Metric, Progress
+from worker.engine.average import Average
 from worker.engine.freeze import Freezer, Trainable
 from worker.engine.meter import Meter
 from worker.engine.optimise import Optimiser
@@ -82,7 +83,7 @@ class Plan:
 
     `validate_every` counts epochs; `patience` is the number of epochs without improvement after which to stop;
     `trainable` says for each epoch what learns.  `keep` is which weights the network ends with: those that
-    validated best, or the last.
+    validated best, or the last.  `average` is the decay of a moving average of the weights, which then stands for them.
     """
 
     epochs: int
@@ -90,6 +91,7 @@ class Plan:
     patience: int | None = None
     trainable: Callable[[int], Trainable] = everything
     keep: Literal["best", "last"] = "best"
+    average: float | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class _Best:
     values: dict[str, float]
     rank: tuple[float, ...]
     weights: dict[str, Tensor]
+    beside: dict[str, dict[str, Tensor]]
 
 
 def fit(
@@ -120,12 +123,14 @@ def fit(
     loss: Loss[B],
     plan: Plan,
     validate: Callable[[], Validation] | None = None,
+    beside: Mapping[str, nn.Module] | None = None,
     stateful: Mapping[str, Stateful] | None = None,
     phase: str = "train",
 ) -> Fitted:
     """Train `network` in place; afterwards it holds the weights that `plan.keep` names, and is in evaluation mode.
 
-    `stateful` is whatever else changes as the training goes on; it joins the snapshot.
+    `beside` are modules that learn with it, and are kept with it.  `stateful` is whatever else changes as the training
+    goes on; it joins the snapshot.
 
     Raises:
         Failure: `diverged`, the loss was no finite number.
@@ -133,11 +138,14 @@ def fit(
     """
     done = run.result(phase)
     if done is None:
-        loop = _Loop(run, network, optimiser, data, loss, plan, validate, dict(stateful or {}))
+        loop = _Loop(run, network, optimiser, data, loss, plan, validate, dict(beside or {}), dict(stateful or {}))
         done = loop.train(phase)
-        run.done(phase, done)
     else:
-        network.load_state_dict(done["network"])
+        _set_random_state(run.device, done["random"])
+    network.load_state_dict(done["network"])
+    for name, module in (beside or {}).items():
+        module.load_state_dict(done["beside"][name])
+    run.done(phase, done, done["fitted"]["steps"])
     network.requires_grad_(False).eval()
     return Fitted(**done["fitted"])
 
@@ -152,10 +160,13 @@ class _Loop(Generic[B]):
         loss: Loss[B],
         plan: Plan,
         validate: Callable[[], Validation] | None,
+        beside: dict[str, nn.Module],
         stateful: dict[str, Stateful],
     ) -> None:
         self._run, self._network, self._optimiser, self._data = run, network, optimiser, data
-        self._loss, self._plan, self._validate, self._stateful = loss, plan, validate, stateful
+        self._loss, self._plan, self._validate = loss, plan, validate
+        self._beside, self._stateful = beside, stateful
+        self._average = None if plan.average is None else Average(network, plan.average)
         self._freezer = Freezer(network)
         self._meter = Meter()
         self._total = plan.epochs * data.per_epoch
@@ -193,6 +204,8 @@ class _Loop(Generic[B]):
         self._optimiser.zero_grad()
         losses["loss"].backward()  # type: ignore[no-untyped-call]
         self._optimiser.step(self._step)
+        if self._average is not None:
+            self._average.update()
         self._step += 1
         self._meter.add(losses, len(batch))
         if self._step % self._log_interval == 0 or self._step == self._total:
@@ -207,24 +220,34 @@ class _Loop(Generic[B]):
         if self._validate is None or within or not due or self._validated_at == self._step:
             return
         self._meter.require_finite(self._step)
-        self._network.eval()
-        found = self._validate()
-        self._validated_at = self._step
-        self._log("validation", found.values)
-        if self._best is None or found.rank > self._best.rank:
-            self._best = _Best(epochs, found.values, found.rank, _copy(self._network.state_dict()))
+        with self._averaged():
+            self._network.eval()
+            found = self._validate()
+            self._validated_at = self._step
+            self._log("validation", found.values)
+            if self._best is None or found.rank > self._best.rank:
+                self._best = _Best(epochs, found.values, found.rank, *self._weights())
         patience = self._plan.patience
         self._stopped = patience is not None and epochs - self._best.epoch >= patience
 
     def _log(self, split: str, values: Mapping[str, float]) -> None:
-        epoch = self._step / self._data.per_epoch
-        for name, value in values.items():
-            self._run.emit(Metric(name, split, self._step, epoch, value))
+        self._run.log(values, split, self._step, self._step / self._data.per_epoch)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._average is None else self._average.applied()
+
+    def _weights(self) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
+        """Copies: of the network's, and of those that learn beside it."""
+        beside = {name: _copy(module.state_dict()) for name, module in self._beside.items()}
+        return _copy(self._network.state_dict()), beside
 
     def _finish(self) -> State:
         best = self._best
         if best is not None and self._plan.keep == "best":
-            self._network.load_state_dict(best.weights)
+            network, beside = best.weights, best.beside
+        else:
+            with self._averaged():
+                network, beside = self._weights()
         fitted = Fitted(
             steps=self._step,
             epochs=self._step // self._data.per_epoch,
@@ -232,7 +255,8 @@ class _Loop(Generic[B]):
             best_epoch=None if best is None else best.epoch,
             best=None if best is None else best.values,
         )
-        return {"network": _copy(self._network.state_dict()), "fitted": asdict(fitted)}
+        random = _random_state(self._run.device)
+        return {"network": network, "beside": beside, "fitted": asdict(fitted), "random": random}
 
     def _capture(self) -> tuple[int, State]:
         return self._step, {
@@ -241,6 +265,8 @@ class _Loop(Generic[B]):
             "stopped": self._stopped,
             "best": None if self._best is None else vars(self._best),
             "network": self._network.state_dict(),
+            "beside": {name: module.state_dict() for name, module in self._beside.items()},
+            "average": None if self._average is None else self._average.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "data": self._data.state_dict(),
             "meter": self._meter.state_dict(),
@@ -253,6 +279,10 @@ class _Loop(Generic[B]):
         self._stopped = state["stopped"]
         self._best = None if state["best"] is None else _Best(**state["best"])
         self._network.load_state_dict(state["network"])
+        for name, module in self._beside.items():
+            module.load_state_dict(state["beside"][name])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._data.load_state_dict(state["data"])
         self._meter.load_state_dict(state["meter"])
@@ -271,7 +301,7 @@ class _Clock:
 
     def start(self, step: int) -> None:
         self._first, self._started_at = step, time.monotonic()
-        self._run.emit(Progress(step, self._total))
+        self._run.tell(step, self._total)
 
     def tick(self, step: int) -> None:
         now = time.monotonic()
@@ -279,10 +309,10 @@ class _Clock:
             return
         self._told_at = now
         left = (self._total - step) * (now - self._started_at) / (step - self._first)
-        self._run.emit(Progress(step, self._total, left))
+        self._run.tell(step, self._total, left)
 
     def end(self, step: int) -> None:
-        self._run.emit(Progress(step, step, 0.0))
+        self._run.tell(step, step, 0.0)
 
 
 def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

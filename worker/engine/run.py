@@ -1,15 +1,16 @@
 """A method's view of the process that runs it: where to compute, whom to tell, when to stop, what to go on from."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
 from worker.engine import seeds
-from worker.engine.contract import Channel, Event, Interrupted, Snapshot
+from worker.engine.contract import Channel, Event, Interrupted, Metric, Progress, Snapshot
 
 State = dict[str, Any]  # tensors, numbers, strings, lists and dicts of them: what `torch.load(weights_only=True)` reads
 
@@ -36,20 +37,40 @@ class Run:
         self.device = device or torch.device("cpu")
         self.workdir = workdir
         self._channel = channel
-        self._every_s = snapshot_every_s
-        self._saved_at = time.monotonic()
-        self._state = _read(snapshot)
-        self._capture: Callable[[], State] | None = None
-        self._written = 0
+        self._ledger = _Ledger(_read(snapshot), snapshot_every_s)
+        self._prefix = ""
+
+    def part(self, name: str) -> Self:
+        """The same run under a name of its own: its phases and series begin with `name/`."""
+        part = copy(self)
+        part._prefix = f"{self._prefix}{name}/"
+        return part
 
     @property
     def threads(self) -> int | None:
         """How many threads the run began with, where it is resumed: sums come out the same only with as many."""
-        threads = self._state.get("threads")
+        threads = self._ledger.state.get("threads")
         return None if threads is None else int(threads)
 
     def emit(self, event: Event) -> None:
         self._channel.emit(event)
+
+    def log(self, values: Mapping[str, float], split: str, step: int, epoch: float) -> None:
+        """A point of each series."""
+        for name, value in values.items():
+            self.emit(Metric(self._prefix + name, split, step, epoch, value))
+
+    def expect(self, steps: int) -> None:
+        """That many optimiser steps are to come in all phases together; without that, those of the phase under way."""
+        self._ledger.expected = steps
+
+    def tell(self, step: int, total: int, eta_s: float | None = None) -> None:
+        """Report that the phase under way has made `step` of its `total` steps; `eta_s` is the time left of these."""
+        ledger = self._ledger
+        whole = max(ledger.expected, ledger.behind + total)
+        if eta_s is not None and total > step:
+            eta_s *= (whole - ledger.behind - step) / (total - step)
+        self.emit(Progress(ledger.behind + step, whole, eta_s))
 
     def heed(self) -> None:
         """Obey a command, and save a snapshot when one is due.  Cheap enough for every batch.
@@ -57,12 +78,13 @@ class Run:
         Raises:
             Interrupted: cancel, pause or shutdown was ordered; but for cancel a snapshot was emitted first.
         """
+        ledger = self._ledger
         command = self._channel.command()
         if command is not None:
             if command != "cancel":
                 self._save()
             raise Interrupted(command)
-        if self._capture is not None and time.monotonic() - self._saved_at >= self._every_s:
+        if ledger.capture is not None and time.monotonic() - ledger.saved_at >= ledger.every_s:
             self._save()
 
     def generator(self, *labels: str | int) -> torch.Generator:
@@ -71,15 +93,15 @@ class Run:
 
     def result(self, phase: str) -> State | None:
         """The final state of a phase that was done before the snapshot."""
-        state: State | None = self._state["done"].get(phase)
+        state: State | None = self._ledger.state["done"].get(self._prefix + phase)
         return state
 
     def resumed(self, phase: str) -> State | None:
         """The state of the phase that was under way at the snapshot, if it is this one; given once."""
-        live: State | None = self._state["live"]
-        if live is None or live["phase"] != phase:
+        live: State | None = self._ledger.state["live"]
+        if live is None or live["phase"] != self._prefix + phase:
             return None
-        self._state["live"] = None
+        self._ledger.state["live"] = None
         state: State = live["state"]
         return state
 
@@ -89,27 +111,42 @@ class Run:
 
         def live() -> State:
             step, state = capture()
-            return {"phase": name, "step": step, "state": state}
+            return {"phase": self._prefix + name, "step": step, "state": state}
 
-        self._capture = live
+        self._ledger.capture = live
         try:
             yield
         finally:
-            self._capture = None
+            self._ledger.capture = None
 
-    def done(self, phase: str, state: State) -> None:
-        """Later snapshots hold `state` as the result of `phase`."""
-        self._state["done"][phase] = state
+    def done(self, phase: str, state: State, steps: int) -> None:
+        """The phase has ended after `steps` steps; later snapshots hold `state` as its result."""
+        self._ledger.state["done"][self._prefix + phase] = state
+        self._ledger.behind += steps
 
     def _save(self) -> None:
-        live = self._capture() if self._capture else self._state["live"]  # what was not taken up yet must not be lost
-        state = self._state | {"threads": torch.get_num_threads(), "live": live}
-        step = 0 if live is None else live["step"]
-        self._written += 1
-        path = self.workdir / f"snapshot-{step}-{self._written}.pt"
+        ledger = self._ledger
+        live = ledger.capture() if ledger.capture else ledger.state["live"]  # what was not taken up yet is not lost
+        state = ledger.state | {"threads": torch.get_num_threads(), "live": live}
+        step = ledger.behind + (0 if live is None else live["step"])
+        ledger.written += 1
+        path = self.workdir / f"snapshot-{step}-{ledger.written}.pt"
         torch.save(state, path)
         self.emit(Snapshot(path, step))
-        self._saved_at = time.monotonic()
+        ledger.saved_at = time.monotonic()
+
+
+class _Ledger:
+    """What all parts of a run share: its state, how far it is, and when that was last saved."""
+
+    def __init__(self, state: State, every_s: float) -> None:
+        self.state = state
+        self.every_s = every_s
+        self.saved_at = time.monotonic()
+        self.capture: Callable[[], State] | None = None
+        self.written = 0
+        self.expected = 0
+        self.behind = 0  # steps of the phases that are done
 
 
 def _read(snapshot: Path | None) -> State:

@@ -1,0 +1,56 @@
+"""Weight averaging: what is validated, selected and kept is the moving average of the weights, not their last state."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Average:
+    """An exponential moving average of a network's weights, step by step (Tarvainen & Valpola 2017).
+
+    Its decay is min(`decay`, (1 + steps) / (10 + steps)): what the network was drawn as is soon forgotten.
+    Batch norm's statistics are averaged like weights; whole numbers are those of the last step.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self._network, self._decay = network, decay
+        self._steps = 0
+        self._mean = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """After an optimiser step."""
+        share = 1 - min(self._decay, (1 + self._steps) / (10 + self._steps))
+        self._steps += 1
+        for name, tensor in self._network.state_dict().items():
+            mean = self._mean[name]
+            if mean.is_floating_point():
+                mean.lerp_(tensor, share)
+            else:
+                mean.copy_(tensor)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within, the network has the averaged weights."""
+        own = {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}
+        self._put(self._mean)
+        try:
+            yield
+        finally:
+            self._put(own)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self._steps, "mean": self._mean}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._steps = state["steps"]
+        for name, tensor in state["mean"].items():
+            self._mean[name].copy_(tensor)
+
+    @torch.no_grad()
+    def _put(self, weights: Mapping[str, Tensor]) -> None:
+        for name, tensor in self._network.state_dict().items():
+            tensor.copy_(weights[name])
