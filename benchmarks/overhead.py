@@ -34,6 +34,9 @@ from worker.engine.recorder import Recorder
 from worker.engine.run import Run
 from worker.methods import supervised
 from worker.methods.supervised import Examples
+from worker.methods.task import Task
+from worker.networks import anatomy
+from worker.terms.base import Frame
 
 SPEC = InputSpec(size=(32, 32), channels=3, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 RATE, MOMENTUM, DECAY, CLASSES = 0.05, 0.9, 5e-4, 10
@@ -70,9 +73,10 @@ def engine(network: nn.Module, data: Images, batch: int) -> float:
     ).resolve(len(data), SPEC.size)
     nothing = Images(data.pixels_NHWC[:0], data.label_N[:0])
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(Recorder(), Path(folder))
+        task = Task(Run(Recorder(), Path(folder)), target=None)
+        learner = Frame(network, anatomy.study(network, SPEC), SPEC, [str(k) for k in range(CLASSES)])
         began = time.perf_counter()
-        supervised.learn(run, network, params, Examples(data, nothing), SPEC)
+        supervised.learn(task, learner, params, Examples(data, nothing))
         return time.perf_counter() - began
 
 

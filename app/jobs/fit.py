@@ -4,16 +4,18 @@ Each check is a pure function of what is stored; what is still being processed i
 again when the job starts).
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from app.core.errors import Detail, Unfit
+from app.core.status import Readiness
 from app.db.tables import Dataset
 from app.jobs.sources import Source
 from app.methods.evaluate import Evaluate
 from app.methods.registry import METHODS, Method
+from app.methods.terms import TERMS
 from app.methods.train import Train
-from app.methods.training import LabelBudget
+from app.methods.training import LabelBudget, Training
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,21 @@ class Parts:
     source: Source | None
     target: Dataset
     source_dataset: Dataset | None
+    teachers: Mapping[str, Source] = field(default_factory=dict)
 
 
 def faults(parts: Parts) -> list[Detail]:
     """Every reason why the parts do not fit; empty when they do."""
-    checks = (_labels, _source_labels, _classes, _shared_classes, _label_budget, _training_split, _test_split)
+    checks = (
+        _labels,
+        _source_labels,
+        _classes,
+        _shared_classes,
+        _label_budget,
+        _training_split,
+        _test_split,
+        _terms,
+    )
     return [fault for check in checks for fault in check(parts)]
 
 
@@ -91,6 +103,32 @@ def _training_split(parts: Parts) -> Iterator[Detail]:
 def _test_split(parts: Parts) -> Iterator[Detail]:
     if isinstance(parts.method, Evaluate) and parts.target.splits is not None and not parts.target.splits["test"]:
         yield _fault("dataset", f"The test split of {parts.target.id} is empty.")
+
+
+def _terms(parts: Parts) -> Iterator[Detail]:
+    if not isinstance(parts.method, Training):
+        return
+    for i, term in enumerate(parts.method.terms):
+        param, needs = f"method.terms.{i}", TERMS[term.name].needs
+        teacher_id: str | None = getattr(term, "teacher", None)
+        if "source" in needs and parts.source is None:
+            yield _fault(param, f"`{term.name}` stays near a source, but `{parts.method.name}` starts from nothing.")
+        if "teacher" in needs and teacher_id is None and parts.source is None:
+            yield _fault(f"{param}.teacher", f"`{term.name}` needs a teacher: name a checkpoint or a model.")
+        if term.name == "distillation":
+            teacher = parts.teachers[teacher_id] if teacher_id else parts.source
+            yield from _distillation(f"{param}.teacher", teacher, parts.target)
+
+
+def _distillation(param: str, teacher: Source | None, target: Dataset) -> Iterator[Detail]:
+    if teacher is None or target.classes is None or teacher.readiness is not Readiness.READY:
+        return
+    if len(set(teacher.classes or ()) & set(target.classes)) < 2:
+        yield _fault(
+            param,
+            f"The teacher {teacher.id} and {target.id} share fewer than two classes by name: "
+            f"{_some(teacher.classes or ['none that are named'])} there, {_some(target.classes)} here.",
+        )
 
 
 def _smallest_class(dataset: Dataset) -> tuple[str, int] | None:

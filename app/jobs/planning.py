@@ -11,7 +11,7 @@ from app.datasets import service as datasets
 from app.db.tables import Dataset
 from app.jobs import fit, sources
 from app.jobs.sources import Source
-from app.methods import layers
+from app.methods import layers, terms
 from app.methods.inputs import InputSpec
 from app.methods.registry import METHODS, Method
 from app.methods.train import Train
@@ -42,6 +42,7 @@ class Plan:
     source: Source | None
     target: Dataset
     source_dataset: Dataset | None
+    teachers: dict[str, Source]
     faults: list[Detail]
 
     def require_fit(self) -> None:
@@ -64,6 +65,7 @@ def draw(db: Session, owner: str, request: Request) -> Plan:
     source = _source(db, owner, request)
     target = _dataset(db, owner, request.dataset, "dataset")
     source_dataset = _source_dataset(db, owner, request.source_dataset, source)
+    teachers = _teachers(db, owner, request.method)
     if isinstance(request.method, Train):
         networks.check(db, request.method.network, request.method.input, "method.network")
     return Plan(
@@ -71,7 +73,8 @@ def draw(db: Session, owner: str, request: Request) -> Plan:
         source=source,
         target=target,
         source_dataset=source_dataset,
-        faults=fit.faults(fit.Parts(request.method, source, target, source_dataset)),
+        teachers=teachers,
+        faults=fit.faults(fit.Parts(request.method, source, target, source_dataset, teachers)),
     )
 
 
@@ -87,6 +90,17 @@ def _source(db: Session, owner: str, request: Request) -> Source | None:
     source = sources.find(db, owner, given, "checkpoint")
     _refuse_failed(source.id, source.readiness, "checkpoint")
     return source
+
+
+def _teachers(db: Session, owner: str, method: Method) -> dict[str, Source]:
+    """Those that the method's terms name, by id."""
+    if not isinstance(method, Training):
+        return {}
+    found = {}
+    for param, teacher_id in terms.teachers(method.terms).items():
+        found[teacher_id] = sources.find(db, owner, teacher_id, f"method.{param}")
+        _refuse_failed(teacher_id, found[teacher_id].readiness, f"method.{param}")
+    return found
 
 
 def _dataset(db: Session, owner: str, dataset_id: str, param: str) -> Dataset:

@@ -53,7 +53,7 @@ def examine(db: Session, owner: str, request: Request) -> Preflight:
 
 def _waits_for(plan: Plan) -> list[str]:
     source = plan.source
-    waiting = [source.id] if source is not None and source.readiness is Readiness.PROCESSING else []
+    waiting = [one.id for one in (source, *plan.teachers.values()) if one and one.readiness is Readiness.PROCESSING]
     datasets = (plan.target, plan.source_dataset)
     return waiting + [dataset.id for dataset in datasets if dataset is not None and dataset.splits is None]
 

@@ -48,7 +48,7 @@ def create(db: Session, owner: str, request: Request, *, name: str | None, metad
         user_metadata=metadata,
     )
     repository.add(db, job)
-    queue.enqueue(db, id=job.id, kind=KIND, lane="run", owner=owner, needs=_needs(job))
+    queue.enqueue(db, id=job.id, kind=KIND, lane="run", owner=owner, needs=_needs(job, plan))
     return get(db, owner, job.id)
 
 
@@ -165,6 +165,7 @@ def spec_payload(db: Session, job_id: str) -> tuple[dict[str, Any], dict[str, st
         "source": plan.source and plan.source.document,
         "target": datasets.document(plan.target),
         "source_dataset": plan.source_dataset and datasets.document(plan.source_dataset),
+        "teachers": {id_: teacher.document for id_, teacher in plan.teachers.items()},
     }
     return payload, _inputs(plan)
 
@@ -212,8 +213,9 @@ def _plan(db: Session, job: Job) -> Plan:
     return plan
 
 
-def _needs(job: Job) -> list[str]:
-    return [needed for needed in dict.fromkeys((job.checkpoint, job.dataset, job.source_dataset)) if needed]
+def _needs(job: Job, plan: Plan) -> list[str]:
+    needs = dict.fromkeys((job.checkpoint, job.dataset, job.source_dataset, *plan.teachers))
+    return [needed for needed in needs if needed]
 
 
 def _inputs(plan: Plan) -> dict[str, str]:
@@ -224,6 +226,7 @@ def _inputs(plan: Plan) -> dict[str, str]:
     if plan.source_dataset is not None:
         blobs["source_dataset.pixels"] = plan.source_dataset.pixels
         blobs["source_dataset.index"] = plan.source_dataset.index
+    blobs |= {f"teacher.{id_}.weights": teacher.weights for id_, teacher in plan.teachers.items()}
     return {role: sha256 for role, sha256 in blobs.items() if sha256 is not None}
 
 

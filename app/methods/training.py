@@ -7,6 +7,8 @@ from pydantic import Field
 
 from app.methods.augmentation import AugmentationStep, RandomCrop
 from app.methods.base import Closed
+from app.methods.mixing import Mixing
+from app.methods.terms import NO_DECAY, Terms
 
 MIN_STEPS = 300  # a run on defaults is at least this long, however small the data
 
@@ -31,7 +33,11 @@ class EarlyStopping(Closed):
 
 
 class Training(LabelBudget):
-    """Open defaults (`null` in the request) depend on the data and are echoed resolved: see `resolve`."""
+    """Open defaults (`null` in the request) depend on the data and are echoed resolved: see `resolve`.
+
+    `class_weights` weighs the loss, `sampling` the drawing of examples, so that all classes count alike.  `average` is
+    the decay of a moving average of the weights, which is then what is validated and kept.  `terms` join the loss.
+    """
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
@@ -43,7 +49,12 @@ class Training(LabelBudget):
     warmup_epochs: Annotated[float, Field(ge=0, le=1000)] = 0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     augmentation: Literal["none", "auto"] | Annotated[list[AugmentationStep], Field(max_length=16)] = "auto"
+    mixing: Mixing | None = None
+    class_weights: Literal["balanced"] | None = None
+    sampling: Literal["balanced"] | None = None
+    average: Annotated[float, Field(gt=0, lt=1)] | None = None
     early_stopping: EarlyStopping | None = None
+    terms: Terms = []
 
     def resolve(self, train_count: int, size: tuple[int, int]) -> Self:
         """Close the open defaults for `train_count` training images of `size` (height, width)."""
@@ -51,6 +62,8 @@ class Training(LabelBudget):
         batch_size = self.batch_size or _batch_size(seen)
         steps_per_epoch = math.ceil(seen / batch_size)
         rate, decay = USUAL[self.optimizer]
+        if any(term.name in NO_DECAY for term in self.terms):
+            decay = 0.0
         closed: dict[str, Any] = {
             "learning_rate": rate if self.learning_rate is None else self.learning_rate,
             "weight_decay": decay if self.weight_decay is None else self.weight_decay,

@@ -1,7 +1,7 @@
 """Small jobs for the methods, run in this process exactly as a worker's child runs them: spec in, events out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,7 @@ class Setting:
     target: Data
     source_dataset: Data | None = None
     seed: int = 3
+    teachers: dict[str, tuple[dict[str, Any], Path]] = field(default_factory=dict)
 
     def spec(self, workdir: Path, **changes: Any) -> Spec:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -117,7 +118,9 @@ class Setting:
             "source": self.source and self.source[0],
             "target": self.target.document,
             "source_dataset": self.source_dataset and self.source_dataset.document,
+            "teachers": {id_: document for id_, (document, _) in self.teachers.items()},
         }
+        inputs |= {f"teacher.{id_}.weights": path for id_, (_, path) in self.teachers.items()}
         return replace(Spec("run", "job_test", payload, inputs, workdir, snapshot_every_s=1e9), **changes)
 
 

@@ -161,7 +161,12 @@ def test_a_finished_phase_is_not_run_again(tmp_path):
 
     first, fitted, recorder = train(tmp_path / "a")
     run = Run(Recorder(after_fit), tmp_path)
-    done = {"network": first.state_dict(), "beside": {}, "fitted": vars(fitted), "random": {"cpu": torch.get_rng_state()}}
+    done = {
+        "network": first.state_dict(),
+        "beside": {},
+        "fitted": vars(fitted),
+        "random": {"cpu": torch.get_rng_state()},
+    }
     run.done("train", done, fitted.steps)
     run._save()
     [snapshot] = tmp_path.glob("*.pt")

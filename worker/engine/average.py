@@ -18,6 +18,7 @@ class Average:
     def __init__(self, network: nn.Module, decay: float) -> None:
         self._network, self._decay = network, decay
         self._steps = 0
+        self._beneath: dict[str, Tensor] | None = None
         self._mean = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
     @torch.no_grad()
@@ -35,12 +36,18 @@ class Average:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Within, the network has the averaged weights."""
-        own = {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}
+        self._beneath = {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}
         self._put(self._mean)
         try:
             yield
         finally:
-            self._put(own)
+            self._put(self._beneath)
+            self._beneath = None
+
+    @property
+    def trained(self) -> Mapping[str, Tensor]:
+        """The weights that training goes on from, also while the averaged ones are applied."""
+        return self._network.state_dict() if self._beneath is None else self._beneath
 
     def state_dict(self) -> dict[str, Any]:
         return {"steps": self._steps, "mean": self._mean}

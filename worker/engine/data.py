@@ -1,7 +1,7 @@
 """Examples as the engine holds them, and the order in which they are cut into batches."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from app.methods.inputs import InputSpec
 from worker.engine import seeds
 from worker.engine.augment import Augment
+from worker.engine.mix import Mix
 from worker.engine.run import Run
 
 RESIDENT_SHARE = 1 / 3  # of a GPU's free memory that images may take
@@ -38,11 +39,16 @@ class Images:
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples as a network takes them, their labels, and their places in the whole."""
+    """Examples as a network takes them, their labels, and their places in the whole.
+
+    Of mixed examples `share` is what is left of them; for the rest they are those with the labels `partner_y_B`.
+    """
 
     x: Tensor
     y_B: Tensor
     index_B: Tensor
+    partner_y_B: Tensor | None = None
+    share: float = 1.0
 
     def __len__(self) -> int:
         return len(self.y_B)
@@ -71,9 +77,11 @@ class Prepare:
 class Shuffled:
     """Every example once an epoch, in an order that is a pure function of (seed, stream, epoch).
 
+    With `weight_N` an epoch has as many examples, drawn with replacement in proportion to these weights.
+
     An epoch's `count` examples are spread evenly over ⌈count / batch_size⌉ batches: none has more than `batch_size`,
     and none is a leftover of one or two on which batch norm would fail.  `make` builds a batch from the places of its
-    examples (int64 [B], on the CPU); if it draws random numbers, then from `generator`, which joins the snapshot.
+    examples (int64 [B], on the CPU); if it draws random numbers, then from `generators`, which join the snapshot.
     """
 
     def __init__(
@@ -83,11 +91,12 @@ class Shuffled:
         batch_size: int,
         make: Callable[[Tensor], Batch],
         *,
-        generator: Generator | None = None,
+        generators: Sequence[Generator] = (),
+        weight_N: Tensor | None = None,
         stream: str = "data",
     ) -> None:
         self._seed, self._stream, self._count = run.seed, stream, count
-        self._make, self._generator = make, generator
+        self._make, self._generators, self._weight_N = make, generators, weight_N
         self._bounds = bounds(count, batch_size)
 
     @property
@@ -101,21 +110,33 @@ class Shuffled:
 
     def _order(self, epoch: int) -> Tensor:
         """Drawn on the CPU, so that every device sees the same."""
-        return torch.randperm(self._count, generator=seeds.generator(self._seed, self._stream, "order", epoch))
+        generator = seeds.generator(self._seed, self._stream, "order", epoch)
+        if self._weight_N is not None:
+            return torch.multinomial(self._weight_N, self._count, replacement=True, generator=generator)
+        return torch.randperm(self._count, generator=generator)
 
     def state_dict(self) -> dict[str, Any]:
-        return {} if self._generator is None else {"generator": self._generator.get_state()}
+        return {"generators": [generator.get_state() for generator in self._generators]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if self._generator is not None:
-            self._generator.set_state(state["generator"])
+        for generator, found in zip(self._generators, state["generators"], strict=True):
+            generator.set_state(found)
 
 
 def image_batches(
-    run: Run, images: Images, *, prepare: Prepare, batch_size: int, augment: Augment | None = None, stream: str = "data"
+    run: Run,
+    images: Images,
+    *,
+    prepare: Prepare,
+    batch_size: int,
+    augment: Augment | None = None,
+    mix: Mix | None = None,
+    weight_N: Tensor | None = None,
+    stream: str = "data",
 ) -> Shuffled:
-    """Batches of images, augmented and then normalised."""
+    """Batches of images, augmented, normalised and then mixed."""
     generator = run.generator(stream, "augment")
+    mixer = seeds.generator(run.seed, stream, "mix")
 
     def make(index_B: Tensor) -> Batch:
         place_B = index_B.to(images.label_N.device, non_blocking=True)
@@ -123,19 +144,26 @@ def image_batches(
         if augment is not None:
             x_BCHW = augment(x_BCHW, generator)
         y_B = images.label_N.index_select(0, place_B).to(x_BCHW.device, non_blocking=True)
-        return Batch(prepare.normalised(x_BCHW), y_B, index_B)
+        x_BCHW = prepare.normalised(x_BCHW)
+        if mix is None:
+            return Batch(x_BCHW, y_B, index_B)
+        mixed = mix(x_BCHW, mixer)
+        return Batch(mixed.x_BCHW, y_B, index_B, y_B[mixed.partner_B], mixed.share)
 
-    return Shuffled(run, len(images), batch_size, make, generator=generator, stream=stream)
+    generators = (generator, mixer)
+    return Shuffled(run, len(images), batch_size, make, generators=generators, weight_N=weight_N, stream=stream)
 
 
-def row_batches(run: Run, x_ND: Tensor, label_N: Tensor, *, batch_size: int, stream: str = "data") -> Shuffled:
+def row_batches(
+    run: Run, x_ND: Tensor, label_N: Tensor, *, batch_size: int, weight_N: Tensor | None = None, stream: str = "data"
+) -> Shuffled:
     """Batches of the rows of a tensor on the run's device: cached features, for instance."""
 
     def make(index_B: Tensor) -> Batch:
         place_B = index_B.to(x_ND.device, non_blocking=True)
         return Batch(x_ND.index_select(0, place_B), label_N.index_select(0, place_B), index_B)
 
-    return Shuffled(run, len(label_N), batch_size, make, stream=stream)
+    return Shuffled(run, len(label_N), batch_size, make, weight_N=weight_N, stream=stream)
 
 
 def bounds(count: int, batch_size: int) -> list[int]:

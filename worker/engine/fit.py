@@ -264,7 +264,7 @@ class _Loop(Generic[B]):
             "validated_at": self._validated_at,
             "stopped": self._stopped,
             "best": None if self._best is None else vars(self._best),
-            "network": self._network.state_dict(),
+            "network": self._network.state_dict() if self._average is None else dict(self._average.trained),
             "beside": {name: module.state_dict() for name, module in self._beside.items()},
             "average": None if self._average is None else self._average.state_dict(),
             "optimiser": self._optimiser.state_dict(),

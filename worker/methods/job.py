@@ -52,10 +52,13 @@ def _task(run: Run, payload: Mapping[str, Any], inputs: Mapping[str, Path]) -> T
     return Task(
         run,
         target=_domain(payload["target"], inputs, "target"),
-        source=_source(payload["source"], inputs),
+        source=_source(payload["source"], inputs["source.weights"]) if payload["source"] else None,
         source_domain=_domain(payload["source_dataset"], inputs, "source_dataset")
         if payload["source_dataset"]
         else None,
+        teachers={
+            id_: _source(document, inputs[f"teacher.{id_}.weights"]) for id_, document in payload["teachers"].items()
+        },
     )
 
 
@@ -63,15 +66,13 @@ def _domain(document: Mapping[str, Any], inputs: Mapping[str, Path], role: str) 
     return Domain.open(document, inputs[f"{role}.pixels"], inputs[f"{role}.index"])
 
 
-def _source(document: Mapping[str, Any] | None, inputs: Mapping[str, Path]) -> Source | None:
-    if document is None:
-        return None
+def _source(document: Mapping[str, Any], weights: Path) -> Source:
     return Source(
         network=NetworkSpec.model_validate(document["network"]),
         input=InputSpec.model_validate(document["input"]),
         classes=document["classes"],
         recipe=document["recipe"],
-        weights=inputs["source.weights"],
+        weights=weights,
     )
 
 

@@ -67,7 +67,8 @@ def _judge(run: Run, network: nn.Module, input: InputSpec, images: Images, colum
 def _on_source(task: Task, adapted: Adapted) -> Document | None:
     """Forgetting: what the source could do on its own test split before, and what the adapted network can.
 
-    Where the adapted network has a head for other classes, the source's head is set on what became of its backbone.
+    Where the adapted network has a head for other classes, the source's head is set on what became of its backbone: as
+    it was, or as it went on learning.
     """
     if task.source is None or task.source_domain is None:
         return None
@@ -79,6 +80,8 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
         return None
     kept = adapted.classes == source.classes
     _overwrite(network, adapted.network.state_dict(), skip=() if kept else structure.heads)
+    if adapted.source_head is not None:
+        network.set_submodule(structure.head, adapted.source_head)
     after = on_test_split(task.run, network, source.input, source.classes, domain)
     figures = {name: before[name] for name in ("accuracy", "accuracy_interval", "nll")}
     return (after or {}) | {"before": figures, "head": "adapted" if kept else "source"}

@@ -4,18 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from app.methods.inputs import InputSpec
 from app.methods.training import Training
-from worker.engine import augment, data, device, evaluate, optimise
+from worker.engine import augment, data, device, evaluate, mix, optimise
 from worker.engine.contract import Failure
-from worker.engine.data import Images, Prepare
-from worker.engine.fit import Fitted, Plan, everything, fit
+from worker.engine.data import Images, Prepare, Shuffled
+from worker.engine.fit import Fitted, Loss, Plan, everything, fit
 from worker.engine.freeze import Trainable
 from worker.engine.run import Run
-from worker.methods.task import Domain, LabelUse
+from worker.methods import objective
+from worker.methods.task import Domain, LabelUse, Task
+from worker.terms.base import Frame
 
 N = TypeVar("N", int, float)
 
@@ -47,21 +48,25 @@ def examples(run: Run, domain: Domain, params: Training, input: InputSpec, class
 
 
 def learn(
-    run: Run,
-    network: nn.Module,
+    task: Task,
+    learner: Frame,
     params: Training,
     seen: Examples,
-    input: InputSpec,
     *,
     factor: Callable[[str], float] = lambda name: 1.0,
     trainable: Callable[[int], Trainable] = everything,
-) -> Fitted:
-    """Minimise cross-entropy over the training images; the network ends with the weights that validated best.
+    run: Run | None = None,
+) -> dict[str, nn.Module]:
+    """Minimise the objective over the training images; the network ends with the weights that validated best.
 
     `factor` gives a parameter's share of the learning rate, `trainable` what learns in an epoch.
-    `params` has its defaults closed.
+    `params` has its defaults closed.  `run` is the part of the task's run that this is, if it is not all of it.
+
+    Returns:
+        What has learned beside the network, by the name of its term.
     """
-    prepare = Prepare(input, run.device, device.memory_format(network))
+    run = run or task.run
+    prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
     train, validation = seen.train.to(run.device), seen.validation.to(run.device)
     batches = data.image_batches(
         run,
@@ -69,57 +74,69 @@ def learn(
         prepare=prepare,
         batch_size=closed(params.batch_size),
         augment=augment.compose(params.augmentation) if isinstance(params.augmentation, list) else None,
+        mix=mix.compose(params.mixing),
+        weight_N=drawing(params, train.label_N, learner),
     )
-
-    def validate_on() -> evaluate.Split:
-        return evaluate.image_batches(run, validation, prepare)
-
-    return fit_classifier(
+    loss = objective.build(task, learner, params, train, lambda: evaluate.image_batches(run, train, prepare))
+    minimise(
         run,
-        network,
+        learner.network,
         params,
         batches,
-        validate_on if len(validation) else None,
+        loss,
+        (lambda: evaluate.image_batches(run, validation, prepare)) if len(validation) else None,
         factor=factor,
         trainable=trainable,
+        beside=loss.modules,
     )
+    return loss.modules
 
 
-def fit_classifier(
+def minimise(
     run: Run,
     network: nn.Module,
     params: Training,
-    batches: data.Shuffled,
+    batches: Shuffled,
+    loss: Loss[data.Batch],
     validate_on: Callable[[], evaluate.Split] | None,
     *,
     factor: Callable[[str], float] = lambda name: 1.0,
     trainable: Callable[[int], Trainable] = everything,
+    beside: dict[str, nn.Module] | None = None,
 ) -> Fitted:
-    """The loop over any batches of (what the network takes, label)."""
+    """The loop, as `params` say, over any batches of (what the network takes, label)."""
     epochs, decay = closed(params.epochs), closed(params.weight_decay)
-    metric = params.early_stopping.metric if params.early_stopping else "accuracy"
+    stopping = params.early_stopping
     rate = optimise.schedule(
         params.scheduler, epochs * batches.per_epoch, round(params.warmup_epochs * batches.per_epoch)
     )
     recipe = optimise.Recipe(params.optimizer, closed(params.learning_rate), params.momentum, decay)
-
-    def loss(batch: data.Batch, _: object) -> dict[str, Tensor]:
-        logits_BK = network(batch.x)
-        return {"loss": F.cross_entropy(logits_BK, batch.y_B, label_smoothing=params.label_smoothing)}
-
+    groups = optimise.groups(network, factor, decay)
+    for module in (beside or {}).values():
+        groups += optimise.groups(module, lambda name: 1.0, decay)
+    metric = stopping.metric if stopping else "accuracy"
     return fit(
         run,
         network=network,
-        optimiser=optimise.Optimiser(optimise.groups(network, factor, decay), recipe, rate),
+        optimiser=optimise.Optimiser(groups, recipe, rate),
         data=batches,
         loss=loss,
         plan=Plan(
             epochs,
-            patience=params.early_stopping.patience if params.early_stopping else None,
+            patience=stopping.patience if stopping else None,
             trainable=trainable,
+            average=params.average,
         ),
         validate=evaluate.validator(run, network, validate_on, metric) if validate_on else None,
+        beside=beside,
     )
+
+
+def drawing(params: Training, label_N: Tensor, learner: Frame) -> Tensor | None:
+    """Weights by which examples are drawn; None: each once."""
+    if params.sampling is None or learner.classes is None:
+        return None
+    return objective.balanced(label_N, len(learner.classes))[label_N.cpu()]
 
 
 def closed(value: N | None) -> N:

@@ -20,6 +20,7 @@ from worker.engine.contract import Failure
 from worker.engine.data import Images
 from worker.engine.run import Run
 from worker.networks.anatomy import Anatomy
+from worker.terms.base import Frame
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Task:
-    """One job: adapt `source` (none: from scratch) to `target`; `source_domain` is what the source was trained on."""
+    """One job: adapt `source` (none: from scratch) to `target`; `source_domain` is what the source was trained on.
+
+    `teachers` are those that the method's terms name, by id.
+    """
 
     run: Run
     target: Domain
     source: Source | None = None
     source_domain: Domain | None = None
+    teachers: Mapping[str, Source] = field(default_factory=dict)
 
     @cached_property
     def known_source(self) -> Source:
@@ -113,6 +118,7 @@ class Adapted:
     """What a method has made: a network in evaluation mode, and all that is to be known of it.
 
     `params` are the method's, every default closed.  `transfer` says what came from the source and how.
+    `source_head` is the source's head where that went on learning.
     """
 
     network: nn.Module
@@ -123,3 +129,26 @@ class Adapted:
     params: Any
     labels: LabelUse = LabelUse()
     transfer: dict[str, Any] = field(default_factory=dict)
+    source_head: nn.Module | None = None
+
+    @classmethod
+    def of(
+        cls,
+        learner: Frame,
+        spec: NetworkSpec,
+        params: Any,
+        labels: LabelUse,
+        transfer: dict[str, Any],
+        source_head: nn.Module | None = None,
+    ) -> "Adapted":
+        return cls(
+            learner.network,
+            learner.anatomy,
+            spec,
+            learner.input,
+            learner.classes,
+            params,
+            labels,
+            transfer,
+            source_head,
+        )

@@ -7,6 +7,7 @@ from worker.engine import device
 from worker.methods import supervised, transferred
 from worker.methods.task import Adapted, Domain, Task
 from worker.networks import anatomy, build
+from worker.terms.base import Frame
 
 LARGEST_OWN_SIDE = 224  # of a network that takes any size, where the images have many
 
@@ -17,11 +18,12 @@ def train(task: Task, params: Train) -> Adapted:
     network = build.build(params.network, input)
     structure = anatomy.study(network, input)
     device.place(network, task.run.device)
+    learner = Frame(network, structure, input, classes)
     seen = supervised.examples(task.run, task.target, params, input, classes)
     params = params.resolve(len(seen.train), input.size)
-    supervised.learn(task.run, network, params, seen, input)
+    supervised.learn(task, learner, params, seen)
     transfer = {"head": "new", "adapters": transferred.adapters(task.target, input)}
-    return Adapted(network, structure, params.network, input, classes, params, seen.use, transfer)
+    return Adapted.of(learner, params.network, params, seen.use, transfer)
 
 
 def own_input(domain: Domain) -> InputSpec:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 from torch import nn
 
@@ -13,16 +14,15 @@ from worker.engine import device
 from worker.methods.task import Domain, Source, Task
 from worker.networks import load
 from worker.networks.anatomy import Anatomy
+from worker.terms.base import Frame
 
 
 @dataclass(frozen=True)
 class Start:
     """Where a transfer starts from; `report` says of each tensor where it comes from."""
 
-    network: nn.Module
-    anatomy: Anatomy
     spec: NetworkSpec
-    input: InputSpec
+    learner: Frame
     classes: list[str]
     report: dict[str, Any]
 
@@ -42,14 +42,21 @@ def start(task: Task, override: InputOverride | None) -> Start:
     made = load.make(spec, input, load_file(source.weights), without_heads=not kept)
     device.place(made.network, task.run.device)
     head = "kept" if kept else "new"
-    document = {"tensors": made.report.document(), "head": head, "adapters": adapters(task.target, input)}
-    return Start(made.network, made.anatomy, spec, input, classes, document)
+    report = {"tensors": made.report.document(), "head": head, "adapters": adapters(task.target, input)}
+    return Start(spec, Frame(made.network, made.anatomy, input, classes), classes, report)
 
 
 def unchanged(source: Source) -> tuple[nn.Module, Anatomy]:
     """The source's network as it is, on the CPU, in evaluation mode."""
     made = load.make(source.network, source.input, load_file(source.weights))
     return made.network.requires_grad_(False).eval(), made.anatomy
+
+
+def frozen(source: Source, on: torch.device) -> Frame:
+    """The same, on a device, for others to look at."""
+    network, structure = unchanged(source)
+    device.place(network, on)
+    return Frame(network, structure, source.input, source.classes)
 
 
 def adapters(domain: Domain, input: InputSpec) -> list[str]:

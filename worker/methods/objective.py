@@ -1,0 +1,112 @@
+"""What training minimises: L(θ) + Σ λᵢRᵢ(θ), with L the cross-entropy on labels."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from app.methods.terms import AnyTerm
+from app.methods.training import Training
+from worker.engine.data import Batch, Images
+from worker.engine.evaluate import Split
+from worker.engine.fit import Losses, Moment
+from worker.methods import transferred
+from worker.methods.task import Task
+from worker.terms.base import Frame, Setting, Term, look
+from worker.terms.registry import TERMS
+
+
+@dataclass(frozen=True)
+class _Weighted:
+    """A term under the name of its series."""
+
+    name: str
+    params: AnyTerm
+    term: Term
+
+
+class Objective:
+    """Called at every step; all its parts are logged as series of their names."""
+
+    def __init__(
+        self, learner: Frame, params: Training, weighted: Sequence[_Weighted], weight_K: Tensor | None
+    ) -> None:
+        self._learner, self._weighted, self._weight_K = learner, weighted, weight_K
+        self._smoothing = params.label_smoothing
+        self._label_weight = min((one.term.label_weight for one in weighted), default=1.0)
+        self._watches = list(dict.fromkeys(path for one in weighted for path in one.term.watches))
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """What learns beside the network, by the name of its term."""
+        return {one.name: one.term.module for one in self._weighted if one.term.module is not None}
+
+    def __call__(self, batch: Batch, moment: Moment) -> Losses:
+        if not self._weighted:
+            return {"loss": self._on_labels(self._learner.network(batch.x), batch)}
+        view = look(self._learner, batch.x, self._watches)
+        on_labels = self._on_labels(view.logits_BK, batch)
+        values = {one.name: one.term(batch, view) for one in self._weighted}
+        parts = [one.params.weight * one.params.factor(moment.progress) * values[one.name] for one in self._weighted]
+        loss = self._label_weight * on_labels + torch.stack(parts).sum()
+        return {"loss": loss, "cross_entropy": on_labels, **values}
+
+    def _on_labels(self, logits_BK: Tensor, batch: Batch) -> Tensor:
+        own = self._cross_entropy(logits_BK, batch.y_B)
+        if batch.partner_y_B is None or batch.share == 1.0:
+            return own
+        return batch.share * own + (1 - batch.share) * self._cross_entropy(logits_BK, batch.partner_y_B)
+
+    def _cross_entropy(self, logits_BK: Tensor, y_B: Tensor) -> Tensor:
+        return F.cross_entropy(logits_BK, y_B, self._weight_K, label_smoothing=self._smoothing)
+
+
+def build(task: Task, learner: Frame, params: Training, train: Images, examples: Callable[[], Split]) -> Objective:
+    """The terms are built while the network is still what it starts from."""
+    references = _References(task, learner)
+    setting = Setting(
+        student=learner,
+        source=references.source if task.source is not None and params.terms else None,
+        teacher=references.teacher,
+        examples=examples,
+    )
+    total = Counter(params.name for params in params.terms)
+    seen: Counter[str] = Counter()
+    weighted = []
+    for one in params.terms:
+        seen[one.name] += 1
+        name = one.name if total[one.name] == 1 else f"{one.name}_{seen[one.name]}"
+        weighted.append(_Weighted(name, one, TERMS[one.name](one, setting)))
+    weight_K = None
+    if params.class_weights == "balanced" and learner.classes is not None:
+        weight_K = balanced(train.label_N, len(learner.classes)).float().to(task.run.device)
+    return Objective(learner, params, weighted, weight_K)
+
+
+def balanced(label_N: Tensor, classes: int) -> Tensor:
+    """float64 [K]: N / (K · n_k), so that every class weighs as much; 0 for a class without examples."""
+    count_K = torch.bincount(label_N.cpu(), minlength=classes).double()
+    return torch.where(count_K > 0, len(label_N) / (classes * count_K.clamp(min=1)), torch.zeros_like(count_K))
+
+
+class _References:
+    """Frozen networks that terms look at, each loaded once, on the run's device."""
+
+    def __init__(self, task: Task, learner: Frame) -> None:
+        self._task, self._learner = task, learner
+        self._teachers: dict[str, Frame] = {}
+
+    @cached_property
+    def source(self) -> Frame:
+        return transferred.frozen(self._task.known_source, self._task.run.device)
+
+    def teacher(self, teacher_id: str | None) -> Frame:
+        if teacher_id is None:
+            return self.source
+        if teacher_id not in self._teachers:
+            self._teachers[teacher_id] = transferred.frozen(self._task.teachers[teacher_id], self._task.run.device)
+        return self._teachers[teacher_id]

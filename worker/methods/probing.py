@@ -1,0 +1,44 @@
+"""A linear head on what a frozen backbone makes of the images: features once, unless every epoch sees other pixels."""
+
+from app.methods.training import Training
+from worker.engine import data, device, evaluate, features
+from worker.engine.data import Images, Prepare
+from worker.engine.features import Features
+from worker.engine.run import Run
+from worker.methods import objective, supervised
+from worker.methods.supervised import Examples
+from worker.methods.task import Task
+from worker.networks import anatomy
+from worker.terms.base import Frame
+
+
+def probe(task: Task, learner: Frame, params: Training, seen: Examples, run: Run | None = None) -> None:
+    """Train the head alone; the backbone stays in evaluation mode, bit for bit."""
+    run = run or task.run
+    learner.network.eval()
+    if params.augmentation or params.mixing or params.terms or not learner.anatomy.separable:
+        heads = list(learner.anatomy.heads)
+        supervised.learn(task, learner, params, seen, trainable=lambda epoch: heads, run=run)
+    else:
+        _on_features(task, learner, params, seen, run)
+
+
+def _on_features(task: Task, learner: Frame, params: Training, seen: Examples, run: Run) -> None:
+    train, validation = (_features(run, learner, images) for images in (seen.train, seen.validation))
+    head = Frame(learner.network.get_submodule(learner.anatomy.head), learner.anatomy, learner.input, learner.classes)
+    batches = data.row_batches(
+        run,
+        train.x_ND,
+        train.label_N,
+        batch_size=supervised.closed(params.batch_size),
+        weight_N=supervised.drawing(params, train.label_N, learner),
+    )
+    loss = objective.build(task, head, params, seen.train, lambda: features.batches(train))
+    validate_on = (lambda: features.batches(validation)) if len(validation) else None
+    supervised.minimise(run, head.network, params, batches, loss, validate_on)
+
+
+def _features(run: Run, learner: Frame, images: Images) -> Features:
+    prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
+    batches = evaluate.image_batches(run, images.to(run.device), prepare)
+    return features.compute(lambda x_BCHW: anatomy.features(learner.network, learner.anatomy, x_BCHW), batches)

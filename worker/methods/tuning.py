@@ -1,0 +1,70 @@
+"""What learns when, and how fast, where a network goes on from a source's weights."""
+
+from torch import nn
+
+from app.methods.fine_tune import FineTune
+from worker.engine.freeze import Trainable
+from worker.engine.run import Run
+from worker.methods import supervised
+from worker.methods.supervised import Examples
+from worker.methods.task import Task
+from worker.networks.anatomy import Anatomy
+from worker.terms.base import Frame
+
+
+def tune(task: Task, learner: Frame, params: FineTune, seen: Examples, run: Run | None = None) -> dict[str, nn.Module]:
+    """See `supervised.learn`."""
+    structure = learner.anatomy
+    return supervised.learn(
+        task,
+        learner,
+        params,
+        seen,
+        factor=lambda name: factor(name, params, structure),
+        trainable=lambda epoch: learning(epoch, params, structure),
+        run=run,
+    )
+
+
+def learning(epoch: int, params: FineTune, structure: Anatomy) -> Trainable:
+    """The heads alone at first; then all that may, or stage by stage from the last (Howard & Ruder 2018)."""
+    if epoch < params.frozen_epochs:
+        return list(structure.heads)
+    if params.unfreeze_every is None:
+        return trainable(params, structure)
+    opened = 1 + (epoch - params.frozen_epochs) // params.unfreeze_every
+    most = params.stages if params.trainable == "last_stages" else len(structure.stages)
+    if params.trainable == "all" and opened > most:
+        return None
+    return list(structure.heads) if params.trainable == "head" else structure.last(min(opened, most))
+
+
+def trainable(params: FineTune, structure: Anatomy) -> Trainable:
+    match params.trainable:
+        case "all":
+            return None
+        case "head":
+            return list(structure.heads)
+        case "last_stages":
+            return structure.last(params.stages)
+
+
+def factor(name: str, params: FineTune, structure: Anatomy) -> float:
+    """Of the learning rate, for the parameter `name`: the longest prefix that is listed, else its group's.
+
+    The backbone's falls by `stage_decay` with every stage away from the head (Howard & Ruder 2018).
+    """
+    for prefix in sorted(params.learning_rates, key=len, reverse=True):
+        if name.startswith(prefix):
+            return params.learning_rates[prefix]
+    if name.startswith(tuple(f"{head}." for head in structure.heads)):
+        return params.head_factor
+    return params.backbone_factor * params.stage_decay ** _depth(name, structure)
+
+
+def _depth(name: str, structure: Anatomy) -> int:
+    """Stages between the parameter's and the head; what is in no stage is as deep as the first."""
+    for depth, stage in enumerate(reversed(structure.stages)):
+        if name.startswith(tuple(f"{path}." for path in stage)):
+            return depth
+    return max(0, len(structure.stages) - 1)

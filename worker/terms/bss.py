@@ -1,0 +1,24 @@
+"""Batch spectral shrinkage: give up the weakest directions of the features (Chen et al. 2019, eq. 4)."""
+
+import torch
+from torch import Tensor
+
+from app.methods.terms import Bss
+from worker.engine.data import Batch
+from worker.terms.base import Plain, Setting, View
+
+
+class _Bss(Plain):
+    def __init__(self, k: int) -> None:
+        self._k = k
+
+    def __call__(self, batch: Batch, view: View) -> Tensor:
+        features_BD = view.features_BD
+        wide = torch.promote_types(features_BD.dtype, torch.float32)  # no factorisation is in half precision
+        sigma_R = torch.linalg.svdvals(features_BD.to(wide))
+        value: Tensor = sigma_R[-self._k :].square().sum()
+        return value
+
+
+def build(params: Bss, setting: Setting) -> _Bss:
+    return _Bss(params.k)

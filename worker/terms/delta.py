@@ -1,0 +1,37 @@
+"""DELTA: stay near what the source's layers make of an image (Li et al. 2019, eq. 6, without its channel weights)."""
+
+import torch
+from torch import Tensor
+
+from app.methods.terms import Delta
+from worker.engine.contract import Failure
+from worker.engine.data import Batch
+from worker.terms.base import Frame, Plain, Setting, View, look_frozen, maps
+
+STAGES = 2  # the last so many, unless layers are named
+
+
+class _Delta(Plain):
+    def __init__(self, source: Frame, student: Frame, layers: list[str]) -> None:
+        self._source, self._student, self.watches = source, student, layers
+
+    def __call__(self, batch: Batch, view: View) -> Tensor:
+        there = look_frozen(self._source, batch.x, self._student.input, self.watches)
+        distances = [distance(view.outputs[layer], there.outputs[layer]) for layer in self.watches]
+        return torch.stack(distances).sum()
+
+
+def distance(one: Tensor, other: Tensor) -> Tensor:
+    """Over channels summed, over places and images averaged: (1/BP) Σ ‖a − b‖²."""
+    return (maps(one) - maps(other)).square().sum(1).mean()
+
+
+def build(params: Delta, setting: Setting) -> _Delta:
+    if setting.source is None:
+        raise Failure("does_not_fit", "`delta` stays near a source, and there is none.")
+    layers = params.layers or setting.student.ends[-STAGES:]
+    modules = dict(setting.source.network.named_modules())
+    unknown = [layer for layer in layers if layer not in modules]
+    if unknown:
+        raise Failure("does_not_fit", f"The network has no module {unknown[0]} for `delta` to look at.")
+    return _Delta(setting.source, setting.student, layers)

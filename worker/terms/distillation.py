@@ -1,0 +1,46 @@
+"""Distillation: what a teacher says of all classes, softened (Hinton, Vinyals & Dean 2015)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from app.methods.terms import Distillation
+from worker.engine.contract import Failure
+from worker.engine.data import Batch
+from worker.terms.base import Frame, Plain, Setting, View, look_frozen
+
+
+class _Distillation(Plain):
+    def __init__(self, params: Distillation, teacher: Frame, student: Frame, pairs: list[tuple[int, int]]) -> None:
+        self._teacher, self._student = teacher, student
+        self._temperature = params.temperature
+        self.label_weight = params.label_weight
+        theirs, ours = zip(*pairs, strict=True)
+        device = next(student.network.parameters()).device
+        self._theirs, self._ours = (torch.tensor(places, device=device) for places in (theirs, ours))
+
+    def __call__(self, batch: Batch, view: View) -> Tensor:
+        teacher_BK = look_frozen(self._teacher, batch.x, self._student.input).logits_BK
+        return softened_kl(view.logits_BK[:, self._ours], teacher_BK[:, self._theirs], self._temperature)
+
+
+def softened_kl(student_BK: Tensor, teacher_BK: Tensor, temperature: float) -> Tensor:
+    """T² · KL(softmax(teacher/T) ‖ softmax(student/T)), mean over images: T² keeps the gradient's size over T."""
+    log_p_BK, log_q_BK = (F.log_softmax(z / temperature, dim=1) for z in (student_BK, teacher_BK))
+    return temperature**2 * F.kl_div(log_p_BK, log_q_BK, reduction="batchmean", log_target=True)
+
+
+def build(params: Distillation, setting: Setting) -> _Distillation:
+    teacher, student = setting.teacher(params.teacher), setting.student
+    return _Distillation(params, teacher, student, shared_classes(teacher, student))
+
+
+def shared_classes(teacher: Frame, student: Frame) -> list[tuple[int, int]]:
+    """Places of the classes that both know by name: (teacher's, student's)."""
+    if teacher.classes is None or student.classes is None:
+        raise Failure("does_not_fit", "A teacher's classes are matched by name, and its classes have no names.")
+    theirs = {name: place for place, name in enumerate(teacher.classes)}
+    pairs = [(theirs[name], place) for place, name in enumerate(student.classes) if name in theirs]
+    if len(pairs) < 2:
+        raise Failure("does_not_fit", "Teacher and student share fewer than two classes by name.")
+    return pairs

@@ -1,0 +1,45 @@
+"""Hints: the student's features, mapped, are to be the teacher's (Romero et al. 2015, eq. 3)."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from app.methods.terms import FeatureHint
+from worker.engine.contract import Failure
+from worker.engine.data import Batch
+from worker.terms.base import Frame, Plain, Setting, View, look_frozen, maps
+
+
+class _Hint(Plain):
+    def __init__(self, teacher: Frame, student: Frame, theirs: str, ours: str, mapping: nn.Conv1d) -> None:
+        self._teacher, self._student, self._theirs, self._ours = teacher, student, theirs, ours
+        self.watches, self.module, self._mapping = [ours], mapping, mapping
+
+    def __call__(self, batch: Batch, view: View) -> Tensor:
+        there = look_frozen(self._teacher, batch.x, self._student.input, [self._theirs]).outputs[self._theirs]
+        return F.mse_loss(self._mapping(maps(aligned(view.outputs[self._ours], there))), maps(there))
+
+
+def aligned(output: Tensor, like: Tensor) -> Tensor:
+    """Maps of the same height and width: the larger is averaged down, the smaller interpolated up."""
+    if output.ndim != 4 or like.ndim != 4 or output.shape[2:] == like.shape[2:]:
+        return output
+    if output.shape[2] >= like.shape[2]:
+        return F.adaptive_avg_pool2d(output, (like.shape[2], like.shape[3]))
+    return F.interpolate(output, like.shape[2:], mode="bilinear")
+
+
+def build(params: FeatureHint, setting: Setting) -> _Hint:
+    teacher, student = setting.teacher(params.teacher), setting.student
+    theirs, ours = params.teacher_layer or teacher.ends[-1], params.layer or student.ends[-1]
+    for frame, layer, param in ((teacher, theirs, "teacher_layer"), (student, ours, "layer")):
+        if layer not in dict(frame.network.named_modules()):
+            raise Failure("does_not_fit", f"There is no module {layer}: see `{param}` of `feature_hint`.")
+    (x, _) = next(iter(setting.examples()))
+    x = x[:2]
+    there = look_frozen(teacher, x, student.input, [theirs]).outputs[theirs]
+    here = look_frozen(student, x, student.input, [ours]).outputs[ours]
+    here = maps(aligned(here, there))
+    if here.shape[2] != maps(there).shape[2]:
+        raise Failure("does_not_fit", f"`feature_hint` cannot bring {ours} and {theirs} to the same places.")
+    mapping = nn.Conv1d(here.shape[1], maps(there).shape[1], 1).to(x.device)
+    return _Hint(teacher, student, theirs, ours, mapping)

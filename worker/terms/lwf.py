@@ -1,0 +1,25 @@
+"""Learning without forgetting (Li & Hoiem 2017, eq. 2): the source's head still says what the source said."""
+
+from torch import Tensor, nn
+
+from app.methods.terms import Lwf
+from worker.engine.data import Batch
+from worker.terms import source_head
+from worker.terms.base import Frame, Plain, Setting, View, look_frozen
+from worker.terms.distillation import softened_kl
+
+
+class _Lwf(Plain):
+    def __init__(self, params: Lwf, source: Frame, student: Frame, head: nn.Module) -> None:
+        self._source, self._student, self._temperature = source, student, params.temperature
+        self.module, self._head = head, head
+
+    def __call__(self, batch: Batch, view: View) -> Tensor:
+        said_BK = look_frozen(self._source, batch.x, self._student.input).logits_BK
+        return softened_kl(source_head.logits(self._head, view.features_BD), said_BK, self._temperature)
+
+
+def build(params: Lwf, setting: Setting) -> _Lwf:
+    head = source_head.of(setting, params.name)
+    assert setting.source is not None
+    return _Lwf(params, setting.source, setting.student, head)

@@ -1,0 +1,27 @@
+"""The source's head, set on the student's features: it goes on learning, so that what the source knew is not lost."""
+
+from copy import deepcopy
+
+from torch import Tensor, nn
+
+from worker.engine.contract import Failure
+from worker.terms.base import Setting
+
+
+def of(setting: Setting, name: str) -> nn.Module:
+    """A trainable copy of it, on the student's device.
+
+    Raises:
+        Failure: `does_not_fit`: there is no source, or its network is not exactly its head on its features.
+    """
+    source = setting.source
+    if source is None:
+        raise Failure("does_not_fit", f"`{name}` keeps a source's head alive, and there is no source.")
+    if not source.anatomy.separable or source.anatomy.features != setting.student.anatomy.features:
+        raise Failure("does_not_fit", f"`{name}` needs a source that is just its head on its features.")
+    return deepcopy(source.network.get_submodule(source.anatomy.head)).requires_grad_(True)
+
+
+def logits(head: nn.Module, features_BD: Tensor) -> Tensor:
+    made: Tensor = head(features_BD)
+    return made
