@@ -12,7 +12,7 @@ from app.core import errors
 from app.db.tables import Servable
 
 MEDIA_TYPE = "application/octet-stream"
-Format = Literal["safetensors", "onnx"]
+Format = Literal["safetensors", "onnx", "adapter"]
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -20,12 +20,25 @@ def weights(request: Request, blobs: Blobs, row_id: str, row: Servable, format: 
     """
     Raises:
         NotServable: there is no graph.
+        NotFound: there is no adapter.
         PreconditionFailed: see `serve`.
     """
-    sha256 = row.weights if format == "safetensors" else row.graph
-    if sha256 is None:
-        raise errors.NotServable(row.not_servable or "")
-    return serve(request, blobs, sha256, filename=f"{row_id}.{format}", media_type=MEDIA_TYPE)
+    name = f"{row_id}.adapter.safetensors" if format == "adapter" else f"{row_id}.{format}"
+    return serve(request, blobs, _chosen(row_id, row, format), filename=name, media_type=MEDIA_TYPE)
+
+
+def _chosen(row_id: str, row: Servable, format: Format) -> str:
+    match format:
+        case "adapter":
+            adapter: str | None = getattr(row, "adapter", None)
+            if adapter is None:
+                raise errors.NotFound(f"{row_id} has no adapter; `lora` makes one.")
+            return adapter
+        case "onnx" if row.graph is None:
+            raise errors.NotServable(row.not_servable or "")
+        case "onnx":
+            return str(row.graph)
+    return str(row.weights)
 
 
 def serve(request: Request, blobs: Blobs, sha256: str, *, filename: str, media_type: str) -> Response:

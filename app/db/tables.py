@@ -231,6 +231,7 @@ class Model(Servable, Owned, Base):
 
     __tablename__ = "models"
     __table_args__ = (Index("ix_models_owner_created", "owner", "created_at", "id"),)
+    adapter: Mapped[str | None] = mapped_column(SHA256)  # blob: corrections alone, of the source's weights
     job: Mapped[str] = mapped_column(ID, unique=True)
     checkpoint: Mapped[str | None] = mapped_column(ID)
     dataset: Mapped[str] = mapped_column(ID)

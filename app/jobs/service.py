@@ -170,10 +170,8 @@ def spec_payload(db: Session, job_id: str) -> tuple[dict[str, Any], dict[str, st
     return payload, _inputs(plan)
 
 
-def publish(
-    db: Session, job_id: str, document: Mapping[str, Any], weights_sha: str | None, graph_sha: str | None
-) -> str | None:
-    """Record what came of the run, and its model (the id) where it made one.
+def publish(db: Session, job_id: str, document: Mapping[str, Any], blobs: Mapping[str, str]) -> str | None:
+    """Record what came of the run, and its model (the id) where it made one; `blobs` are content addresses by role.
 
     The caller holds the lease and ends the step in the same transaction.
     """
@@ -182,9 +180,9 @@ def publish(
     job.evaluation = document.get("evaluation")
     source = sources.find(db, job.owner, job.checkpoint, "checkpoint") if job.checkpoint else None
     job.lineage = _lineage(source, datasets.stored(db, job.dataset))
-    if weights_sha is None:
+    if "weights" not in blobs:
         return None
-    job.model = models.publish(db, job, document, weights_sha, graph_sha).id
+    job.model = models.publish(db, job, document, blobs).id
     return job.model
 
 

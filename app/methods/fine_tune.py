@@ -11,7 +11,7 @@ from app.methods.training import Training
 Factor = Annotated[float, Field(ge=0, le=1000)]
 
 
-class FineTune(Training):
+class Tuning(Training):
     """Learning rate of a weight = `learning_rate` × its group's factor.
 
     `trainable`: `all`, `head`, or `last_stages` (the last `stages` stages of the backbone and the head);
@@ -22,7 +22,6 @@ class FineTune(Training):
     every stage that lies between a weight and the head.
     """
 
-    name: Literal["fine_tune"] = "fine_tune"
     trainable: Literal["all", "head", "last_stages"] = "all"
     stages: Annotated[int, Field(ge=1, le=64)] = 1
     frozen_epochs: Annotated[int, Field(ge=0, le=100_000)] = 1
@@ -32,3 +31,9 @@ class FineTune(Training):
     head_factor: Factor = 1.0
     learning_rates: Annotated[dict[Annotated[Text, Field(max_length=256)], Factor], Field(max_length=1000)] = {}
     input: InputOverride | None = None
+
+
+class FineTune(Tuning):
+    """See `Tuning`."""
+
+    name: Literal["fine_tune"] = "fine_tune"

@@ -166,6 +166,14 @@ def with_classes(spec: NetworkSpec, num_classes: int) -> NetworkSpec:
     return NetworkSpec(name=spec.name, num_classes=num_classes, options=options)
 
 
+def for_input(spec: NetworkSpec, input: InputSpec) -> NetworkSpec:
+    """The same network for other images: a `layers` network that says what it takes says this."""
+    if spec.name != NAME or spec.options.get("input") is None:
+        return spec
+    options = spec.options | {"input": [input.channels, *input.size]}
+    return NetworkSpec(name=spec.name, num_classes=spec.num_classes, options=options)
+
+
 def _parse(spec: NetworkSpec) -> LayersOptions:
     try:
         options = LayersOptions.model_validate(spec.options)

@@ -6,20 +6,28 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
+from app.methods.base import Closed
 from app.methods.evaluate import Evaluate
+from app.methods.feature_transfer import FeatureTransfer
 from app.methods.fine_tune import FineTune
 from app.methods.linear_probe import LinearProbe
+from app.methods.lora import Lora
+from app.methods.lp_ft import LpFt
+from app.methods.structure_transfer import StructureTransfer
 from app.methods.train import Train
 
 Need = Literal["checkpoint", "target_labels", "source_data", "teacher"]
-Method = Annotated[Train | Evaluate | FineTune | LinearProbe, Field(discriminator="name")]
+Method = Annotated[
+    Train | Evaluate | FineTune | LinearProbe | LpFt | Lora | FeatureTransfer | StructureTransfer,
+    Field(discriminator="name"),
+]
 
 
 @dataclass(frozen=True)
 class MethodInfo:
     """One line of `GET /v1/methods`."""
 
-    params: type[Train] | type[Evaluate] | type[FineTune] | type[LinearProbe]
+    params: type[Closed]
     summary: str
     needs: tuple[Need, ...]
     when: str
@@ -60,6 +68,34 @@ _INFOS = (
         ("checkpoint", "target_labels"),
         "Very few labels, or a source so near that its features already separate the target's classes.",
         "Alain & Bengio 2017, Understanding intermediate layers using linear classifier probes",
+    ),
+    MethodInfo(
+        LpFt,
+        "A linear probe first, then all weights from there.",
+        ("checkpoint", "target_labels"),
+        "Good features and few labels, or images that will also come from elsewhere: tuning alone bends the features.",
+        "Kumar et al. 2022, Fine-tuning can distort pretrained features and underperform out-of-distribution",
+    ),
+    MethodInfo(
+        Lora,
+        "Low-rank corrections of frozen weights, and a new head.",
+        ("checkpoint", "target_labels"),
+        "A large source for many targets: an adapter of a few per cent of its size is kept for each.",
+        "Hu et al. 2022, LoRA: low-rank adaptation of large language models",
+    ),
+    MethodInfo(
+        FeatureTransfer,
+        "Stages of the source in a network of the same or another architecture, the rest new.",
+        ("checkpoint", "target_labels"),
+        "The target wants another network, or only the source's early features are general enough for it.",
+        "Yosinski et al. 2014, How transferable are features in deep neural networks?",
+    ),
+    MethodInfo(
+        StructureTransfer,
+        "The source's whole architecture, with its weights or newly drawn, for other classes and other images.",
+        ("checkpoint", "target_labels"),
+        "The target's images are grey where the source's were coloured, or of another size.",
+        "He, Girshick & Dollár 2019, Rethinking ImageNet pre-training",
     ),
 )
 

@@ -1,7 +1,7 @@
 """Parameters that every method with a training loop shares, and how their open defaults are closed."""
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field
 
@@ -15,7 +15,14 @@ MIN_STEPS = 300  # a run on defaults is at least this long, however small the da
 LearningRate = Annotated[float, Field(gt=0, le=100)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Optimizer = Literal["sgd", "adamw"]
-USUAL: dict[Optimizer, tuple[float, float]] = {"sgd": (0.01, 5e-4), "adamw": (1e-3, 0.01)}  # learning rate, decay
+
+
+class Rates(NamedTuple):
+    learning_rate: float
+    weight_decay: float
+
+
+USUAL: dict[Optimizer, Rates] = {"sgd": Rates(0.01, 5e-4), "adamw": Rates(1e-3, 0.01)}
 
 
 class LabelBudget(Closed):
@@ -61,9 +68,7 @@ class Training(LabelBudget):
         seen = min(train_count, self.train_size or train_count)
         batch_size = self.batch_size or _batch_size(seen)
         steps_per_epoch = math.ceil(seen / batch_size)
-        rate, decay = USUAL[self.optimizer]
-        if any(term.name in NO_DECAY for term in self.terms):
-            decay = 0.0
+        rate, decay = self.usual()
         closed: dict[str, Any] = {
             "learning_rate": rate if self.learning_rate is None else self.learning_rate,
             "weight_decay": decay if self.weight_decay is None else self.weight_decay,
@@ -75,6 +80,11 @@ class Training(LabelBudget):
         elif self.augmentation == "none":
             closed["augmentation"] = []
         return self.model_copy(update=closed)
+
+    def usual(self) -> Rates:
+        """Learning rate and weight decay where they are left open."""
+        usual = USUAL[self.optimizer]
+        return usual._replace(weight_decay=0.0) if any(term.name in NO_DECAY for term in self.terms) else usual
 
     def _auto_augmentation(self, size: tuple[int, int]) -> list[AugmentationStep]:
         return [RandomCrop(padding=max(1, min(size) // 8))]

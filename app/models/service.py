@@ -37,8 +37,11 @@ def page(
     return repository.page(db, owner, page, method=method, checkpoint=checkpoint, dataset=dataset)
 
 
-def publish(db: Session, job: Job, document: Mapping[str, Any], weights_sha: str, graph_sha: str | None) -> Model:
-    """The model that `job` made.  It needs the job, and all that the job needed, for as long as it lives."""
+def publish(db: Session, job: Job, document: Mapping[str, Any], blobs: Mapping[str, str]) -> Model:
+    """The model that `job` made; `blobs` are content addresses by role.
+
+    It needs the job, and all that the job needed, for as long as it lives.
+    """
     model = Model(
         id=ids.new("model"),
         owner=job.owner,
@@ -52,8 +55,9 @@ def publish(db: Session, job: Job, document: Mapping[str, Any], weights_sha: str
         recipe=document.get("recipe"),
         parameters=document["parameters"],
         sha256=document["sha256"],
-        weights=weights_sha,
-        graph=graph_sha,
+        weights=blobs["weights"],
+        graph=blobs.get("graph"),
+        adapter=blobs.get("adapter"),
         not_servable=document.get("not_servable"),
         evaluation=document.get("evaluation"),
         transfer=document.get("transfer"),

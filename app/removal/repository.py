@@ -31,6 +31,7 @@ _BLOBS = (
     Dataset.index,
     Model.weights,
     Model.graph,
+    Model.adapter,
 )
 _TABLES: dict[str, type[Owned]] = {"file": File, "ckpt": Checkpoint, "ds": Dataset, "job": Job, "model": Model}
 

@@ -153,6 +153,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "models",
+        sa.Column("adapter", sa.String(length=64), nullable=True),
         sa.Column("job", sa.String(length=40), nullable=False),
         sa.Column("checkpoint", sa.String(length=40), nullable=True),
         sa.Column("dataset", sa.String(length=40), nullable=False),

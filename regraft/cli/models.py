@@ -36,6 +36,7 @@ FIELDS: list[Column] = [
 class Format(StrEnum):
     SAFETENSORS = "safetensors"
     ONNX = "onnx"
+    ADAPTER = "adapter"
 
 
 @app.command("list")

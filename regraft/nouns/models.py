@@ -24,7 +24,7 @@ class Models(Noun[D]):
         model: str,
         to: Path | str,
         *,
-        format: Literal["safetensors", "onnx"] = "safetensors",
+        format: Literal["safetensors", "onnx", "adapter"] = "safetensors",
         progress: Progress | None = None,
     ) -> Steps[Path]:
         """Weights to the file `to`, or into the folder `to` as `<model>.<format>`; gives the path.
@@ -34,7 +34,7 @@ class Models(Noun[D]):
         """
         target = Path(to)
         if target.is_dir():
-            target = target / f"{model}.{format}"
+            target = target / (f"{model}.adapter.safetensors" if format == "adapter" else f"{model}.{format}")
         path = f"/v1/models/{model}/weights"
         return (yield from downloading(self._send, path, {"format": format}, target, progress, self._retry))
 

@@ -140,7 +140,7 @@ class World:
                 "transfer": {"tensors": []},
                 "not_servable": None if servable else "ONNX has no such operation.",
             }
-            jobs.publish(db, job_id, document, weights, graph)
+            jobs.publish(db, job_id, document, {"weights": weights, "graph": graph})
             queue.succeed(db, task)
 
     def model(self, *, servable: bool = True, **changes: Any) -> dict[str, Any]:

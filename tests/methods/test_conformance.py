@@ -62,6 +62,12 @@ VARIANTS: dict[str, dict[str, object]] = {
         ],
         **COMMON,
     },
+    "lp_ft": {"name": "lp_ft", "probe": {"epochs": 2}, **COMMON},
+    "lora": {"name": "lora", "rank": 2, "dropout": 0.1, **COMMON},
+    "feature_transfer": {"name": "feature_transfer", "stages": 1, **COMMON},
+    "feature_transfer_tunable": {"name": "feature_transfer", "network": tasks.network(10), "tunable": True, **COMMON},
+    "structure_transfer": {"name": "structure_transfer", **COMMON},
+    "structure_transfer_new": {"name": "structure_transfer", "weights": False, **COMMON},
     "linear_probe": {"name": "linear_probe", **COMMON},
     "linear_probe_augmented": {"name": "linear_probe", "augmentation": [{"name": "random_crop"}], **COMMON},
 }
@@ -69,6 +75,7 @@ TRAINING = [variant for variant, method in VARIANTS.items() if method["name"] !=
 FROZEN = {
     "fine_tune_head": ("features.", "block."),
     "fine_tune_last": ("features.",),
+    "feature_transfer": ("features.0.", "features.1."),
     "linear_probe": ("features.", "block."),
     "linear_probe_augmented": ("features.", "block."),
 }

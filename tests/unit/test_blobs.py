@@ -154,7 +154,7 @@ def test_a_disk_that_is_full(tmp_path):
         until(lambda: files(tmp_path / "blobs") == [], 5)
         assert blobs.put([CONTENT]).sha256 == SHA256
     finally:
-        subprocess.run(["umount", tmp_path], check=True)
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)  # obstore may still hold a file open
 
 
 def test_a_writer_that_is_killed_leaves_no_blob(folder):

@@ -146,7 +146,7 @@ def fit(
     for name, module in (beside or {}).items():
         module.load_state_dict(done["beside"][name])
     run.done(phase, done, done["fitted"]["steps"])
-    network.requires_grad_(False).eval()
+    network.eval()
     return Fitted(**done["fitted"])
 
 
@@ -188,6 +188,7 @@ class _Loop(Generic[B]):
                 self._epoch()
                 self._validate_if_due()
         self._clock.end(self._step)
+        self._freezer.release()
         return self._finish()
 
     def _epoch(self) -> None:

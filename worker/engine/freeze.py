@@ -6,10 +6,19 @@ get no gradient at all, which makes every optimiser pass them over.
 """
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 from torch import nn
 
-Trainable = Collection[str] | None  # paths of modules; None: the whole network
+
+@dataclass(frozen=True)
+class Except:
+    """The whole network but for the modules at these paths."""
+
+    paths: Collection[str]
+
+
+Trainable = Collection[str] | Except | None  # paths of modules; None: the whole network
 
 
 class Freezer:
@@ -30,14 +39,24 @@ class Freezer:
         self._network.train()
         for parameter in self._learning:
             parameter.requires_grad_(True)
-        if trainable is not None:
+        if isinstance(trainable, Except):
+            for path in trainable.paths:
+                self._network.get_submodule(path).eval().requires_grad_(False)
+        elif trainable is not None:
             _freeze_rest(self._network, trainable)
+
+    def release(self) -> None:
+        """Whatever learned before may learn again."""
+        for parameter in self._learning:
+            parameter.requires_grad_(True)
 
 
 def entries(network: nn.Module, trainable: Trainable) -> set[str]:
     """The names in the network's `state_dict` that stay as they are while only `trainable` learns."""
     if trainable is None:
         return set()
+    if isinstance(trainable, Except):
+        return {name for name in network.state_dict() if name.startswith(tuple(f"{path}." for path in trainable.paths))}
     return {name for name in network.state_dict() if not any(name.startswith(f"{path}.") for path in trainable)}
 
 

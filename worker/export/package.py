@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
@@ -45,6 +45,13 @@ def package(
         not_servable = f"The network cannot be served: {error}."
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return artifacts, {"parameters": parameters, "sha256": digest.sha256(tensors), "not_servable": not_servable}
+
+
+def write_adapter(tensors: Mapping[str, Tensor], config: Mapping[str, Any], workdir: Path) -> Path:
+    """Corrections alone, with their configuration in the file's metadata."""
+    path = workdir / "adapter.safetensors"
+    safetensors.write(path, tensors, {**FORMAT, "adapter_config": json.dumps(config, sort_keys=True)})
+    return path
 
 
 def metadata(spec: NetworkSpec, input: InputSpec, classes: Sequence[str] | None) -> dict[str, str]:

@@ -84,6 +84,8 @@ def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec) -> Result:
         spec.workdir,
         package.metadata(adapted.spec, adapted.input, adapted.classes),
     )
+    if adapted.adapter is not None:
+        artifacts["adapter"] = package.write_adapter(adapted.adapter.tensors, adapted.adapter.config, spec.workdir)
     about = {
         "network": adapted.spec.model_dump(mode="json"),
         "input": adapted.input.model_dump(mode="json"),

@@ -4,8 +4,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from worker.methods.evaluate import evaluate
+from worker.methods.feature_transfer import feature_transfer
 from worker.methods.fine_tune import fine_tune
 from worker.methods.linear_probe import linear_probe
+from worker.methods.lora import lora
+from worker.methods.lp_ft import lp_ft
+from worker.methods.structure_transfer import structure_transfer
 from worker.methods.task import Adapted, Task
 from worker.methods.train import train
 
@@ -14,4 +18,8 @@ METHODS: Mapping[str, Callable[[Task, Any], Adapted]] = {
     "evaluate": evaluate,
     "fine_tune": fine_tune,
     "linear_probe": linear_probe,
+    "lp_ft": lp_ft,
+    "lora": lora,
+    "feature_transfer": feature_transfer,
+    "structure_transfer": structure_transfer,
 }

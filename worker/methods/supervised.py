@@ -139,6 +139,11 @@ def drawing(params: Training, label_N: Tensor, learner: Frame) -> Tensor | None:
     return objective.balanced(label_N, len(learner.classes))[label_N.cpu()]
 
 
+def steps(params: Training, seen: Examples) -> int:
+    """Optimiser steps of a training as `params` say, where it is not stopped early."""
+    return closed(params.epochs) * (len(data.bounds(len(seen.train), closed(params.batch_size))) - 1)
+
+
 def closed(value: N | None) -> N:
     """A default that `Training.resolve` has closed."""
     if value is None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from app.imaging.packed import PackedImages, Split
 from app.methods.inputs import InputSpec
@@ -114,6 +114,14 @@ class LabelUse:
 
 
 @dataclass(frozen=True)
+class Adapter:
+    """Corrections of a source's weights by themselves, and their configuration."""
+
+    tensors: dict[str, Tensor]
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Adapted:
     """What a method has made: a network in evaluation mode, and all that is to be known of it.
 
@@ -130,6 +138,7 @@ class Adapted:
     labels: LabelUse = LabelUse()
     transfer: dict[str, Any] = field(default_factory=dict)
     source_head: nn.Module | None = None
+    adapter: Adapter | None = None
 
     @classmethod
     def of(

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from app.methods.fine_tune import FineTune
+from app.methods.fine_tune import Tuning
 from worker.engine.freeze import Trainable
 from worker.engine.run import Run
 from worker.methods import supervised
@@ -12,7 +12,7 @@ from worker.networks.anatomy import Anatomy
 from worker.terms.base import Frame
 
 
-def tune(task: Task, learner: Frame, params: FineTune, seen: Examples, run: Run | None = None) -> dict[str, nn.Module]:
+def tune(task: Task, learner: Frame, params: Tuning, seen: Examples, run: Run | None = None) -> dict[str, nn.Module]:
     """See `supervised.learn`."""
     structure = learner.anatomy
     return supervised.learn(
@@ -26,7 +26,7 @@ def tune(task: Task, learner: Frame, params: FineTune, seen: Examples, run: Run 
     )
 
 
-def learning(epoch: int, params: FineTune, structure: Anatomy) -> Trainable:
+def learning(epoch: int, params: Tuning, structure: Anatomy) -> Trainable:
     """The heads alone at first; then all that may, or stage by stage from the last (Howard & Ruder 2018)."""
     if epoch < params.frozen_epochs:
         return list(structure.heads)
@@ -39,7 +39,7 @@ def learning(epoch: int, params: FineTune, structure: Anatomy) -> Trainable:
     return list(structure.heads) if params.trainable == "head" else structure.last(min(opened, most))
 
 
-def trainable(params: FineTune, structure: Anatomy) -> Trainable:
+def trainable(params: Tuning, structure: Anatomy) -> Trainable:
     match params.trainable:
         case "all":
             return None
@@ -49,7 +49,7 @@ def trainable(params: FineTune, structure: Anatomy) -> Trainable:
             return structure.last(params.stages)
 
 
-def factor(name: str, params: FineTune, structure: Anatomy) -> float:
+def factor(name: str, params: Tuning, structure: Anatomy) -> float:
     """Of the learning rate, for the parameter `name`: the longest prefix that is listed, else its group's.
 
     The backbone's falls by `stage_decay` with every stage away from the head (Howard & Ruder 2018).

@@ -57,7 +57,7 @@ def make(spec: NetworkSpec, input: InputSpec, tensors: Mapping[str, Tensor], *, 
     """
     network = build.shell(spec, input)
     if without_heads:
-        tensors = _beneath(anatomy.study(network, input), tensors)
+        tensors = beneath(anatomy.study(network, input), tensors)
     found, report = match(tensors, network.state_dict())
     if report.initialised:
         network = build.build(spec, input)
@@ -134,7 +134,8 @@ def _fitted(tensor: Tensor, place: Tensor, given: str) -> Tensor:
     return fitted
 
 
-def _beneath(structure: Anatomy, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def beneath(structure: Anatomy, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All but those of the heads."""
     heads = tuple(f"{head}." for head in structure.heads)
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(heads)}
 

@@ -20,17 +20,13 @@ class Step:
     that it wrote, in the transaction that ends it.  `untrusted`: it reads what users sent, in bounded memory."""
 
     prepare: Callable[[Session, str], tuple[Payload, Blobs]]
-    publish: Callable[[Session, str, Mapping[str, Any], Blobs], None]
+    publish: Callable[[Session, str, Mapping[str, Any], Blobs], object]
     untrusted: bool
 
 
 def _prepare_job(db: Session, job_id: str) -> tuple[Payload, Blobs]:
     jobs.settle(db, job_id)
     return jobs.spec_payload(db, job_id)
-
-
-def _publish_job(db: Session, job_id: str, document: Mapping[str, Any], blobs: Blobs) -> None:
-    jobs.publish(db, job_id, document, blobs.get("weights"), blobs.get("graph"))
 
 
 def _publish_checkpoint(db: Session, checkpoint_id: str, document: Mapping[str, Any], blobs: Blobs) -> None:
@@ -44,5 +40,5 @@ def _publish_dataset(db: Session, dataset_id: str, document: Mapping[str, Any], 
 STEPS: Mapping[str, Step] = {
     datasets.KIND: Step(datasets.spec_payload, _publish_dataset, untrusted=True),
     checkpoints.KIND: Step(checkpoints.spec_payload, _publish_checkpoint, untrusted=True),
-    jobs.KIND: Step(_prepare_job, _publish_job, untrusted=False),
+    jobs.KIND: Step(_prepare_job, jobs.publish, untrusted=False),
 }

@@ -1,0 +1,20 @@
+"""`lp_ft`: a linear probe first, then all weights from there."""
+
+from app.methods.lp_ft import LpFt, Probe
+from worker.methods import probing, supervised, transferred, tuning
+from worker.methods.task import Adapted, Task
+
+
+def lp_ft(task: Task, params: LpFt) -> Adapted:
+    """Kumar et al. 2022."""
+    begun = transferred.start(task, params.input)
+    learner = begun.learner
+    seen = supervised.examples(task.run, task.target, params, learner.input, begun.classes)
+    params = params.resolve(len(seen.train), learner.input.size)
+    first = params.probing().resolve(len(seen.train), learner.input.size)
+    task.run.expect(supervised.steps(first, seen) + supervised.steps(params, seen))
+    probing.probe(task, learner, first, seen, run=task.run.part("probe"))
+    beside = tuning.tune(task, learner, params, seen)
+    params = params.model_copy(update={"probe": Probe(epochs=first.epochs, learning_rate=first.learning_rate)})
+    transfer = begun.report | {"trainable": tuning.trainable(params, learner.anatomy)}
+    return Adapted.of(learner, begun.spec, params, seen.use, transfer, source_head=beside.get("lwf"))
