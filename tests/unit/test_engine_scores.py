@@ -7,6 +7,7 @@ from worker.engine import scores
 from worker.engine.evaluate import judge
 from worker.engine.recorder import Recorder
 from worker.engine.run import Run
+from worker.engine.scores import Judged
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +75,31 @@ def test_a_great_many_classes_have_no_confusion_matrix():
     judged = scores.Judged(np.array([3, 9]), np.array([3, 8]), np.array([0.9, 0.4]), np.array([0.1, 2.0]))
     assert scores.report(judged, 301)["confusion"] is None
     assert scores.report(judged, 10)["accuracy"] == 0.5
+
+
+def hits(both: int, one_only: int, other_only: int, neither: int) -> tuple[Judged, Judged]:
+    one_N = np.repeat([1, 1, 0, 0], (both, one_only, other_only, neither))
+    other_N = np.repeat([1, 0, 1, 0], (both, one_only, other_only, neither))
+    n = len(one_N)
+    return tuple(Judged(np.ones(n, np.int64), hit_N, np.ones(n), np.zeros(n)) for hit_N in (one_N, other_N))
+
+
+def test_paired_difference_against_published_figures():
+    """Newcombe 1998, Improved confidence intervals for the difference between binomial proportions based on paired
+    data, table II: 36, 12, 2, 0."""
+    found = scores.paired(*hits(36, 12, 2, 0))
+    assert found == pytest.approx((0.2, 0.0569, 0.3404), abs=1e-4)
+
+
+def test_paired_difference_turns_round():
+    one, other = hits(50, 9, 3, 12)
+    there, back = scores.paired(one, other), scores.paired(other, one)
+    assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low))
+    assert scores.paired(one, one).value == 0
+
+
+def test_paired_difference_covers_the_truth():
+    random = np.random.default_rng(0)
+    share = np.array([0.7, 0.12, 0.05, 0.13])
+    found = [scores.paired(*hits(*random.multinomial(200, share))) for _ in range(1000)]
+    assert 0.93 < np.mean([low <= share[1] - share[2] <= high for _, low, high in found]) < 0.98

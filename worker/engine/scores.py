@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,48 @@ class Judged:
     @property
     def nll(self) -> float:
         return float(self.nll_N.mean())
+
+
+class Difference(NamedTuple):
+    """One accuracy less another, on the same examples, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def document(self) -> dict[str, Any]:
+        return {"difference": self.value, "interval": [self.low, self.high]}
+
+
+def paired(one: Judged, other: Judged) -> Difference:
+    """How much more often `one` is right than `other` on the same examples (Newcombe 1998, method 10 for pairs)."""
+    right_N, other_right_N = (judged.truth_N == judged.predicted_N for judged in (one, other))
+    n, phi = len(one), _correlation(right_N, other_right_N)
+    share, other_share = float(right_N.mean()), float(other_right_N.mean())
+    low, high = wilson(int(right_N.sum()), n)
+    other_low, other_high = wilson(int(other_right_N.sum()), n)
+    value = share - other_share
+    return Difference(
+        value,
+        value - _joined(share - low, other_high - other_share, phi),
+        value + _joined(high - share, other_share - other_low, phi),
+    )
+
+
+def _joined(one: float, other: float, phi: float) -> float:
+    return math.sqrt(max(0.0, one**2 - 2 * phi * one * other + other**2))
+
+
+def _correlation(one_N: NDArray[np.bool_], other_N: NDArray[np.bool_]) -> float:
+    """Of two series of hits, with Newcombe's correction for continuity where it is positive; 0 where one is constant."""
+    n = len(one_N)
+    both, neither = int((one_N & other_N).sum()), int((~one_N & ~other_N).sum())
+    one, other = int(one_N.sum()), int(other_N.sum())
+    spread = math.sqrt(one * (n - one) * other * (n - other))
+    product = float(both * neither - (one - both) * (other - both))
+    if product > 0:
+        product = max(0.0, product - n / 2)
+    return product / spread if spread else 0.0
 
 
 def report(judged: Judged, classes: int) -> dict[str, Any]:
