@@ -64,7 +64,7 @@ def _joined(one: float, other: float, phi: float) -> float:
 
 
 def _correlation(one_N: NDArray[np.bool_], other_N: NDArray[np.bool_]) -> float:
-    """Of two series of hits, with Newcombe's correction for continuity where it is positive; 0 where one is constant."""
+    """Of two series of hits, with Newcombe's correction for continuity above 0; 0 where one is constant."""
     n = len(one_N)
     both, neither = int((one_N & other_N).sum()), int((~one_N & ~other_N).sum())
     one, other = int(one_N.sum()), int(other_N.sum())
