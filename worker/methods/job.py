@@ -6,6 +6,7 @@ from typing import Any
 
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
+from app.methods.recipe import Recipe
 from app.methods.registry import METHODS as INFOS
 from app.methods.registry import parse
 from app.methods.training import Training
@@ -16,8 +17,6 @@ from worker.export import package
 from worker.methods import measure
 from worker.methods.registry import METHODS
 from worker.methods.task import Adapted, Domain, Source, Task
-
-RECIPE_VERSION = 1
 
 
 def run(spec: Spec, channel: Channel) -> Result:
@@ -90,16 +89,7 @@ def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec) -> Result:
         "network": adapted.spec.model_dump(mode="json"),
         "input": adapted.input.model_dump(mode="json"),
         "classes": adapted.classes,
-        "recipe": _recipe(adapted),
+        "recipe": Recipe.of(adapted.params, adapted.input).document(),
         "transfer": adapted.transfer,
     }
     return Result(document | about | exported, artifacts)
-
-
-def _recipe(adapted: Adapted) -> dict[str, Any]:
-    """The rule by which the network was trained, for others to follow."""
-    kept = ("augmentation", "label_smoothing", "optimizer", "learning_rate", "weight_decay", "scheduler", "batch_size")
-    params = adapted.params.model_dump(mode="json")
-    return {"version": RECIPE_VERSION, "input": adapted.input.model_dump(mode="json")} | {
-        name: params[name] for name in kept if name in params
-    }

@@ -39,16 +39,24 @@ def on_test_split(
     Raises:
         Failure: `does_not_fit`, no class is shared.
     """
-    shared, columns = _shared(network, classes, domain)
-    images = domain.examples(domain.labelled("test"), input, shared)
-    if not len(images):
+    judged = on_test_images(run, network, input, classes, domain)
+    if judged is None:
         return None
-    judged = _judge(run, network, input, images, columns)
+    shared, columns = _shared(classes, domain)
     partial = {} if columns is None else {"classes": shared}
     return {"split": "test"} | scores.report(judged, len(shared)) | partial
 
 
-def _shared(network: nn.Module, classes: list[str] | None, domain: Domain) -> tuple[list[str], list[int] | None]:
+def on_test_images(
+    run: Run, network: nn.Module, input: InputSpec, classes: list[str] | None, domain: Domain
+) -> Judged | None:
+    """See `on_test_split`: example by example, to be compared with another network's."""
+    shared, columns = _shared(classes, domain)
+    images = domain.examples(domain.labelled("test"), input, shared)
+    return _judge(run, network, input, images, columns) if len(images) else None
+
+
+def _shared(classes: list[str] | None, domain: Domain) -> tuple[list[str], list[int] | None]:
     """Names of the shared classes, and their places among the outputs (None: they are all of them, in order)."""
     if classes is None:
         return domain.classes, None
@@ -74,6 +82,8 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
         return None
     source, domain = task.source, task.source_domain
     network, structure = transferred.unchanged(source)
+    if not _goes_on(adapted, network, structure.heads):
+        return None
     device.place(network, task.run.device)
     before = on_test_split(task.run, network, source.input, source.classes, domain)
     if before is None:
@@ -87,8 +97,20 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
     return (after or {}) | {"before": figures, "head": "adapted" if kept else "source"}
 
 
+def _goes_on(adapted: Adapted, network: nn.Module, heads: tuple[str, ...]) -> bool:
+    """Whether the adapted network began as the source's, tensor by tensor: one that did not has nothing to forget."""
+    found, head = adapted.network.state_dict(), _within(heads)
+    beneath = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(head)}
+    same = all(name in found and found[name].shape == tensor.shape for name, tensor in beneath.items())
+    return same and adapted.transfer.get("tensors") != {}
+
+
+def _within(paths: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{path}." for path in paths)
+
+
 def _overwrite(network: nn.Module, tensors: Mapping[str, Tensor], skip: tuple[str, ...]) -> None:
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
-            if not name.startswith(tuple(f"{path}." for path in skip)):
+            if not name.startswith(_within(skip)):
                 tensor.copy_(tensors[name])
