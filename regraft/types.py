@@ -116,14 +116,34 @@ class SplitEvaluation(Record):
     balanced_accuracy: float | None = None
     nll: float | None = None
     ece: float | None = None
-    per_class: list[Any] = []
-    confusion: list[list[int]] = []
+    per_class: list[float | None] = []
+    confusion: list[list[int]] | None = None
+
+
+class Opponent(Record):
+    """What else the labels could have been spent on: `difference` is the model's accuracy less this one's."""
+
+    name: str
+    accuracy: float | None = None
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    reason: str | None = None
+
+
+class Guard(Record):
+    """Whether the transfer helped, against a network from scratch; None where that is not clear."""
+
+    against: list[Opponent]
+    helped: bool | None = None
+    regressions: list[str] = []
+    verdict: str
 
 
 class Evaluation(Record):
     target: SplitEvaluation
     source: SplitEvaluation | None = None
     labels_used: Any = None
+    guard: Guard | None = None
 
 
 class Job(Object):

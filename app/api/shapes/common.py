@@ -113,7 +113,8 @@ class InputShape(Shape):
 
 
 class Measured(Shape):
-    """Figures of one split, as fractions of 1; the interval is of 95 %.  `confusion[i][j]`: class i taken for j."""
+    """Figures of one split, as fractions of 1; the interval is of 95 %.  `confusion[i][j]`: class i taken for j;
+    null for very many classes.  `per_class` is each class's recall."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -124,8 +125,30 @@ class Measured(Shape):
     balanced_accuracy: float
     nll: float
     ece: float
-    per_class: list[Any]
-    confusion: list[list[int]]
+    per_class: list[float | None]
+    confusion: list[list[int]] | None
+
+
+class Opponent(Shape):
+    """What else the labels could have been spent on, or why it could not: the model's accuracy less this one's, in
+    fractions of 1, on the same images."""
+
+    name: Literal["unchanged", "linear_probe", "scratch"]
+    accuracy: float | None = None
+    accuracy_interval: tuple[float, float] | None = None
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    reason: str | None = None
+
+
+class Guard(Shape):
+    """Whether the transfer helped (`guard: true`); `helped` is against `scratch`, null where that is not clear.
+    `regressions` are those that are clearly better."""
+
+    against: list[Opponent]
+    helped: bool | None
+    regressions: list[str]
+    verdict: str
 
 
 class Evaluation(Shape):
@@ -136,3 +159,4 @@ class Evaluation(Shape):
     target: Measured
     source: Measured | None = None
     labels_used: str
+    guard: Guard | None = None
