@@ -125,7 +125,7 @@ class World:
         self.finish_job(job["id"], servable=servable)
         return self.get(f"/v1/jobs/{job['id']}")
 
-    def finish_job(self, job_id: str, *, servable: bool = True) -> None:
+    def finish_job(self, job_id: str, *, servable: bool = True, adapter: bytes | None = None) -> None:
         graph = self.blobs.put([graph_bytes()]).sha256 if servable else None
         weights = self.blobs.put([WEIGHTS]).sha256
         with self.running(job_id) as (db, task):
@@ -140,7 +140,10 @@ class World:
                 "transfer": {"tensors": {"copied": ["1.weight"], "initialised": ["1.bias"]}},
                 "not_servable": None if servable else "ONNX has no such operation.",
             }
-            jobs.publish(db, job_id, document, {"weights": weights, "graph": graph})
+            blobs = {"weights": weights, "graph": graph}
+            if adapter is not None:
+                blobs["adapter"] = self.blobs.put([adapter]).sha256
+            jobs.publish(db, job_id, document, blobs)
             queue.succeed(db, task)
 
     def model(self, *, servable: bool = True, **changes: Any) -> dict[str, Any]:
