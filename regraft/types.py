@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Metadata = dict[str, str]
 
@@ -116,14 +116,55 @@ class SplitEvaluation(Record):
     balanced_accuracy: float | None = None
     nll: float | None = None
     ece: float | None = None
-    per_class: list[Any] = []
-    confusion: list[list[int]] = []
+    per_class: list[float | None] = []
+    confusion: list[list[int]] | None = None
+
+
+class Opponent(Record):
+    """What else the labels could have been spent on: `difference` is the model's accuracy less this one's."""
+
+    name: str
+    accuracy: float | None = None
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    reason: str | None = None
+
+
+class Guard(Record):
+    """Whether the transfer helped, against a network from scratch; None where that is not clear."""
+
+    against: list[Opponent]
+    helped: bool | None = None
+    regressions: list[str] = []
+    verdict: str
+
+
+class Compared(Record):
+    """One of the two networks of an ablation."""
+
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    input: Input
+
+
+class Ablation(Record):
+    """What a rule is worth on the same test images; `helped` is None where that is not clear."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    with_: Compared = Field(alias="with")
+    without: Compared
+    difference: float
+    interval: tuple[float, float]
+    helped: bool | None = None
 
 
 class Evaluation(Record):
     target: SplitEvaluation
     source: SplitEvaluation | None = None
     labels_used: Any = None
+    guard: Guard | None = None
+    ablation: Ablation | None = None
 
 
 class Job(Object):

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 
 from app.api import bodies, downloads, openapi, predicting
 from app.api.caller import Predictor, Reader, Writer
@@ -17,6 +17,8 @@ from app.methods.base import ObjectId, Text
 from app.methods.recipe import Recipe
 from app.models import service as models
 from app.removal import service as removal
+
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # nothing in the page runs, or is fetched
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=bodies.Route)
 
@@ -77,6 +79,15 @@ def recipe(id: Id, caller: Reader) -> Response:
 def card(id: Id, caller: Reader) -> Response:
     """What it is, from what, how, how good, and where it ends: in Markdown."""
     return Response(caller.reads(lambda db: models.describe(db, caller.owner, id)), media_type="text/markdown")
+
+
+@router.get(
+    "/{id}/report", summary="Its report", responses=openapi.refusals(errors.NotFound), response_class=HTMLResponse
+)
+def report(id: Id, caller: Reader) -> Response:
+    """Figures, curves, where every weight comes from and how far it went: one HTML page that needs nothing else."""
+    page = caller.reads(lambda db: models.report(db, caller.owner, id))
+    return HTMLResponse(page, headers={"Content-Security-Policy": REPORT_POLICY})
 
 
 @router.post(

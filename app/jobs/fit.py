@@ -17,7 +17,7 @@ from app.methods.registry import METHODS, Method
 from app.methods.rule_transfer import RuleTransfer
 from app.methods.terms import TERMS
 from app.methods.train import Train
-from app.methods.training import LabelBudget, Training
+from app.methods.training import Guarded, LabelBudget, Training
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ def faults(parts: Parts) -> list[Detail]:
         _test_split,
         _terms,
         _rule,
+        _guard,
+        _calibrate,
     )
     return [fault for check in checks for fault in check(parts)]
 
@@ -149,6 +151,24 @@ def _rule(parts: Parts) -> Iterator[Detail]:
         )
     elif "input" not in method.rule and not any(getattr(recipe, part) for part in method.rule):
         yield _fault("method.rule", f"The recipe of {source.id} has no {' and no '.join(method.rule)} to replay.")
+
+
+def _guard(parts: Parts) -> Iterator[Detail]:
+    method, target = parts.method, parts.target
+    if not isinstance(method, Guarded) or not method.guard:
+        return
+    if parts.source is None:
+        yield _fault("method.guard", f"`{method.name}` transfers nothing that could be compared with its absence.")
+    if target.splits is not None and not target.splits["test"]:
+        yield _fault("method.guard", f"The test split of {target.id} is empty: nothing can be compared on it.")
+
+
+def _calibrate(parts: Parts) -> Iterator[Detail]:
+    method, target = parts.method, parts.target
+    calibrates = isinstance(method, Training) and method.calibrate
+    if calibrates and target.splits is not None and not target.splits["validation"]:
+        detail = f"A temperature is fitted on the validation split, and that of {target.id} is empty."
+        yield _fault("method.calibrate", detail)
 
 
 def _smallest_class(dataset: Dataset) -> tuple[str, int] | None:

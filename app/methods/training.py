@@ -32,6 +32,13 @@ class LabelBudget(Closed):
     train_size: Count | None = None
 
 
+class Guarded(LabelBudget):
+    """`guard`: also spend the same labels and steps on a linear probe and on a network from scratch, look at the source
+    unchanged, and say with an interval whether the transfer helped."""
+
+    guard: bool = False
+
+
 class EarlyStopping(Closed):
     """Stop when the validation `metric` has not improved for `patience` epochs."""
 
@@ -39,11 +46,12 @@ class EarlyStopping(Closed):
     metric: Literal["accuracy", "nll"] = "accuracy"
 
 
-class Training(LabelBudget):
+class Training(Guarded):
     """Open defaults (`null` in the request) depend on the data and are echoed resolved: see `resolve`.
 
     `class_weights` weighs the loss, `sampling` the drawing of examples, so that all classes count alike.  `average` is
     the decay of a moving average of the weights, which is then what is validated and kept.  `terms` join the loss.
+    `calibrate`: one temperature for all scores, fitted on the validation split, is kept in the head.
     """
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
@@ -62,6 +70,7 @@ class Training(LabelBudget):
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     early_stopping: EarlyStopping | None = None
     terms: Terms = []
+    calibrate: bool = False
 
     def resolve(self, train_count: int, size: tuple[int, int]) -> Self:
         """Close the open defaults for `train_count` training images of `size` (height, width)."""

@@ -71,8 +71,20 @@ def _figures(model: Model) -> Iterator[str]:
         if evaluation.get(domain):
             yield _row(domain, evaluation[domain])
     yield ""
+    calibration = evaluation["target"].get("calibration")
+    if calibration:
+        yield f"Calibrated with temperature {calibration['temperature']:.3g}; without it {_uncalibrated(calibration)}."
+        yield ""
+    if evaluation.get("guard"):
+        yield f"{evaluation['guard']['verdict']}"
+        yield ""
     yield f"Labels used: {evaluation['labels_used']}"
     yield ""
+
+
+def _uncalibrated(calibration: Document) -> str:
+    before = calibration["before"]
+    return f"NLL {before['nll']:.3f}, calibration error {before['ece']:.3f}"
 
 
 def _row(domain: str, measured: Document) -> str:

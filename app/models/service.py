@@ -10,6 +10,8 @@ from app.db.paging import Page
 from app.db.session import now
 from app.db.tables import Job, Model
 from app.models import card, repository
+from app.models import report as pages
+from app.models.repository import Lineage
 from app.queue import service as queue
 
 
@@ -86,7 +88,22 @@ def describe(db: Session, owner: str, model_id: str) -> str:
     Raises:
         NotFound: the owner has no such model.
     """
+    lineage = _lineage(db, owner, model_id)
+    return card.render(lineage.model, lineage.job, lineage.dataset)
+
+
+def report(db: Session, owner: str, model_id: str) -> str:
+    """The report on the model, an HTML page.
+
+    Raises:
+        NotFound: the owner has no such model.
+    """
+    lineage = _lineage(db, owner, model_id)
+    return pages.render(lineage, repository.curves(db, lineage.job.id))
+
+
+def _lineage(db: Session, owner: str, model_id: str) -> Lineage:
     lineage = repository.lineage(db, owner, model_id)
     if lineage is None:
         raise errors.NotFound(f"There is no model {model_id}.")
-    return card.render(lineage.model, lineage.job, lineage.dataset)
+    return lineage

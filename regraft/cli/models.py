@@ -83,6 +83,26 @@ def download(
 
 @app.command()
 @online
+def card(session: Session, model: str) -> None:
+    """Its card, in Markdown."""
+    text = session.client.models.card(model)
+    session.say(text, {"card": text})
+
+
+@app.command()
+@online
+def report(
+    session: Session,
+    model: str,
+    to: Annotated[Path, typer.Argument(help="The file to write.")] = Path("report.html"),
+) -> None:
+    """Its report: figures, curves, where its weights come from; one HTML page."""
+    to.write_text(session.client.models.report(model), encoding="utf-8")
+    session.say(f"{to} ({to.stat().st_size:,} bytes)", {"path": str(to), "bytes": to.stat().st_size})
+
+
+@app.command()
+@online
 def delete(session: Session, model: str, cascade: Cascade = False) -> None:
     """Delete a model."""
     session.client.models.delete(model, cascade=cascade)

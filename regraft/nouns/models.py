@@ -10,7 +10,7 @@ from regraft.nouns.downloads import downloading
 from regraft.nouns.predicting import image_request, predicting
 from regraft.steps import Steps, Stream, call, items
 from regraft.types import Model, Prediction
-from regraft.wire import Progress
+from regraft.wire import Progress, Request
 
 
 class Models(Noun[D]):
@@ -42,6 +42,16 @@ class Models(Noun[D]):
     def recipe(self, model: str) -> Steps[dict[str, Any]]:
         """The rule it was trained by: what `checkpoints.create` takes, and `rule_transfer` replays."""
         return (yield from self._document(f"/v1/models/{model}/recipe"))
+
+    @call
+    def card(self, model: str) -> Steps[str]:
+        """What it is, from what, how good, and where it ends: Markdown."""
+        return (yield from self._send(Request("GET", f"/v1/models/{model}/card", repeatable=True))).text
+
+    @call
+    def report(self, model: str) -> Steps[str]:
+        """Figures, curves and the origin of its weights: one HTML page."""
+        return (yield from self._send(Request("GET", f"/v1/models/{model}/report", repeatable=True))).text
 
     @call
     def predict(

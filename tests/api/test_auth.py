@@ -29,6 +29,7 @@ ROUTES = [
     ("read", "GET", "/v1/models/{model}/weights"),
     ("read", "HEAD", "/v1/models/{model}/weights"),
     ("read", "GET", "/v1/models/{model}/card"),
+    ("read", "GET", "/v1/models/{model}/report"),
     ("read", "GET", "/v1/methods"),
     ("read", "GET", "/v1/networks"),
     ("write", "POST", "/v1/files"),

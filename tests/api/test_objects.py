@@ -149,6 +149,18 @@ def test_a_job_from_request_to_model(world, client):
     assert card.headers["Content-Type"].startswith("text/markdown")
     assert model["id"] in card.text
     assert "fine_tune" in card.text
+    report = client.get(f"/v1/models/{model['id']}/report")
+    assert report.headers["Content-Type"].startswith("text/html")
+    assert "default-src 'none'" in report.headers["Content-Security-Policy"]
+    assert all(text in report.text for text in (model["id"], "1.weight", model["sha256"]))
+
+
+def test_names_in_a_report_are_text(world, client):
+    dataset = world.dataset(name="<script>alert(1)</script>")
+    model = world.model(dataset=dataset["id"])
+    report = client.get(f"/v1/models/{model['id']}/report").text
+    assert "&lt;script&gt;" in report
+    assert "<script>" not in report
 
 
 def test_verbs(world, client):

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import onnxruntime
@@ -52,7 +53,13 @@ def source(service, source_job):
 
 @pytest.fixture(scope="module")
 def adapted(service, source, optdigits):
-    method = {"name": "fine_tune", "labels_per_class": 10, "input": {"fit": "pad", "margin": 4}}
+    method = {
+        "name": "fine_tune",
+        "labels_per_class": 10,
+        "input": {"fit": "pad", "margin": 4},
+        "guard": True,
+        "calibrate": True,
+    }
     return finished(service.client, method=method, dataset=optdigits.id, checkpoint=source.id)
 
 
@@ -188,6 +195,26 @@ def test_embeddings_are_the_features_under_the_head(service, adapted, weights):
     probabilities = logits.softmax(0)
     found = service.client.models.predict(adapted.model, digits.one_png(3))[0]
     assert found.probability == pytest.approx(float(probabilities.max()), abs=1e-4)
+
+
+def test_the_guard_has_spent_the_same_labels_otherwise(adapted):
+    guard = adapted.evaluation.guard
+    assert [other.name for other in guard.against] == ["unchanged", "linear_probe", "scratch"]
+    scratch = guard.against[2]
+    assert adapted.evaluation.target.accuracy - scratch.accuracy == pytest.approx(scratch.difference)
+    low, high = scratch.interval
+    assert guard.helped is (True if low > 0 else False if high < 0 else None)
+    assert adapted.evaluation.target.calibration["temperature"] > 0
+
+
+def test_the_report_is_a_page_of_its_own(service, adapted):
+    page = service.client.models.report(adapted.model)
+    assert f"{adapted.evaluation.target.accuracy * 100:.1f} %" in page
+    assert adapted.evaluation.guard.verdict.split(":")[0] in page
+    assert all(layer in page for layer in ("features.0", "Accuracy on the validation split", "<polyline"))
+    assert "http" not in page.replace("http-equiv", "")
+    html = ElementTree.fromstring(page.partition("<body>")[2].partition("</body>")[0].join(("<body>", "</body>")))
+    assert len(html.findall(".//svg")) >= 4
 
 
 def test_the_card_tells_the_story(service, adapted):

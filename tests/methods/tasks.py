@@ -56,7 +56,12 @@ class Data:
     index: Path
 
 
-def dataset(folder: Path, classes: int, per_class: int = 8, seed: int = 0, prefix: str = "") -> Data:
+SPLITS = (0, 0, 0, 0, 1, 1, 2, 2)
+
+
+def dataset(
+    folder: Path, classes: int, per_class: int = 8, seed: int = 0, prefix: str = "", splits: tuple[int, ...] = SPLITS
+) -> Data:
     """Each class a pattern of its own under noise; half of every class trains, a quarter each validates and tests."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
@@ -64,7 +69,7 @@ def dataset(folder: Path, classes: int, per_class: int = 8, seed: int = 0, prefi
     label_N = np.repeat(np.arange(classes), per_class)
     noise_NHW = random.integers(-60, 60, (len(label_N), SIDE, SIDE))
     images_NHWC = np.clip(pattern_KHW[label_N] + noise_NHW, 0, 255).astype(np.uint8)[..., None]
-    split_N = np.tile(np.array([0, 0, 0, 0, 1, 1, 2, 2], np.uint8), len(label_N) // 8)
+    split_N = np.tile(np.array(splits, np.uint8), len(label_N) // 8)
     pixels, index = folder / "pixels", folder / "index.npz"
     with PackedWriter(pixels) as writer:
         writer.extend(images_NHWC)

@@ -62,6 +62,7 @@ VARIANTS: dict[str, dict[str, object]] = {
         ],
         **COMMON,
     },
+    "fine_tune_assured": {"name": "fine_tune", "guard": True, "calibrate": True, **COMMON},
     "lp_ft": {"name": "lp_ft", "probe": {"epochs": 2}, **COMMON},
     "lora": {"name": "lora", "rank": 2, "dropout": 0.1, **COMMON},
     "rule_transfer": {"name": "rule_transfer", **COMMON},

@@ -50,7 +50,7 @@ def patterns(count, seed=2):
 
 
 def ablation(outcome):
-    return outcome.result.document["transfer"]["ablation"]
+    return (outcome.result.document["evaluation"] or {}).get("ablation")
 
 
 def test_the_recipe_of_a_trained_model_replays_to_the_same_parameters(tmp_path):
@@ -97,7 +97,6 @@ def test_a_rule_that_the_target_needs(tmp_path):
     assert found["difference"] == pytest.approx(found["with"]["accuracy"] - found["without"]["accuracy"])
     assert found["with"]["accuracy"] == evaluated["accuracy"] > 0.9
     assert found["with"]["accuracy_interval"] == evaluated["accuracy_interval"]
-    assert found["with"]["n"] == found["without"]["n"] == 200
     assert outcome.result.document["transfer"]["rule"]["augmentation"] == FLIPS["augmentation"]
 
 
@@ -258,11 +257,11 @@ def test_what_cannot_be_compared_is_said_before_the_first_training(tmp_path):
     """The network takes 8 by 8 under the rule; as they are, the images are too small for it."""
     target = tasks.dataset(tmp_path / "target", 10)
     target = replace(target, document=target.document | {"image": {"height": 2, "width": 2, "channels": 1}})
-    recorder = []
+    asked = []  # before every batch
     with pytest.raises(Failure) as refused:
-        tasks.run(Setting(METHOD, source(tmp_path), target), tmp_path / "run", recorder.append)
+        tasks.run(Setting(METHOD, source(tmp_path), target), tmp_path / "run", asked.append)
     assert refused.value.code == "does_not_fit"
-    assert not recorder or not recorder[0].series("loss", "train")
+    assert not asked
 
 
 def test_a_source_without_a_recipe_is_refused(tmp_path):

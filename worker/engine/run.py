@@ -61,8 +61,8 @@ class Run:
             self.emit(Metric(self._prefix + name, split, step, epoch, value))
 
     def expect(self, steps: int) -> None:
-        """That many optimiser steps are to come in all phases together; without that, those of the phase under way."""
-        self._ledger.expected = steps
+        """At least so many optimiser steps are to come in all phases together; else those of the phase under way."""
+        self._ledger.expected = max(self._ledger.expected, steps)
 
     def tell(self, step: int, total: int, eta_s: float | None = None) -> None:
         """Report that the phase under way has made `step` of its `total` steps; `eta_s` is the time left of these."""

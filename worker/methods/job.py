@@ -1,6 +1,7 @@
 """A job, from its spec to its result: open what it needs, run the method, measure, export."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,12 @@ from app.methods.networks import NetworkSpec
 from app.methods.recipe import Recipe
 from app.methods.registry import METHODS as INFOS
 from app.methods.registry import parse
-from app.methods.training import Training
+from app.methods.training import Guarded, Training
 from worker.engine import device
 from worker.engine.contract import Channel, Note, Result, Spec
 from worker.engine.run import Run
 from worker.export import package
-from worker.methods import measure
+from worker.methods import ablating, calibrating, drift, guarding, measure
 from worker.methods.registry import METHODS
 from worker.methods.task import Adapted, Domain, Source, Task
 
@@ -38,13 +39,30 @@ def run(spec: Spec, channel: Channel) -> Result:
     with device.reproducible(run.device, run.seed, run.threads):
         task = _task(run, payload, spec.inputs)
         channel.emit(Note("training" if isinstance(params, Training) else "measuring", f"On {run.device}."))
-        adapted = METHODS[params.name](task, params)
-        evaluation = measure.evaluation(task, adapted)
+        adapted, evaluation = _adapt(task, params)
     document = {"method": adapted.params.model_dump(mode="json"), "evaluation": evaluation}
     if not INFOS[params.name].gives_model:
         return Result(document)
     channel.emit(Note("exporting", "Writing weights and graph, and comparing the two."))
     return _packaged(adapted, document, spec)
+
+
+def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
+    """All learning first, then the test splits."""
+    guarded = isinstance(params, Guarded) and params.guard
+    if guarded:
+        guarding.expect(task, params)
+    adapted = METHODS[params.name](task, params)
+    against = guarding.contenders(task, adapted) if guarded else []
+    if isinstance(params, Training) and params.calibrate:
+        adapted = calibrating.calibrate(task, adapted, params)
+    adapted = replace(adapted, transfer=adapted.transfer | {"drift": drift.measure(task, adapted)})
+    evaluation = measure.evaluation(task, adapted)
+    if adapted.without is not None and evaluation is not None:
+        evaluation["ablation"] = ablating.judge(task, adapted, adapted.without)
+    if guarded and evaluation is not None:
+        evaluation["guard"] = guarding.judge(task, adapted, against)
+    return adapted, evaluation
 
 
 def _task(run: Run, payload: Mapping[str, Any], inputs: Mapping[str, Path]) -> Task:

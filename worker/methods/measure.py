@@ -26,34 +26,44 @@ def evaluation(task: Task, adapted: Adapted) -> Document | None:
     target = on_test_split(task.run, adapted.network, adapted.input, adapted.classes, task.target)
     if target is None:
         return None
-    return {"target": target, "source": _on_source(task, adapted), "labels_used": str(adapted.labels)}
+    return {
+        "target": target | _uncalibrated(task, adapted),
+        "source": _on_source(task, adapted),
+        "labels_used": str(adapted.labels),
+    }
+
+
+def judged(run: Run, adapted: Adapted, domain: Domain) -> Judged | None:
+    """What it says of the test split's images, in their order; None where no labelled one is of its classes."""
+    shared, columns = _shared(adapted.classes, domain)
+    images = domain.examples(domain.labelled("test"), adapted.input, shared)
+    return _judge(run, adapted.network, adapted.input, images, columns) if len(images) else None
 
 
 def on_test_split(
-    run: Run, network: nn.Module, input: InputSpec, classes: list[str] | None, domain: Domain
+    run: Run,
+    network: nn.Module,
+    input: InputSpec,
+    classes: list[str] | None,
+    domain: Domain,
+    *,
+    times: float = 1.0,
 ) -> Document | None:
     """Figures over the classes that network and dataset share by name; None where no labelled test image is of them.
 
     `classes` are the network's outputs in order; None: they are those of the dataset, if there are as many.
+    The scores count `times` what they are.
 
     Raises:
         Failure: `does_not_fit`, no class is shared.
     """
-    judged = on_test_images(run, network, input, classes, domain)
-    if judged is None:
-        return None
-    shared, columns = _shared(classes, domain)
-    partial = {} if columns is None else {"classes": shared}
-    return {"split": "test"} | scores.report(judged, len(shared)) | partial
-
-
-def on_test_images(
-    run: Run, network: nn.Module, input: InputSpec, classes: list[str] | None, domain: Domain
-) -> Judged | None:
-    """See `on_test_split`: example by example, to be compared with another network's."""
     shared, columns = _shared(classes, domain)
     images = domain.examples(domain.labelled("test"), input, shared)
-    return _judge(run, network, input, images, columns) if len(images) else None
+    if not len(images):
+        return None
+    judged = _judge(run, network, input, images, columns, times)
+    partial = {} if columns is None else {"classes": shared}
+    return {"split": "test"} | scores.report(judged, len(shared)) | partial
 
 
 def _shared(classes: list[str] | None, domain: Domain) -> tuple[list[str], list[int] | None]:
@@ -66,10 +76,23 @@ def _shared(classes: list[str] | None, domain: Domain) -> tuple[list[str], list[
     return (classes, None) if shared == classes else (shared, [classes.index(name) for name in shared])
 
 
-def _judge(run: Run, network: nn.Module, input: InputSpec, images: Images, columns: list[int] | None) -> Judged:
+def _judge(
+    run: Run, network: nn.Module, input: InputSpec, images: Images, columns: list[int] | None, times: float = 1.0
+) -> Judged:
     prepare = Prepare(input, run.device, device.memory_format(network))
     batches = evaluate.image_batches(run, images.to(run.device), prepare)
-    return evaluate.judge(run, network, batches, columns=columns)
+    return evaluate.judge(run, lambda x: network(x) * times, batches, columns=columns)
+
+
+def _uncalibrated(task: Task, adapted: Adapted) -> Document:
+    """What calibration has changed: the figures without the temperature, which moves no class before another."""
+    if adapted.temperature is None:
+        return {}
+    before = on_test_split(
+        task.run, adapted.network, adapted.input, adapted.classes, task.target, times=adapted.temperature
+    )
+    figures = {name: (before or {}).get(name) for name in ("nll", "ece")}
+    return {"calibration": {"temperature": adapted.temperature, "before": figures}}
 
 
 def _on_source(task: Task, adapted: Adapted) -> Document | None:

@@ -126,7 +126,8 @@ class Adapted:
     """What a method has made: a network in evaluation mode, and all that is to be known of it.
 
     `params` are the method's, every default closed.  `transfer` says what came from the source and how.
-    `source_head` is the source's head where that went on learning.
+    `source_head` is the source's head where that went on learning.  `temperature` is what the scores were divided by.
+    `without` is the same without what the method is about, to be compared with when all is learnt.
     """
 
     network: nn.Module
@@ -139,6 +140,8 @@ class Adapted:
     transfer: dict[str, Any] = field(default_factory=dict)
     source_head: nn.Module | None = None
     adapter: Adapter | None = None
+    temperature: float | None = None
+    without: "Adapted | None" = None
 
     @classmethod
     def of(

@@ -1,0 +1,136 @@
+"""Whether the transfer helped: the same labels and the same number of steps, spent otherwise."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from app.methods.evaluate import Evaluate
+from app.methods.inputs import InputOverride
+from app.methods.linear_probe import LinearProbe
+from app.methods.train import Train
+from app.methods.training import Training
+from worker.engine import scores
+from worker.engine.contract import Note
+from worker.engine.scores import Difference, Judged
+from worker.methods import measure
+from worker.methods.evaluate import evaluate
+from worker.methods.linear_probe import linear_probe
+from worker.methods.task import Adapted, Task
+from worker.methods.train import train
+
+CONTENDERS = 2  # that are trained
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What else could have been done; None: it cannot, for `reason`."""
+
+    name: str
+    adapted: Adapted | None
+    reason: str | None = None
+
+
+def expect(task: Task, params: Training) -> None:
+    """Announce the optimiser steps of the method and of those that it is compared with."""
+    count = len(task.target.within(task.target.labelled("train"), params, task.run.seed))
+    if count:
+        closed = params.resolve(count, task.known_source.input.size)
+        steps = (closed.epochs or 0) * math.ceil(count / (closed.batch_size or 1))
+        task.run.expect((1 + CONTENDERS) * steps)
+
+
+def contenders(task: Task, adapted: Adapted) -> list[Contender]:
+    """The source unchanged, a linear probe on it and a network from scratch; none of them is measured yet."""
+    return [_unchanged(task, adapted), *_probe(task, adapted), _scratch(task, adapted)]
+
+
+def judge(task: Task, adapted: Adapted, against: list[Contender]) -> dict[str, Any] | None:
+    """What they are worth on the target's test split, and what that says of the transfer.
+
+    Each difference is the adapted network's accuracy less the contender's, on the same images, with its 95 % interval.
+    `helped` is against a network from scratch; null where the interval holds zero.  None without labelled test images.
+    """
+    own = measure.judged(task.run, adapted, task.target)
+    if own is None:
+        return None
+    lines: list[dict[str, Any]] = []
+    gaps: dict[str, Difference] = {}
+    for contender in against:
+        if contender.adapted is None:
+            lines.append({"name": contender.name, "reason": contender.reason})
+            continue
+        other = measure.judged(task.run, contender.adapted, task.target)
+        if other is not None:
+            gaps[contender.name] = scores.paired(own, other)
+            lines.append(_line(contender.name, other, gaps[contender.name]))
+    regressions = [name for name, gap in gaps.items() if gap.high < 0]
+    verdict = _verdict(gaps, regressions)
+    if regressions:
+        task.run.emit(Note("regression", verdict, "warning"))
+    return {"against": lines, "helped": _sign(gaps["scratch"]), "regressions": regressions, "verdict": verdict}
+
+
+def _unchanged(task: Task, adapted: Adapted) -> Contender:
+    known = set(task.known_source.classes or ())
+    if not set(adapted.classes or ()) <= known:
+        return Contender("unchanged", None, "The source does not know the target's classes.")
+    return Contender("unchanged", evaluate(task, Evaluate(input=_override(task, adapted))))
+
+
+def _probe(task: Task, adapted: Adapted) -> Iterator[Contender]:
+    if isinstance(adapted.params, LinearProbe):
+        return
+    if adapted.input.channels != task.known_source.input.channels:
+        yield Contender("linear_probe", None, "The source takes images of other channels.")
+        return
+    params = LinearProbe(input=_override(task, adapted), **_budget(adapted.params))
+    yield Contender("linear_probe", linear_probe(_part(task, "linear_probe"), params))
+
+
+def _scratch(task: Task, adapted: Adapted) -> Contender:
+    params = Train(
+        network=adapted.spec,
+        input=adapted.input,
+        augmentation=adapted.params.augmentation or "auto",
+        **_budget(adapted.params),
+    )
+    return Contender("scratch", train(replace(_part(task, "scratch"), source=None, source_domain=None), params))
+
+
+def _part(task: Task, name: str) -> Task:
+    return replace(task, run=task.run.part("guard").part(name))
+
+
+def _budget(params: Training) -> dict[str, Any]:
+    names = ("labels_per_class", "train_size", "epochs", "batch_size", "early_stopping")
+    return {name: getattr(params, name) for name in names}
+
+
+def _override(task: Task, adapted: Adapted) -> InputOverride:
+    same_size = adapted.input.size == task.known_source.input.size
+    return InputOverride(fit=adapted.input.fit, margin=adapted.input.margin if same_size else None)
+
+
+def _line(name: str, other: Judged, gap: Difference) -> dict[str, Any]:
+    right = int((other.truth_N == other.predicted_N).sum())
+    interval = list(scores.wilson(right, len(other)))
+    return {"name": name, "accuracy": other.accuracy, "accuracy_interval": interval} | gap.document()
+
+
+def _sign(gap: Difference) -> bool | None:
+    if gap.low > 0:
+        return True
+    return False if gap.high < 0 else None
+
+
+def _verdict(gaps: dict[str, Difference], regressions: list[str]) -> str:
+    scratch = gaps["scratch"]
+    said = {True: "The transfer helped", False: "The transfer HARMED", None: "Whether the transfer helped is not clear"}
+    against = f"{said[_sign(scratch)]}: {_points(scratch)} against a network from scratch at the same budget."
+    worse = [f"{name} ({_points(gaps[name])})" for name in regressions if name != "scratch"]
+    return against + (f" It is WORSE than {', '.join(worse)}." if worse else "")
+
+
+def _points(gap: Difference) -> str:
+    return f"{gap.value * 100:+.1f} points (95 %: {gap.low * 100:+.1f} to {gap.high * 100:+.1f})"
