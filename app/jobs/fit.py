@@ -29,6 +29,7 @@ class Parts:
     target: Dataset
     source_dataset: Dataset | None
     teachers: Mapping[str, Source] = field(default_factory=dict)
+    environments: Mapping[str, Dataset] = field(default_factory=dict)
 
 
 def faults(parts: Parts) -> list[Detail]:
@@ -36,6 +37,8 @@ def faults(parts: Parts) -> list[Detail]:
     checks = (
         _labels,
         _source_labels,
+        _source_data,
+        _environments,
         _classes,
         _shared_classes,
         _label_budget,
@@ -57,6 +60,19 @@ def _labels(parts: Parts) -> Iterator[Detail]:
 def _source_labels(parts: Parts) -> Iterator[Detail]:
     if parts.source_dataset is not None and not parts.source_dataset.labelled:
         yield _fault("source_dataset", f"The source is measured on its labels, but {parts.source_dataset.id} has none.")
+
+
+def _source_data(parts: Parts) -> Iterator[Detail]:
+    if "source_data" in METHODS[parts.method.name].needs and parts.source_dataset is None:
+        yield _fault(
+            "source_dataset", f"`{parts.method.name}` learns from the source's labelled images: name their dataset."
+        )
+
+
+def _environments(parts: Parts) -> Iterator[Detail]:
+    for param, dataset_id in parts.method.datasets().items():
+        if not parts.environments[dataset_id].labelled:
+            yield _fault(f"method.{param}", f"`{parts.method.name}` learns from labels, but {dataset_id} has none.")
 
 
 def _classes(parts: Parts) -> Iterator[Detail]:

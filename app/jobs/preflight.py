@@ -10,7 +10,7 @@ from app.jobs import planning
 from app.jobs.planning import Plan, Request
 from app.methods.fine_tune import FineTune
 from app.methods.rule_transfer import RuleTransfer
-from app.methods.training import Training
+from app.methods.training import LabelBudget, Loop
 
 BYTES_PER_WEIGHT = 4  # float32
 
@@ -55,20 +55,20 @@ def examine(db: Session, owner: str, request: Request) -> Preflight:
 def _waits_for(plan: Plan) -> list[str]:
     source = plan.source
     waiting = [one.id for one in (source, *plan.teachers.values()) if one and one.readiness is Readiness.PROCESSING]
-    datasets = (plan.target, plan.source_dataset)
+    datasets = (plan.target, plan.source_dataset, *plan.environments.values())
     return waiting + [dataset.id for dataset in datasets if dataset is not None and dataset.splits is None]
 
 
 def _images(plan: Plan) -> int | None:
-    if not isinstance(plan.method, Training) or plan.target.splits is None:
+    if not isinstance(plan.method, Loop) or plan.target.splits is None:
         return None
     count = planning.train_count(plan.method, plan.target)
-    return min(count, plan.method.train_size or count)
+    return min(count, plan.method.train_size or count) if isinstance(plan.method, LabelBudget) else count
 
 
 def _steps(plan: Plan, images: int | None) -> int | None:
     method = plan.method
-    if not isinstance(method, Training) or images is None or method.epochs is None or method.batch_size is None:
+    if not isinstance(method, Loop) or images is None or method.epochs is None or method.batch_size is None:
         return None
     runs = 2 if isinstance(method, RuleTransfer) and method.ablation else 1
     return runs * method.epochs * math.ceil(images / method.batch_size)

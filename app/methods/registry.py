@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from app.methods.base import Closed
+from app.methods.base import Parameters
 from app.methods.evaluate import Evaluate
 from app.methods.feature_transfer import FeatureTransfer
 from app.methods.fine_tune import FineTune
@@ -28,7 +28,7 @@ Method = Annotated[
 class MethodInfo:
     """One line of `GET /v1/methods`."""
 
-    params: type[Closed]
+    params: type[Parameters]
     summary: str
     needs: tuple[Need, ...]
     when: str

@@ -112,6 +112,7 @@ class Setting:
     source_dataset: Data | None = None
     seed: int = 3
     teachers: dict[str, tuple[dict[str, Any], Path]] = field(default_factory=dict)
+    environments: dict[str, Data] = field(default_factory=dict)
 
     def spec(self, workdir: Path, **changes: Any) -> Spec:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -129,9 +130,12 @@ class Setting:
             "source": self.source and self.source[0],
             "target": self.target.document,
             "source_dataset": self.source_dataset and self.source_dataset.document,
+            "environments": {id_: data.document for id_, data in self.environments.items()},
             "teachers": {id_: document for id_, (document, _) in self.teachers.items()},
         }
         inputs |= {f"teacher.{id_}.weights": path for id_, (_, path) in self.teachers.items()}
+        for id_, data in self.environments.items():
+            inputs |= {f"environment.{id_}.pixels": data.pixels, f"environment.{id_}.index": data.index}
         return replace(Spec("run", "job_test", payload, inputs, workdir, snapshot_every_s=1e9), **changes)
 
 

@@ -13,6 +13,7 @@ from app.imaging.packed import PackedImages
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
 from app.methods.registry import METHODS as INFOS
+from app.methods.registry import parse
 from methods import tasks
 from methods.tasks import Setting
 from worker.engine.contract import Interrupted, Metric, Progress, Snapshot
@@ -94,10 +95,17 @@ def setting(folder, variant: str, classes: int = 10, prefix: str = "") -> Settin
     method = VARIANTS[variant]
     if "network" in method:
         method = method | {"network": tasks.network(classes)}
+    needs, params = INFOS[method["name"]].needs, parse(method)
     return Setting(
         method,
-        tasks.source(folder / "source") if "checkpoint" in INFOS[method["name"]].needs else None,
+        tasks.source(folder / "source") if "checkpoint" in needs else None,
         tasks.dataset(folder / "target", classes, prefix=prefix),
+        tasks.dataset(folder / "source_data", classes, seed=5, prefix=prefix) if "source_data" in needs else None,
+        teachers={id_: tasks.source(folder / id_, seed=i) for i, id_ in enumerate(params.networks().values(), 11)},
+        environments={
+            id_: tasks.dataset(folder / id_, classes, seed=i, prefix=prefix)
+            for i, id_ in enumerate(params.datasets().values(), 21)
+        },
     )
 
 

@@ -10,7 +10,7 @@ from app.methods.networks import NetworkSpec
 from app.methods.recipe import Recipe
 from app.methods.registry import METHODS as INFOS
 from app.methods.registry import parse
-from app.methods.training import Guarded, Training
+from app.methods.training import Guarded, Loop, Training
 from worker.engine import device
 from worker.engine.contract import Channel, Note, Result, Spec
 from worker.engine.run import Run
@@ -38,7 +38,7 @@ def run(spec: Spec, channel: Channel) -> Result:
     params = parse(payload["method"])
     with device.reproducible(run.device, run.seed, run.threads):
         task = _task(run, payload, spec.inputs)
-        channel.emit(Note("training" if isinstance(params, Training) else "measuring", f"On {run.device}."))
+        channel.emit(Note("training" if isinstance(params, Loop) else "measuring", f"On {run.device}."))
         adapted, evaluation = _adapt(task, params)
     document = {"method": adapted.params.model_dump(mode="json"), "evaluation": evaluation}
     if not INFOS[params.name].gives_model:
@@ -75,6 +75,9 @@ def _task(run: Run, payload: Mapping[str, Any], inputs: Mapping[str, Path]) -> T
         else None,
         teachers={
             id_: _source(document, inputs[f"teacher.{id_}.weights"]) for id_, document in payload["teachers"].items()
+        },
+        environments={
+            id_: _domain(document, inputs, f"environment.{id_}") for id_, document in payload["environments"].items()
         },
     )
 

@@ -5,7 +5,7 @@ from worker.engine import data, device, evaluate, features
 from worker.engine.data import Images, Prepare
 from worker.engine.features import Features
 from worker.engine.run import Run
-from worker.methods import objective, supervised
+from worker.methods import loop, objective, supervised
 from worker.methods.supervised import Examples
 from worker.methods.task import Task
 from worker.networks import anatomy
@@ -30,7 +30,7 @@ def _on_features(task: Task, learner: Frame, params: Training, seen: Examples, r
         run,
         train.x_ND,
         train.label_N,
-        batch_size=supervised.closed(params.batch_size),
+        batch_size=loop.closed(params.batch_size),
         weight_N=supervised.drawing(params, train.label_N, learner),
     )
     loss = objective.build(task, head, params, seen.train, lambda: features.batches(train))

@@ -2,23 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from torch import Tensor, nn
 
 from app.methods.inputs import InputSpec
 from app.methods.training import Training
-from worker.engine import augment, data, device, evaluate, mix, optimise
+from worker.engine import augment, data, device, evaluate, mix
 from worker.engine.contract import Failure
 from worker.engine.data import Images, Prepare, Shuffled
-from worker.engine.fit import Fitted, Loss, Plan, everything, fit
+from worker.engine.fit import Fitted, Loss, everything
 from worker.engine.freeze import Trainable
 from worker.engine.run import Run
-from worker.methods import objective
+from worker.methods import loop, objective
+from worker.methods.loop import closed
 from worker.methods.task import Domain, LabelUse, Task
 from worker.terms.base import Frame
-
-N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True)
@@ -105,29 +103,18 @@ def minimise(
     beside: dict[str, nn.Module] | None = None,
 ) -> Fitted:
     """The loop, as `params` say, over any batches of (what the network takes, label)."""
-    epochs, decay = closed(params.epochs), closed(params.weight_decay)
     stopping = params.early_stopping
-    rate = optimise.schedule(
-        params.scheduler, epochs * batches.per_epoch, round(params.warmup_epochs * batches.per_epoch)
-    )
-    recipe = optimise.Recipe(params.optimizer, closed(params.learning_rate), params.momentum, decay)
-    groups = optimise.groups(network, factor, decay)
-    for module in (beside or {}).values():
-        groups += optimise.groups(module, lambda name: 1.0, decay)
     metric = stopping.metric if stopping else "accuracy"
-    return fit(
+    return loop.minimise(
         run,
-        network=network,
-        optimiser=optimise.Optimiser(groups, recipe, rate),
-        data=batches,
-        loss=loss,
-        plan=Plan(
-            epochs,
-            patience=stopping.patience if stopping else None,
-            trainable=trainable,
-            average=params.average,
-        ),
-        validate=evaluate.validator(run, network, validate_on, metric) if validate_on else None,
+        network,
+        params,
+        batches,
+        loss,
+        evaluate.validator(run, network, validate_on, metric) if validate_on else None,
+        patience=stopping.patience if stopping else None,
+        factor=factor,
+        trainable=trainable,
         beside=beside,
     )
 
@@ -142,10 +129,3 @@ def drawing(params: Training, label_N: Tensor, learner: Frame) -> Tensor | None:
 def steps(params: Training, seen: Examples) -> int:
     """Optimiser steps of a training as `params` say, where it is not stopped early."""
     return closed(params.epochs) * (len(data.bounds(len(seen.train), closed(params.batch_size))) - 1)
-
-
-def closed(value: N | None) -> N:
-    """A default that `Training.resolve` has closed."""
-    if value is None:
-        raise AssertionError("the parameters were not resolved")
-    return value

@@ -81,7 +81,7 @@ class Source:
 class Task:
     """One job: adapt `source` (none: from scratch) to `target`; `source_domain` is what the source was trained on.
 
-    `teachers` are those that the method's terms name, by id.
+    `teachers` are the networks, `environments` the datasets that the method's parameters name, by id.
     """
 
     run: Run
@@ -89,6 +89,7 @@ class Task:
     source: Source | None = None
     source_domain: Domain | None = None
     teachers: Mapping[str, Source] = field(default_factory=dict)
+    environments: Mapping[str, Domain] = field(default_factory=dict)
 
     @cached_property
     def known_source(self) -> Source:
