@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 
 from worker.engine import seeds
+from worker.engine.cache import Cache
 from worker.engine.contract import Channel, Event, Interrupted, Metric, Progress, Snapshot
 
 State = dict[str, Any]  # tensors, numbers, strings, lists and dicts of them: what `torch.load(weights_only=True)` reads
@@ -32,10 +33,12 @@ class Run:
         device: torch.device | None = None,
         snapshot: Path | None = None,
         snapshot_every_s: float = 30.0,
+        cache: Cache | None = None,
     ) -> None:
         self.seed = seed
         self.device = device or torch.device("cpu")
         self.workdir = workdir
+        self.cache = cache
         self._channel = channel
         self._ledger = _Ledger(_read(snapshot), snapshot_every_s)
         self._prefix = ""

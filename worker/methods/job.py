@@ -8,8 +8,8 @@ from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
 from app.methods.registry import METHODS as INFOS
 from app.methods.registry import parse
-from app.methods.training import Training
 from worker.engine import device
+from worker.engine.cache import Cache
 from worker.engine.contract import Channel, Note, Result, Spec
 from worker.engine.run import Run
 from worker.export import package
@@ -34,11 +34,12 @@ def run(spec: Spec, channel: Channel) -> Result:
         device=device.resolve(spec.device),
         snapshot=spec.snapshot,
         snapshot_every_s=spec.snapshot_every_s,
+        cache=None if spec.cache is None else Cache(spec.cache, spec.cache_bytes),
     )
     params = parse(payload["method"])
     with device.reproducible(run.device, run.seed, run.threads):
         task = _task(run, payload, spec.inputs)
-        channel.emit(Note("training" if isinstance(params, Training) else "measuring", f"On {run.device}."))
+        channel.emit(Note("training" if INFOS[params.name].gives_model else "measuring", f"On {run.device}."))
         adapted = METHODS[params.name](task, params)
         evaluation = measure.evaluation(task, adapted)
     document = {"method": adapted.params.model_dump(mode="json"), "evaluation": evaluation}

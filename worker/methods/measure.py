@@ -14,6 +14,7 @@ from worker.engine.run import Run
 from worker.engine.scores import Judged
 from worker.methods import transferred
 from worker.methods.task import Adapted, Domain, Task
+from worker.networks.grafted import Grafted
 
 Document = dict[str, Any]
 
@@ -79,12 +80,24 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
     if before is None:
         return None
     kept = adapted.classes == source.classes
-    _overwrite(network, adapted.network.state_dict(), skip=() if kept else structure.heads)
-    if adapted.source_head is not None:
-        network.set_submodule(structure.head, adapted.source_head)
+    if isinstance(network, Grafted) or isinstance(adapted.network, Grafted):
+        network = adapted.network if kept else _regrafted(network, adapted.network)
+    else:
+        _overwrite(network, adapted.network.state_dict(), skip=() if kept else structure.heads)
+        if adapted.source_head is not None:
+            network.set_submodule(structure.head, adapted.source_head)
     after = on_test_split(task.run, network, source.input, source.classes, domain)
     figures = {name: before[name] for name in ("accuracy", "accuracy_interval", "nll")}
     return (after or {}) | {"before": figures, "head": "adapted" if kept else "source"}
+
+
+def _regrafted(source: nn.Module, adapted: nn.Module) -> nn.Module:
+    """The source's head on what became of its base; under a graft that is what it was."""
+    if isinstance(source, Grafted) and not isinstance(adapted, Grafted):
+        base, found = source.backbone.state_dict(), adapted.state_dict()
+        fitting = {name: found[name] for name in base.keys() & found.keys() if found[name].shape == base[name].shape}
+        source.backbone.load_state_dict(base | fitting)
+    return source
 
 
 def _overwrite(network: nn.Module, tensors: Mapping[str, Tensor], skip: tuple[str, ...]) -> None:

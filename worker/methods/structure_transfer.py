@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from app.methods.inputs import InputSpec
 from app.methods.layers import for_input, with_classes
@@ -51,7 +50,7 @@ def _take_over(source: Source, learner: Frame) -> dict[str, Any]:
     The head is the source's where the classes are, in their order.
     """
     weights = learner.network.state_dict()
-    tensors = load_file(source.weights)
+    tensors = transferred.tensors(source)
     if learner.classes != source.classes:
         tensors = load.beneath(learner.anatomy, tensors)
     found, report = load.match(stem.recoloured(tensors, weights), weights)

@@ -27,7 +27,7 @@ class Head(nn.Module):
         super().__init__()
         self.mean_D = _buffer(self, "mean_D", features)
         self.scale_D = _buffer(self, "scale_D", features)
-        self.register_load_state_dict_post_hook(lambda module, missing: self.require_sound())
+        self.register_load_state_dict_post_hook(lambda module, missing: module.require_sound())  # type: ignore[no-untyped-call]
 
     def forward(self, x_BD: Tensor) -> Tensor:
         return self.logits(self.standardised(x_BD))
