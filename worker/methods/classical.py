@@ -79,7 +79,7 @@ class Present:
         """float32: P entries of `axis` to their places among K, `absent` in the others."""
         shape = list(values.shape)
         shape[axis] = self.classes
-        found = np.full(shape, absent)
+        found = np.full(shape, absent, np.float64)
         np.moveaxis(found, axis, 0)[self.place_P] = np.moveaxis(values, axis, 0)
         return self.everywhere(found)
 
@@ -119,7 +119,9 @@ class Fitting:
         """For scikit-learn."""
         return self._seed
 
-    def choose(self, candidates: Sequence[H], default: H, fit: Callable[[H, Rows], Model]) -> H:
+    def choose(
+        self, candidates: Sequence[H], default: H, fit: Callable[[H, Rows], Model], say: Callable[[H], str]
+    ) -> H:
         """The first of those with the greatest accuracy on images that were not fitted to; the only one as it is.
 
         `default`, where no class has images to spare.
@@ -134,8 +136,8 @@ class Fitting:
 
         found = [self._once(f"choose {i}", lambda c=c: accuracy(c)) for i, c in enumerate(candidates)]  # type: ignore[misc]
         best = int(np.argmax(found))
-        message = f"{candidates[best]} of {len(candidates)}: accuracy {found[best]:.3f} on images that it had not seen."
-        self._run.emit(Note("chosen", message))
+        said = f"{say(candidates[best])}: the best of {len(candidates)} on images that were not fitted to"
+        self._run.emit(Note("chosen", f"{said}, accuracy {found[best]:.3f}."))
         return candidates[best]
 
     def fit(self, fit: Callable[[Rows], M]) -> M:
@@ -232,9 +234,9 @@ class Fitting:
         if isinstance(head, heads.Linear) and structure.separable and getattr(own, "bias", None) is not None:
             anatomy.replace_head(backbone, structure, self._present.classes)
             _fold(head, backbone.get_submodule(structure.head))
-            names = dict.fromkeys(backbone.state_dict())
-            kept = list(load.beneath(structure, names))
-            report = Report(copied=kept, initialised=[name for name in names if name not in kept])
+            tensors = backbone.state_dict()
+            kept = list(load.beneath(structure, tensors))
+            report = Report(copied=kept, initialised=[name for name in tensors if name not in kept])
             return backbone, structure, with_classes(self._source.network, self._present.classes), report
         network = Grafted(backbone, structure, head)
         report = Report(
@@ -278,8 +280,8 @@ def _fold(head: heads.Linear, own: nn.Module) -> None:
     """The standardisation goes into the weights: W(x − m)/s + b = (W/s)x + (b − Wm/s)."""
     weight_KD = head.weight_KD.double() / head.scale_D.double()
     with torch.no_grad():
-        own.weight.copy_(weight_KD)  # type: ignore[operator, union-attr]
-        own.bias.copy_(head.bias_K.double() - weight_KD @ head.mean_D.double())  # type: ignore[operator, union-attr]
+        own.weight.copy_(weight_KD)  # type: ignore[operator]
+        own.bias.copy_(head.bias_K.double() - weight_KD @ head.mean_D.double())  # type: ignore[operator]
 
 
 @contextmanager

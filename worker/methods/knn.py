@@ -46,6 +46,6 @@ def knn(task: Task, params: Knn) -> Adapted:
         return _KnnModel(estimator.fit(rows.z_ND, rows.y_N), rows, params, k)
 
     few = [k for k in CANDIDATES if k <= max(1, examples // 2)]
-    k = fitting.choose(few if params.k is None else [params.k], DEFAULT, fit)
+    k = fitting.choose(few if params.k is None else [params.k], DEFAULT, fit, lambda k: f"k {k}")
     model = fitting.fit(lambda rows: fit(k, rows))
     return fitting.adapted(model, params.model_copy(update={"k": k}))

@@ -18,6 +18,6 @@ def logistic_regression(task: Task, params: LogisticRegression) -> Adapted:
 
         return LinearModel.of(Estimator(C=C, max_iter=2000).fit(rows.z_ND, rows.y_N), share=0.5)
 
-    C = fitting.choose(CANDIDATES if params.C is None else (params.C,), DEFAULT, fit)
+    C = fitting.choose(CANDIDATES if params.C is None else (params.C,), DEFAULT, fit, lambda C: f"C {C:g}")
     model = fitting.fit(lambda rows: fit(C, rows))
     return fitting.adapted(model, params.model_copy(update={"C": C}))

@@ -18,7 +18,9 @@ def ridge(task: Task, params: Ridge) -> Adapted:
 
         return LinearModel.of(RidgeClassifier(alpha=alpha, solver="cholesky").fit(rows.z_ND, rows.y_N), share=1.0)
 
-    alpha = fitting.choose(CANDIDATES if params.alpha is None else (params.alpha,), DEFAULT, fit)
+    alpha = fitting.choose(
+        CANDIDATES if params.alpha is None else (params.alpha,), DEFAULT, fit, lambda alpha: f"alpha {alpha:g}"
+    )
     model = fitting.fit(lambda rows: fit(alpha, rows))
     temperature = fitting.temperature(model, lambda rows: fit(alpha, rows))
     resolved = params.model_copy(update={"alpha": alpha})

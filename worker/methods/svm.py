@@ -62,7 +62,7 @@ def svm(task: Task, params: Svm) -> Adapted:
         raise Failure("does_not_fit", message)
     candidates, default = _candidates(params, fitting.features)
     fit: Callable[[_Shape, Rows], LinearModel | _RbfModel] = _Rbf() if params.kernel == "rbf" else _linear(fitting.seed)
-    shape = fitting.choose(candidates, default, fit)
+    shape = fitting.choose(candidates, default, fit, str)
     model = fitting.fit(lambda rows: fit(shape, rows))
     temperature = fitting.temperature(model, lambda rows: fit(shape, rows))
     resolved = params.model_copy(update={"C": shape.C, "gamma": shape.gamma})
@@ -72,10 +72,9 @@ def svm(task: Task, params: Svm) -> Adapted:
 def _candidates(params: Svm, features: int) -> tuple[list[_Shape], _Shape]:
     """The smoothest first, and what is taken unseen."""
     if params.kernel == "linear":
-        prices = LINEAR_PRICES if params.C is None else (params.C,)
-        return [_Shape(C) for C in prices], _Shape(params.C or 0.01)
-    widths = [width / features for width in WIDTHS] if params.gamma is None else [params.gamma]
-    prices = PRICES if params.C is None else (params.C,)
+        return [_Shape(C) for C in ([params.C] if params.C else LINEAR_PRICES)], _Shape(params.C or 0.01)
+    widths = [params.gamma] if params.gamma else [width / features for width in WIDTHS]
+    prices = [params.C] if params.C else PRICES
     default = _Shape(params.C or 1.0, params.gamma or 1 / features)
     return [_Shape(C, gamma) for gamma, C in product(widths, prices)], default
 
