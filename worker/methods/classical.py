@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from app.imaging.packed import Split
 from app.methods import grafted as graft
 from app.methods.classical import OnFeatures
 from app.methods.grafted import AnyHead
@@ -102,13 +101,14 @@ class Fitting:
         self._learner = Frame(network, structure, input, task.target.classes)
         self._seen = supervised.examples(self._run, task.target, params, input, task.target.classes)
         self._seed = seeds.derive(self._run.seed, "classical") % 2**32
-        x_ND, label_N = self._features("train")
+        train, validation = extraction.features(task, self._learner, self._seen)
+        x_ND, label_N = train.x_ND.cpu(), train.label_N.cpu().numpy()
         self._mean_D, self._scale_D = _standardisation(x_ND)
         self._present = Present(np.unique(label_N), len(task.target.classes))
         if len(self._present.place_P) < 2:
             raise Failure("does_not_fit", "The training images are all of one class: there is nothing to tell apart.")
         self.train = self._rows(x_ND, label_N)
-        self.validation = self._rows(*self._features("validation"))
+        self.validation = self._rows(validation.x_ND.cpu(), validation.label_N.cpu().numpy())
 
     @property
     def features(self) -> int:
@@ -180,10 +180,6 @@ class Fitting:
         device.place(network, self._run.device)
         frame = Frame(network.eval(), structure, self._learner.input, self._learner.classes)
         return Adapted.of(frame, spec, params, self._seen.use, transfer)
-
-    def _features(self, split: Split) -> tuple[Tensor, Indices]:
-        found = extraction.features(self._task, self._learner, self._seen, split)
-        return found.x_ND.cpu(), found.label_N.cpu().numpy()
 
     def _rows(self, x_ND: Tensor, label_N: Indices) -> Rows:
         place_K = np.full(self._present.classes, -1)

@@ -1,6 +1,5 @@
 """A linear head on what a frozen backbone makes of the images: features once, unless every epoch sees other pixels."""
 
-from app.imaging.packed import Split
 from app.methods.training import Training
 from worker.engine import data, features
 from worker.engine.run import Run
@@ -8,8 +7,6 @@ from worker.methods import extraction, objective, supervised
 from worker.methods.supervised import Examples
 from worker.methods.task import Task
 from worker.terms.base import Frame
-
-SPLITS: tuple[Split, ...] = ("train", "validation")
 
 
 def probe(task: Task, learner: Frame, params: Training, seen: Examples, run: Run | None = None) -> None:
@@ -24,7 +21,7 @@ def probe(task: Task, learner: Frame, params: Training, seen: Examples, run: Run
 
 
 def _on_features(task: Task, learner: Frame, params: Training, seen: Examples, run: Run) -> None:
-    train, validation = (extraction.features(task, learner, seen, split, run) for split in SPLITS)
+    train, validation = extraction.features(task, learner, seen, run)
     head = Frame(learner.network.get_submodule(learner.anatomy.head), learner.anatomy, learner.input, learner.classes)
     batches = data.row_batches(
         run,
