@@ -10,16 +10,34 @@ from app.methods.base import Parameters
 from app.methods.evaluate import Evaluate
 from app.methods.feature_transfer import FeatureTransfer
 from app.methods.fine_tune import FineTune
+from app.methods.knn import Knn
 from app.methods.linear_probe import LinearProbe
+from app.methods.logistic_regression import LogisticRegression
 from app.methods.lora import Lora
 from app.methods.lp_ft import LpFt
+from app.methods.random_forest import RandomForest
+from app.methods.ridge import Ridge
 from app.methods.rule_transfer import RuleTransfer
 from app.methods.structure_transfer import StructureTransfer
+from app.methods.svm import Svm
 from app.methods.train import Train
 
 Need = Literal["checkpoint", "target_labels", "source_data", "teacher"]
 Method = Annotated[
-    Train | Evaluate | FineTune | LinearProbe | LpFt | Lora | RuleTransfer | FeatureTransfer | StructureTransfer,
+    Train
+    | Evaluate
+    | FineTune
+    | LinearProbe
+    | LpFt
+    | Lora
+    | RuleTransfer
+    | FeatureTransfer
+    | StructureTransfer
+    | Svm
+    | LogisticRegression
+    | Ridge
+    | Knn
+    | RandomForest,
     Field(discriminator="name"),
 ]
 
@@ -104,6 +122,41 @@ _INFOS = (
         ("checkpoint", "target_labels"),
         "The target's images are grey where the source's were coloured, or of another size.",
         "He, Girshick & Dollár 2019, Rethinking ImageNet pre-training",
+    ),
+    MethodInfo(
+        Svm,
+        "A support vector machine, linear or RBF, on the source's frozen features.",
+        ("checkpoint", "target_labels"),
+        "Some tens to some thousands of labels, and a boundary between the classes that is not linear.",
+        "Cortes & Vapnik 1995, Support-vector networks",
+    ),
+    MethodInfo(
+        LogisticRegression,
+        "A linear softmax on the source's frozen features, fitted to convergence.",
+        ("checkpoint", "target_labels"),
+        "As for `linear_probe`, with nothing to tune but one penalty, which the validation split chooses.",
+        "Donahue et al. 2014, DeCAF: a deep convolutional activation feature for generic visual recognition",
+    ),
+    MethodInfo(
+        Ridge,
+        "Least squares on the source's frozen features.",
+        ("checkpoint", "target_labels"),
+        "A linear head within a second, however many the classes; features that go together do not upset it.",
+        "Hoerl & Kennard 1970, Ridge regression: biased estimation for nonorthogonal problems",
+    ),
+    MethodInfo(
+        Knn,
+        "The nearest training images by the source's frozen features vote.",
+        ("checkpoint", "target_labels"),
+        "A handful of labels, classes of several clusters each, or answers that point to their examples.",
+        "Cover & Hart 1967, Nearest neighbor pattern classification",
+    ),
+    MethodInfo(
+        RandomForest,
+        "A random forest on the source's frozen features.",
+        ("checkpoint", "target_labels"),
+        "Few features that matter among many, of different scales; hardly anything to tune.",
+        "Breiman 2001, Random forests",
     ),
 )
 

@@ -80,15 +80,26 @@ VARIANTS: dict[str, dict[str, object]] = {
     "structure_transfer_new": {"name": "structure_transfer", "weights": False, **COMMON},
     "linear_probe": {"name": "linear_probe", **COMMON},
     "linear_probe_augmented": {"name": "linear_probe", "augmentation": [{"name": "random_crop"}], **COMMON},
+    "svm": {"name": "svm"},
+    "svm_linear": {"name": "svm", "kernel": "linear"},
+    "logistic_regression": {"name": "logistic_regression"},
+    "ridge": {"name": "ridge"},
+    "knn": {"name": "knn"},
+    "knn_cosine": {"name": "knn", "metric": "cosine", "weights": "distance", "k": 3},
+    "random_forest": {"name": "random_forest", "trees": 30},
 }
-TRAINING = [variant for variant, method in VARIANTS.items() if method["name"] != "evaluate"]
+FITTED = ["svm", "svm_linear", "logistic_regression", "ridge", "knn", "knn_cosine", "random_forest"]  # no epochs
+ADAPTING = [variant for variant, method in VARIANTS.items() if method["name"] != "evaluate"]
+TRAINING = [variant for variant in ADAPTING if variant not in FITTED]
+DRAWING = [*TRAINING, "random_forest"]  # the others have nothing to draw where all labels may be seen
+MOMENTS = {variant: [0, 1, 2] if variant in FITTED else [0, 1, 5, 9] for variant in ADAPTING}
 FROZEN = {
     "fine_tune_head": ("features.", "block."),
     "fine_tune_last": ("features.",),
     "feature_transfer": ("features.0.", "features.1."),
     "linear_probe": ("features.", "block."),
     "linear_probe_augmented": ("features.", "block."),
-}
+} | dict.fromkeys(FITTED, ("features.", "block."))
 
 
 def setting(folder, variant: str, classes: int = 10, prefix: str = "") -> Setting:
@@ -123,7 +134,7 @@ def test_same_seed_same_bytes(tmp_path, variant):
     assert first.recorder.of(Metric) == second.recorder.of(Metric)
 
 
-@pytest.mark.parametrize("variant", TRAINING)
+@pytest.mark.parametrize("variant", DRAWING)
 def test_another_seed_other_bytes(tmp_path, variant):
     one = setting(tmp_path, variant)
     first = tasks.run(one, tmp_path / "a")
@@ -134,11 +145,12 @@ def test_another_seed_other_bytes(tmp_path, variant):
 @pytest.mark.parametrize("variant", FROZEN)
 def test_what_is_frozen_changes_in_no_bit(tmp_path, variant):
     case = setting(tmp_path, variant)
-    found, before = tasks.run(case, tmp_path / "run").weights, tasks.load_file(case.source[1])
+    weights, before = tasks.run(case, tmp_path / "run").weights, tasks.load_file(case.source[1])
+    found = {name.removeprefix("backbone."): tensor for name, tensor in weights.items()}
     frozen = [name for name in before if name.startswith(FROZEN[variant])]
     assert any("running_var" in name for name in frozen)
     assert all(torch.equal(found[name], before[name]) for name in frozen)
-    assert any(not torch.equal(found[name], before[name]) for name in before if name not in frozen)
+    assert any(name not in before or not torch.equal(found[name], before[name]) for name in found.keys() - set(frozen))
 
 
 def at(number, command):
@@ -155,18 +167,17 @@ def test_cancel_is_honoured(tmp_path, variant):
     assert not list((tmp_path / "run").iterdir())
 
 
-@pytest.mark.parametrize("variant", TRAINING)
+@pytest.mark.parametrize("variant", ADAPTING)
 def test_progress_and_metrics_are_reported(tmp_path, variant):
     recorder = tasks.run(setting(tmp_path, variant), tmp_path / "run").recorder
     told = recorder.of(Progress)
     assert told[0].step == 0
     assert told[-1].step == told[-1].total_steps > 0
-    assert recorder.series("loss", "train")
-    assert len(recorder.series("accuracy", "validation")) == 4
+    assert bool(recorder.series("loss", "train")) == (variant in TRAINING)
+    assert len(recorder.series("accuracy", "validation")) == (4 if variant in TRAINING else 1)
 
 
-@pytest.mark.parametrize("moment", [0, 1, 5, 9])
-@pytest.mark.parametrize("variant", TRAINING)
+@pytest.mark.parametrize(("variant", "moment"), [(v, moment) for v in ADAPTING for moment in MOMENTS[v]])
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, variant, moment):
     case = setting(tmp_path, variant)
     whole = tasks.run(case, tmp_path / "whole")
@@ -188,7 +199,7 @@ def test_periodic_snapshots_lead_to_the_same_end(tmp_path, variant):
     assert rest.result.document["sha256"] == whole.result.document["sha256"]
 
 
-@pytest.mark.parametrize("variant", TRAINING)
+@pytest.mark.parametrize("variant", ADAPTING)
 def test_save_load_predict_round_trip(tmp_path, variant):
     """Loaded into a network of the spec that the result names, the weights predict what the exported graph does."""
     case = setting(tmp_path, variant)
@@ -211,13 +222,14 @@ def test_save_load_predict_round_trip(tmp_path, variant):
     assert document["evaluation"]["target"]["accuracy"] == pytest.approx(accuracy)
 
 
-@pytest.mark.parametrize("variant", TRAINING)
+@pytest.mark.parametrize("variant", ADAPTING)
 def test_ten_classes_to_a_hundred(tmp_path, variant):
     """Trap 14: the head is new, whatever the source's was."""
     outcome = tasks.run(setting(tmp_path, variant, classes=100, prefix="class "), tmp_path / "run")
     document = outcome.result.document
     assert document["network"]["num_classes"] == len(document["classes"]) == 100
-    assert outcome.weights["head.weight"].shape == (100, 32)
+    if document["network"]["name"] != "grafted":
+        assert outcome.weights["head.weight"].shape == (100, 32)
     assert document["evaluation"]["target"]["n"] == 200
     session = onnxruntime.InferenceSession(outcome.result.artifacts["graph"].read_bytes())
     assert session.get_outputs()[0].shape[1] == 100
@@ -230,10 +242,14 @@ def test_label_use_is_declared(tmp_path, variant):
     assert expected.get(variant, "40 training labels and 20 validation labels") in used
 
 
-@pytest.mark.parametrize("variant", TRAINING)
+@pytest.mark.parametrize("variant", ADAPTING)
 def test_golden_trace(tmp_path, variant):
-    """The losses of a seeded run: to 1e-4 everywhere (bitwise on one machine, see above); `make golden` renews them."""
-    trace = tasks.run(setting(tmp_path, variant), tmp_path / "run").trace
+    """The losses of a seeded run: to 1e-4 everywhere (bitwise on one machine, see above); `make golden` renews them.
+
+    Where there are no epochs, the one on the validation split.
+    """
+    outcome = tasks.run(setting(tmp_path, variant), tmp_path / "run")
+    trace = outcome.trace if variant in TRAINING else outcome.recorder.series("loss", "validation")
     path = GOLDEN / f"{variant}.json"
     if os.environ.get("REGRAFT_RENEW_GOLDEN"):
         path.parent.mkdir(exist_ok=True)

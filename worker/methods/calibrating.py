@@ -46,7 +46,7 @@ def temperature(logits_NK: Tensor, label_N: Tensor) -> float:
     def loss(log_temperature: float) -> float:
         return float(F.cross_entropy(logits_NK * torch.tensor(-log_temperature).exp(), label_N))
 
-    found = minimize_scalar(loss, bounds=BOUNDS, method="bounded", options={"xatol": 1e-6})  # type: ignore[no-untyped-call]
+    found = minimize_scalar(loss, bounds=BOUNDS, method="bounded", options={"xatol": 1e-6})
     return float(torch.tensor(found.x).exp())
 
 

@@ -37,7 +37,7 @@ def expect(task: Task, params: Training) -> None:
     if count:
         closed = params.resolve(count, task.known_source.input.size)
         steps = (closed.epochs or 0) * math.ceil(count / (closed.batch_size or 1))
-        task.run.expect((1 + CONTENDERS) * steps)
+        task.run.foresee((1 + CONTENDERS) * steps)
 
 
 def contenders(task: Task, adapted: Adapted) -> list[Contender]:

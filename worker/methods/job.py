@@ -10,8 +10,9 @@ from app.methods.networks import NetworkSpec
 from app.methods.recipe import Recipe
 from app.methods.registry import METHODS as INFOS
 from app.methods.registry import parse
-from app.methods.training import Guarded, Loop, Training
+from app.methods.training import Guarded, Training
 from worker.engine import device
+from worker.engine.cache import Cache
 from worker.engine.contract import Channel, Note, Result, Spec
 from worker.engine.run import Run
 from worker.export import package
@@ -34,11 +35,12 @@ def run(spec: Spec, channel: Channel) -> Result:
         device=device.resolve(spec.device),
         snapshot=spec.snapshot,
         snapshot_every_s=spec.snapshot_every_s,
+        cache=None if spec.cache is None else Cache(spec.cache, spec.cache_bytes),
     )
     params = parse(payload["method"])
     with device.reproducible(run.device, run.seed, run.threads):
         task = _task(run, payload, spec.inputs)
-        channel.emit(Note("training" if isinstance(params, Loop) else "measuring", f"On {run.device}."))
+        channel.emit(Note("training" if INFOS[params.name].gives_model else "measuring", f"On {run.device}."))
         adapted, evaluation = _adapt(task, params)
     document = {"method": adapted.params.model_dump(mode="json"), "evaluation": evaluation}
     if not INFOS[params.name].gives_model:

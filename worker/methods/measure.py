@@ -14,6 +14,7 @@ from worker.engine.run import Run
 from worker.engine.scores import Judged
 from worker.methods import transferred
 from worker.methods.task import Adapted, Domain, Task
+from worker.networks.grafted import Grafted
 
 Document = dict[str, Any]
 
@@ -112,9 +113,12 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
     if before is None:
         return None
     kept = adapted.classes == source.classes
-    _overwrite(network, adapted.network.state_dict(), skip=() if kept else structure.heads)
-    if adapted.source_head is not None:
-        network.set_submodule(structure.head, adapted.source_head)
+    if isinstance(network, Grafted) or isinstance(adapted.network, Grafted):
+        network = adapted.network if kept else _regrafted(network, adapted.network)
+    else:
+        _overwrite(network, adapted.network.state_dict(), skip=() if kept else structure.heads)
+        if adapted.source_head is not None:
+            network.set_submodule(structure.head, adapted.source_head)
     after = on_test_split(task.run, network, source.input, source.classes, domain)
     figures = {name: before[name] for name in ("accuracy", "accuracy_interval", "nll")}
     return (after or {}) | {"before": figures, "head": "adapted" if kept else "source"}
@@ -122,14 +126,28 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
 
 def _goes_on(adapted: Adapted, network: nn.Module, heads: tuple[str, ...]) -> bool:
     """Whether the adapted network began as the source's, tensor by tensor: one that did not has nothing to forget."""
-    found, head = adapted.network.state_dict(), _within(heads)
-    beneath = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(head)}
+    found, head = _base(adapted.network).state_dict(), _within((*heads, *adapted.anatomy.heads))
+    beneath = {name: tensor for name, tensor in _base(network).state_dict().items() if not name.startswith(head)}
     same = all(name in found and found[name].shape == tensor.shape for name, tensor in beneath.items())
     return same and adapted.transfer.get("tensors") != {}
 
 
+def _base(network: nn.Module) -> nn.Module:
+    """What a head was grafted on."""
+    return network.backbone if isinstance(network, Grafted) else network
+
+
 def _within(paths: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"{path}." for path in paths)
+
+
+def _regrafted(source: nn.Module, adapted: nn.Module) -> nn.Module:
+    """The source's head on what became of its base; under a graft that is what it was."""
+    if isinstance(source, Grafted) and not isinstance(adapted, Grafted):
+        base, found = source.backbone.state_dict(), adapted.state_dict()
+        fitting = {name: found[name] for name in base.keys() & found.keys() if found[name].shape == base[name].shape}
+        source.backbone.load_state_dict(base | fitting)
+    return source
 
 
 def _overwrite(network: nn.Module, tensors: Mapping[str, Tensor], skip: tuple[str, ...]) -> None:

@@ -98,15 +98,17 @@ class _References:
 
     def __init__(self, task: Task, learner: Frame) -> None:
         self._task, self._learner = task, learner
-        self._teachers: dict[str, Frame] = {}
+        self._teachers: dict[str | None, Frame] = {}
 
     @cached_property
     def source(self) -> Frame:
-        return transferred.frozen(self._task.known_source, self._task.run.device)
+        return transferred.frozen(transferred.base(self._task.known_source), self._task.run.device)
 
     def teacher(self, teacher_id: str | None) -> Frame:
-        if teacher_id is None:
+        source = self._task.source
+        if teacher_id is None and (source is None or transferred.base(source) is source):
             return self.source
         if teacher_id not in self._teachers:
-            self._teachers[teacher_id] = transferred.frozen(self._task.teachers[teacher_id], self._task.run.device)
+            teacher = self._task.known_source if teacher_id is None else self._task.teachers[teacher_id]
+            self._teachers[teacher_id] = transferred.frozen(teacher, self._task.run.device)
         return self._teachers[teacher_id]
