@@ -252,10 +252,11 @@ def test_training_goes_on_from_its_backbone_with_a_new_head(tmp_path, digits, or
 
 
 def test_terms_stay_near_its_backbone(tmp_path, digits, grafted):
-    terms = [{"name": "l2_sp"}, {"name": "delta"}, {"name": "distillation"}]
+    terms = [{"name": "l2_sp", "head": 0}, {"name": "delta"}, {"name": "distillation"}]
     method = {"name": "fine_tune", "epochs": 1, "labels_per_class": 2, "frozen_epochs": 0, "terms": terms}
     recorder = run(method, promoted(grafted), digits, tmp_path / "run").recorder
-    assert recorder.series("l2_sp", "train")[0] < recorder.series("l2_sp", "train")[-1]
+    assert recorder.series("l2_sp", "train")[0] == recorder.series("delta", "train")[0] == 0
+    assert recorder.series("l2_sp", "train")[-1] > 0
     assert recorder.series("distillation", "train")
 
 
@@ -298,16 +299,13 @@ def test_an_index_that_leads_nowhere_is_refused(tmp_path, digits, origin, name):
         load.make(NetworkSpec.model_validate(document["network"]), InputSpec.model_validate(document["input"]), tensors)
 
 
-@pytest.mark.parametrize("name", ["torchvision/squeezenet1_1", "timm/levit_128s"])
-def test_heads_that_are_no_plain_linear_layer_are_grafted_upon(tmp_path, digits, name):
-    """A convolution, and two heads that are averaged: the features are what all of them see."""
-    spec = NetworkSpec(name=name, num_classes=10)
-    size = [224, 224] if "levit" in name else [32, 32]
-    input = InputSpec(size=size, channels=1, mean=(0.5,), std=(0.25,))
+def test_a_head_that_is_no_linear_layer_is_grafted_upon(tmp_path):
+    """A convolution: the features are the means of the maps that it sees."""
+    spec = NetworkSpec(name="torchvision/squeezenet1_1", num_classes=10)
+    input = InputSpec(size=(32, 32), channels=1, mean=(0.5,), std=(0.25,))
     torch.manual_seed(0)
-    network = build.build(spec, input)
     weights = tmp_path / "weights.safetensors"
-    tasks.save_file({key: tensor.contiguous() for key, tensor in network.state_dict().items()}, weights)
+    tasks.save_file(build.build(spec, input).state_dict(), weights)
     source = {"network": spec.model_dump(), "input": input.model_dump(), "classes": None, "recipe": None}
     data = packed(tmp_path / "data", {"train": 40, "validation": 20, "test": 20})
     document = run({"name": "ridge"}, (source, weights), data, tmp_path / "run").result.document
