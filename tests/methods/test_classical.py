@@ -255,8 +255,9 @@ def test_terms_stay_near_its_backbone(tmp_path, digits, grafted):
     terms = [{"name": "l2_sp", "head": 0}, {"name": "delta"}, {"name": "distillation"}]
     method = {"name": "fine_tune", "epochs": 1, "labels_per_class": 2, "frozen_epochs": 0, "terms": terms}
     recorder = run(method, promoted(grafted), digits, tmp_path / "run").recorder
-    assert recorder.series("l2_sp", "train")[0] == recorder.series("delta", "train")[0] == 0
+    assert recorder.series("l2_sp", "train")[0] == 0
     assert recorder.series("l2_sp", "train")[-1] > 0
+    assert recorder.series("delta", "train")
     assert recorder.series("distillation", "train")
 
 
