@@ -45,6 +45,7 @@ faults: install  ## the fault suite in its full counts (long)
 
 bench: install  ## benchmarks: ratios against named peers
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/probe.py
 
 clean:  ## remove what the commands above made
 	rm -rf $(VENV) data demo-data build *.egg-info
