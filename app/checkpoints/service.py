@@ -31,6 +31,7 @@ def create(
     network: NetworkSpec,
     input: InputSpec | None,
     classes: Sequence[str] | None,
+    multi_label: bool,
     recipe: dict[str, Any] | None,
     metadata: dict[str, str],
 ) -> Stored:
@@ -51,6 +52,7 @@ def create(
         network=network.model_dump(mode="json"),
         input=input and input.model_dump(mode="json"),
         classes=classes and list(classes),
+        multi_label=multi_label,
         recipe=recipe,
         **_common(owner, name, metadata),
     )
@@ -87,6 +89,7 @@ def promote(db: Session, owner: str, *, name: str, model: str, metadata: dict[st
         network=made.network,
         input=made.input,
         classes=made.classes,
+        multi_label=made.multi_label,
         recipe=made.recipe,
         parameters=made.parameters,
         sha256=made.sha256,
@@ -145,6 +148,7 @@ def spec_payload(db: Session, checkpoint_id: str) -> tuple[dict[str, Any], dict[
         "network": None if checkpoint.pretrained else checkpoint.network,
         "input": checkpoint.input,
         "classes": checkpoint.classes,
+        "multi_label": checkpoint.multi_label,
         "recipe": checkpoint.recipe,
         "pretrained": checkpoint.pretrained,
     }

@@ -62,7 +62,7 @@ def _images(plan: Plan) -> int | None:
     if not isinstance(plan.method, Training) or plan.target.splits is None:
         return None
     count = planning.train_count(plan.method, plan.target)
-    return min(count, plan.method.train_size or count)
+    return None if count is None else min(count, plan.method.train_size or count)
 
 
 def _steps(plan: Plan, images: int | None) -> int | None:

@@ -33,7 +33,10 @@ class LabelBudget(Closed):
 
 
 class EarlyStopping(Closed):
-    """Stop when the validation `metric` has not improved for `patience` epochs."""
+    """Stop when the validation `metric` has not improved for `patience` epochs.
+
+    For `accuracy` stands mean average precision where an image has any number of labels.
+    """
 
     patience: Annotated[int, Field(ge=1, le=1000)] = 10
     metric: Literal["accuracy", "nll"] = "accuracy"
@@ -42,7 +45,8 @@ class EarlyStopping(Closed):
 class Training(LabelBudget):
     """Open defaults (`null` in the request) depend on the data and are echoed resolved: see `resolve`.
 
-    `class_weights` weighs the loss, `sampling` the drawing of examples, so that all classes count alike.  `average` is
+    `class_weights` weighs the loss, `sampling` the drawing of examples, so that all classes count alike (of several
+    labels: the positives of each as much as its negatives, and an image as one of its rarest class).  `average` is
     the decay of a moving average of the weights, which is then what is validated and kept.  `terms` join the loss.
     """
 

@@ -45,7 +45,7 @@ def run(spec: Spec, channel: Channel) -> Result:
     if not INFOS[params.name].gives_model:
         return Result(document)
     channel.emit(Note("exporting", "Writing weights and graph, and comparing the two."))
-    return _packaged(adapted, document, spec)
+    return _packaged(adapted, document, spec, multi_label=task.target.multi_label)
 
 
 def _task(run: Run, payload: Mapping[str, Any], inputs: Mapping[str, Path]) -> Task:
@@ -73,16 +73,18 @@ def _source(document: Mapping[str, Any], weights: Path) -> Source:
         classes=document["classes"],
         recipe=document["recipe"],
         weights=weights,
+        multi_label=document.get("multi_label", False),
     )
 
 
-def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec) -> Result:
+def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec, *, multi_label: bool) -> Result:
     artifacts, exported = package.package(
         adapted.network,
         adapted.anatomy,
         adapted.input,
         spec.workdir,
-        package.metadata(adapted.spec, adapted.input, adapted.classes),
+        package.metadata(adapted.spec, adapted.input, adapted.classes, multi_label=multi_label),
+        multi_label=multi_label,
     )
     if adapted.adapter is not None:
         artifacts["adapter"] = package.write_adapter(adapted.adapter.tensors, adapted.adapter.config, spec.workdir)
@@ -90,6 +92,7 @@ def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec) -> Result:
         "network": adapted.spec.model_dump(mode="json"),
         "input": adapted.input.model_dump(mode="json"),
         "classes": adapted.classes,
+        "multi_label": multi_label,
         "recipe": _recipe(adapted),
         "transfer": adapted.transfer,
     }

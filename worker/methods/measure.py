@@ -11,7 +11,7 @@ from worker.engine import device, evaluate, scores
 from worker.engine.contract import Failure
 from worker.engine.data import Images, Prepare
 from worker.engine.run import Run
-from worker.engine.scores import Judged
+from worker.engine.scores import Verdict
 from worker.methods import transferred
 from worker.methods.task import Adapted, Domain, Task
 
@@ -58,7 +58,7 @@ def _shared(network: nn.Module, classes: list[str] | None, domain: Domain) -> tu
     return (classes, None) if shared == classes else (shared, [classes.index(name) for name in shared])
 
 
-def _judge(run: Run, network: nn.Module, input: InputSpec, images: Images, columns: list[int] | None) -> Judged:
+def _judge(run: Run, network: nn.Module, input: InputSpec, images: Images, columns: list[int] | None) -> Verdict:
     prepare = Prepare(input, run.device, device.memory_format(network))
     batches = evaluate.image_batches(run, images.to(run.device), prepare)
     return evaluate.judge(run, network, batches, columns=columns)
@@ -78,7 +78,7 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
     before = on_test_split(task.run, network, source.input, source.classes, domain)
     if before is None:
         return None
-    kept = adapted.classes == source.classes
+    kept = adapted.classes == source.classes and task.same_kind
     _overwrite(network, adapted.network.state_dict(), skip=() if kept else structure.heads)
     if adapted.source_head is not None:
         network.set_submodule(structure.head, adapted.source_head)

@@ -22,15 +22,15 @@ def structure_transfer(task: Task, params: StructureTransfer) -> Adapted:
     network = build.build(spec, input)
     structure = anatomy.study(network, input)
     learner = Frame(network, structure, input, classes)
-    report = _take_over(source, learner) if params.weights else {}
+    kept = classes == source.classes and task.same_kind
+    report = _take_over(source, learner, with_head=kept) if params.weights else {}
     device.place(network, task.run.device)
     seen = supervised.examples(task.run, task.target, params, input, classes)
     params = params.resolve(len(seen.train), input.size)
     supervised.learn(task, learner, params, seen)
-    kept = params.weights and classes == source.classes
     transfer = {
         "tensors": report,
-        "head": "kept" if kept else "new",
+        "head": "kept" if kept and params.weights else "new",
         "adapters": transferred.adapters(task.target, input),
     }
     return Adapted.of(learner, spec, params, seen.use, transfer)
@@ -45,14 +45,14 @@ def _input(task: Task, source: Source) -> InputSpec:
     return inputs.fitted(source.input, channels, task.target)
 
 
-def _take_over(source: Source, learner: Frame) -> dict[str, Any]:
+def _take_over(source: Source, learner: Frame, *, with_head: bool) -> dict[str, Any]:
     """What of the source's weights has a place, copied: the report on every tensor.
 
-    The head is the source's where the classes are, in their order.
+    The head is the source's where the classes are, in their order, and labels are of one kind.
     """
     weights = learner.network.state_dict()
     tensors = load_file(source.weights)
-    if learner.classes != source.classes:
+    if not with_head:
         tensors = load.beneath(learner.anatomy, tensors)
     found, report = load.match(stem.recoloured(tensors, weights), weights)
     with torch.no_grad():

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from app.methods.inputs import InputSpec
 from app.methods.training import Training
-from worker.engine import augment, data, device, evaluate, mix, optimise
+from worker.engine import augment, data, device, evaluate, kinds, mix, optimise
 from worker.engine.contract import Failure
 from worker.engine.data import Images, Prepare, Shuffled
 from worker.engine.fit import Fitted, Loss, Plan, everything, fit
@@ -136,7 +136,8 @@ def drawing(params: Training, label_N: Tensor, learner: Frame) -> Tensor | None:
     """Weights by which examples are drawn; None: each once."""
     if params.sampling is None or learner.classes is None:
         return None
-    return objective.balanced(label_N, len(learner.classes))[label_N.cpu()]
+    group_N = kinds.of(label_N).groups(label_N, len(learner.classes))
+    return kinds.balanced(group_N, len(learner.classes))[group_N]
 
 
 def steps(params: Training, seen: Examples) -> int:

@@ -30,11 +30,12 @@ class Start:
 def start(task: Task, override: InputOverride | None) -> Start:
     """The source's network on the run's device, ready to learn the target's classes.
 
-    Its head is kept where source and target have the same classes by name; else a new one is drawn.
+    Its head is kept where source and target have the same classes by name, and labels of one kind; else a new one is
+    drawn.
     """
     source = task.known_source
     spec, classes = source.network, source.classes
-    kept = classes is not None and set(classes) == set(task.target.classes)
+    kept = classes is not None and set(classes) == set(task.target.classes) and task.same_kind
     if not kept or classes is None:
         classes = task.target.classes
         spec = with_classes(spec, len(classes))

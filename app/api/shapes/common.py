@@ -113,7 +113,10 @@ class InputShape(Shape):
 
 
 class Measured(Shape):
-    """Figures of one split, as fractions of 1; the interval is of 95 %.  `confusion[i][j]`: class i taken for j."""
+    """Figures of one split, as fractions of 1; the interval is of 95 %.  `confusion[i][j]`: class i taken for j.
+
+    Where an image has any number of labels: `map`, `average_precision` (by class), `macro_f1` and `micro_f1`, too.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -125,7 +128,7 @@ class Measured(Shape):
     nll: float
     ece: float
     per_class: list[Any]
-    confusion: list[list[int]]
+    confusion: list[list[int]] | None
 
 
 class Evaluation(Shape):
