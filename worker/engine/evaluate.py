@@ -42,7 +42,7 @@ def judge(
 ) -> Verdict:
     """Run `forward` (input -> logits [B,K]) over `batches`; with `columns` only those classes are in question.
 
-    The caller has put the network into evaluation mode; there is at least one batch.
+    The caller has put the network into evaluation mode, and there is at least one batch: its targets say the kind.
     """
     parts: list[Tensor] = []
     index = None if columns is None else torch.tensor(columns, device=run.device)

@@ -34,7 +34,7 @@ def ingest(spec: Spec, channel: Channel) -> Result:
         split_N = splits.carve(found.label_N, found.split_N, request.fractions, request.seed)
         writer.finish(index, found.row_N, found.label_N, split_N, found.target_NK)
     figures = _figures(PackedImages.open(pixels, index), found.classes, watch)
-    for warning in (*_warnings(figures, pack.refusals), *_on_labels(found)):
+    for warning in (*_warnings(figures, pack.refusals), *_on_table(request.format, found)):
         channel.emit(warning)
     document = {"format": request.format, "labelled": request.labelled, "refused": pack.refused} | figures
     return Result(document, {"pixels": pixels, "index": index})
@@ -78,8 +78,10 @@ def _warnings(figures: Mapping[str, Any], refusals: int) -> Iterator[Note]:
             yield Note("classes_without_training", text, "warning", {"count": len(untrained)})
 
 
-def _on_labels(found: Found) -> Iterator[Note]:
-    """Tables that are written otherwise than they are read."""
+def _on_table(format: str, found: Found) -> Iterator[Note]:
+    """Labels that were perhaps meant otherwise than they are read."""
+    if format != "csv":
+        return
     if found.target_NK is not None and found.target_NK.sum(axis=1).max() == 1:
         text = "No image has more than one label; in the column `labels` they are separated by `|`."
         yield Note("one_label_each", text, "warning")
