@@ -1,6 +1,9 @@
 """Images with any number of labels over HTTP: a CSV in a zip, an adaptation, its evaluation, predictions."""
 
 import io
+import os
+import subprocess
+import sys
 
 import numpy as np
 import onnxruntime
@@ -134,6 +137,29 @@ def test_back_to_one_label_an_image(client, job, single):
     back = finished(client, method=method, dataset=single.id, checkpoint=job.model)
     assert back.evaluation.target.map is None
     assert not client.models.get(back.model).multi_label
+
+
+def test_a_label_budget_is_counted_when_the_job_runs(client, source, dataset):
+    """How many images that is hangs on each image's rarest class, which only the run looks at."""
+    method = {"name": "linear_probe", "epochs": 2, "labels_per_class": 5}
+    body = {"method": method, "dataset": dataset.id, "checkpoint": source}
+    preflight = client.http.post("/v1/jobs/preflight", json=body).json()
+    assert preflight["fits"]
+    assert preflight["images"] is None
+    job = finished(client, **body)
+    assert "20 training labels" in job.evaluation.labels_used  # 5 of each of three classes, and of those without
+    assert job.method["batch_size"] == 8
+
+
+def test_the_command_shows_the_labels(service, job, tmp_path):
+    image = tmp_path / "four.png"
+    image.write_bytes(digits.one_png(4))
+    [found] = service.client.models.predict(job.model, image.read_bytes())
+    command = [sys.executable, "-m", "regraft", "predict", job.model, str(image)]
+    settings = os.environ | {"REGRAFT_URL": service.url, "REGRAFT_KEY": service.client_key, "COLUMNS": "200"}
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert f"four.png  {', '.join(found.labels) or 'none'}  " in done.stdout
 
 
 def test_the_card_lists_the_classes(client, job):
