@@ -48,6 +48,9 @@ def faults(parts: Parts) -> list[Detail]:
         _rule,
         _guard,
         _calibrate,
+        _multi_label,
+        _kinds,
+        _softmax_terms,
     )
     return [fault for check in checks for fault in check(parts)]
 
@@ -143,7 +146,7 @@ def _terms(parts: Parts) -> Iterator[Detail]:
 
 
 def _distillation(param: str, teacher: Source | None, target: Dataset) -> Iterator[Detail]:
-    if teacher is None or target.classes is None or teacher.readiness is not Readiness.READY:
+    if teacher is None or target.classes is None or not _known(teacher):
         return
     if len(set(teacher.classes or ()) & set(target.classes)) < 2:
         yield _fault(
@@ -185,6 +188,57 @@ def _calibrate(parts: Parts) -> Iterator[Detail]:
     if calibrates and target.splits is not None and not target.splits["validation"]:
         detail = f"A temperature is fitted on the validation split, and that of {target.id} is empty."
         yield _fault("method.calibrate", detail)
+
+
+def _multi_label(parts: Parts) -> Iterator[Detail]:
+    if parts.target.multi_label and not METHODS[parts.method.name].multi_label:
+        able = ", ".join(f"`{name}`" for name, info in METHODS.items() if info.multi_label)
+        yield _fault(
+            "dataset",
+            f"`{parts.method.name}` learns one label an image, but images of {parts.target.id} have any number: "
+            f"take one of {able}.",
+        )
+
+
+def _kinds(parts: Parts) -> Iterator[Detail]:
+    """A network is measured on labels of the kind that it was made for."""
+    source, compared = parts.source, {"source_dataset": parts.source_dataset}
+    if isinstance(parts.method, Evaluate):
+        compared["dataset"] = parts.target
+    for param, dataset in compared.items():
+        if source is None or dataset is None or not _known(source) or dataset.splits is None:
+            continue
+        if source.multi_label != bool(dataset.multi_label):
+            yield _fault(
+                param,
+                f"{source.id} gives an image {_kind(source.multi_label)}, {dataset.id} has "
+                f"{_kind(bool(dataset.multi_label))}: there is no measure for both.",
+            )
+
+
+def _softmax_terms(parts: Parts) -> Iterator[Detail]:
+    if not isinstance(parts.method, Training):
+        return
+    for i, term in enumerate(parts.method.terms):
+        if not TERMS[term.name].softmax:
+            continue
+        teacher_id: str | None = getattr(term, "teacher", None)
+        teacher = parts.teachers[teacher_id] if teacher_id else parts.source
+        several = [one.id for one in (parts.target, teacher) if one is not None and one.multi_label]
+        if several:
+            yield _fault(
+                f"method.terms.{i}",
+                f"`{term.name}` takes classes to exclude each other, but with {several[0]} an image has any number "
+                "of them.",
+            )
+
+
+def _known(source: Source) -> bool:
+    return source.readiness is Readiness.READY
+
+
+def _kind(multi_label: bool) -> str:
+    return "any number of labels" if multi_label else "one label"
 
 
 def _smallest_class(dataset: Dataset) -> tuple[str, int] | None:

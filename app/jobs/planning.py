@@ -167,10 +167,12 @@ def _image_size(dataset: Dataset) -> tuple[int, int] | None:
     return None if dataset.image is None else (dataset.image["height"], dataset.image["width"])
 
 
-def train_count(method: Loop, target: Dataset) -> int:
-    """Images that the run will learn from, `train_size` aside."""
+def train_count(method: Loop, target: Dataset) -> int | None:
+    """Images that the run will learn from, `train_size` aside; None where their labels would have to be looked at."""
     if not isinstance(method, LabelBudget) or method.labels_per_class is None:
         return datasets.train_count(target)
+    if target.multi_label:
+        return None
     if target.counts is None:
         return min(datasets.train_count(target), method.labels_per_class * len(target.classes or ()))
-    return sum(min(count, method.labels_per_class) for count in target.counts["train"])
+    return sum(min(int(count), method.labels_per_class) for count in target.counts["train"])

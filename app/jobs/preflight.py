@@ -63,7 +63,9 @@ def _images(plan: Plan) -> int | None:
     if not isinstance(plan.method, Loop) or plan.target.splits is None:
         return None
     count = planning.train_count(plan.method, plan.target)
-    return min(count, plan.method.train_size or count) if isinstance(plan.method, LabelBudget) else count
+    if count is None or not isinstance(plan.method, LabelBudget):
+        return count
+    return min(count, plan.method.train_size or count)
 
 
 def _steps(plan: Plan, images: int | None) -> int | None:

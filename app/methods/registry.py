@@ -44,7 +44,7 @@ Method = Annotated[
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """One line of `GET /v1/methods`."""
+    """One line of `GET /v1/methods`.  `multi_label`: it learns from images with any number of labels, too."""
 
     params: type[Parameters]
     summary: str
@@ -52,6 +52,7 @@ class MethodInfo:
     when: str
     reference: str
     gives_model: bool = True
+    multi_label: bool = False
 
     @property
     def name(self) -> str:
@@ -65,6 +66,7 @@ _INFOS = (
         ("target_labels",),
         "There is no source worth transferring from, or a baseline is wanted beside a transfer.",
         "LeCun et al. 1998, Gradient-based learning applied to document recognition",
+        multi_label=True,
     ),
     MethodInfo(
         Evaluate,
@@ -73,6 +75,7 @@ _INFOS = (
         "First of all: what does the source already do on the target?",
         "Guo et al. 2017, On calibration of modern neural networks (calibration error)",
         gives_model=False,
+        multi_label=True,
     ),
     MethodInfo(
         FineTune,
@@ -80,6 +83,7 @@ _INFOS = (
         ("checkpoint", "target_labels"),
         "The default with some tens of labels a class or more, or where the domains differ in texture or scale.",
         "Yosinski et al. 2014, How transferable are features in deep neural networks?",
+        multi_label=True,
     ),
     MethodInfo(
         LinearProbe,
@@ -87,6 +91,7 @@ _INFOS = (
         ("checkpoint", "target_labels"),
         "Very few labels, or a source so near that its features already separate the target's classes.",
         "Alain & Bengio 2017, Understanding intermediate layers using linear classifier probes",
+        multi_label=True,
     ),
     MethodInfo(
         LpFt,
@@ -94,6 +99,7 @@ _INFOS = (
         ("checkpoint", "target_labels"),
         "Good features and few labels, or images that will also come from elsewhere: tuning alone bends the features.",
         "Kumar et al. 2022, Fine-tuning can distort pretrained features and underperform out-of-distribution",
+        multi_label=True,
     ),
     MethodInfo(
         Lora,
@@ -101,6 +107,7 @@ _INFOS = (
         ("checkpoint", "target_labels"),
         "A large source for many targets: an adapter of a few per cent of its size is kept for each.",
         "Hu et al. 2022, LoRA: low-rank adaptation of large language models",
+        multi_label=True,
     ),
     MethodInfo(
         RuleTransfer,
@@ -108,6 +115,7 @@ _INFOS = (
         ("checkpoint", "target_labels"),
         "The source's training is worth more than its weights: its augmentation holds for the target's images too.",
         "Cubuk et al. 2019, AutoAugment, section 4.4 (augmentation policies transfer between datasets)",
+        multi_label=True,
     ),
     MethodInfo(
         FeatureTransfer,
@@ -115,6 +123,7 @@ _INFOS = (
         ("checkpoint", "target_labels"),
         "The target wants another network, or only the source's early features are general enough for it.",
         "Yosinski et al. 2014, How transferable are features in deep neural networks?",
+        multi_label=True,
     ),
     MethodInfo(
         StructureTransfer,
@@ -122,6 +131,7 @@ _INFOS = (
         ("checkpoint", "target_labels"),
         "The target's images are grey where the source's were coloured, or of another size.",
         "He, Girshick & Dollár 2019, Rethinking ImageNet pre-training",
+        multi_label=True,
     ),
     MethodInfo(
         Svm,

@@ -35,6 +35,7 @@ VARIANTS: dict[str, dict[str, object]] = {
         "label_smoothing": 0.1,
         **COMMON,
     },
+    "train_multi_label": {"name": "train", "network": tasks.network(10), "input": tasks.INPUT, **COMMON},
     "evaluate": {"name": "evaluate"},
     "fine_tune": {"name": "fine_tune", **COMMON},
     "fine_tune_head": {"name": "fine_tune", "trainable": "head", **COMMON},
@@ -64,6 +65,21 @@ VARIANTS: dict[str, dict[str, object]] = {
         **COMMON,
     },
     "fine_tune_assured": {"name": "fine_tune", "guard": True, "calibrate": True, **COMMON},
+    "fine_tune_multi_label": {
+        "name": "fine_tune",
+        "mixing": {"name": "mixup"},
+        "sampling": "balanced",
+        "class_weights": "balanced",
+        "label_smoothing": 0.1,
+        "terms": [
+            {"name": "l2_sp"},
+            {"name": "delta"},
+            {"name": "bss"},
+            {"name": "feature_hint"},
+            {"name": "attention_transfer"},
+        ],
+        **COMMON,
+    },
     "lp_ft": {"name": "lp_ft", "probe": {"epochs": 2}, **COMMON},
     "lora": {"name": "lora", "rank": 2, "dropout": 0.1, **COMMON},
     "rule_transfer": {"name": "rule_transfer", **COMMON},
@@ -110,7 +126,7 @@ def setting(folder, variant: str, classes: int = 10, prefix: str = "") -> Settin
     return Setting(
         method,
         tasks.source(folder / "source") if "checkpoint" in needs else None,
-        tasks.dataset(folder / "target", classes, prefix=prefix),
+        tasks.dataset(folder / "target", classes, prefix=prefix, multi_label=variant.endswith("multi_label")),
         tasks.dataset(folder / "source_data", classes, seed=5, prefix=prefix) if "source_data" in needs else None,
         teachers={id_: tasks.source(folder / id_, seed=i) for i, id_ in enumerate(params.networks().values(), 11)},
         environments={
@@ -212,14 +228,18 @@ def test_save_load_predict_round_trip(tmp_path, variant):
     pixels_NHWC = packed.fitted(packed.rows("test"), input)
     x_BCHW = (torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
     with torch.inference_mode():
-        probabilities_NK = network.eval()(x_BCHW).softmax(1).numpy()
+        logits_NK = network.eval()(x_BCHW)
+    probabilities_NK = (logits_NK.softmax(1) if packed.target is None else logits_NK.sigmoid()).numpy()
     session = onnxruntime.InferenceSession(outcome.result.artifacts["graph"].read_bytes())
     served_NK, features_ND = session.run(None, {"image": pixels_NHWC})
     np.testing.assert_allclose(served_NK, probabilities_NK, atol=1e-5)
     assert features_ND.shape == (len(pixels_NHWC), 8 * 2 * 2)
-    truth_N = packed.label[packed.rows("test")]
-    accuracy = float((served_NK.argmax(1) == truth_N).mean())
-    assert document["evaluation"]["target"]["accuracy"] == pytest.approx(accuracy)
+    assert document["multi_label"] == (packed.target is not None)
+    if packed.target is None:
+        right_N = served_NK.argmax(1) == packed.label[packed.rows("test")]
+    else:
+        right_N = ((served_NK >= 0.5) == packed.target[packed.rows("test")]).all(1)
+    assert document["evaluation"]["target"]["accuracy"] == pytest.approx(float(right_N.mean()))
 
 
 @pytest.mark.parametrize("variant", ADAPTING)

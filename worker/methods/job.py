@@ -46,7 +46,7 @@ def run(spec: Spec, channel: Channel) -> Result:
     if not INFOS[params.name].gives_model:
         return Result(document)
     channel.emit(Note("exporting", "Writing weights and graph, and comparing the two."))
-    return _packaged(adapted, document, spec)
+    return _packaged(adapted, document, spec, multi_label=task.target.multi_label)
 
 
 def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
@@ -95,16 +95,18 @@ def _source(document: Mapping[str, Any], weights: Path) -> Source:
         classes=document["classes"],
         recipe=document["recipe"],
         weights=weights,
+        multi_label=document.get("multi_label", False),
     )
 
 
-def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec) -> Result:
+def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec, *, multi_label: bool) -> Result:
     artifacts, exported = package.package(
         adapted.network,
         adapted.anatomy,
         adapted.input,
         spec.workdir,
-        package.metadata(adapted.spec, adapted.input, adapted.classes),
+        package.metadata(adapted.spec, adapted.input, adapted.classes, multi_label=multi_label),
+        multi_label=multi_label,
     )
     if adapted.adapter is not None:
         artifacts["adapter"] = package.write_adapter(adapted.adapter.tensors, adapted.adapter.config, spec.workdir)
@@ -112,6 +114,7 @@ def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec) -> Result:
         "network": adapted.spec.model_dump(mode="json"),
         "input": adapted.input.model_dump(mode="json"),
         "classes": adapted.classes,
+        "multi_label": multi_label,
         "recipe": Recipe.of(adapted.params, adapted.input).document(),
         "transfer": adapted.transfer,
     }

@@ -11,7 +11,7 @@ from worker.engine import device, evaluate, scores
 from worker.engine.contract import Failure
 from worker.engine.data import Images, Prepare
 from worker.engine.run import Run
-from worker.engine.scores import Judged
+from worker.engine.scores import Verdict
 from worker.methods import transferred
 from worker.methods.task import Adapted, Domain, Task
 from worker.networks.grafted import Grafted
@@ -34,7 +34,7 @@ def evaluation(task: Task, adapted: Adapted) -> Document | None:
     }
 
 
-def judged(run: Run, adapted: Adapted, domain: Domain) -> Judged | None:
+def judged(run: Run, adapted: Adapted, domain: Domain) -> Verdict | None:
     """What it says of the test split's images, in their order; None where no labelled one is of its classes."""
     shared, columns = _shared(adapted.classes, domain)
     images = domain.examples(domain.labelled("test"), adapted.input, shared)
@@ -79,7 +79,7 @@ def _shared(classes: list[str] | None, domain: Domain) -> tuple[list[str], list[
 
 def _judge(
     run: Run, network: nn.Module, input: InputSpec, images: Images, columns: list[int] | None, times: float = 1.0
-) -> Judged:
+) -> Verdict:
     prepare = Prepare(input, run.device, device.memory_format(network))
     batches = evaluate.image_batches(run, images.to(run.device), prepare)
     return evaluate.judge(run, lambda x: network(x) * times, batches, columns=columns)
@@ -112,7 +112,7 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
     before = on_test_split(task.run, network, source.input, source.classes, domain)
     if before is None:
         return None
-    kept = adapted.classes == source.classes
+    kept = adapted.classes == source.classes and task.same_kind
     if isinstance(network, Grafted) or isinstance(adapted.network, Grafted):
         network = adapted.network if kept else _regrafted(network, adapted.network)
     else:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from app.imaging.packed import Split
 from app.methods.inputs import InputSpec
 from app.methods.training import LabelBudget, Training
-from worker.engine import augment, data, device, evaluate, mix
+from worker.engine import augment, data, device, evaluate, kinds, mix
 from worker.engine.contract import Failure
 from worker.engine.data import Images, Prepare, Shuffled
 from worker.engine.fit import Fitted, Loss, everything
@@ -154,7 +154,8 @@ def drawing(params: Training, label_N: Tensor, learner: Frame) -> Tensor | None:
     """Weights by which examples are drawn; None: each once."""
     if params.sampling is None or learner.classes is None:
         return None
-    return objective.balanced(label_N, len(learner.classes))[label_N.cpu()]
+    group_N = kinds.of(label_N).groups(label_N, len(learner.classes))
+    return kinds.balanced(group_N, len(learner.classes))[group_N]
 
 
 def steps(params: Training, seen: Examples) -> int:

@@ -32,12 +32,13 @@ class Start:
 def start(task: Task, override: InputOverride | None) -> Start:
     """The source's network on the run's device, ready to learn the target's classes.
 
-    Its head is kept where source and target have the same classes by name; else a new one is drawn.  A grafted source
-    gives the network that was grafted on: a fitted head does not go on learning.
+    Its head is kept where source and target have the same classes by name, and labels of one kind; else a new one is
+    drawn.  A grafted source gives the network that was grafted on: a fitted head does not go on learning.
     """
     source = task.known_source
     spec, classes = source.network, source.classes
-    kept = classes is not None and set(classes) == set(task.target.classes) and spec.name != grafted.NAME
+    same = classes is not None and set(classes) == set(task.target.classes) and task.same_kind
+    kept = same and spec.name != grafted.NAME
     if not kept or classes is None:
         classes = task.target.classes
         spec = with_classes(spec, len(classes))
@@ -49,14 +50,14 @@ def start(task: Task, override: InputOverride | None) -> Start:
     return Start(spec, Frame(made.network, made.anatomy, input, classes), classes, report)
 
 
-def take_over(source: Source, learner: Frame) -> dict[str, Any]:
+def take_over(source: Source, learner: Frame, *, with_head: bool) -> dict[str, Any]:
     """What of the source's weights has a place in a network for other images, copied: the report on every tensor.
 
-    The head is the source's where the classes are, in their order.
+    `with_head`: the head's, too.
     """
     weights = learner.network.state_dict()
     given = tensors(source)
-    if learner.classes != source.classes:
+    if not with_head:
         given = load.beneath(learner.anatomy, given)
     found, report = load.match(stem.recoloured(given, weights), weights)
     with torch.no_grad():
