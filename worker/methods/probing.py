@@ -21,12 +21,7 @@ def probe(task: Task, learner: Frame, params: Training, seen: Examples, run: Run
 
 
 def _on_features(task: Task, learner: Frame, params: Training, seen: Examples, run: Run) -> None:
-<<<<<<< HEAD
     train, validation = extraction.features(task, learner, seen, run)
-=======
-    train = _features(run, learner, seen.train)
-    validation = _features(run, learner, seen.validation) if len(seen.validation) else None
->>>>>>> bench
     head = Frame(learner.network.get_submodule(learner.anatomy.head), learner.anatomy, learner.input, learner.classes)
     batches = data.row_batches(
         run,
@@ -36,5 +31,5 @@ def _on_features(task: Task, learner: Frame, params: Training, seen: Examples, r
         weight_N=supervised.drawing(params, train.label_N, learner),
     )
     loss = objective.build(task, head, params, seen.train, lambda: features.batches(train))
-    validate_on = (lambda: features.batches(validation)) if validation else None
+    validate_on = (lambda: features.batches(validation)) if len(validation) else None
     supervised.minimise(run, head.network, params, batches, loss, validate_on)
