@@ -13,12 +13,13 @@ from app.methods.fine_tune import FineTune
 from app.methods.linear_probe import LinearProbe
 from app.methods.lora import Lora
 from app.methods.lp_ft import LpFt
+from app.methods.rule_transfer import RuleTransfer
 from app.methods.structure_transfer import StructureTransfer
 from app.methods.train import Train
 
 Need = Literal["checkpoint", "target_labels", "source_data", "teacher"]
 Method = Annotated[
-    Train | Evaluate | FineTune | LinearProbe | LpFt | Lora | FeatureTransfer | StructureTransfer,
+    Train | Evaluate | FineTune | LinearProbe | LpFt | Lora | RuleTransfer | FeatureTransfer | StructureTransfer,
     Field(discriminator="name"),
 ]
 
@@ -82,6 +83,13 @@ _INFOS = (
         ("checkpoint", "target_labels"),
         "A large source for many targets: an adapter of a few per cent of its size is kept for each.",
         "Hu et al. 2022, LoRA: low-rank adaptation of large language models",
+    ),
+    MethodInfo(
+        RuleTransfer,
+        "Train a network on the target by the rule that the source was trained by, and say whether the rule helps.",
+        ("checkpoint", "target_labels"),
+        "The source's training is worth more than its weights: its augmentation holds for the target's images too.",
+        "Cubuk et al. 2019, AutoAugment, section 4.4 (augmentation policies transfer between datasets)",
     ),
     MethodInfo(
         FeatureTransfer,

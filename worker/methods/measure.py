@@ -105,6 +105,8 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
         return None
     source, domain = task.source, task.source_domain
     network, structure = transferred.unchanged(source)
+    if not _goes_on(adapted, network, structure.heads):
+        return None
     device.place(network, task.run.device)
     before = on_test_split(task.run, network, source.input, source.classes, domain)
     if before is None:
@@ -118,8 +120,20 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
     return (after or {}) | {"before": figures, "head": "adapted" if kept else "source"}
 
 
+def _goes_on(adapted: Adapted, network: nn.Module, heads: tuple[str, ...]) -> bool:
+    """Whether the adapted network began as the source's, tensor by tensor: one that did not has nothing to forget."""
+    found, head = adapted.network.state_dict(), _within(heads)
+    beneath = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(head)}
+    same = all(name in found and found[name].shape == tensor.shape for name, tensor in beneath.items())
+    return same and adapted.transfer.get("tensors") != {}
+
+
+def _within(paths: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{path}." for path in paths)
+
+
 def _overwrite(network: nn.Module, tensors: Mapping[str, Tensor], skip: tuple[str, ...]) -> None:
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
-            if not name.startswith(tuple(f"{path}." for path in skip)):
+            if not name.startswith(_within(skip)):
                 tensor.copy_(tensors[name])

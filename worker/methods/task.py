@@ -128,6 +128,7 @@ class Adapted:
 
     `params` are the method's, every default closed.  `transfer` says what came from the source and how.
     `source_head` is the source's head where that went on learning.  `temperature` is what the scores were divided by.
+    `without` is the same without what the method is about, to be compared with when all is learnt.
     """
 
     network: nn.Module
@@ -141,6 +142,7 @@ class Adapted:
     source_head: nn.Module | None = None
     adapter: Adapter | None = None
     temperature: float | None = None
+    without: "Adapted | None" = None
 
     @classmethod
     def of(
