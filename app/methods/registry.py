@@ -7,26 +7,42 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from app.methods.base import Parameters
+from app.methods.byol import Byol
 from app.methods.evaluate import Evaluate
 from app.methods.feature_transfer import FeatureTransfer
 from app.methods.fine_tune import FineTune
 from app.methods.linear_probe import LinearProbe
 from app.methods.lora import Lora
 from app.methods.lp_ft import LpFt
+from app.methods.rotation import Rotation
 from app.methods.rule_transfer import RuleTransfer
+from app.methods.simclr import SimClr
 from app.methods.structure_transfer import StructureTransfer
 from app.methods.train import Train
+from app.methods.vicreg import VicReg
 
 Need = Literal["checkpoint", "target_labels", "source_data", "teacher"]
 Method = Annotated[
-    Train | Evaluate | FineTune | LinearProbe | LpFt | Lora | RuleTransfer | FeatureTransfer | StructureTransfer,
+    Train
+    | Evaluate
+    | FineTune
+    | LinearProbe
+    | LpFt
+    | Lora
+    | RuleTransfer
+    | FeatureTransfer
+    | StructureTransfer
+    | SimClr
+    | VicReg
+    | Byol
+    | Rotation,
     Field(discriminator="name"),
 ]
 
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """One line of `GET /v1/methods`."""
+    """One line of `GET /v1/methods`.  `takes`: what it can use, or do without."""
 
     params: type[Parameters]
     summary: str
@@ -34,6 +50,7 @@ class MethodInfo:
     when: str
     reference: str
     gives_model: bool = True
+    takes: tuple[Need, ...] = ()
 
     @property
     def name(self) -> str:
@@ -104,6 +121,38 @@ _INFOS = (
         ("checkpoint", "target_labels"),
         "The target's images are grey where the source's were coloured, or of another size.",
         "He, Girshick & Dollár 2019, Rethinking ImageNet pre-training",
+    ),
+    MethodInfo(
+        SimClr,
+        "Features from images alone: the two views of an image know each other among all of the batch.",
+        (),
+        "Many images without labels, batches of some hundred; the result is a source for any transfer.",
+        "Chen et al. 2020, A simple framework for contrastive learning of visual representations",
+        takes=("checkpoint",),
+    ),
+    MethodInfo(
+        VicReg,
+        "Features from images alone: two views alike, no dimension constant, no two dimensions alike.",
+        (),
+        "As `simclr`, where batches are smaller or several images may show the same.",
+        "Bardes, Ponce & LeCun 2022, VICReg: variance-invariance-covariance regularization",
+        takes=("checkpoint",),
+    ),
+    MethodInfo(
+        Byol,
+        "Features from images alone: one view foretells what an averaged copy of the network makes of the other.",
+        (),
+        "As `simclr`, without pushing images apart: where many of a batch show the same.",
+        "Grill et al. 2020, Bootstrap your own latent",
+        takes=("checkpoint",),
+    ),
+    MethodInfo(
+        Rotation,
+        "Features from images alone: by which quarter turn an image was turned.",
+        (),
+        "Images with an upright, and little time: it needs no large batches.",
+        "Gidaris, Singh & Komodakis 2018, Unsupervised representation learning by predicting image rotations",
+        takes=("checkpoint",),
     ),
 )
 

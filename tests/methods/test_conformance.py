@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from worker.networks import build
 
 GOLDEN = Path(__file__).parent / "golden"
 COMMON = {"epochs": 4, "batch_size": 8}
+VIEWS = {"hidden": 16, "dimensions": 8}
 VARIANTS: dict[str, dict[str, object]] = {
     "train": {"name": "train", "network": tasks.network(10), "input": tasks.INPUT, **COMMON},
     "train_adamw": {
@@ -80,8 +82,15 @@ VARIANTS: dict[str, dict[str, object]] = {
     "structure_transfer_new": {"name": "structure_transfer", "weights": False, **COMMON},
     "linear_probe": {"name": "linear_probe", **COMMON},
     "linear_probe_augmented": {"name": "linear_probe", "augmentation": [{"name": "random_crop"}], **COMMON},
+    "simclr": {"name": "simclr", "network": tasks.network(10), "input": tasks.INPUT, **VIEWS, **COMMON},
+    "simclr_on": {"name": "simclr", "average": 0.9, **VIEWS, **COMMON},
+    "vicreg": {"name": "vicreg", "network": tasks.network(10), "input": tasks.INPUT, **VIEWS, **COMMON},
+    "byol": {"name": "byol", "network": tasks.network(10), "input": tasks.INPUT, **VIEWS, **COMMON},
+    "rotation": {"name": "rotation", "network": tasks.network(10), "input": tasks.INPUT, **COMMON},
 }
 TRAINING = [variant for variant, method in VARIANTS.items() if method["name"] != "evaluate"]
+HEADLESS = {v for v, method in VARIANTS.items() if method["name"] in ("simclr", "vicreg", "byol", "rotation")}
+CLASSIFYING = [variant for variant in TRAINING if variant not in HEADLESS]
 FROZEN = {
     "fine_tune_head": ("features.", "block."),
     "fine_tune_last": ("features.",),
@@ -95,7 +104,8 @@ def setting(folder, variant: str, classes: int = 10, prefix: str = "") -> Settin
     method = VARIANTS[variant]
     if "network" in method:
         method = method | {"network": tasks.network(classes)}
-    needs, params = INFOS[method["name"]].needs, parse(method)
+    info, params = INFOS[method["name"]], parse(method)
+    needs = info.needs if "network" in method else (*info.needs, *info.takes)
     return Setting(
         method,
         tasks.source(folder / "source") if "checkpoint" in needs else None,
@@ -127,7 +137,7 @@ def test_same_seed_same_bytes(tmp_path, variant):
 def test_another_seed_other_bytes(tmp_path, variant):
     one = setting(tmp_path, variant)
     first = tasks.run(one, tmp_path / "a")
-    other = tasks.run(Setting(one.method, one.source, one.target, seed=4), tmp_path / "b")
+    other = tasks.run(replace(one, seed=4), tmp_path / "b")
     assert first.result.document["sha256"] != other.result.document["sha256"]
 
 
@@ -162,7 +172,7 @@ def test_progress_and_metrics_are_reported(tmp_path, variant):
     assert told[0].step == 0
     assert told[-1].step == told[-1].total_steps > 0
     assert recorder.series("loss", "train")
-    assert len(recorder.series("accuracy", "validation")) == 4
+    assert len(recorder.series("knn_accuracy" if variant in HEADLESS else "accuracy", "validation")) == 4
 
 
 @pytest.mark.parametrize("moment", [0, 1, 5, 9])
@@ -206,12 +216,16 @@ def test_save_load_predict_round_trip(tmp_path, variant):
     served_NK, features_ND = session.run(None, {"image": pixels_NHWC})
     np.testing.assert_allclose(served_NK, probabilities_NK, atol=1e-5)
     assert features_ND.shape == (len(pixels_NHWC), 8 * 2 * 2)
+    if variant in HEADLESS:
+        assert document["classes"] == ["unlabelled"]
+        assert document["evaluation"] is None
+        return
     truth_N = packed.label[packed.rows("test")]
     accuracy = float((served_NK.argmax(1) == truth_N).mean())
     assert document["evaluation"]["target"]["accuracy"] == pytest.approx(accuracy)
 
 
-@pytest.mark.parametrize("variant", TRAINING)
+@pytest.mark.parametrize("variant", CLASSIFYING)
 def test_ten_classes_to_a_hundred(tmp_path, variant):
     """Trap 14: the head is new, whatever the source's was."""
     outcome = tasks.run(setting(tmp_path, variant, classes=100, prefix="class "), tmp_path / "run")
@@ -225,8 +239,10 @@ def test_ten_classes_to_a_hundred(tmp_path, variant):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_label_use_is_declared(tmp_path, variant):
-    used = tasks.run(setting(tmp_path, variant), tmp_path / "run").result.document["evaluation"]["labels_used"]
+    document = tasks.run(setting(tmp_path, variant), tmp_path / "run").result.document
+    used = (document["transfer"]["features"] if variant in HEADLESS else document["evaluation"])["labels_used"]
     expected = {"evaluate": "none", "fine_tune_last": "20 training labels and 20 validation"}
+    expected |= dict.fromkeys(HEADLESS, "none of the target's, neither for learning nor for selection; 60 training and")
     assert expected.get(variant, "40 training labels and 20 validation labels") in used
 
 

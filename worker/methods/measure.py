@@ -21,8 +21,10 @@ Document = dict[str, Any]
 def evaluation(task: Task, adapted: Adapted) -> Document | None:
     """The evaluation of a job: on the target's test split, and on the source's where that is known.
 
-    None where the target has no labelled test image.
+    None where the target has no labelled test image, or the network says nothing of classes.
     """
+    if adapted.headless or not len(task.target.labelled("test")):
+        return None
     target = on_test_split(task.run, adapted.network, adapted.input, adapted.classes, task.target)
     if target is None:
         return None

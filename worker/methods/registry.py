@@ -3,16 +3,20 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from worker.methods.byol import byol
 from worker.methods.evaluate import evaluate
 from worker.methods.feature_transfer import feature_transfer
 from worker.methods.fine_tune import fine_tune
 from worker.methods.linear_probe import linear_probe
 from worker.methods.lora import lora
 from worker.methods.lp_ft import lp_ft
+from worker.methods.rotation import rotation
 from worker.methods.rule_transfer import rule_transfer
+from worker.methods.simclr import simclr
 from worker.methods.structure_transfer import structure_transfer
 from worker.methods.task import Adapted, Task
 from worker.methods.train import train
+from worker.methods.vicreg import vicreg
 
 METHODS: Mapping[str, Callable[[Task, Any], Adapted]] = {
     "train": train,
@@ -24,4 +28,8 @@ METHODS: Mapping[str, Callable[[Task, Any], Adapted]] = {
     "rule_transfer": rule_transfer,
     "feature_transfer": feature_transfer,
     "structure_transfer": structure_transfer,
+    "simclr": simclr,
+    "vicreg": vicreg,
+    "byol": byol,
+    "rotation": rotation,
 }

@@ -27,22 +27,30 @@ class Start:
     report: dict[str, Any]
 
 
-def start(task: Task, override: InputOverride | None) -> Start:
-    """The source's network on the run's device, ready to learn the target's classes.
+def start(
+    task: Task,
+    override: InputOverride | None,
+    *,
+    classes: list[str] | None = None,
+    domain: Domain | None = None,
+) -> Start:
+    """The source's network on the run's device, ready to learn `classes` from images of `domain`: the target's, unless
+    others are given.
 
     Its head is kept where source and target have the same classes by name; else a new one is drawn.
     """
-    source = task.known_source
+    source, domain = task.known_source, domain or task.target
+    wanted = domain.classes if classes is None else classes
     spec, classes = source.network, source.classes
-    kept = classes is not None and set(classes) == set(task.target.classes)
+    kept = classes is not None and set(classes) == set(wanted)
     if not kept or classes is None:
-        classes = task.target.classes
+        classes = wanted
         spec = with_classes(spec, len(classes))
     input = override.apply(source.input) if override else source.input
     made = load.make(spec, input, load_file(source.weights), without_heads=not kept)
     device.place(made.network, task.run.device)
     head = "kept" if kept else "new"
-    report = {"tensors": made.report.document(), "head": head, "adapters": adapters(task.target, input)}
+    report = {"tensors": made.report.document(), "head": head, "adapters": adapters(domain, input)}
     return Start(spec, Frame(made.network, made.anatomy, input, classes), classes, report)
 
 
