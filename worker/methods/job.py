@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from app.methods.cross_domain import Selecting
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
 from app.methods.recipe import Recipe
@@ -62,6 +63,8 @@ def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
         evaluation["ablation"] = ablating.judge(task, adapted, adapted.without)
     if guarded and evaluation is not None:
         evaluation["guard"] = guarding.judge(task, adapted, against)
+    if isinstance(params, Selecting) and evaluation is not None:
+        evaluation["guard"] = guarding.against_unchanged(task, adapted)
     return adapted, evaluation
 
 

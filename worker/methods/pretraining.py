@@ -49,7 +49,7 @@ def begin(task: Task, params: Pretraining) -> Ground:
     rows = task.target.images.rows("train")
     if len(rows) < FEWEST_IMAGES:
         raise Failure("does_not_fit", f"The training split has {len(rows)} images; {FEWEST_IMAGES} are the fewest.")
-    images = task.target.without_labels(rows, start.learner.input)
+    images = task.target.unlabelled(rows, start.learner.input)
     return Ground(start, params.resolve(len(images), start.learner.input.size), images)
 
 
@@ -113,7 +113,7 @@ def share_recognised(task: Task, ground: Ground, look: views.Look, right: Callab
     """The mean of `right` (features [V·B,D] -> float32 [V·B]) over the validation images, else the training images."""
     learner, run = ground.start.learner, task.run
     rows = task.target.images.rows("validation")
-    held_out = task.target.without_labels(rows, learner.input) if len(rows) else ground.images
+    held_out = task.target.unlabelled(rows, learner.input) if len(rows) else ground.images
     prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
     generator, found = run.generator("recognised"), []
     with torch.no_grad():

@@ -1,5 +1,7 @@
 """Where a method begins that can do without a source."""
 
+from dataclasses import replace
+
 from app.methods.layers import with_classes
 from app.methods.start import Start
 from worker.engine import device
@@ -13,7 +15,8 @@ from worker.terms.base import Frame
 def begin(task: Task, params: Start, domain: Domain, classes: list[str]) -> transferred.Start:
     """The method's own network, newly drawn for images of `domain`, or the source's, ready to learn `classes`."""
     if params.network is None:
-        return transferred.start(task, None, classes=classes, domain=domain)
+        start = transferred.start(task, None, classes)
+        return replace(start, report=start.report | {"adapters": transferred.adapters(domain, start.learner.input)})
     if task.source is not None:
         raise Failure("does_not_fit", "A network is newly drawn, a checkpoint has its own: leave one of them out.")
     spec = with_classes(params.network, len(classes))

@@ -65,8 +65,8 @@ class Domain:
         pixels_NHWC = torch.from_numpy(self.images.fitted(rows[known], spec))
         return Images(pixels_NHWC, torch.from_numpy(label_N[known]))
 
-    def without_labels(self, rows: NDArray[np.int64], spec: InputSpec) -> Images:
-        """The images at the network's size, and no label of any."""
+    def unlabelled(self, rows: NDArray[np.int64], spec: InputSpec) -> Images:
+        """The images at the network's size; no label is read, all are −1."""
         return Images(torch.from_numpy(self.images.fitted(rows, spec)), torch.full((len(rows),), -1))
 
 

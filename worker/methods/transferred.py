@@ -12,7 +12,7 @@ from app.methods.layers import with_classes
 from app.methods.networks import NetworkSpec
 from worker.engine import device
 from worker.methods.task import Domain, Source, Task
-from worker.networks import load, stem
+from worker.networks import load
 from worker.networks.anatomy import Anatomy
 from worker.terms.base import Frame
 
@@ -27,47 +27,24 @@ class Start:
     report: dict[str, Any]
 
 
-def start(
-    task: Task,
-    override: InputOverride | None,
-    *,
-    classes: list[str] | None = None,
-    domain: Domain | None = None,
-) -> Start:
-    """The source's network on the run's device, ready to learn `classes` from images of `domain`: the target's, unless
-    others are given.
+def start(task: Task, override: InputOverride | None, learned: list[str] | None = None) -> Start:
+    """The source's network on the run's device, ready to learn the classes `learned`: left out, the target's.
 
-    Its head is kept where source and target have the same classes by name; else a new one is drawn.
+    Its head is kept where these are the source's by name; else a new one is drawn.
     """
-    source, domain = task.known_source, domain or task.target
-    wanted = domain.classes if classes is None else classes
+    source = task.known_source
     spec, classes = source.network, source.classes
-    kept = classes is not None and set(classes) == set(wanted)
+    learned = task.target.classes if learned is None else learned
+    kept = classes is not None and set(classes) == set(learned)
     if not kept or classes is None:
-        classes = wanted
+        classes = learned
         spec = with_classes(spec, len(classes))
     input = override.apply(source.input) if override else source.input
     made = load.make(spec, input, load_file(source.weights), without_heads=not kept)
     device.place(made.network, task.run.device)
     head = "kept" if kept else "new"
-    report = {"tensors": made.report.document(), "head": head, "adapters": adapters(domain, input)}
+    report = {"tensors": made.report.document(), "head": head, "adapters": adapters(task.target, input)}
     return Start(spec, Frame(made.network, made.anatomy, input, classes), classes, report)
-
-
-def take_over(source: Source, learner: Frame) -> dict[str, Any]:
-    """What of the source's weights has a place in a network for other images, copied: the report on every tensor.
-
-    The head is the source's where the classes are, in their order.
-    """
-    weights = learner.network.state_dict()
-    tensors = load_file(source.weights)
-    if learner.classes != source.classes:
-        tensors = load.beneath(learner.anatomy, tensors)
-    found, report = load.match(stem.recoloured(tensors, weights), weights)
-    with torch.no_grad():
-        for name, tensor in found.items():
-            weights[name].copy_(tensor)
-    return report.document()
 
 
 def unchanged(source: Source) -> tuple[nn.Module, Anatomy]:
