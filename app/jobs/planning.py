@@ -1,5 +1,6 @@
 """From a request to a plan: the parts found, their fit judged, open defaults closed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -12,6 +13,7 @@ from app.db.tables import Dataset
 from app.jobs import fit, sources
 from app.jobs.sources import Source
 from app.methods import layers
+from app.methods.generalisation import Generalisation
 from app.methods.inputs import InputSpec
 from app.methods.recipe import Recipe
 from app.methods.registry import METHODS, Method
@@ -76,8 +78,9 @@ def draw(db: Session, owner: str, request: Request) -> Plan:
         networks.check(db, request.method.network, None, "method.network")
     if isinstance(request.method, Start) and request.method.network is not None:
         networks.check(db, request.method.network, request.method.input, "method.network")
+    shown = learnt(request.method, target, environments)
     return Plan(
-        method=_close(db, request.method, source, target),
+        method=request.method if shown is None else _close(db, request.method, source, shown),
         source=source,
         target=target,
         source_dataset=source_dataset,
@@ -146,6 +149,15 @@ def _source_dataset(db: Session, owner: str, asked: str | None, source: Source |
 def _refuse_failed(object_id: str, state: Readiness, param: str) -> None:
     if state is Readiness.FAILED:
         raise errors.NotReady(f"{object_id} has failed; GET it for the reason.", param=param)
+
+
+def learnt(method: Method, target: Dataset, environments: Mapping[str, Dataset]) -> Dataset | None:
+    """The dataset by whose number and size of images defaults are closed: of several environments the largest, None
+    while one of them is not ready."""
+    if not isinstance(method, Generalisation):
+        return target
+    named = [environments[id_] for id_ in method.environments]
+    return max(named, key=datasets.train_count) if all(one.splits is not None for one in named) else None
 
 
 def _close(db: Session, method: Method, source: Source | None, target: Dataset) -> Method:

@@ -8,20 +8,25 @@ from pydantic import Field, TypeAdapter
 
 from app.methods.base import Parameters
 from app.methods.byol import Byol
+from app.methods.erm import Erm
 from app.methods.evaluate import Evaluate
 from app.methods.feature_transfer import FeatureTransfer
 from app.methods.fine_tune import FineTune
+from app.methods.group_dro import GroupDro
+from app.methods.irm import Irm
 from app.methods.linear_probe import LinearProbe
 from app.methods.lora import Lora
 from app.methods.lp_ft import LpFt
+from app.methods.mixstyle import MixStyle
 from app.methods.rotation import Rotation
 from app.methods.rule_transfer import RuleTransfer
 from app.methods.simclr import SimClr
 from app.methods.structure_transfer import StructureTransfer
 from app.methods.train import Train
 from app.methods.vicreg import VicReg
+from app.methods.vrex import Vrex
 
-Need = Literal["checkpoint", "target_labels", "source_data", "teacher"]
+Need = Literal["checkpoint", "target_labels", "source_data", "teacher", "environments"]
 Method = Annotated[
     Train
     | Evaluate
@@ -35,7 +40,12 @@ Method = Annotated[
     | SimClr
     | VicReg
     | Byol
-    | Rotation,
+    | Rotation
+    | Erm
+    | Irm
+    | Vrex
+    | GroupDro
+    | MixStyle,
     Field(discriminator="name"),
 ]
 
@@ -152,6 +162,46 @@ _INFOS = (
         (),
         "Images with an upright, and little time: it needs no large batches.",
         "Gidaris, Singh & Komodakis 2018, Unsupervised representation learning by predicting image rotations",
+        takes=("checkpoint",),
+    ),
+    MethodInfo(
+        Erm,
+        "Several labelled datasets together, for images that are like none of them.",
+        ("environments",),
+        "The baseline of the next four, and often as good as they are.",
+        "Gulrajani & Lopez-Paz 2021, In search of lost domain generalization",
+        takes=("checkpoint",),
+    ),
+    MethodInfo(
+        Irm,
+        "Features on which one classifier is the best in every environment at once.",
+        ("environments",),
+        "What agrees with the label in the environments may not do so elsewhere, and does not agree equally in them.",
+        "Arjovsky et al. 2019, Invariant risk minimization",
+        takes=("checkpoint",),
+    ),
+    MethodInfo(
+        Vrex,
+        "A network that is as good in one environment as in the other.",
+        ("environments",),
+        "As `irm`, and steadier; the environments' labels are equally noisy.",
+        "Krueger et al. 2021, Out-of-distribution generalization via risk extrapolation",
+        takes=("checkpoint",),
+    ),
+    MethodInfo(
+        GroupDro,
+        "The environments that go worst weigh most.",
+        ("environments",),
+        "The target may be like the hardest of the environments.",
+        "Sagawa et al. 2020, Distributionally robust neural networks for group shifts",
+        takes=("checkpoint",),
+    ),
+    MethodInfo(
+        MixStyle,
+        "The style of one image's feature maps on another's.",
+        ("environments",),
+        "The environments differ in style: colour, contrast, texture; the network is convolutional.",
+        "Zhou et al. 2021, Domain generalization with MixStyle",
         takes=("checkpoint",),
     ),
 )

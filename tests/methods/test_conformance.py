@@ -24,6 +24,7 @@ from worker.networks import build
 GOLDEN = Path(__file__).parent / "golden"
 COMMON = {"epochs": 4, "batch_size": 8}
 VIEWS = {"hidden": 16, "dimensions": 8}
+PLACES = ["ds_here", "ds_there", "ds_yonder"]
 VARIANTS: dict[str, dict[str, object]] = {
     "train": {"name": "train", "network": tasks.network(10), "input": tasks.INPUT, **COMMON},
     "train_adamw": {
@@ -87,6 +88,12 @@ VARIANTS: dict[str, dict[str, object]] = {
     "vicreg": {"name": "vicreg", "network": tasks.network(10), "input": tasks.INPUT, **VIEWS, **COMMON},
     "byol": {"name": "byol", "network": tasks.network(10), "input": tasks.INPUT, **VIEWS, **COMMON},
     "rotation": {"name": "rotation", "network": tasks.network(10), "input": tasks.INPUT, **COMMON},
+    "erm": {"name": "erm", "network": tasks.network(10), "input": tasks.INPUT, "environments": PLACES[:2], **COMMON},
+    "erm_on": {"name": "erm", "environments": PLACES, "leave_one_out": True, **COMMON},
+    "irm": {"name": "irm", "environments": PLACES[:2], "optimizer": "sgd", **COMMON},
+    "vrex": {"name": "vrex", "environments": PLACES[:2], "penalty_from": 7, "validation": PLACES[2], **COMMON},
+    "group_dro": {"name": "group_dro", "environments": PLACES, "eta": 0.5, **COMMON},
+    "mixstyle": {"name": "mixstyle", "environments": PLACES[:2], **COMMON},
 }
 TRAINING = [variant for variant, method in VARIANTS.items() if method["name"] != "evaluate"]
 HEADLESS = {v for v, method in VARIANTS.items() if method["name"] in ("simclr", "vicreg", "byol", "rotation")}
@@ -243,6 +250,11 @@ def test_label_use_is_declared(tmp_path, variant):
     used = (document["transfer"]["features"] if variant in HEADLESS else document["evaluation"])["labels_used"]
     expected = {"evaluate": "none", "fine_tune_last": "20 training labels and 20 validation"}
     expected |= dict.fromkeys(HEADLESS, "none of the target's, neither for learning nor for selection; 60 training and")
+    named = VARIANTS[variant].get("environments", [])
+    validated = 20 if "validation" in VARIANTS[variant] else 20 * len(named)
+    if named:
+        others = f"{40 * len(named)} training and {validated} validation labels of other datasets; none of the target's"
+        expected[variant] = others
     assert expected.get(variant, "40 training labels and 20 validation labels") in used
 
 

@@ -106,14 +106,19 @@ class Task:
 class LabelUse:
     """How many labels of the target a method has seen, by split.
 
-    `watched` were looked at to show how the training goes, and decided nothing.
+    `watched` were looked at to show how the training goes, and decided nothing.  `elsewhere`: what of other datasets.
     """
 
     train: int = 0
     validation: int = 0
     watched: int = 0
+    elsewhere: str = ""
 
     def __str__(self) -> str:
+        return f"{self.elsewhere}; {self._target}" if self.elsewhere else self._target
+
+    @property
+    def _target(self) -> str:
         if self.watched:
             return (
                 "none of the target's, neither for learning nor for selection; "
