@@ -128,6 +128,7 @@ def measure(seed: int, methods: Sequence[str]) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), seed)
         found = {"random": {"probe": bench.probe(bench.source)}}
+        print(json.dumps({"seed": seed, "method": None, **found["random"]}), flush=True)
         for method in methods:
             source, result = bench.pretrain(method)
             knn = result.document["transfer"]["features"]["knn"]["accuracy"]

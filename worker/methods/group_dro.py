@@ -36,4 +36,4 @@ class Reweighting:
         return {"weight_E": self._weight_E}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._weight_E = state["weight_E"].to(self._weight_E)
+        self._weight_E = state["weight_E"].to(self._weight_E.device)
