@@ -12,6 +12,7 @@ from app.core.status import Readiness
 from app.db.tables import Dataset
 from app.jobs.sources import Source
 from app.methods.evaluate import Evaluate
+from app.methods.generalisation import Generalisation
 from app.methods.recipe import Recipe
 from app.methods.registry import METHODS, Method
 from app.methods.rule_transfer import RuleTransfer
@@ -39,6 +40,8 @@ def faults(parts: Parts) -> list[Detail]:
         _source_labels,
         _source_data,
         _environments,
+        _environment_classes,
+        _environment_splits,
         _classes,
         _shared_classes,
         _label_budget,
@@ -76,6 +79,35 @@ def _environments(parts: Parts) -> Iterator[Detail]:
     for param, dataset_id in parts.method.datasets().items():
         if not parts.environments[dataset_id].labelled:
             yield _fault(f"method.{param}", f"`{parts.method.name}` learns from labels, but {dataset_id} has none.")
+
+
+def _environment_classes(parts: Parts) -> Iterator[Detail]:
+    if not isinstance(parts.method, Generalisation):
+        return
+    named = [parts.environments[id_].classes for id_ in parts.method.environments]
+    known = [set(classes) for classes in named if classes]
+    if len(known) < len(named):  # still being processed, or without labels, which is said elsewhere
+        return
+    common = set.intersection(*known)
+    if len(common) < 2:
+        yield _fault("method.environments", "The environments share fewer than two classes by name.")
+    elif parts.target.classes and not common & set(parts.target.classes):
+        yield _fault(
+            "dataset",
+            f"{parts.target.id} has no class that all environments have: {_some(parts.target.classes)} here, "
+            f"{_some(sorted(common))} there.",
+        )
+
+
+def _environment_splits(parts: Parts) -> Iterator[Detail]:
+    method = parts.method
+    if not isinstance(method, Generalisation):
+        return
+    for param, dataset_id in method.datasets().items():
+        split = "validation" if param == "validation" else "train"
+        splits = parts.environments[dataset_id].splits
+        if splits is not None and not splits[split]:
+            yield _fault(f"method.{param}", f"The {split} split of {dataset_id} is empty.")
 
 
 def _classes(parts: Parts) -> Iterator[Detail]:
@@ -121,7 +153,8 @@ def _label_budget(parts: Parts) -> Iterator[Detail]:
 
 
 def _training_split(parts: Parts) -> Iterator[Detail]:
-    if not isinstance(parts.method, Evaluate) and parts.target.splits is not None and not parts.target.splits["train"]:
+    learns = not isinstance(parts.method, Evaluate | Generalisation)
+    if learns and parts.target.splits is not None and not parts.target.splits["train"]:
         yield _fault("dataset", f"The training split of {parts.target.id} is empty.")
 
 

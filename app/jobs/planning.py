@@ -1,5 +1,6 @@
 """From a request to a plan: the parts found, their fit judged, open defaults closed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -12,10 +13,12 @@ from app.db.tables import Dataset
 from app.jobs import fit, sources
 from app.jobs.sources import Source
 from app.methods import layers
+from app.methods.generalisation import Generalisation
 from app.methods.inputs import InputSpec
 from app.methods.recipe import Recipe
 from app.methods.registry import METHODS, Method
 from app.methods.rule_transfer import RuleTransfer
+from app.methods.start import Start
 from app.methods.train import Train
 from app.methods.training import LabelBudget, Loop
 from app.networks import service as networks
@@ -73,8 +76,11 @@ def draw(db: Session, owner: str, request: Request) -> Plan:
         networks.check(db, request.method.network, request.method.input, "method.network")
     if isinstance(request.method, RuleTransfer) and request.method.network is not None:
         networks.check(db, request.method.network, None, "method.network")
+    if isinstance(request.method, Start) and request.method.network is not None:
+        networks.check(db, request.method.network, request.method.input, "method.network")
+    shown = learnt(request.method, target, environments)
     return Plan(
-        method=_close(db, request.method, source, target),
+        method=request.method if shown is None else _close(db, request.method, source, shown),
         source=source,
         target=target,
         source_dataset=source_dataset,
@@ -85,8 +91,10 @@ def draw(db: Session, owner: str, request: Request) -> Plan:
 
 
 def _source(db: Session, owner: str, request: Request) -> Source | None:
-    name, given = request.method.name, request.checkpoint
-    if "checkpoint" not in METHODS[name].needs:
+    name, given, info = request.method.name, request.checkpoint, METHODS[request.method.name]
+    if "checkpoint" in info.takes:
+        _one_start(request)
+    if "checkpoint" not in info.needs and (given is None or "checkpoint" not in info.takes):
         for param, value in (("checkpoint", given), ("source_dataset", request.source_dataset)):
             if value is not None:
                 raise errors.Invalid(f"`{name}` starts from nothing: leave `{param}` out.", param=param)
@@ -96,6 +104,16 @@ def _source(db: Session, owner: str, request: Request) -> Source | None:
     source = sources.find(db, owner, given, "checkpoint")
     _refuse_failed(source.id, source.readiness, "checkpoint")
     return source
+
+
+def _one_start(request: Request) -> None:
+    network = request.method.network if isinstance(request.method, Start) else None
+    if network is None and request.checkpoint is None:
+        said = f"`{request.method.name}` starts from a checkpoint or a model, or from a `network` of the method."
+        raise errors.Invalid(said, param="checkpoint")
+    if network is not None and request.checkpoint is not None:
+        said = "A `network` is newly drawn, a checkpoint has its own: leave one of them out."
+        raise errors.Invalid(said, param="method.network")
 
 
 def _teachers(db: Session, owner: str, method: Method) -> dict[str, Source]:
@@ -133,6 +151,15 @@ def _refuse_failed(object_id: str, state: Readiness, param: str) -> None:
         raise errors.NotReady(f"{object_id} has failed; GET it for the reason.", param=param)
 
 
+def learnt(method: Method, target: Dataset, environments: Mapping[str, Dataset]) -> Dataset | None:
+    """The dataset by whose number and size of images defaults are closed: of several environments the largest, None
+    while one of them is not ready."""
+    if not isinstance(method, Generalisation):
+        return target
+    named = [environments[id_] for id_ in method.environments]
+    return max(named, key=datasets.train_count) if all(one.splits is not None for one in named) else None
+
+
 def _close(db: Session, method: Method, source: Source | None, target: Dataset) -> Method:
     """Close the open defaults, if the images and the size at which they will be seen are known."""
     if not isinstance(method, Loop) or target.splits is None:
@@ -148,7 +175,7 @@ def _size(db: Session, method: Loop, source: Source | None, target: Dataset) -> 
     """(height, width) that the network will see, by the rule that the run follows."""
     if source is not None:
         return _spec_size(source.input)
-    if not isinstance(method, Train):
+    if not isinstance(method, Train | Start) or method.network is None:
         return None
     if method.input is not None:
         return method.input.size

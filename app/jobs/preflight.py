@@ -60,9 +60,10 @@ def _waits_for(plan: Plan) -> list[str]:
 
 
 def _images(plan: Plan) -> int | None:
-    if not isinstance(plan.method, Loop) or plan.target.splits is None:
+    shown = planning.learnt(plan.method, plan.target, plan.environments)
+    if not isinstance(plan.method, Loop) or shown is None or shown.splits is None:
         return None
-    count = planning.train_count(plan.method, plan.target)
+    count = planning.train_count(plan.method, shown)
     if count is None or not isinstance(plan.method, LabelBudget):
         return count
     return min(count, plan.method.train_size or count)

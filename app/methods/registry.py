@@ -7,22 +7,31 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from app.methods.base import Parameters
+from app.methods.byol import Byol
+from app.methods.erm import Erm
 from app.methods.evaluate import Evaluate
 from app.methods.feature_transfer import FeatureTransfer
 from app.methods.fine_tune import FineTune
+from app.methods.group_dro import GroupDro
+from app.methods.irm import Irm
 from app.methods.knn import Knn
 from app.methods.linear_probe import LinearProbe
 from app.methods.logistic_regression import LogisticRegression
 from app.methods.lora import Lora
 from app.methods.lp_ft import LpFt
+from app.methods.mixstyle import MixStyle
 from app.methods.random_forest import RandomForest
 from app.methods.ridge import Ridge
+from app.methods.rotation import Rotation
 from app.methods.rule_transfer import RuleTransfer
+from app.methods.simclr import SimClr
 from app.methods.structure_transfer import StructureTransfer
 from app.methods.svm import Svm
 from app.methods.train import Train
+from app.methods.vicreg import VicReg
+from app.methods.vrex import Vrex
 
-Need = Literal["checkpoint", "target_labels", "source_data", "teacher"]
+Need = Literal["checkpoint", "target_labels", "source_data", "teacher", "environments"]
 Method = Annotated[
     Train
     | Evaluate
@@ -37,14 +46,26 @@ Method = Annotated[
     | LogisticRegression
     | Ridge
     | Knn
-    | RandomForest,
+    | RandomForest
+    | SimClr
+    | VicReg
+    | Byol
+    | Rotation
+    | Erm
+    | Irm
+    | Vrex
+    | GroupDro
+    | MixStyle,
     Field(discriminator="name"),
 ]
 
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """One line of `GET /v1/methods`.  `multi_label`: it learns from images with any number of labels, too."""
+    """One line of `GET /v1/methods`.
+
+    `takes`: what it can use, or do without.  `multi_label`: it learns from images with any number of labels, too.
+    """
 
     params: type[Parameters]
     summary: str
@@ -53,6 +74,7 @@ class MethodInfo:
     reference: str
     gives_model: bool = True
     multi_label: bool = False
+    takes: tuple[Need, ...] = ()
 
     @property
     def name(self) -> str:
@@ -167,6 +189,78 @@ _INFOS = (
         ("checkpoint", "target_labels"),
         "Few features that matter among many, of different scales; hardly anything to tune.",
         "Breiman 2001, Random forests",
+    ),
+    MethodInfo(
+        SimClr,
+        "Features from images alone: the two views of an image know each other among all of the batch.",
+        (),
+        "Many images without labels, batches of some hundred; the result is a source for any transfer.",
+        "Chen et al. 2020, A simple framework for contrastive learning of visual representations",
+        takes=("checkpoint",),
+    ),
+    MethodInfo(
+        VicReg,
+        "Features from images alone: two views alike, no dimension constant, no two dimensions alike.",
+        (),
+        "As `simclr`, where batches are smaller or several images may show the same.",
+        "Bardes, Ponce & LeCun 2022, VICReg: variance-invariance-covariance regularization",
+        takes=("checkpoint",),
+    ),
+    MethodInfo(
+        Byol,
+        "Features from images alone: one view foretells what an averaged copy of the network makes of the other.",
+        (),
+        "As `simclr`, without pushing images apart: where many of a batch show the same.",
+        "Grill et al. 2020, Bootstrap your own latent",
+        takes=("checkpoint",),
+    ),
+    MethodInfo(
+        Rotation,
+        "Features from images alone: by which quarter turn an image was turned.",
+        (),
+        "Images with an upright, and little time: it needs no large batches.",
+        "Gidaris, Singh & Komodakis 2018, Unsupervised representation learning by predicting image rotations",
+        takes=("checkpoint",),
+    ),
+    MethodInfo(
+        Erm,
+        "Several labelled datasets together, for images that are like none of them.",
+        ("environments",),
+        "The baseline of the next four, and often as good as they are.",
+        "Gulrajani & Lopez-Paz 2021, In search of lost domain generalization",
+        takes=("checkpoint",),
+    ),
+    MethodInfo(
+        Irm,
+        "Features on which one classifier is the best in every environment at once.",
+        ("environments",),
+        "What agrees with the label in the environments may not do so elsewhere, and does not agree equally in them.",
+        "Arjovsky et al. 2019, Invariant risk minimization",
+        takes=("checkpoint",),
+    ),
+    MethodInfo(
+        Vrex,
+        "A network that is as good in one environment as in the other.",
+        ("environments",),
+        "As `irm`, and steadier; the environments' labels are equally noisy.",
+        "Krueger et al. 2021, Out-of-distribution generalization via risk extrapolation",
+        takes=("checkpoint",),
+    ),
+    MethodInfo(
+        GroupDro,
+        "The environments that go worst weigh most.",
+        ("environments",),
+        "The target may be like the hardest of the environments.",
+        "Sagawa et al. 2020, Distributionally robust neural networks for group shifts",
+        takes=("checkpoint",),
+    ),
+    MethodInfo(
+        MixStyle,
+        "The style of one image's feature maps on another's.",
+        ("environments",),
+        "The environments differ in style: colour, contrast, texture; the network is convolutional.",
+        "Zhou et al. 2021, Domain generalization with MixStyle",
+        takes=("checkpoint",),
     ),
 )
 

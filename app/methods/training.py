@@ -79,7 +79,7 @@ class Loop(Parameters):
             "learning_rate": rate if self.learning_rate is None else self.learning_rate,
             "weight_decay": decay if self.weight_decay is None else self.weight_decay,
             "batch_size": batch_size,
-            "epochs": self.epochs or max(10, math.ceil(MIN_STEPS / steps_per_epoch)),
+            "epochs": self.epochs or max(10, math.ceil(self._fewest_steps() / steps_per_epoch)),
         }
         if self.augmentation == "auto":
             closed["augmentation"] = self._auto_augmentation(size)
@@ -90,6 +90,9 @@ class Loop(Parameters):
     def usual(self) -> Rates:
         """Learning rate and weight decay where they are left open."""
         return USUAL[self.optimizer]
+
+    def _fewest_steps(self) -> int:
+        return MIN_STEPS
 
     def _seen(self, train_count: int) -> int:
         return train_count

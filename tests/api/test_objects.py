@@ -195,10 +195,14 @@ def test_verbs_take_any_body_that_says_nothing(world, client):
     assert client.post(f"/v1/jobs/{job}/cancel", headers={"Content-Type": "application/json"}).status_code == 200
 
 
+NEW = {"network": NETWORK, "input": INPUT}
+
+
 def test_a_job_that_cannot_be(world, client):
     checkpoint, dataset = world.checkpoint(), world.dataset()
     unlabelled, failed = world.queued_dataset(labelled=False), world.queued_dataset()
     world.fail(failed["id"], "not_an_archive")
+    gone, sealed = [dataset["id"], "ds_0000000000"], [dataset["id"], unlabelled["id"]]
     for changes, status, code, param in (
         ({"checkpoint": None}, 422, "invalid_request", "checkpoint"),
         ({"checkpoint": "ckpt_0000000000"}, 404, "not_found", "checkpoint"),
@@ -208,6 +212,10 @@ def test_a_job_that_cannot_be(world, client):
         ({"dataset": failed["id"]}, 409, "not_ready", "dataset"),
         ({"method": {"name": "fine_tune", "train_size": 7}}, 422, "does_not_fit", "method.train_size"),
         ({"method": {"name": "train", "network": NETWORK}}, 422, "invalid_request", "checkpoint"),
+        ({"method": {"name": "simclr"}, "checkpoint": None}, 422, "invalid_request", "checkpoint"),
+        ({"method": {"name": "simclr", "network": NETWORK}}, 422, "invalid_request", "method.network"),
+        ({"method": {"name": "erm", "environments": gone}}, 404, "not_found", "method.environments.1"),
+        ({"method": {"name": "erm", "environments": sealed}}, 422, "does_not_fit", "method.environments.1"),
     ):
         body = {"checkpoint": checkpoint["id"], "dataset": dataset["id"], "method": {"name": "fine_tune"}} | changes
         for path in ("/v1/jobs", "/v1/jobs/preflight"):
@@ -220,6 +228,17 @@ def test_a_job_that_cannot_be(world, client):
                 assert (response.status_code, response.json()["code"]) == (status, code), (changes, response.text)
                 assert response.json()["param"] == param
     assert client.get("/v1/jobs").json()["data"] == []
+
+
+def test_what_needs_no_checkpoint_may_have_one(world, client):
+    environments = [world.dataset()["id"], world.dataset()["id"]]
+    for method in ({"name": "byol"}, {"name": "irm", "environments": environments}):
+        for changes in ({"checkpoint": world.checkpoint()["id"], "method": method}, {"method": method | NEW}):
+            job = world.queued_job(**changes)
+            assert job["method"]["epochs"] > 1
+            assert job["checkpoint"] == changes.get("checkpoint")
+    catalogue = {line["name"]: line for line in client.get("/v1/methods").json()["data"]}
+    assert (catalogue["irm"]["needs"], catalogue["irm"]["takes"]) == (["environments"], ["checkpoint"])
 
 
 def test_preflight_says_what_it_would_come_to(world, client):

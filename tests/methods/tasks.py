@@ -99,7 +99,7 @@ def dataset(
         "counts": None,
         "mean": [0.5],
         "std": [0.25],
-        "sha256": "0" * 64,
+        "sha256": f"{seed:064x}",
     }
     return Data(document, pixels, index)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from worker.networks import build
 
 GOLDEN = Path(__file__).parent / "golden"
 COMMON = {"epochs": 4, "batch_size": 8}
+VIEWS = {"hidden": 16, "dimensions": 8}
+PLACES = ["ds_here", "ds_there", "ds_yonder"]
 VARIANTS: dict[str, dict[str, object]] = {
     "train": {"name": "train", "network": tasks.network(10), "input": tasks.INPUT, **COMMON},
     "train_adamw": {
@@ -103,12 +106,25 @@ VARIANTS: dict[str, dict[str, object]] = {
     "knn": {"name": "knn"},
     "knn_cosine": {"name": "knn", "metric": "cosine", "weights": "distance", "k": 3},
     "random_forest": {"name": "random_forest", "trees": 30},
+    "simclr": {"name": "simclr", "network": tasks.network(10), "input": tasks.INPUT, **VIEWS, **COMMON},
+    "simclr_on": {"name": "simclr", "average": 0.9, **VIEWS, **COMMON},
+    "vicreg": {"name": "vicreg", "network": tasks.network(10), "input": tasks.INPUT, **VIEWS, **COMMON},
+    "byol": {"name": "byol", "network": tasks.network(10), "input": tasks.INPUT, **VIEWS, **COMMON},
+    "rotation": {"name": "rotation", "network": tasks.network(10), "input": tasks.INPUT, **COMMON},
+    "erm": {"name": "erm", "network": tasks.network(10), "input": tasks.INPUT, "environments": PLACES[:2], **COMMON},
+    "erm_on": {"name": "erm", "environments": PLACES, "leave_one_out": True, **COMMON},
+    "irm": {"name": "irm", "environments": PLACES[:2], "optimizer": "sgd", **COMMON},
+    "vrex": {"name": "vrex", "environments": PLACES[:2], "penalty_from": 7, "validation": PLACES[2], **COMMON},
+    "group_dro": {"name": "group_dro", "environments": PLACES, "eta": 0.5, **COMMON},
+    "mixstyle": {"name": "mixstyle", "environments": PLACES[:2], **COMMON},
 }
 FITTED = ["svm", "svm_linear", "logistic_regression", "ridge", "knn", "knn_cosine", "random_forest"]  # no epochs
 ADAPTING = [variant for variant, method in VARIANTS.items() if method["name"] != "evaluate"]
 TRAINING = [variant for variant in ADAPTING if variant not in FITTED]
 DRAWING = [*TRAINING, "random_forest"]  # the others have nothing to draw where all labels may be seen
 MOMENTS = {variant: [0, 1, 2] if variant in FITTED else [0, 1, 5, 9] for variant in ADAPTING}
+HEADLESS = {v for v, method in VARIANTS.items() if method["name"] in ("simclr", "vicreg", "byol", "rotation")}
+CLASSIFYING = [variant for variant in ADAPTING if variant not in HEADLESS]
 FROZEN = {
     "fine_tune_head": ("features.", "block."),
     "fine_tune_last": ("features.",),
@@ -122,7 +138,8 @@ def setting(folder, variant: str, classes: int = 10, prefix: str = "") -> Settin
     method = VARIANTS[variant]
     if "network" in method:
         method = method | {"network": tasks.network(classes)}
-    needs, params = INFOS[method["name"]].needs, parse(method)
+    info, params = INFOS[method["name"]], parse(method)
+    needs = info.needs if "network" in method else (*info.needs, *info.takes)
     return Setting(
         method,
         tasks.source(folder / "source") if "checkpoint" in needs else None,
@@ -154,7 +171,7 @@ def test_same_seed_same_bytes(tmp_path, variant):
 def test_another_seed_other_bytes(tmp_path, variant):
     one = setting(tmp_path, variant)
     first = tasks.run(one, tmp_path / "a")
-    other = tasks.run(Setting(one.method, one.source, one.target, seed=4), tmp_path / "b")
+    other = tasks.run(replace(one, seed=4), tmp_path / "b")
     assert first.result.document["sha256"] != other.result.document["sha256"]
 
 
@@ -190,7 +207,8 @@ def test_progress_and_metrics_are_reported(tmp_path, variant):
     assert told[0].step == 0
     assert told[-1].step == told[-1].total_steps > 0
     assert bool(recorder.series("loss", "train")) == (variant in TRAINING)
-    assert len(recorder.series("accuracy", "validation")) == (4 if variant in TRAINING else 1)
+    name = "knn_accuracy" if variant in HEADLESS else "accuracy"
+    assert len(recorder.series(name, "validation")) == (4 if variant in TRAINING else 1)
 
 
 @pytest.mark.parametrize(("variant", "moment"), [(v, moment) for v in ADAPTING for moment in MOMENTS[v]])
@@ -235,6 +253,10 @@ def test_save_load_predict_round_trip(tmp_path, variant):
     np.testing.assert_allclose(served_NK, probabilities_NK, atol=1e-5)
     assert features_ND.shape == (len(pixels_NHWC), 8 * 2 * 2)
     assert document["multi_label"] == (packed.target is not None)
+    if variant in HEADLESS:
+        assert document["classes"] == ["unlabelled"]
+        assert document["evaluation"] is None
+        return
     if packed.target is None:
         right_N = served_NK.argmax(1) == packed.label[packed.rows("test")]
     else:
@@ -242,7 +264,7 @@ def test_save_load_predict_round_trip(tmp_path, variant):
     assert document["evaluation"]["target"]["accuracy"] == pytest.approx(float(right_N.mean()))
 
 
-@pytest.mark.parametrize("variant", ADAPTING)
+@pytest.mark.parametrize("variant", CLASSIFYING)
 def test_ten_classes_to_a_hundred(tmp_path, variant):
     """Trap 14: the head is new, whatever the source's was."""
     outcome = tasks.run(setting(tmp_path, variant, classes=100, prefix="class "), tmp_path / "run")
@@ -257,8 +279,15 @@ def test_ten_classes_to_a_hundred(tmp_path, variant):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_label_use_is_declared(tmp_path, variant):
-    used = tasks.run(setting(tmp_path, variant), tmp_path / "run").result.document["evaluation"]["labels_used"]
+    document = tasks.run(setting(tmp_path, variant), tmp_path / "run").result.document
+    used = (document["transfer"]["features"] if variant in HEADLESS else document["evaluation"])["labels_used"]
     expected = {"evaluate": "none", "fine_tune_last": "20 training labels and 20 validation"}
+    expected |= dict.fromkeys(HEADLESS, "none of the target's, neither for learning nor for selection; 60 training and")
+    named = VARIANTS[variant].get("environments", [])
+    validated = 20 if "validation" in VARIANTS[variant] else 20 * len(named)
+    if named:
+        others = f"{40 * len(named)} training and {validated} validation labels of other datasets; none of the target's"
+        expected[variant] = others
     assert expected.get(variant, "40 training labels and 20 validation labels") in used
 
 

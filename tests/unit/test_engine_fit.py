@@ -255,6 +255,35 @@ def test_the_best_weights_are_kept(tmp_path):
     assert equal(seen[1], network)
 
 
+def test_what_was_validated_before_the_turn_is_not_kept(tmp_path):
+    """Two steps an epoch: the turn at step 3 is in the second epoch, so the third is the first of the new objective."""
+    ranks = [0.9, 0.8, 0.1, 0.3, 0.2]
+    network, fitted, seen = scripted_fit(tmp_path, ranks, epochs=5, turn=3)
+    assert fitted.best_epoch == 2
+    network, fitted, seen = scripted_fit(tmp_path, ranks, epochs=5, turn=4)
+    assert fitted.best_epoch == 4
+    assert equal(seen[3], network)
+
+
+def test_at_the_turn_the_optimiser_starts_afresh():
+    """Under a constant gradient momentum makes the second step longer than the first, unless it is forgotten."""
+    weight = nn.Parameter(torch.zeros(1, 1))
+    module = nn.ParameterList([weight])
+    optimiser = Optimiser(groups(module, lambda name: 1.0, 0.0), Recipe("sgd", 0.1), schedule("constant", 9))
+    lengths = []
+    for step in range(3):
+        if step == 2:
+            optimiser.forget()
+        optimiser.zero_grad()
+        before = weight.item()
+        weight.sum().backward()
+        optimiser.prepare()
+        optimiser.step(step)
+        lengths.append(before - weight.item())
+    assert lengths[1] > lengths[0]
+    assert lengths[2] == pytest.approx(lengths[0])
+
+
 def test_or_the_last(tmp_path):
     network, fitted, seen = scripted_fit(tmp_path, [0.1, 0.8, 0.5], epochs=3, keep="last")
     assert fitted.best_epoch == 2

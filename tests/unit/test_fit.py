@@ -10,6 +10,7 @@ from app.db.tables import Dataset
 from app.jobs import fit
 from app.jobs.fit import Parts
 from app.jobs.sources import Source
+from app.methods.erm import Erm
 from app.methods.evaluate import Evaluate
 from app.methods.fine_tune import FineTune
 from app.methods.networks import NetworkSpec
@@ -116,6 +117,32 @@ def test_a_method_that_learns_one_label_an_image(monkeypatch: pytest.MonkeyPatch
     (fault,) = fit.faults(parts(FineTune(), dataset(multi_label=True)))
     assert fault["param"] == "dataset"
     assert "`linear_probe`" in fault["detail"]
+
+
+def environments(first: Dataset, second: Dataset, target: Dataset | None = None) -> Parts:
+    method = Erm(environments=["ds_first", "ds_second"], network=network(3))
+    found = {"ds_first": first, "ds_second": second}
+    return Parts(method, None, target or dataset(splits={"train": 0, "validation": 0, "test": 4}), None, {}, found)
+
+
+def test_environments_fit_by_the_names_that_they_share() -> None:
+    assert fit.faults(environments(dataset(), dataset(classes=["cow", "dog", "hen"]))) == []
+    assert fit.faults(environments(dataset(), processing())) == []
+
+
+@pytest.mark.parametrize(
+    ("second", "target", "param", "said"),
+    [
+        (dataset(classes=["cow", "hen"]), None, "method.environments", "fewer than two"),
+        (dataset(labelled=False, classes=None), None, "method.environments.1", "has none"),
+        (dataset(splits={"train": 0, "validation": 9, "test": 9}), None, "method.environments.1", "split"),
+        (dataset(), dataset(classes=["hen", "pig"]), "dataset", "no class that all environments have"),
+    ],
+)
+def test_environments_that_do_not_fit(second: Dataset, target: Dataset | None, param: str, said: str) -> None:
+    (fault,) = fit.faults(environments(dataset(), second, target))
+    assert fault["param"] == param
+    assert said in fault["detail"]
 
 
 def test_all_reasons_at_once() -> None:

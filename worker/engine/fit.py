@@ -84,6 +84,8 @@ class Plan:
     `validate_every` counts epochs; `patience` is the number of epochs without improvement after which to stop;
     `trainable` says for each epoch what learns.  `keep` is which weights the network ends with: those that
     validated best, or the last.  `average` is the decay of a moving average of the weights, which then stands for them.
+    `turn` is the optimiser step from which something else is minimised (0: nothing else): the optimiser starts afresh,
+    and weights that were validated before are not kept.
     """
 
     epochs: int
@@ -92,6 +94,7 @@ class Plan:
     trainable: Callable[[int], Trainable] = everything
     keep: Literal["best", "last"] = "best"
     average: float | None = None
+    turn: int = 0
 
 
 @dataclass(frozen=True)
@@ -201,6 +204,8 @@ class _Loop(Generic[B]):
             self._update(next(batches), epoch)
 
     def _update(self, batch: B, epoch: int) -> None:
+        if self._plan.turn and self._step == self._plan.turn:
+            self._optimiser.forget()
         losses = self._loss(batch, Moment(self._step, epoch, self._step / self._total))
         self._optimiser.zero_grad()
         losses["loss"].backward()  # type: ignore[no-untyped-call]
@@ -226,10 +231,13 @@ class _Loop(Generic[B]):
             found = self._validate()
             self._validated_at = self._step
             self._log("validation", found.values)
-            if self._best is None or found.rank > self._best.rank:
+            if self._best is None or found.rank > self._best.rank or self._turned_since(self._best):
                 self._best = _Best(epochs, found.values, found.rank, *self._weights())
         patience = self._plan.patience
         self._stopped = patience is not None and epochs - self._best.epoch >= patience
+
+    def _turned_since(self, best: _Best) -> bool:
+        return best.epoch * self._data.per_epoch <= self._plan.turn < self._step
 
     def _log(self, split: str, values: Mapping[str, float]) -> None:
         self._run.log(values, split, self._step, self._step / self._data.per_epoch)

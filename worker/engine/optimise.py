@@ -76,6 +76,11 @@ class Optimiser:
                 if parameter.requires_grad and not self._optimizer.state[parameter]:
                     self._optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
+    def forget(self) -> None:
+        """Momenta and the like start from nothing."""
+        self._optimizer.state.clear()
+        self.prepare()
+
     def zero_grad(self) -> None:
         for parameter in self.parameters():
             parameter.grad = None  # what PyTorch's own does, without bookkeeping that a small head's step feels

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from app.methods.cross_domain import Selecting
+from app.methods.generalisation import Generalisation
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
 from app.methods.recipe import Recipe
@@ -64,13 +66,16 @@ def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
         evaluation["ablation"] = ablating.judge(task, adapted, adapted.without)
     if guarded and evaluation is not None:
         evaluation["guard"] = guarding.judge(task, adapted, against)
+    if isinstance(params, Selecting | Generalisation) and evaluation is not None:
+        evaluation["guard"] = guarding.against_unchanged(task, adapted)
     return adapted, evaluation
 
 
 def _task(run: Run, payload: Mapping[str, Any], inputs: Mapping[str, Path]) -> Task:
+    target = _domain(payload["target"], inputs, "target")
     return Task(
         run,
-        target=_domain(payload["target"], inputs, "target"),
+        target=target,
         source=_source(payload["source"], inputs["source.weights"]) if payload["source"] else None,
         source_domain=_domain(payload["source_dataset"], inputs, "source_dataset")
         if payload["source_dataset"]
@@ -79,7 +84,8 @@ def _task(run: Run, payload: Mapping[str, Any], inputs: Mapping[str, Path]) -> T
             id_: _source(document, inputs[f"teacher.{id_}.weights"]) for id_, document in payload["teachers"].items()
         },
         environments={
-            id_: _domain(document, inputs, f"environment.{id_}") for id_, document in payload["environments"].items()
+            id_: target if document == payload["target"] else _domain(document, inputs, f"environment.{id_}")
+            for id_, document in payload["environments"].items()
         },
     )
 

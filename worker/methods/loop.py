@@ -28,9 +28,11 @@ def minimise(
     trainable: Callable[[int], Trainable] = everything,
     beside: Mapping[str, nn.Module] | None = None,
     stateful: Mapping[str, Stateful] | None = None,
+    turn: int = 0,
     phase: str = "train",
 ) -> Fitted:
-    """`factor` gives a parameter's share of the learning rate, `trainable` what learns in an epoch; see `fit`.
+    """`factor` gives a parameter's share of the learning rate, `trainable` what learns in an epoch; see `fit` and its
+    `Plan`.
 
     `params` has its defaults closed.
     """
@@ -48,7 +50,7 @@ def minimise(
         optimiser=optimise.Optimiser(groups, recipe, rate),
         data=batches,
         loss=loss,
-        plan=Plan(epochs, patience=patience, trainable=trainable, keep=keep, average=params.average),
+        plan=Plan(epochs, patience=patience, trainable=trainable, keep=keep, average=params.average, turn=turn),
         validate=validate,
         beside=beside,
         stateful=stateful,

@@ -22,8 +22,10 @@ Document = dict[str, Any]
 def evaluation(task: Task, adapted: Adapted) -> Document | None:
     """The evaluation of a job: on the target's test split, and on the source's where that is known.
 
-    None where the target has no labelled test image.
+    None where the target has no labelled test image, or the network says nothing of classes.
     """
+    if adapted.headless:
+        return None
     target = on_test_split(task.run, adapted.network, adapted.input, adapted.classes, task.target)
     if target is None:
         return None
@@ -36,8 +38,11 @@ def evaluation(task: Task, adapted: Adapted) -> Document | None:
 
 def judged(run: Run, adapted: Adapted, domain: Domain) -> Verdict | None:
     """What it says of the test split's images, in their order; None where no labelled one is of its classes."""
+    rows = domain.labelled("test")
+    if not len(rows):
+        return None
     shared, columns = _shared(adapted.classes, domain)
-    images = domain.examples(domain.labelled("test"), adapted.input, shared)
+    images = domain.examples(rows, adapted.input, shared)
     return _judge(run, adapted.network, adapted.input, images, columns) if len(images) else None
 
 
@@ -58,8 +63,11 @@ def on_test_split(
     Raises:
         Failure: `does_not_fit`, no class is shared.
     """
+    rows = domain.labelled("test")
+    if not len(rows):
+        return None
     shared, columns = _shared(classes, domain)
-    images = domain.examples(domain.labelled("test"), input, shared)
+    images = domain.examples(rows, input, shared)
     if not len(images):
         return None
     judged = _judge(run, network, input, images, columns, times)
@@ -100,11 +108,13 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
     """Forgetting: what the source could do on its own test split before, and what the adapted network can.
 
     Where the adapted network has a head for other classes, the source's head is set on what became of its backbone: as
-    it was, or as it went on learning.
+    it was, or as it went on learning.  None where source and dataset share no class: there is nothing to forget.
     """
     if task.source is None or task.source_domain is None:
         return None
     source, domain = task.source, task.source_domain
+    if source.classes is not None and not set(source.classes) & set(domain.classes):
+        return None
     network, structure = transferred.unchanged(source)
     if not _goes_on(adapted, network, structure.heads):
         return None

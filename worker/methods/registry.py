@@ -3,21 +3,30 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from worker.methods.byol import byol
+from worker.methods.erm import erm
 from worker.methods.evaluate import evaluate
 from worker.methods.feature_transfer import feature_transfer
 from worker.methods.fine_tune import fine_tune
+from worker.methods.group_dro import group_dro
+from worker.methods.irm import irm
 from worker.methods.knn import knn
 from worker.methods.linear_probe import linear_probe
 from worker.methods.logistic_regression import logistic_regression
 from worker.methods.lora import lora
 from worker.methods.lp_ft import lp_ft
+from worker.methods.mixstyle import mixstyle
 from worker.methods.random_forest import random_forest
 from worker.methods.ridge import ridge
+from worker.methods.rotation import rotation
 from worker.methods.rule_transfer import rule_transfer
+from worker.methods.simclr import simclr
 from worker.methods.structure_transfer import structure_transfer
 from worker.methods.svm import svm
 from worker.methods.task import Adapted, Task
 from worker.methods.train import train
+from worker.methods.vicreg import vicreg
+from worker.methods.vrex import vrex
 
 METHODS: Mapping[str, Callable[[Task, Any], Adapted]] = {
     "train": train,
@@ -34,4 +43,13 @@ METHODS: Mapping[str, Callable[[Task, Any], Adapted]] = {
     "ridge": ridge,
     "knn": knn,
     "random_forest": random_forest,
+    "simclr": simclr,
+    "vicreg": vicreg,
+    "byol": byol,
+    "rotation": rotation,
+    "erm": erm,
+    "irm": irm,
+    "vrex": vrex,
+    "group_dro": group_dro,
+    "mixstyle": mixstyle,
 }

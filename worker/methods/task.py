@@ -80,6 +80,10 @@ class Domain:
         pixels_NHWC = torch.from_numpy(self.images.fitted(rows[known], spec))
         return Images(pixels_NHWC, torch.from_numpy(label_N[known]))
 
+    def unlabelled(self, rows: NDArray[np.int64], spec: InputSpec) -> Images:
+        """The images at the network's size; no label is read, all are −1."""
+        return Images(torch.from_numpy(self.images.fitted(rows, spec)), torch.full((len(rows),), -1))
+
 
 @dataclass(frozen=True)
 class Source:
@@ -121,12 +125,27 @@ class Task:
 
 @dataclass(frozen=True)
 class LabelUse:
-    """How many labels of the target a method has seen, by split."""
+    """How many labels of the target a method has seen, by split.
+
+    `watched` were looked at to show how the training goes, and decided nothing.  `elsewhere`: what of other datasets.
+    """
 
     train: int = 0
     validation: int = 0
+    watched: int = 0
+    elsewhere: str = ""
 
     def __str__(self) -> str:
+        return f"{self.elsewhere}; {self._target}" if self.elsewhere else self._target
+
+    @property
+    def _target(self) -> str:
+        if self.watched:
+            return (
+                "none of the target's, neither for learning nor for selection; "
+                f"{self.watched} training and validation labels gave the k-NN accuracy that was shown; "
+                "its test labels were read once, at the end"
+            )
         if not self.train and not self.validation:
             return "none of the target's; its test labels were read once, at the end"
         return (
@@ -150,6 +169,7 @@ class Adapted:
     `params` are the method's, every default closed.  `transfer` says what came from the source and how.
     `source_head` is the source's head where that went on learning.  `temperature` is what the scores were divided by.
     `without` is the same without what the method is about, to be compared with when all is learnt.
+    `headless`: its output says nothing, it is there for its features.
     """
 
     network: nn.Module
@@ -164,6 +184,7 @@ class Adapted:
     adapter: Adapter | None = None
     temperature: float | None = None
     without: "Adapted | None" = None
+    headless: bool = False
 
     @classmethod
     def of(

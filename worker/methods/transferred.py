@@ -29,18 +29,19 @@ class Start:
     report: dict[str, Any]
 
 
-def start(task: Task, override: InputOverride | None) -> Start:
-    """The source's network on the run's device, ready to learn the target's classes.
+def start(task: Task, override: InputOverride | None, learned: list[str] | None = None) -> Start:
+    """The source's network on the run's device, ready to learn the classes `learned`: left out, the target's.
 
-    Its head is kept where source and target have the same classes by name, and labels of one kind; else a new one is
-    drawn.  A grafted source gives the network that was grafted on: a fitted head does not go on learning.
+    Its head is kept where these are the source's by name, and labels of one kind; else a new one is drawn.  A grafted
+    source gives the network that was grafted on: a fitted head does not go on learning.
     """
     source = task.known_source
     spec, classes = source.network, source.classes
-    same = classes is not None and set(classes) == set(task.target.classes) and task.same_kind
+    learned = task.target.classes if learned is None else learned
+    same = classes is not None and set(classes) == set(learned) and task.same_kind
     kept = same and spec.name != grafted.NAME
     if not kept or classes is None:
-        classes = task.target.classes
+        classes = learned
         spec = with_classes(spec, len(classes))
     input = override.apply(source.input) if override else source.input
     made = load.make(spec, input, tensors(source), without_heads=not kept)

@@ -8,7 +8,8 @@ from app.methods.registry import MethodInfo, Need
 
 
 class Method(Listed):
-    """`parameters` is the JSON Schema of what a job's `method` may hold beside its name.
+    """`parameters` is the JSON Schema of what a job's `method` may hold beside its name; `takes` is what it can use, or
+    do without.
 
     `multi_label`: it takes datasets whose images have any number of labels.
     """
@@ -17,6 +18,7 @@ class Method(Listed):
     name: str
     summary: str
     needs: list[Need]
+    takes: list[Need]
     when: str
     reference: str
     gives_model: bool
@@ -30,6 +32,7 @@ class Method(Listed):
             name=info.name,
             summary=info.summary,
             needs=list(info.needs),
+            takes=list(info.takes),
             when=info.when,
             reference=info.reference,
             gives_model=info.gives_model,

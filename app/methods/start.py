@@ -1,0 +1,26 @@
+"""Where a method begins that can do without a source: a network newly drawn, or the job's checkpoint."""
+
+from typing import Self
+
+from pydantic import model_validator
+
+from app.methods.inputs import InputSpec
+from app.methods.networks import NetworkSpec
+from app.methods.training import Loop, Optimizer
+
+
+class Start(Loop):
+    """`network` is drawn anew, for images as `input` says (left out: its usual input, or the dataset's own size).
+
+    Without `network` the job's checkpoint is where it begins.
+    """
+
+    network: NetworkSpec | None = None
+    input: InputSpec | None = None
+    optimizer: Optimizer = "adamw"
+
+    @model_validator(mode="after")
+    def _input_has_a_network(self) -> Self:
+        if self.input is not None and self.network is None:
+            raise ValueError("`input` is what a new `network` takes: a checkpoint brings its own")
+        return self

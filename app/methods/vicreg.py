@@ -1,0 +1,19 @@
+"""`vicreg`: two views alike, every dimension alive, no two dimensions alike."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.methods.pretraining import TwoViews, Width
+
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+
+
+class VicReg(TwoViews):
+    """The weights of its three parts."""
+
+    name: Literal["vicreg"] = "vicreg"
+    dimensions: Width = 512
+    invariance: Weight = 25.0
+    variance: Weight = 25.0
+    covariance: Weight = 1.0

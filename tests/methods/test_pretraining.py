@@ -1,0 +1,129 @@
+"""Learning from images alone: sealed labels, what comes after, and what is refused."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from app.imaging.packed import PackedImages, PackedWriter
+from app.methods.registry import parse
+from methods import tasks
+from methods.tasks import Data, Setting
+from worker.engine.contract import Failure, Note
+
+COMMON = {"epochs": 2, "batch_size": 8}
+NEW = {"network": tasks.network(10), "input": tasks.INPUT}
+SIMCLR = {"name": "simclr", "hidden": 16, "dimensions": 8, **NEW, **COMMON}
+ROTATION = {"name": "rotation", **NEW, **COMMON}
+
+
+def relabelled(folder, data, label_N, **document):
+    """The same images with other labels."""
+    packed = PackedImages.open(data.pixels, data.index)
+    folder.mkdir()
+    index = folder / "index.npz"
+    with PackedWriter(folder / "pixels") as writer:
+        writer.extend(np.stack([packed[row] for row in range(len(packed.label))]))
+        writer.finish(index, np.arange(len(packed.label)), label_N, packed.split)
+    return Data(data.document | document, folder / "pixels", index)
+
+
+def run(folder, method, target, source=None):
+    return tasks.run(Setting(method, source, target), folder)
+
+
+@pytest.mark.parametrize("method", [SIMCLR, ROTATION], ids=["simclr", "rotation"])
+def test_labels_decide_nothing(tmp_path, method):
+    data = tasks.dataset(tmp_path / "target", 10)
+    none = relabelled(tmp_path / "none", data, np.full(80, -1), labelled=False, classes=None)
+    wrong = relabelled(tmp_path / "wrong", data, np.random.default_rng(0).integers(0, 10, 80))
+    outcomes = [run(tmp_path / f"run{i}", method, target) for i, target in enumerate((data, none, wrong))]
+    assert len({outcome.result.document["sha256"] for outcome in outcomes}) == 1
+    labelled, unlabelled, _ = (outcome.result.document["transfer"]["features"] for outcome in outcomes)
+    assert unlabelled == {
+        "knn": None,
+        "labels_used": "none of the target's; its test labels were read once, at the end",
+    }
+    assert (labelled["knn"]["n"], labelled["knn"]["known"], labelled["knn"]["neighbours"]) == (20, 40, 20)
+    assert "neither for learning nor for selection" in labelled["labels_used"]
+
+
+@pytest.mark.parametrize("transfer", ["linear_probe", "fine_tune"])
+def test_any_transfer_can_start_from_it(tmp_path, transfer):
+    data = tasks.dataset(tmp_path / "target", 10)
+    before = run(tmp_path / "pre", SIMCLR, data)
+    document = {name: before.result.document[name] for name in ("network", "input", "classes", "recipe")}
+    source = (document, before.result.artifacts["weights"])
+    after = run(tmp_path / "post", {"name": transfer, **COMMON}, data, source)
+    assert after.result.document["classes"] == data.document["classes"]
+    assert after.result.document["transfer"]["head"] == "new"
+    assert after.weights["head.weight"].shape == (10, 32)
+    same = [torch.equal(after.weights[name], before.weights[name]) for name in before.weights if "head" not in name]
+    assert all(same) == (transfer == "linear_probe")
+
+
+def test_a_checkpoint_is_where_it_goes_on_from(tmp_path):
+    method = {name: value for name, value in SIMCLR.items() if name not in NEW} | {"learning_rate": 1e-12}
+    outcome = run(tmp_path / "run", method, tasks.dataset(tmp_path / "target", 10), tasks.source(tmp_path / "source"))
+    before = tasks.load_file(tmp_path / "source" / "source.safetensors")
+    torch.testing.assert_close(outcome.weights["block.0.weight"], before["block.0.weight"])
+    assert outcome.result.document["transfer"]["drift"]["layers"]
+
+
+def test_images_without_an_upright_are_told(tmp_path):
+    """Each image is equal to its own quarter turns."""
+    quarter_NHW = np.random.default_rng(0).integers(0, 256, (80, 4, 4))
+    symmetric_NHW = np.zeros((80, 8, 8), np.uint8)
+    for turns in range(4):
+        part_NHW = np.zeros_like(symmetric_NHW)
+        part_NHW[:, :4, :4] = quarter_NHW
+        symmetric_NHW += np.rot90(part_NHW, turns, axes=(1, 2))
+    data = tasks.dataset(tmp_path / "target", 10)
+    with PackedWriter(tmp_path / "pixels") as writer:
+        writer.extend(symmetric_NHW[..., None])
+        writer.finish(tmp_path / "index.npz", np.arange(80), np.full(80, -1), np.zeros(80, np.uint8))
+    outcome = run(tmp_path / "run", ROTATION, replace(data, pixels=tmp_path / "pixels", index=tmp_path / "index.npz"))
+    [note] = [note for note in outcome.recorder.of(Note) if note.type == "no_upright"]
+    assert note.level == "warning"
+    assert outcome.result.document["transfer"]["rotation_accuracy"] < 0.4
+
+
+def test_turns_that_are_told_are_not_warned_of(tmp_path):
+    method = ROTATION | {"epochs": 40, "learning_rate": 0.01, "augmentation": "none"}
+    outcome = run(tmp_path / "run", method, tasks.dataset(tmp_path / "target", 10))
+    assert outcome.result.document["transfer"]["rotation_accuracy"] > 0.6
+    assert not [note for note in outcome.recorder.of(Note) if note.type == "no_upright"]
+
+
+def test_oblong_images_have_no_quarter_turns(tmp_path):
+    method = ROTATION | {"input": tasks.INPUT | {"size": [8, 6]}}
+    with pytest.raises(ValidationError, match="as high as it is wide"):
+        parse(method)
+    document, weights = tasks.source(tmp_path / "source")
+    oblong = (json.loads(json.dumps(document)), weights)
+    oblong[0]["input"] = tasks.INPUT | {"size": [8, 9]}
+    with pytest.raises(Failure, match="square"):
+        run(tmp_path / "run", {"name": "rotation", **COMMON}, tasks.dataset(tmp_path / "target", 10), oblong)
+
+
+def test_too_few_images_are_refused(tmp_path):
+    data = tasks.dataset(tmp_path / "target", 1, per_class=8, splits=(0, 0, 0, 1, 1, 2, 2, 2))
+    with pytest.raises(Failure, match="3 images"):
+        run(tmp_path / "run", SIMCLR, data)
+
+
+@pytest.mark.parametrize("wrong", [{"augmentation": "none"}, {"augmentation": []}, {"label_smoothing": 0.1}])
+def test_what_makes_no_sense_is_refused(wrong):
+    with pytest.raises(ValidationError):
+        parse(SIMCLR | wrong)
+    with pytest.raises(ValidationError, match="a checkpoint brings its own"):
+        parse({"name": "simclr", "input": tasks.INPUT})
+
+
+def test_runs_on_defaults_are_long_enough():
+    closed = parse({"name": "simclr"}).resolve(1000, (8, 8))
+    assert closed.epochs * -(-1000 // closed.batch_size) >= 1000
+    assert [step.name for step in closed.augmentation] == ["random_resized_crop", "colour_jitter"]

@@ -1,0 +1,128 @@
+"""Learning from images alone, as every pretext does it: views in, features out; labels are looked at, never used."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+from torch import Generator, Tensor, nn
+
+from app.methods.pretraining import Pretraining, TwoViews
+from worker.engine import augment, device, evaluate, views
+from worker.engine.contract import Failure
+from worker.engine.data import Batch, Images, Prepare
+from worker.engine.fit import Loss, Stateful
+from worker.methods import loop, neighbours, starting
+from worker.methods.loop import closed
+from worker.methods.task import Adapted, Task
+from worker.methods.transferred import Start
+from worker.networks import anatomy
+
+UNLABELLED = "unlabelled"
+FEWEST_IMAGES = 4
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a pretext works on; `params` have their defaults closed."""
+
+    start: Start
+    params: Pretraining
+    images: Images
+
+    @property
+    def width(self) -> int:
+        return self.start.learner.anatomy.features
+
+    def features(self, x_BCHW: Tensor) -> Tensor:
+        """float32 [B,D]."""
+        return anatomy.features(self.start.learner.network, self.start.learner.anatomy, x_BCHW)
+
+
+def begin(task: Task, params: Pretraining) -> Ground:
+    """All training images, labelled or not, without their labels; the network has one output, which learns nothing.
+
+    Raises:
+        Failure: `does_not_fit`, there are too few.
+    """
+    start = starting.begin(task, params, task.target, [UNLABELLED])
+    rows = task.target.images.rows("train")
+    if len(rows) < FEWEST_IMAGES:
+        raise Failure("does_not_fit", f"The training split has {len(rows)} images; {FEWEST_IMAGES} are the fewest.")
+    images = task.target.unlabelled(rows, start.learner.input)
+    return Ground(start, params.resolve(len(images), start.learner.input.size), images)
+
+
+def projector(task: Task, widths: list[int]) -> nn.Sequential:
+    """A perceptron with batch norm and ReLU between its layers."""
+    layers: list[nn.Module] = [nn.Linear(widths[0], widths[1])]
+    for given, made in pairwise(widths[1:]):
+        layers += [nn.BatchNorm1d(given), nn.ReLU(), nn.Linear(given, made)]
+    return nn.Sequential(*layers).to(task.run.device)
+
+
+def two(params: TwoViews) -> views.Look:
+    """Each image augmented twice."""
+    augmented = _augmented(params)
+
+    def look(x_BCHW: Tensor, generator: Generator) -> Tensor:
+        return torch.cat([augmented(x_BCHW, generator) for _ in range(2)])
+
+    return look
+
+
+def turned(params: Pretraining) -> views.Look:
+    """Each image augmented once, in its four quarter turns."""
+    augmented = _augmented(params)
+    return lambda x_BCHW, generator: views.quarter_turns(augmented(x_BCHW, generator))
+
+
+def learn(
+    task: Task,
+    ground: Ground,
+    look: views.Look,
+    loss: Loss[Batch],
+    *,
+    beside: Mapping[str, nn.Module],
+    stateful: Mapping[str, Stateful] | None = None,
+) -> Adapted:
+    """The weights of the last step: nothing is selected, so nothing can be selected by labels."""
+    learner, params, run = ground.start.learner, ground.params, task.run
+    prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
+    batches = views.view_batches(
+        run, ground.images.to(run.device), prepare=prepare, batch_size=closed(params.batch_size), look=look
+    )
+    watch = neighbours.Watch(task, learner)
+    loop.minimise(
+        run,
+        learner.network,
+        params,
+        batches,
+        loss,
+        watch.validate if watch.possible else None,
+        keep="last",
+        beside=beside,
+        stateful=stateful,
+    )
+    transfer = ground.start.report | {"features": watch.report()}
+    adapted = Adapted.of(learner, ground.start.spec, params, watch.use, transfer)
+    return replace(adapted, headless=True)
+
+
+def share_recognised(task: Task, ground: Ground, look: views.Look, right: Callable[[Tensor], Tensor]) -> float:
+    """The mean of `right` (features [V·B,D] -> float32 [V·B]) over the validation images, else the training images."""
+    learner, run = ground.start.learner, task.run
+    rows = task.target.images.rows("validation")
+    held_out = task.target.unlabelled(rows, learner.input) if len(rows) else ground.images
+    prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
+    generator, found = run.generator("recognised"), []
+    with torch.no_grad():
+        for place_B in torch.split(torch.arange(len(held_out)), evaluate.BATCH[run.device.type]):
+            x_BCHW = look(prepare.pixels(held_out.pixels_NHWC, place_B), generator)
+            found.append(right(ground.features(prepare.normalised(x_BCHW))))
+    return float(torch.cat(found).mean())
+
+
+def _augmented(params: Pretraining) -> augment.Augment:
+    steps = params.augmentation if isinstance(params.augmentation, list) else []
+    return augment.compose(steps) or (lambda x_BCHW, generator: x_BCHW)

@@ -1,0 +1,23 @@
+"""`vicreg`: two views alike, every dimension alive, no two dimensions alike."""
+
+from app.methods.vicreg import VicReg
+from worker.engine.data import Batch
+from worker.engine.fit import Losses, Moment
+from worker.methods import pretraining
+from worker.methods.task import Adapted, Task
+from worker.terms import views
+
+
+def vicreg(task: Task, params: VicReg) -> Adapted:
+    ground = pretraining.begin(task, params)
+    expander = pretraining.projector(task, [ground.width, params.hidden, params.hidden, params.dimensions])
+
+    def loss(batch: Batch, moment: Moment) -> Losses:
+        z_BD, other_BD = expander(ground.features(batch.x)).chunk(2)
+        alike = views.invariance(z_BD, other_BD)
+        alive = views.variance(z_BD) + views.variance(other_BD)
+        apart = views.covariance(z_BD) + views.covariance(other_BD)
+        whole = params.invariance * alike + params.variance * alive + params.covariance * apart
+        return {"loss": whole, "invariance": alike, "variance": alive, "covariance": apart}
+
+    return pretraining.learn(task, ground, pretraining.two(params), loss, beside={"expander": expander})

@@ -1,0 +1,41 @@
+"""What learning from images alone minimises: functions of what the views' projections are."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LEAST_VARIANCE = 1e-4  # added under the root, whose slope is infinite at 0
+
+
+def nt_xent(z_BD: Tensor, other_BD: Tensor, temperature: float) -> Tensor:
+    """Of all 2B−1 other projections, each is to know its own image's other view (Chen et al. 2020, eq. 1)."""
+    z_ND = F.normalize(torch.cat((z_BD, other_BD)), dim=1)
+    n, b = len(z_ND), len(z_BD)
+    itself_NN = torch.eye(n, dtype=torch.bool, device=z_ND.device)
+    logits_NN = (z_ND @ z_ND.T / temperature).masked_fill(itself_NN, float("-inf"))
+    partner_N = torch.arange(n, device=z_ND.device).roll(b)
+    return F.cross_entropy(logits_NN, partner_N)
+
+
+def invariance(z_BD: Tensor, other_BD: Tensor) -> Tensor:
+    """Mean squared difference over images and dimensions (Bardes et al. 2022, algorithm 1)."""
+    return F.mse_loss(z_BD, other_BD)
+
+
+def variance(z_BD: Tensor) -> Tensor:
+    """How far below 1 the standard deviations over the batch are, mean over dimensions (eq. 1 there)."""
+    std_D = torch.sqrt(z_BD.var(0) + LEAST_VARIANCE)
+    return F.relu(1 - std_D).mean()
+
+
+def covariance(z_BD: Tensor) -> Tensor:
+    """Σ of the squared covariances of different dimensions, over D (eq. 4 there)."""
+    b, d = z_BD.shape
+    centred_BD = z_BD - z_BD.mean(0)
+    cov_DD = centred_BD.T @ centred_BD / (b - 1)
+    return (cov_DD.square().sum() - cov_DD.diagonal().square().sum()) / d
+
+
+def foretold(prediction_BD: Tensor, target_BD: Tensor) -> Tensor:
+    """2 − 2·cosine, mean over images (Grill et al. 2020, eq. 2); the target is taken as given."""
+    return 2 - 2 * F.cosine_similarity(prediction_BD, target_BD.detach(), dim=1).mean()
