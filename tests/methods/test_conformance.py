@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from app.imaging.packed import PackedImages
+from app.methods.cross_domain import Selecting
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
 from app.methods.registry import METHODS as INFOS
@@ -72,7 +74,26 @@ VARIANTS: dict[str, dict[str, object]] = {
     "structure_transfer_new": {"name": "structure_transfer", "weights": False, **COMMON},
     "linear_probe": {"name": "linear_probe", **COMMON},
     "linear_probe_augmented": {"name": "linear_probe", "augmentation": [{"name": "random_crop"}], **COMMON},
+    "dann": {"name": "dann", **COMMON},
+    "dann_separate": {"name": "dann", "batch_norm": "separate", "selection": "target_validation", **COMMON},
+    "cdan": {"name": "cdan", **COMMON},
+    "cdan_random_map": {
+        "name": "cdan",
+        "entropy": False,
+        "randomised": True,
+        "dimension": 16,
+        "average": 0.9,
+        **COMMON,
+    },
+    "dan": {"name": "dan", "selection": "last", **COMMON},
+    "jan": {"name": "jan", "selection": "source_validation", **COMMON},
+    "coral": {"name": "coral", **COMMON},
+    "mcc": {"name": "mcc", **COMMON},
+    "adda": {"name": "adda", "selection": "last", **COMMON},
+    "adda_pretrained": {"name": "adda", "pretrain_epochs": 2, **COMMON},
 }
+UNLABELLED = {name for name, info in INFOS.items() if issubclass(info.params, Selecting)}
+MONITORED = {variant: "entropy" for variant, method in VARIANTS.items() if method["name"] in UNLABELLED}
 TRAINING = [variant for variant, method in VARIANTS.items() if method["name"] != "evaluate"]
 FROZEN = {
     "fine_tune_head": ("features.", "block."),
@@ -119,7 +140,7 @@ def test_same_seed_same_bytes(tmp_path, variant):
 def test_another_seed_other_bytes(tmp_path, variant):
     one = setting(tmp_path, variant)
     first = tasks.run(one, tmp_path / "a")
-    other = tasks.run(Setting(one.method, one.source, one.target, seed=4), tmp_path / "b")
+    other = tasks.run(replace(one, seed=4), tmp_path / "b")
     assert first.result.document["sha256"] != other.result.document["sha256"]
 
 
@@ -154,7 +175,7 @@ def test_progress_and_metrics_are_reported(tmp_path, variant):
     assert told[0].step == 0
     assert told[-1].step == told[-1].total_steps > 0
     assert recorder.series("loss", "train")
-    assert len(recorder.series("accuracy", "validation")) == 4
+    assert len(recorder.series(MONITORED.get(variant, "accuracy"), "validation")) == 4
 
 
 @pytest.mark.parametrize("moment", [0, 1, 5, 9])
@@ -218,7 +239,10 @@ def test_ten_classes_to_a_hundred(tmp_path, variant):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_label_use_is_declared(tmp_path, variant):
     used = tasks.run(setting(tmp_path, variant), tmp_path / "run").result.document["evaluation"]["labels_used"]
-    expected = {"evaluate": "none", "fine_tune_last": "20 training labels and 20 validation"}
+    expected = dict.fromkeys(("evaluate", *MONITORED), "none of the target's") | {
+        "fine_tune_last": "20 training labels and 20 validation",
+        "dann_separate": "0 training labels and 20 validation",
+    }
     assert expected.get(variant, "40 training labels and 20 validation labels") in used
 
 
