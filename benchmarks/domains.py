@@ -5,9 +5,9 @@
 Of each direction and seed: a network trained on the labelled source; the same unchanged on the target (source-only);
 each method of the registry that needs no labels of the target; and fine-tuning from the same network on all training
 labels of the target (the oracle).  A seed splits both sets anew (60 % training, 20 % validation, 20 % test) and starts
-every job.  Jobs run in this process, exactly as a worker's child runs them.  Prints Markdown: accuracies on the target's
-test split over all seeds, and what share of the gap between source-only and oracle each method closes, with the 95 %
-interval of a bootstrap over images, seed by seed and paired.
+every job.  Jobs run in this process, exactly as in a worker's child.  Prints Markdown: accuracies on the target's test
+split over all seeds, and what share of the gap between source-only and oracle each method closes, with the 95 % interval
+of a bootstrap over images, seed by seed and paired.
 """
 
 import argparse
