@@ -11,6 +11,7 @@ from app.core.errors import Detail, NoRecipe, Unfit
 from app.core.status import Readiness
 from app.db.tables import Dataset
 from app.jobs.sources import Source
+from app.methods.cross_domain import CrossDomain, Selecting
 from app.methods.evaluate import Evaluate
 from app.methods.generalisation import Generalisation
 from app.methods.recipe import Recipe
@@ -44,6 +45,8 @@ def faults(parts: Parts) -> list[Detail]:
         _environment_splits,
         _classes,
         _shared_classes,
+        _known_classes,
+        _selection,
         _label_budget,
         _training_split,
         _test_split,
@@ -130,6 +133,32 @@ def _shared_classes(parts: Parts) -> Iterator[Detail]:
             f"{source.id} and {parts.target.id} share no class name: {_some(source.classes)} there, "
             f"{_some(classes)} here. Adapt the checkpoint with another method.",
         )
+
+
+def _known_classes(parts: Parts) -> Iterator[Detail]:
+    """The target's classes are all, or some, of those that the source's images show; what else is there would be taken
+    for one of these."""
+    if not isinstance(parts.method, CrossDomain) or parts.source_dataset is None:
+        return
+    known, classes = parts.source_dataset.classes, parts.target.classes
+    if known is None or not classes:
+        return
+    unknown = [name for name in classes if name not in known]
+    if unknown:
+        yield _fault(
+            "dataset",
+            f"{parts.target.id} has classes of which {parts.source_dataset.id} has no images: {_some(unknown)}. "
+            "Leave them out, or give their images in the source's dataset.",
+        )
+
+
+def _selection(parts: Parts) -> Iterator[Detail]:
+    method = parts.method
+    if not isinstance(method, Selecting) or method.selection not in ("target_validation", "source_validation"):
+        return
+    asked = parts.target if method.selection == "target_validation" else parts.source_dataset
+    if asked is None or not asked.labelled or (asked.splits is not None and not asked.splits["validation"]):
+        yield _fault("method.selection", f"There are no validation labels to select by: `{method.selection}`.")
 
 
 def _label_budget(parts: Parts) -> Iterator[Detail]:

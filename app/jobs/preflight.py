@@ -60,7 +60,7 @@ def _waits_for(plan: Plan) -> list[str]:
 
 
 def _images(plan: Plan) -> int | None:
-    shown = planning.learnt(plan.method, plan.target, plan.environments)
+    shown = planning.learnt(plan.method, plan.target, plan.source_dataset, plan.environments)
     if not isinstance(plan.method, Loop) or shown is None or shown.splits is None:
         return None
     count = planning.train_count(plan.method, shown)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from app.imaging.packed import PackedImages
+from app.methods.cross_domain import Selecting
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
 from app.methods.registry import METHODS as INFOS
@@ -117,6 +118,23 @@ VARIANTS: dict[str, dict[str, object]] = {
     "vrex": {"name": "vrex", "environments": PLACES[:2], "penalty_from": 7, "validation": PLACES[2], **COMMON},
     "group_dro": {"name": "group_dro", "environments": PLACES, "eta": 0.5, **COMMON},
     "mixstyle": {"name": "mixstyle", "environments": PLACES[:2], **COMMON},
+    "dann": {"name": "dann", **COMMON},
+    "dann_separate": {"name": "dann", "batch_norm": "separate", "selection": "target_validation", **COMMON},
+    "cdan": {"name": "cdan", **COMMON},
+    "cdan_random_map": {
+        "name": "cdan",
+        "entropy": False,
+        "randomised": True,
+        "dimension": 16,
+        "average": 0.9,
+        **COMMON,
+    },
+    "dan": {"name": "dan", "selection": "last", **COMMON},
+    "jan": {"name": "jan", "selection": "source_validation", **COMMON},
+    "coral": {"name": "coral", **COMMON},
+    "mcc": {"name": "mcc", **COMMON},
+    "adda": {"name": "adda", "selection": "last", **COMMON},
+    "adda_pretrained": {"name": "adda", "pretrain_epochs": 2, **COMMON},
 }
 FITTED = ["svm", "svm_linear", "logistic_regression", "ridge", "knn", "knn_cosine", "random_forest"]  # no epochs
 ADAPTING = [variant for variant, method in VARIANTS.items() if method["name"] != "evaluate"]
@@ -125,6 +143,8 @@ DRAWING = [*TRAINING, "random_forest"]  # the others have nothing to draw where 
 MOMENTS = {variant: [0, 1, 2] if variant in FITTED else [0, 1, 5, 9] for variant in ADAPTING}
 HEADLESS = {v for v, method in VARIANTS.items() if method["name"] in ("simclr", "vicreg", "byol", "rotation")}
 CLASSIFYING = [variant for variant in ADAPTING if variant not in HEADLESS]
+UNLABELLED = {name for name, info in INFOS.items() if issubclass(info.params, Selecting)}
+MONITORED = {variant: "entropy" for variant, method in VARIANTS.items() if method["name"] in UNLABELLED}
 FROZEN = {
     "fine_tune_head": ("features.", "block."),
     "fine_tune_last": ("features.",),
@@ -207,7 +227,7 @@ def test_progress_and_metrics_are_reported(tmp_path, variant):
     assert told[0].step == 0
     assert told[-1].step == told[-1].total_steps > 0
     assert bool(recorder.series("loss", "train")) == (variant in TRAINING)
-    name = "knn_accuracy" if variant in HEADLESS else "accuracy"
+    name = "knn_accuracy" if variant in HEADLESS else MONITORED.get(variant, "accuracy")
     assert len(recorder.series(name, "validation")) == (4 if variant in TRAINING else 1)
 
 
@@ -281,7 +301,10 @@ def test_ten_classes_to_a_hundred(tmp_path, variant):
 def test_label_use_is_declared(tmp_path, variant):
     document = tasks.run(setting(tmp_path, variant), tmp_path / "run").result.document
     used = (document["transfer"]["features"] if variant in HEADLESS else document["evaluation"])["labels_used"]
-    expected = {"evaluate": "none", "fine_tune_last": "20 training labels and 20 validation"}
+    expected = dict.fromkeys(("evaluate", *MONITORED), "none of the target's") | {
+        "fine_tune_last": "20 training labels and 20 validation",
+        "dann_separate": "0 training labels and 20 validation",
+    }
     expected |= dict.fromkeys(HEADLESS, "none of the target's, neither for learning nor for selection; 60 training and")
     named = VARIANTS[variant].get("environments", [])
     validated = 20 if "validation" in VARIANTS[variant] else 20 * len(named)

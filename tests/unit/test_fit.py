@@ -10,9 +10,11 @@ from app.db.tables import Dataset
 from app.jobs import fit
 from app.jobs.fit import Parts
 from app.jobs.sources import Source
+from app.methods.dann import Dann
 from app.methods.erm import Erm
 from app.methods.evaluate import Evaluate
 from app.methods.fine_tune import FineTune
+from app.methods.mcc import Mcc
 from app.methods.networks import NetworkSpec
 from app.methods.registry import METHODS
 from app.methods.terms import AttentionTransfer, Bss, CoTuning, Delta, Distillation, FeatureHint, L2Sp, Lwf
@@ -41,6 +43,9 @@ def dataset(**changes: Any) -> Dataset:
         "counts": {"train": [30, 20, 10], "validation": [2, 2, 2], "test": [4, 4, 4]},
     }
     return Dataset(**(fields | changes))
+
+
+NO_VALIDATION = {"train": 66, "validation": 0, "test": 12}
 
 
 def processing(**changes: Any) -> Dataset:
@@ -77,6 +82,10 @@ def parts(method: Any, target: Dataset, source: Source | None = SOURCE, source_d
         parts(Evaluate(), dataset(multi_label=True), replace(SOURCE, multi_label=True)),
         parts(Evaluate(), processing(), replace(SOURCE, multi_label=True)),
         parts(Evaluate(), dataset(multi_label=True), replace(SOURCE, readiness=Readiness.PROCESSING)),
+        parts(Dann(), dataset(labelled=False, classes=None), source_dataset=dataset()),
+        parts(Dann(), dataset(classes=["cow", "dog"]), source_dataset=dataset()),  # some of the source's
+        parts(Dann(), dataset(), source_dataset=processing()),
+        parts(Mcc(selection="source_validation"), processing(labelled=False), source_dataset=dataset()),
     ],
 )
 def test_what_fits(fitting: Parts) -> None:
@@ -94,6 +103,18 @@ def test_what_fits(fitting: Parts) -> None:
         (parts(Evaluate(), dataset(splits={"train": 5, "validation": 0, "test": 0})), "dataset", "test split"),
         (parts(FineTune(), dataset(splits={"train": 0, "validation": 0, "test": 5})), "dataset", "training split"),
         (parts(FineTune(train_size=61), dataset()), "method.train_size", "has 60"),
+        (parts(Dann(), dataset()), "source_dataset", "labelled images"),
+        (parts(Dann(), dataset(classes=["cow", "hen"]), source_dataset=dataset()), "dataset", "no images: hen."),
+        (
+            parts(Mcc(selection="target_validation"), dataset(labelled=False, classes=None), source_dataset=dataset()),
+            "method.selection",
+            "target_validation",
+        ),
+        (
+            parts(Mcc(selection="source_validation"), dataset(), source_dataset=dataset(splits=NO_VALIDATION)),
+            "method.selection",
+            "source_validation",
+        ),
         (parts(FineTune(labels_per_class=11), dataset()), "method.labels_per_class", "has 10 of class 'cow'"),
         (parts(Evaluate(), dataset(multi_label=True)), "dataset", "any number of labels"),
         (parts(Evaluate(), dataset(), replace(SOURCE, multi_label=True)), "dataset", "any number of labels"),

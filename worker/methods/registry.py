@@ -3,7 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from worker.methods.adda import adda
 from worker.methods.byol import byol
+from worker.methods.cdan import cdan
+from worker.methods.dann import dann
 from worker.methods.erm import erm
 from worker.methods.evaluate import evaluate
 from worker.methods.feature_transfer import feature_transfer
@@ -15,6 +18,7 @@ from worker.methods.linear_probe import linear_probe
 from worker.methods.logistic_regression import logistic_regression
 from worker.methods.lora import lora
 from worker.methods.lp_ft import lp_ft
+from worker.methods.matching import coral, dan, jan, mcc
 from worker.methods.mixstyle import mixstyle
 from worker.methods.random_forest import random_forest
 from worker.methods.ridge import ridge
@@ -52,4 +56,11 @@ METHODS: Mapping[str, Callable[[Task, Any], Adapted]] = {
     "vrex": vrex,
     "group_dro": group_dro,
     "mixstyle": mixstyle,
+    "dann": dann,
+    "cdan": cdan,
+    "dan": dan,
+    "jan": jan,
+    "coral": coral,
+    "mcc": mcc,
+    "adda": adda,
 }
