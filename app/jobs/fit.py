@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 from app.core.errors import Detail, Unfit
 from app.core.status import Readiness
 from app.db.tables import Dataset
+from app.jobs import fusing
 from app.jobs.sources import Source
+from app.methods.distil_ensemble import DistilEnsemble
 from app.methods.evaluate import Evaluate
+from app.methods.fusion import Fusing
 from app.methods.registry import METHODS, Method
 from app.methods.terms import TERMS
 from app.methods.train import Train
@@ -45,6 +48,7 @@ def faults(parts: Parts) -> list[Detail]:
         _terms,
         _guard,
         _calibrate,
+        _fusion,
     )
     return [fault for check in checks for fault in check(parts)]
 
@@ -165,6 +169,22 @@ def _calibrate(parts: Parts) -> Iterator[Detail]:
     if calibrates and target.splits is not None and not target.splits["validation"]:
         detail = f"A temperature is fitted on the validation split, and that of {target.id} is empty."
         yield _fault("method.calibrate", detail)
+
+
+def _fusion(parts: Parts) -> Iterator[Detail]:
+    method, teachers, target = parts.method, parts.teachers, parts.target
+    if not isinstance(method, Fusing | DistilEnsemble):
+        return
+    found = list(fusing.choosing(method, target))
+    if isinstance(method, DistilEnsemble):
+        found += fusing.distilling(method, teachers, target)
+    elif parts.source is not None:
+        found += fusing.merging(method, parts.source, teachers, target)
+    for param, detail in found:
+        yield _fault(f"method.{param}", detail)
+    if isinstance(method, DistilEnsemble):
+        for param, teacher_id in method.networks().items():
+            yield from _distillation(f"method.{param}", teachers[teacher_id], target)
 
 
 def _smallest_class(dataset: Dataset) -> tuple[str, int] | None:

@@ -15,7 +15,7 @@ from app.methods import layers
 from app.methods.inputs import InputSpec
 from app.methods.registry import METHODS, Method
 from app.methods.train import Train
-from app.methods.training import LabelBudget, Loop
+from app.methods.training import Loop, Training
 from app.networks import service as networks
 
 
@@ -162,7 +162,7 @@ def _image_size(dataset: Dataset) -> tuple[int, int] | None:
 
 def train_count(method: Loop, target: Dataset) -> int:
     """Images that the run will learn from, `train_size` aside."""
-    if not isinstance(method, LabelBudget) or method.labels_per_class is None:
+    if not isinstance(method, Training) or method.labels_per_class is None:
         return datasets.train_count(target)
     if target.counts is None:
         return min(datasets.train_count(target), method.labels_per_class * len(target.classes or ()))

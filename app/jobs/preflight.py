@@ -9,7 +9,7 @@ from app.core.status import Readiness
 from app.jobs import planning
 from app.jobs.planning import Plan, Request
 from app.methods.fine_tune import FineTune
-from app.methods.training import LabelBudget, Loop
+from app.methods.training import Loop, Training
 
 BYTES_PER_WEIGHT = 4  # float32
 
@@ -62,7 +62,7 @@ def _images(plan: Plan) -> int | None:
     if not isinstance(plan.method, Loop) or plan.target.splits is None:
         return None
     count = planning.train_count(plan.method, plan.target)
-    return min(count, plan.method.train_size or count) if isinstance(plan.method, LabelBudget) else count
+    return min(count, plan.method.train_size or count) if isinstance(plan.method, Training) else count
 
 
 def _steps(plan: Plan, images: int | None) -> int | None:

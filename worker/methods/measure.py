@@ -1,9 +1,11 @@
 """What an adapted network is worth: test splits, read once, when everything else is settled."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from app.methods.inputs import InputSpec
@@ -16,6 +18,7 @@ from worker.methods import transferred
 from worker.methods.task import Adapted, Domain, Task
 
 Document = dict[str, Any]
+Examine = Callable[[nn.Module], Judged]
 
 
 def evaluation(task: Task, adapted: Adapted) -> Document | None:
@@ -33,10 +36,27 @@ def evaluation(task: Task, adapted: Adapted) -> Document | None:
     }
 
 
+def examiner(
+    run: Run, input: InputSpec, classes: list[str] | None, domain: Domain, rows: NDArray[np.int64]
+) -> Examine | None:
+    """For networks of one input and the same classes: what each says of the labelled images at `rows`.
+
+    None where no image is of these classes.
+    """
+    if not len(rows):
+        return None
+    shared, columns = _shared(classes, domain)
+    images = domain.examples(rows, input, shared).to(run.device)
+    return (lambda network: _judge(run, network, input, images, columns)) if len(images) else None
+
+
 def judged(run: Run, adapted: Adapted, domain: Domain) -> Judged | None:
     """What it says of the test split's images, in their order; None where no labelled one is of its classes."""
+    rows = domain.labelled("test")
+    if not len(rows):
+        return None
     shared, columns = _shared(adapted.classes, domain)
-    images = domain.examples(domain.labelled("test"), adapted.input, shared)
+    images = domain.examples(rows, adapted.input, shared)
     return _judge(run, adapted.network, adapted.input, images, columns) if len(images) else None
 
 
@@ -57,8 +77,11 @@ def on_test_split(
     Raises:
         Failure: `does_not_fit`, no class is shared.
     """
+    rows = domain.labelled("test")
+    if not len(rows):
+        return None
     shared, columns = _shared(classes, domain)
-    images = domain.examples(domain.labelled("test"), input, shared)
+    images = domain.examples(rows, input, shared)
     if not len(images):
         return None
     judged = _judge(run, network, input, images, columns, times)
@@ -109,13 +132,33 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
     before = on_test_split(task.run, network, source.input, source.classes, domain)
     if before is None:
         return None
+    figures = {name: before[name] for name in ("accuracy", "accuracy_interval", "nll")}
+    if not _alike(network, adapted.network, structure.heads):
+        return _of_another_kind(task.run, adapted, domain, figures)
     kept = adapted.classes == source.classes
     _overwrite(network, adapted.network.state_dict(), skip=() if kept else structure.heads)
     if adapted.source_head is not None:
         network.set_submodule(structure.head, adapted.source_head)
     after = on_test_split(task.run, network, source.input, source.classes, domain)
-    figures = {name: before[name] for name in ("accuracy", "accuracy_interval", "nll")}
     return (after or {}) | {"before": figures, "head": "adapted" if kept else "source"}
+
+
+def _of_another_kind(run: Run, adapted: Adapted, domain: Domain, before: Document) -> Document | None:
+    """A network that the source's head does not fit: by its own classes, or not at all."""
+    if not set(adapted.classes or ()) & set(domain.classes):
+        return None
+    after = on_test_split(run, adapted.network, adapted.input, adapted.classes, domain)
+    return after and after | {"before": before, "head": "adapted"}
+
+
+def _alike(one: nn.Module, other: nn.Module, heads: tuple[str, ...]) -> bool:
+    """Whether all but the heads are of the same names and shapes."""
+    skip = tuple(f"{path}." for path in heads)
+    shapes = [
+        {name: tensor.shape for name, tensor in network.state_dict().items() if not name.startswith(skip)}
+        for network in (one, other)
+    ]
+    return shapes[0] == shapes[1]
 
 
 def _overwrite(network: nn.Module, tensors: Mapping[str, Tensor], skip: tuple[str, ...]) -> None:
