@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Metadata = dict[str, str]
 
@@ -139,11 +139,32 @@ class Guard(Record):
     verdict: str
 
 
+class Compared(Record):
+    """One of the two networks of an ablation."""
+
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    input: Input
+
+
+class Ablation(Record):
+    """What a rule is worth on the same test images; `helped` is None where that is not clear."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    with_: Compared = Field(alias="with")
+    without: Compared
+    difference: float
+    interval: tuple[float, float]
+    helped: bool | None = None
+
+
 class Evaluation(Record):
     target: SplitEvaluation
     source: SplitEvaluation | None = None
     labels_used: Any = None
     guard: Guard | None = None
+    ablation: Ablation | None = None
 
 
 class Job(Object):

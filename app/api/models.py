@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import HTMLResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 
 from app.api import bodies, downloads, openapi, predicting
 from app.api.caller import Predictor, Reader, Writer
@@ -14,6 +14,7 @@ from app.api.shapes.models import Model
 from app.api.shapes.predictions import Embeddings, Predictions
 from app.core import errors
 from app.methods.base import ObjectId, Text
+from app.methods.recipe import Recipe
 from app.models import service as models
 from app.removal import service as removal
 
@@ -59,6 +60,17 @@ def weights(
     """With ETag, ranges and conditions."""
     row = caller.reads(lambda db: models.get(db, caller.owner, id))
     return downloads.weights(request, house.blobs, id, row, format)
+
+
+@router.get(
+    "/{id}/recipe",
+    response_model=Recipe,
+    summary="Its training rule",
+    responses=openapi.refusals(errors.NotFound, errors.NoRecipe),
+)
+def recipe(id: Id, caller: Reader) -> Response:
+    """The rule that it was trained by: what a checkpoint takes as `recipe`, and `rule_transfer` replays."""
+    return JSONResponse(caller.reads(lambda db: models.recipe(db, caller.owner, id)))
 
 
 @router.get(

@@ -7,7 +7,7 @@ again when the job starts).
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from app.core.errors import Detail, Unfit
+from app.core.errors import Detail, NoRecipe, Unfit
 from app.core.status import Readiness
 from app.db.tables import Dataset
 from app.jobs import fusing
@@ -15,7 +15,9 @@ from app.jobs.sources import Source
 from app.methods.distil_ensemble import DistilEnsemble
 from app.methods.evaluate import Evaluate
 from app.methods.fusion import Fusing
+from app.methods.recipe import Recipe
 from app.methods.registry import METHODS, Method
+from app.methods.rule_transfer import RuleTransfer
 from app.methods.terms import TERMS
 from app.methods.train import Train
 from app.methods.training import Guarded, LabelBudget, Training
@@ -46,6 +48,7 @@ def faults(parts: Parts) -> list[Detail]:
         _training_split,
         _test_split,
         _terms,
+        _rule,
         _guard,
         _calibrate,
         _fusion,
@@ -78,10 +81,11 @@ def _environments(parts: Parts) -> Iterator[Detail]:
 
 def _classes(parts: Parts) -> Iterator[Detail]:
     method, classes = parts.method, parts.target.classes
-    if isinstance(method, Train) and classes is not None and method.network.num_classes != len(classes):
+    network = method.network if isinstance(method, Train | RuleTransfer) else None
+    if network is not None and classes is not None and network.num_classes != len(classes):
         yield _fault(
             "method.network.num_classes",
-            f"The network has {method.network.num_classes} classes, but {parts.target.id} has {len(classes)}.",
+            f"The network has {network.num_classes} classes, but {parts.target.id} has {len(classes)}.",
         )
 
 
@@ -153,6 +157,22 @@ def _distillation(param: str, teacher: Source | None, target: Dataset) -> Iterat
         )
 
 
+def _rule(parts: Parts) -> Iterator[Detail]:
+    method, source = parts.method, parts.source
+    if not isinstance(method, RuleTransfer) or source is None or source.readiness is not Readiness.READY:
+        return
+    recipe = Recipe.read(source.recipe)
+    if recipe is None:
+        yield _fault(
+            "checkpoint",
+            f"{source.id} has no recipe to follow: give one as `recipe` where the checkpoint is made, or start from a "
+            "model that a job made.",
+            NoRecipe.code,
+        )
+    elif "input" not in method.rule and not any(getattr(recipe, part) for part in method.rule):
+        yield _fault("method.rule", f"The recipe of {source.id} has no {' and no '.join(method.rule)} to replay.")
+
+
 def _guard(parts: Parts) -> Iterator[Detail]:
     method, target = parts.method, parts.target
     if not isinstance(method, Guarded) or not method.guard:
@@ -194,8 +214,8 @@ def _smallest_class(dataset: Dataset) -> tuple[str, int] | None:
     return min(zip(dataset.classes, dataset.counts["train"], strict=True), key=lambda pair: pair[1])
 
 
-def _fault(param: str, detail: str) -> Detail:
-    return {"param": param, "detail": detail, "code": Unfit.code}
+def _fault(param: str, detail: str, code: str = Unfit.code) -> Detail:
+    return {"param": param, "detail": detail, "code": code}
 
 
 def _some(names: list[str], shown: int = 5) -> str:

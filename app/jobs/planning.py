@@ -13,7 +13,9 @@ from app.jobs import fit, sources
 from app.jobs.sources import Source
 from app.methods import layers
 from app.methods.inputs import InputSpec
+from app.methods.recipe import Recipe
 from app.methods.registry import METHODS, Method
+from app.methods.rule_transfer import RuleTransfer
 from app.methods.train import Train
 from app.methods.training import Loop, Training
 from app.networks import service as networks
@@ -69,6 +71,8 @@ def draw(db: Session, owner: str, request: Request) -> Plan:
     teachers, environments = _teachers(db, owner, request.method), _environments(db, owner, request.method)
     if isinstance(request.method, Train):
         networks.check(db, request.method.network, request.method.input, "method.network")
+    if isinstance(request.method, RuleTransfer) and request.method.network is not None:
+        networks.check(db, request.method.network, None, "method.network")
     return Plan(
         method=_close(db, request.method, source, target),
         source=source,
@@ -133,6 +137,9 @@ def _close(db: Session, method: Method, source: Source | None, target: Dataset) 
     """Close the open defaults, if the images and the size at which they will be seen are known."""
     if not isinstance(method, Loop) or target.splits is None:
         return method
+    recipe = Recipe.read(source.recipe) if source is not None else None
+    if isinstance(method, RuleTransfer) and recipe is not None:
+        method = method.under(recipe)
     size, count = _size(db, method, source, target), train_count(method, target)
     return method if size is None or not count else method.resolve(count, size)
 

@@ -9,6 +9,7 @@ from app.core.status import Readiness
 from app.jobs import planning
 from app.jobs.planning import Plan, Request
 from app.methods.fine_tune import FineTune
+from app.methods.rule_transfer import RuleTransfer
 from app.methods.training import Loop, Training
 
 BYTES_PER_WEIGHT = 4  # float32
@@ -69,7 +70,8 @@ def _steps(plan: Plan, images: int | None) -> int | None:
     method = plan.method
     if not isinstance(method, Loop) or images is None or method.epochs is None or method.batch_size is None:
         return None
-    return method.epochs * math.ceil(images / method.batch_size)
+    runs = 2 if isinstance(method, RuleTransfer) and method.ablation else 1
+    return runs * method.epochs * math.ceil(images / method.batch_size)
 
 
 def _optimizer_bytes(plan: Plan, weights_bytes: int | None) -> int | None:

@@ -15,6 +15,7 @@ from app.methods.linear_probe import LinearProbe
 from app.methods.lora import Lora
 from app.methods.lp_ft import LpFt
 from app.methods.reg_mean import RegMean
+from app.methods.rule_transfer import RuleTransfer
 from app.methods.soup import Soup
 from app.methods.structure_transfer import StructureTransfer
 from app.methods.task_arithmetic import TaskArithmetic
@@ -30,6 +31,7 @@ Method = Annotated[
     | LinearProbe
     | LpFt
     | Lora
+    | RuleTransfer
     | FeatureTransfer
     | StructureTransfer
     | Soup
@@ -101,6 +103,13 @@ _INFOS = (
         ("checkpoint", "target_labels"),
         "A large source for many targets: an adapter of a few per cent of its size is kept for each.",
         "Hu et al. 2022, LoRA: low-rank adaptation of large language models",
+    ),
+    MethodInfo(
+        RuleTransfer,
+        "Train a network on the target by the rule that the source was trained by, and say whether the rule helps.",
+        ("checkpoint", "target_labels"),
+        "The source's training is worth more than its weights: its augmentation holds for the target's images too.",
+        "Cubuk et al. 2019, AutoAugment, section 4.4 (augmentation policies transfer between datasets)",
     ),
     MethodInfo(
         FeatureTransfer,

@@ -78,8 +78,20 @@ def _figures(model: Model) -> Iterator[str]:
     if evaluation.get("guard"):
         yield f"{evaluation['guard']['verdict']}"
         yield ""
+    if evaluation.get("ablation"):
+        yield _ablation(evaluation["ablation"])
+        yield ""
     yield f"Labels used: {evaluation['labels_used']}"
     yield ""
+
+
+def _ablation(ablation: Document) -> str:
+    said = {True: "The source's rule helped", False: "The source's rule HARMED", None: "Whether it helped is not clear"}
+    low, high = ablation["interval"]
+    return (
+        f"By the source's rule {ablation['with']['accuracy']:.3f}, without it {ablation['without']['accuracy']:.3f}: a "
+        f"difference of {ablation['difference']:+.3f} (95 %: {low:+.3f} to {high:+.3f}). {said[ablation['helped']]}."
+    )
 
 
 def _uncalibrated(calibration: Document) -> str:

@@ -33,6 +33,7 @@ def render(lineage: Lineage, metrics: Sequence[Metric]) -> str:
         evaluation=evaluation,
         rows=[(name, evaluation[name]) for name in ("target", "source") if evaluation and evaluation.get(name)],
         guard=(evaluation or {}).get("guard"),
+        ablation=(evaluation or {}).get("ablation"),
         charts=_charts(metrics),
         origin={kind: _names(tensors.get(kind, ())) for kind in ("copied", "renamed", "reshaped", "initialised")},
         adapters=transfer.get("adapters") or [],

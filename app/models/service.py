@@ -70,6 +70,18 @@ def publish(db: Session, job: Job, document: Mapping[str, Any], blobs: Mapping[s
     return model
 
 
+def recipe(db: Session, owner: str, model_id: str) -> dict[str, Any]:
+    """
+    Raises:
+        NotFound: the owner has no such model.
+        NoRecipe: it was made without one.
+    """
+    found = get(db, owner, model_id).recipe
+    if found is None:
+        raise errors.NoRecipe(f"The model {model_id} has no recipe.")
+    return found
+
+
 def describe(db: Session, owner: str, model_id: str) -> str:
     """The model card, in Markdown.
 

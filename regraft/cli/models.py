@@ -62,6 +62,13 @@ def get(session: Session, model: str) -> None:
 
 @app.command()
 @online
+def recipe(session: Session, model: str) -> None:
+    """The rule it was trained by, as JSON."""
+    session.emit(session.client.models.recipe(model))
+
+
+@app.command()
+@online
 def download(
     session: Session,
     model: str,

@@ -66,7 +66,7 @@ class Checkpoints(Noun[D]):
 
     @call
     def recipe(self, checkpoint: str) -> Steps[dict[str, Any]]:
-        """The rule it was trained by, as far as it is known."""
+        """The rule it was trained by; what is not known is left out."""
         return (yield from self._document(f"/v1/checkpoints/{checkpoint}/recipe"))
 
     @call

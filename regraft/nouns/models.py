@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from regraft.images import Image
 from regraft.nouns.base import D, Noun
@@ -37,6 +37,11 @@ class Models(Noun[D]):
             target = target / (f"{model}.adapter.safetensors" if format == "adapter" else f"{model}.{format}")
         path = f"/v1/models/{model}/weights"
         return (yield from downloading(self._send, path, {"format": format}, target, progress, self._retry))
+
+    @call
+    def recipe(self, model: str) -> Steps[dict[str, Any]]:
+        """The rule it was trained by: what `checkpoints.create` takes, and `rule_transfer` replays."""
+        return (yield from self._document(f"/v1/models/{model}/recipe"))
 
     @call
     def card(self, model: str) -> Steps[str]:

@@ -19,12 +19,12 @@ def test_a_checkpoint(world, client):
     assert set(queued) >= CHECKPOINT
     assert (queued["object"], queued["status"], queued["metadata"]) == ("checkpoint", "processing", {"from": "us"})
     assert (queued["network"], queued["servable"], queued["report"]) == (NETWORK, None, None)
-    ready = world.checkpoint(recipe={"label_smoothing": 0.1, "augmentation": []})
+    ready = world.checkpoint(recipe={"version": 1, "label_smoothing": 0.1, "augmentation": []})
     assert (ready["status"], ready["input"], ready["classes"], ready["servable"]) == ("ready", INPUT, CLASSES, True)
     assert set(ready["report"]) == {"copied", "renamed", "reshaped", "skipped", "initialised"}
     assert datetime.fromisoformat(ready["created_at"]).utcoffset().total_seconds() == 0
     recipe = client.get(f"/v1/checkpoints/{ready['id']}/recipe")
-    assert recipe.json() == {"label_smoothing": 0.1, "augmentation": []}
+    assert recipe.json() == {"version": 1, "label_smoothing": 0.1, "augmentation": []}
     assert client.get(f"/v1/checkpoints/{queued['id']}/recipe").status_code == 404
 
 

@@ -44,7 +44,13 @@ MEASURED = {
     "per_class": [1.0, 1.0, 1.0],
     "confusion": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
 }
-EVALUATION = {"target": MEASURED, "source": None, "labels_used": "6 of the training split", "guard": None}
+EVALUATION = {
+    "target": MEASURED,
+    "source": None,
+    "labels_used": "6 of the training split",
+    "guard": None,
+    "ablation": None,
+}
 
 
 class World:
@@ -125,7 +131,7 @@ class World:
         self.finish_job(job["id"], servable=servable)
         return self.get(f"/v1/jobs/{job['id']}")
 
-    def finish_job(self, job_id: str, *, servable: bool = True, adapter: bytes | None = None) -> None:
+    def finish_job(self, job_id: str, *, servable: bool = True, adapter: bytes | None = None, **published: Any) -> None:
         graph = self.blobs.put([graph_bytes()]).sha256 if servable else None
         weights = self.blobs.put([WEIGHTS]).sha256
         with self.running(job_id) as (db, task):
@@ -143,7 +149,7 @@ class World:
             blobs = {"weights": weights, "graph": graph}
             if adapter is not None:
                 blobs["adapter"] = self.blobs.put([adapter]).sha256
-            jobs.publish(db, job_id, document, blobs)
+            jobs.publish(db, job_id, document | published, blobs)
             queue.succeed(db, task)
 
     def model(self, *, servable: bool = True, **changes: Any) -> dict[str, Any]:

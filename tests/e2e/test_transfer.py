@@ -223,6 +223,24 @@ def test_the_card_tells_the_story(service, adapted):
     assert f"{adapted.evaluation.target.accuracy:.3f}" in card
 
 
+def test_the_sources_rule_with_and_without(service, source, optdigits):
+    """Both networks were measured on the same images, and the model is the one under the rule."""
+    method = {"name": "rule_transfer", "labels_per_class": 10, "epochs": 8}
+    job = finished(service.client, method=method, dataset=optdigits.id, checkpoint=source.id)
+    ablation = job.evaluation.ablation
+    assert ablation.with_.accuracy == job.evaluation.target.accuracy
+    assert ablation.difference == pytest.approx(ablation.with_.accuracy - ablation.without.accuracy)
+    low, high = ablation.interval
+    assert ablation.helped is (True if low > 0 else False if high < 0 else None)
+    assert (ablation.with_.input.size, ablation.without.input.size) == ((28, 28), (8, 8))
+    assert job.progress.fraction == 1
+    assert job.evaluation.source is None  # the weights are new: there was nothing to forget
+    recipe, followed = service.client.checkpoints.recipe(source.id), service.client.models.recipe(job.model)
+    for part in ("input", "augmentation", "label_smoothing", "mixing"):
+        assert followed[part] == recipe[part]
+    assert {point.name for point in service.client.jobs.metrics(job.id)} >= {"loss", "without/loss"}
+
+
 def test_what_is_needed_cannot_be_deleted(service, adapted, optdigits):
     with pytest.raises(Conflict) as refused:
         service.client.datasets.delete(optdigits.id)

@@ -19,6 +19,12 @@ from worker.networks import build
 
 SIDE = 8
 INPUT = {"size": [SIDE, SIDE], "channels": 1, "mean": [0.5], "std": [0.25], "fit": "stretch", "margin": 0}
+RECIPE = {
+    "version": 1,
+    "augmentation": [{"name": "random_crop", "padding": 1}, {"name": "trivial_augment"}, {"name": "random_erasing"}],
+    "label_smoothing": 0.1,
+    "mixing": {"name": "mixup"},
+}
 LAYERS: list[dict[str, Any]] = [
     {
         "name": "features",
@@ -93,7 +99,7 @@ def source(folder: Path, classes: int = 10, seed: int = 1) -> tuple[dict[str, An
     path = folder / "source.safetensors"
     save_file(made.state_dict(), path)
     names = [str(k) for k in range(classes)]
-    return {"network": network(classes), "input": INPUT, "classes": names, "recipe": None}, path
+    return {"network": network(classes), "input": INPUT, "classes": names, "recipe": RECIPE}, path
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
+from app.methods.recipe import Recipe
 from worker.engine.contract import Channel, Failure, Note, Result, Spec
 from worker.export import package
 from worker.ingest import disk, pretrained, weights
@@ -21,6 +22,7 @@ class _Source:
     network: NetworkSpec
     input: InputSpec
     classes: list[str] | None
+    recipe: dict[str, Any] | None
     tensors: dict[str, Tensor]
 
 
@@ -48,7 +50,7 @@ def ingest(spec: Spec, channel: Channel) -> Result:
         "network": source.network.model_dump(mode="json"),
         "input": source.input.model_dump(mode="json"),
         "classes": source.classes,
-        "recipe": spec.payload["recipe"],
+        "recipe": source.recipe,
         "report": report.document(),
     }
     return Result(document | packed, artifacts)
@@ -61,12 +63,14 @@ def _uploaded(spec: Spec, watch: Watch) -> _Source:
     if input is None:
         message = f"Nothing says what images {network.name} takes: give `input` with size, channels, mean and std."
         raise Failure("does_not_fit", message)
-    return _Source(network, input, payload["classes"], weights.read(spec.inputs["file"], watch))
+    return _Source(network, input, payload["classes"], payload["recipe"], weights.read(spec.inputs["file"], watch))
 
 
 def _published(spec: Spec) -> _Source:
+    """Of the rule the libraries tell what images are brought to; the rest is in their training scripts."""
     found = pretrained.fetch(spec.payload["pretrained"])
-    return _Source(found.network, found.input, found.classes, found.tensors)
+    recipe = Recipe(version=1, input=found.input).document()
+    return _Source(found.network, found.input, found.classes, recipe, found.tensors)
 
 
 def _told(report: Report) -> Note:

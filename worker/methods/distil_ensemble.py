@@ -106,7 +106,9 @@ def _student(task: Task, params: DistilEnsemble, classes: list[str]) -> _Student
     network = build.build(params.network, input)
     learner = Frame(network, anatomy.study(network, input), input, classes)
     device.place(network, task.run.device)
-    return _Student(params.network, learner, {"head": "new", "adapters": transferred.adapters(task.target, input)})
+    return _Student(
+        params.network, learner, {"tensors": {}, "head": "new", "adapters": transferred.adapters(task.target, input)}
+    )
 
 
 def _training(task: Task, params: DistilEnsemble, learner: Frame) -> tuple[Images, int]:

@@ -20,6 +20,7 @@ from worker.methods.task import Adapted, Task
 from worker.methods.train import train
 
 CONTENDERS = 2  # that are trained
+SAID = {True: "The transfer helped", False: "The transfer HARMED", None: "Whether the transfer helped is not clear"}
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,28 @@ def judge(task: Task, adapted: Adapted, against: list[Contender]) -> dict[str, A
     if regressions:
         task.run.emit(Note("regression", verdict, "warning"))
     return {"against": lines, "helped": _sign(gaps["scratch"]), "regressions": regressions, "verdict": verdict}
+
+
+def against_unchanged(task: Task, adapted: Adapted) -> dict[str, Any] | None:
+    """The same document where nothing but the unchanged source is compared, and `helped` is against that.
+
+    None where the source cannot say the classes, or there are no labelled test images.
+    """
+    contender = _unchanged(task, adapted) if task.source is not None else None
+    if contender is None or contender.adapted is None:
+        return None
+    own = measure.judged(task.run, adapted, task.target)
+    other = measure.judged(task.run, contender.adapted, task.target)
+    if own is None or other is None:
+        return None
+    gap = scores.paired(own, other)
+    helped = _sign(gap)
+    verdict = f"{SAID[helped]}: {_points(gap)} against the unchanged source."
+    if helped is False:
+        task.run.emit(Note("regression", verdict, "warning"))
+    regressions = [contender.name] if helped is False else []
+    against = [_line(contender.name, other, gap)]
+    return {"against": against, "helped": helped, "regressions": regressions, "verdict": verdict}
 
 
 def _unchanged(task: Task, adapted: Adapted) -> Contender:
@@ -126,8 +149,7 @@ def _sign(gap: Difference) -> bool | None:
 
 def _verdict(gaps: dict[str, Difference], regressions: list[str]) -> str:
     scratch = gaps["scratch"]
-    said = {True: "The transfer helped", False: "The transfer HARMED", None: "Whether the transfer helped is not clear"}
-    against = f"{said[_sign(scratch)]}: {_points(scratch)} against a network from scratch at the same budget."
+    against = f"{SAID[_sign(scratch)]}: {_points(scratch)} against a network from scratch at the same budget."
     worse = [f"{name} ({_points(gaps[name])})" for name in regressions if name != "scratch"]
     return against + (f" It is WORSE than {', '.join(worse)}." if worse else "")
 

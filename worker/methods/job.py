@@ -5,8 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from app.methods.cross_domain import Selecting
+from app.methods.distil_ensemble import DistilEnsemble
+from app.methods.fusion import Fusing
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
+from app.methods.recipe import Recipe
 from app.methods.registry import METHODS as INFOS
 from app.methods.registry import parse
 from app.methods.training import Guarded, Loop, Training
@@ -14,11 +18,9 @@ from worker.engine import device
 from worker.engine.contract import Channel, Note, Result, Spec
 from worker.engine.run import Run
 from worker.export import package
-from worker.methods import calibrating, drift, guarding, measure
+from worker.methods import ablating, calibrating, drift, guarding, measure
 from worker.methods.registry import METHODS
 from worker.methods.task import Adapted, Domain, Source, Task
-
-RECIPE_VERSION = 1
 
 
 def run(spec: Spec, channel: Channel) -> Result:
@@ -59,8 +61,12 @@ def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
         adapted = calibrating.calibrate(task, adapted, params)
     adapted = replace(adapted, transfer=adapted.transfer | {"drift": drift.measure(task, adapted)})
     evaluation = measure.evaluation(task, adapted)
+    if adapted.without is not None and evaluation is not None:
+        evaluation["ablation"] = ablating.judge(task, adapted, adapted.without)
     if guarded and evaluation is not None:
         evaluation["guard"] = guarding.judge(task, adapted, against)
+    if isinstance(params, Selecting | Fusing | DistilEnsemble) and evaluation is not None:
+        evaluation["guard"] = guarding.against_unchanged(task, adapted)
     return adapted, evaluation
 
 
@@ -109,16 +115,7 @@ def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec) -> Result:
         "network": adapted.spec.model_dump(mode="json"),
         "input": adapted.input.model_dump(mode="json"),
         "classes": adapted.classes,
-        "recipe": _recipe(adapted),
+        "recipe": Recipe.of(adapted.params, adapted.input).document(),
         "transfer": adapted.transfer,
     }
     return Result(document | about | exported, artifacts)
-
-
-def _recipe(adapted: Adapted) -> dict[str, Any]:
-    """The rule by which the network was trained, for others to follow."""
-    kept = ("augmentation", "label_smoothing", "optimizer", "learning_rate", "weight_decay", "scheduler", "batch_size")
-    params = adapted.params.model_dump(mode="json")
-    return {"version": RECIPE_VERSION, "input": adapted.input.model_dump(mode="json")} | {
-        name: params[name] for name in kept if name in params
-    }

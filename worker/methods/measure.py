@@ -122,47 +122,43 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
     """Forgetting: what the source could do on its own test split before, and what the adapted network can.
 
     Where the adapted network has a head for other classes, the source's head is set on what became of its backbone: as
-    it was, or as it went on learning.
+    it was, or as it went on learning.  None where source and dataset share no class: there is nothing to forget.
     """
     if task.source is None or task.source_domain is None:
         return None
     source, domain = task.source, task.source_domain
+    if source.classes is not None and not set(source.classes) & set(domain.classes):
+        return None
     network, structure = transferred.unchanged(source)
+    if not _goes_on(adapted, network, structure.heads):
+        return None
     device.place(network, task.run.device)
     before = on_test_split(task.run, network, source.input, source.classes, domain)
     if before is None:
         return None
-    figures = {name: before[name] for name in ("accuracy", "accuracy_interval", "nll")}
-    if not _alike(network, adapted.network, structure.heads):
-        return _of_another_kind(task.run, adapted, domain, figures)
     kept = adapted.classes == source.classes
     _overwrite(network, adapted.network.state_dict(), skip=() if kept else structure.heads)
     if adapted.source_head is not None:
         network.set_submodule(structure.head, adapted.source_head)
     after = on_test_split(task.run, network, source.input, source.classes, domain)
+    figures = {name: before[name] for name in ("accuracy", "accuracy_interval", "nll")}
     return (after or {}) | {"before": figures, "head": "adapted" if kept else "source"}
 
 
-def _of_another_kind(run: Run, adapted: Adapted, domain: Domain, before: Document) -> Document | None:
-    """A network that the source's head does not fit: by its own classes, or not at all."""
-    if not set(adapted.classes or ()) & set(domain.classes):
-        return None
-    after = on_test_split(run, adapted.network, adapted.input, adapted.classes, domain)
-    return after and after | {"before": before, "head": "adapted"}
+def _goes_on(adapted: Adapted, network: nn.Module, heads: tuple[str, ...]) -> bool:
+    """Whether the adapted network began as the source's, tensor by tensor: one that did not has nothing to forget."""
+    found, head = adapted.network.state_dict(), _within(heads)
+    beneath = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(head)}
+    same = all(name in found and found[name].shape == tensor.shape for name, tensor in beneath.items())
+    return same and adapted.transfer.get("tensors") != {}
 
 
-def _alike(one: nn.Module, other: nn.Module, heads: tuple[str, ...]) -> bool:
-    """Whether all but the heads are of the same names and shapes."""
-    skip = tuple(f"{path}." for path in heads)
-    shapes = [
-        {name: tensor.shape for name, tensor in network.state_dict().items() if not name.startswith(skip)}
-        for network in (one, other)
-    ]
-    return shapes[0] == shapes[1]
+def _within(paths: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{path}." for path in paths)
 
 
 def _overwrite(network: nn.Module, tensors: Mapping[str, Tensor], skip: tuple[str, ...]) -> None:
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
-            if not name.startswith(tuple(f"{path}." for path in skip)):
+            if not name.startswith(_within(skip)):
                 tensor.copy_(tensors[name])

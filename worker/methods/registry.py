@@ -11,6 +11,7 @@ from worker.methods.linear_probe import linear_probe
 from worker.methods.lora import lora
 from worker.methods.lp_ft import lp_ft
 from worker.methods.reg_mean import reg_mean
+from worker.methods.rule_transfer import rule_transfer
 from worker.methods.soup import soup
 from worker.methods.structure_transfer import structure_transfer
 from worker.methods.task import Adapted, Task
@@ -26,6 +27,7 @@ METHODS: Mapping[str, Callable[[Task, Any], Adapted]] = {
     "linear_probe": linear_probe,
     "lp_ft": lp_ft,
     "lora": lora,
+    "rule_transfer": rule_transfer,
     "feature_transfer": feature_transfer,
     "structure_transfer": structure_transfer,
     "soup": soup,

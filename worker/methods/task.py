@@ -65,6 +65,10 @@ class Domain:
         pixels_NHWC = torch.from_numpy(self.images.fitted(rows[known], spec))
         return Images(pixels_NHWC, torch.from_numpy(label_N[known]))
 
+    def unlabelled(self, rows: NDArray[np.int64], spec: InputSpec) -> Images:
+        """The images at the network's size; no label is read, all are −1."""
+        return Images(torch.from_numpy(self.images.fitted(rows, spec)), torch.full((len(rows),), -1))
+
 
 @dataclass(frozen=True)
 class Source:
@@ -128,6 +132,7 @@ class Adapted:
 
     `params` are the method's, every default closed.  `transfer` says what came from the source and how.
     `source_head` is the source's head where that went on learning.  `temperature` is what the scores were divided by.
+    `without` is the same without what the method is about, to be compared with when all is learnt.
     """
 
     network: nn.Module
@@ -141,6 +146,7 @@ class Adapted:
     source_head: nn.Module | None = None
     adapter: Adapter | None = None
     temperature: float | None = None
+    without: "Adapted | None" = None
 
     @classmethod
     def of(

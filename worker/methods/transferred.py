@@ -12,7 +12,7 @@ from app.methods.layers import with_classes
 from app.methods.networks import NetworkSpec
 from worker.engine import device
 from worker.methods.task import Domain, Source, Task
-from worker.networks import load
+from worker.networks import load, stem
 from worker.networks.anatomy import Anatomy
 from worker.terms.base import Frame
 
@@ -27,16 +27,17 @@ class Start:
     report: dict[str, Any]
 
 
-def start(task: Task, override: InputOverride | None) -> Start:
-    """The source's network on the run's device, ready to learn the target's classes.
+def start(task: Task, override: InputOverride | None, learned: list[str] | None = None) -> Start:
+    """The source's network on the run's device, ready to learn the classes `learned`: left out, the target's.
 
-    Its head is kept where source and target have the same classes by name; else a new one is drawn.
+    Its head is kept where these are the source's by name; else a new one is drawn.
     """
     source = task.known_source
     spec, classes = source.network, source.classes
-    kept = classes is not None and set(classes) == set(task.target.classes)
+    learned = task.target.classes if learned is None else learned
+    kept = classes is not None and set(classes) == set(learned)
     if not kept or classes is None:
-        classes = task.target.classes
+        classes = learned
         spec = with_classes(spec, len(classes))
     input = override.apply(source.input) if override else source.input
     made = load.make(spec, input, load_file(source.weights), without_heads=not kept)
@@ -44,6 +45,22 @@ def start(task: Task, override: InputOverride | None) -> Start:
     head = "kept" if kept else "new"
     report = {"tensors": made.report.document(), "head": head, "adapters": adapters(task.target, input)}
     return Start(spec, Frame(made.network, made.anatomy, input, classes), classes, report)
+
+
+def take_over(source: Source, learner: Frame) -> dict[str, Any]:
+    """What of the source's weights has a place in a network for other images, copied: the report on every tensor.
+
+    The head is the source's where the classes are, in their order.
+    """
+    weights = learner.network.state_dict()
+    tensors = load_file(source.weights)
+    if learner.classes != source.classes:
+        tensors = load.beneath(learner.anatomy, tensors)
+    found, report = load.match(stem.recoloured(tensors, weights), weights)
+    with torch.no_grad():
+        for name, tensor in found.items():
+            weights[name].copy_(tensor)
+    return report.document()
 
 
 def unchanged(source: Source) -> tuple[nn.Module, Anatomy]:

@@ -7,9 +7,10 @@ from pydantic import Discriminator, Field, Tag
 from app.api.shapes.common import ClassNames, Fault, InputShape, Metadata, Name, NetworkShape, Object, Shape
 from app.checkpoints.repository import Stored
 from app.core.status import Readiness, Status, readiness
-from app.methods.base import Closed, FreeDocument, ObjectId
+from app.methods.base import Closed, ObjectId
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
+from app.methods.recipe import Recipe
 
 
 class _NewCheckpoint(Closed):
@@ -24,7 +25,7 @@ class FromFile(_NewCheckpoint):
     network: NetworkSpec
     input: InputSpec | None = None
     classes: ClassNames | None = None
-    recipe: FreeDocument | None = None
+    recipe: Recipe | None = None
 
 
 class Pretrained(_NewCheckpoint):

@@ -151,6 +151,30 @@ class Guard(Shape):
     verdict: str
 
 
+class Compared(Shape):
+    """One of the two networks of an ablation, and what its images were brought to."""
+
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    input: InputShape
+
+
+class Ablation(Shape):
+    """What a rule is worth: a network that learned under it and one that did not, on the same test images.
+
+    `difference` is the accuracy `with` less that `without`, `interval` its 95 % interval; `helped` is null where that
+    holds zero.
+    """
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    with_: Annotated[Compared, Field(alias="with")]
+    without: Compared
+    difference: float
+    interval: tuple[float, float]
+    helped: bool | None
+
+
 class Evaluation(Shape):
     """Measured once, at the end, on the target's test split; on the source's too, where its dataset is known."""
 
@@ -160,3 +184,4 @@ class Evaluation(Shape):
     source: Measured | None = None
     labels_used: str
     guard: Guard | None = None
+    ablation: Ablation | None = None
