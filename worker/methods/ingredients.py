@@ -101,7 +101,8 @@ def _described(name: str, source: Source) -> Described:
 
 
 def _unlike(reason: str) -> Failure:
-    return Failure("does_not_fit", f"{reason[0].upper()}{reason[1:]} {INSTEAD}")
+    sentence = reason.replace(CHECKPOINT, CHECKPOINT.capitalize(), 1) if reason.startswith(CHECKPOINT) else reason
+    return Failure("does_not_fit", f"{sentence} {INSTEAD}")
 
 
 def _made(name: str, source: Source) -> Made:

@@ -150,7 +150,7 @@ class Merger:
         return {"copied": copied, "renamed": [], "reshaped": [], "skipped": [], "initialised": []}
 
     def _distances(self) -> list[dict[str, Any]]:
-        """How far each source is from the checkpoint: ‖w − w₀‖ / ‖w₀‖ over the parameters that both have."""
+        """How far each source is from the checkpoint: ‖w − w₀‖ / ‖w₀‖ over the matrices and kernels that both have."""
         found = {id_: self._distance(weights) for id_, weights in self.of.sources.items()}
         for id_, distance in found.items():
             if distance is not None and distance > FAR:
@@ -162,8 +162,9 @@ class Merger:
         moved = norm = 0.0
         for name in self.of.parameters & self.of.tuned:
             before = self.of.origin[name].double()
-            moved += float((weights[name].double() - before).square().sum())
-            norm += float(before.square().sum())
+            if before.ndim > 1:  # norms and biases begin alike in every network
+                moved += float((weights[name].double() - before).square().sum())
+                norm += float(before.square().sum())
         return (moved / norm) ** 0.5 if norm > 0 else None
 
 

@@ -30,7 +30,7 @@ def wise_ft(task: Task, params: WiseFt) -> Adapted:
 def _on_source(task: Task) -> dict[str, measure.Examine]:
     """What a network is worth on the source's validation split, where that is known."""
     source, domain = task.known_source, task.source_domain
-    if domain is None:
+    if domain is None or not set(source.classes or domain.classes) & set(domain.classes):
         return {}
     found = measure.examiner(task.run, source.input, source.classes, domain, domain.labelled("validation"))
     return {} if found is None else {SOURCE: found}
