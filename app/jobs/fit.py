@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from app.core.errors import Detail, NoRecipe, Unfit
 from app.core.status import Readiness
 from app.db.tables import Dataset
+from app.jobs import fusing
 from app.jobs.sources import Source
 from app.methods.cross_domain import CrossDomain, Selecting
+from app.methods.distil_ensemble import DistilEnsemble
 from app.methods.evaluate import Evaluate
+from app.methods.fusion import Fusing
 from app.methods.generalisation import Generalisation
 from app.methods.recipe import Recipe
 from app.methods.registry import METHODS, Method
@@ -57,6 +60,7 @@ def faults(parts: Parts) -> list[Detail]:
         _multi_label,
         _kinds,
         _softmax_terms,
+        _fusion,
     )
     return [fault for check in checks for fault in check(parts)]
 
@@ -301,6 +305,22 @@ def _known(source: Source) -> bool:
 
 def _kind(multi_label: bool) -> str:
     return "any number of labels" if multi_label else "one label"
+
+
+def _fusion(parts: Parts) -> Iterator[Detail]:
+    method, teachers, target = parts.method, parts.teachers, parts.target
+    if not isinstance(method, Fusing | DistilEnsemble):
+        return
+    found = list(fusing.choosing(method, target))
+    if isinstance(method, DistilEnsemble):
+        found += fusing.distilling(method, teachers, target)
+    elif parts.source is not None:
+        found += fusing.merging(method, parts.source, teachers, target)
+    for param, detail in found:
+        yield _fault(f"method.{param}", detail)
+    if isinstance(method, DistilEnsemble):
+        for param, teacher_id in method.networks().items():
+            yield from _distillation(f"method.{param}", teachers[teacher_id], target)
 
 
 def _smallest_class(dataset: Dataset) -> tuple[str, int] | None:

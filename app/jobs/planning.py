@@ -21,7 +21,7 @@ from app.methods.registry import METHODS, Method
 from app.methods.rule_transfer import RuleTransfer
 from app.methods.start import Start
 from app.methods.train import Train
-from app.methods.training import LabelBudget, Loop
+from app.methods.training import Loop, Training
 from app.networks import service as networks
 
 
@@ -201,7 +201,7 @@ def _image_size(dataset: Dataset) -> tuple[int, int] | None:
 
 def train_count(method: Loop, target: Dataset) -> int | None:
     """Images that the run will learn from, `train_size` aside; None where their labels would have to be looked at."""
-    if not isinstance(method, LabelBudget) or method.labels_per_class is None:
+    if not isinstance(method, Training) or method.labels_per_class is None:
         return datasets.train_count(target)
     if target.multi_label:
         return None

@@ -13,6 +13,7 @@ from app.methods.cdan import Cdan
 from app.methods.coral import Coral
 from app.methods.dan import Dan
 from app.methods.dann import Dann
+from app.methods.distil_ensemble import DistilEnsemble
 from app.methods.erm import Erm
 from app.methods.evaluate import Evaluate
 from app.methods.feature_transfer import FeatureTransfer
@@ -28,17 +29,22 @@ from app.methods.lp_ft import LpFt
 from app.methods.mcc import Mcc
 from app.methods.mixstyle import MixStyle
 from app.methods.random_forest import RandomForest
+from app.methods.reg_mean import RegMean
 from app.methods.ridge import Ridge
 from app.methods.rotation import Rotation
 from app.methods.rule_transfer import RuleTransfer
 from app.methods.simclr import SimClr
+from app.methods.soup import Soup
 from app.methods.structure_transfer import StructureTransfer
 from app.methods.svm import Svm
+from app.methods.task_arithmetic import TaskArithmetic
+from app.methods.ties import Ties
 from app.methods.train import Train
 from app.methods.vicreg import VicReg
 from app.methods.vrex import Vrex
+from app.methods.wise_ft import WiseFt
 
-Need = Literal["checkpoint", "target_labels", "source_data", "teacher", "environments"]
+Need = Literal["checkpoint", "target_labels", "source_data", "teacher", "environments", "sources"]
 Method = Annotated[
     Train
     | Evaluate
@@ -69,7 +75,13 @@ Method = Annotated[
     | Jan
     | Coral
     | Mcc
-    | Adda,
+    | Adda
+    | Soup
+    | WiseFt
+    | TaskArithmetic
+    | Ties
+    | RegMean
+    | DistilEnsemble,
     Field(discriminator="name"),
 ]
 
@@ -324,6 +336,48 @@ _INFOS = (
         ("checkpoint", "source_data"),
         "The domains look too different for one encoder.",
         "Tzeng et al. 2017, Adversarial discriminative domain adaptation",
+    ),
+    MethodInfo(
+        Soup,
+        "The mean of several tuned networks' weights, greedily chosen or of all.",
+        ("checkpoint", "sources"),
+        "Several tunings of one source on one task are there, with other seeds or settings: better than to keep one.",
+        "Wortsman et al. 2022, Model soups",
+    ),
+    MethodInfo(
+        WiseFt,
+        "Weights between the unchanged source and a tuned network.",
+        ("checkpoint", "sources"),
+        "The tuned network forgot too much of the source, or is to see images like the source's, too.",
+        "Wortsman et al. 2022, Robust fine-tuning of zero-shot models",
+    ),
+    MethodInfo(
+        TaskArithmetic,
+        "The source's weights and the sum of what several tunings changed.",
+        ("checkpoint", "sources"),
+        "Tunings of one source on different data are to become one network that can do all of it.",
+        "Ilharco et al. 2023, Editing models with task arithmetic",
+    ),
+    MethodInfo(
+        Ties,
+        "The same, without small changes, and where signs differ with the weightier one alone.",
+        ("checkpoint", "sources"),
+        "As task_arithmetic, where tunings disagree.",
+        "Yadav et al. 2023, TIES-merging: resolving interference when merging models",
+    ),
+    MethodInfo(
+        RegMean,
+        "Layers that come nearest to what each tuned network's give of the same images, in closed form.",
+        ("checkpoint", "sources"),
+        "Tunings of one source on different data, and images of the target without labels.",
+        "Jin et al. 2023, Dataless knowledge fusion by merging weights of language models",
+    ),
+    MethodInfo(
+        DistilEnsemble,
+        "A student that learns what several teachers of any architectures and classes say of the target's images.",
+        ("checkpoint", "teacher"),
+        "Networks whose weights cannot be merged are to become one; labels are not needed.",
+        "Vongkulbhisal et al. 2019, Unifying heterogeneous classifiers with distillation",
     ),
 )
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from app.methods.cross_domain import Selecting
+from app.methods.distil_ensemble import DistilEnsemble
+from app.methods.fusion import Fusing
 from app.methods.generalisation import Generalisation
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
@@ -66,7 +68,7 @@ def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
         evaluation["ablation"] = ablating.judge(task, adapted, adapted.without)
     if guarded and evaluation is not None:
         evaluation["guard"] = guarding.judge(task, adapted, against)
-    if isinstance(params, Selecting | Generalisation) and evaluation is not None:
+    if isinstance(params, Selecting | Generalisation | Fusing | DistilEnsemble) and evaluation is not None:
         evaluation["guard"] = guarding.against_unchanged(task, adapted)
     return adapted, evaluation
 

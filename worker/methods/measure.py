@@ -1,9 +1,11 @@
 """What an adapted network is worth: test splits, read once, when everything else is settled."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from app.methods.inputs import InputSpec
@@ -17,6 +19,7 @@ from worker.methods.task import Adapted, Domain, Task
 from worker.networks.grafted import Grafted
 
 Document = dict[str, Any]
+Examine = Callable[[nn.Module], Verdict]
 
 
 def evaluation(task: Task, adapted: Adapted) -> Document | None:
@@ -34,6 +37,20 @@ def evaluation(task: Task, adapted: Adapted) -> Document | None:
         "source": _on_source(task, adapted),
         "labels_used": str(adapted.labels),
     }
+
+
+def examiner(
+    run: Run, input: InputSpec, classes: list[str] | None, domain: Domain, rows: NDArray[np.int64]
+) -> Examine | None:
+    """For networks of one input and the same classes: what each says of the labelled images at `rows`.
+
+    None where no image is of these classes.
+    """
+    if not len(rows):
+        return None
+    shared, columns = _shared(classes, domain)
+    images = domain.examples(rows, input, shared).to(run.device)
+    return (lambda network: _judge(run, network, input, images, columns)) if len(images) else None
 
 
 def judged(run: Run, adapted: Adapted, domain: Domain) -> Verdict | None:

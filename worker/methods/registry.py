@@ -7,6 +7,7 @@ from worker.methods.adda import adda
 from worker.methods.byol import byol
 from worker.methods.cdan import cdan
 from worker.methods.dann import dann
+from worker.methods.distil_ensemble import distil_ensemble
 from worker.methods.erm import erm
 from worker.methods.evaluate import evaluate
 from worker.methods.feature_transfer import feature_transfer
@@ -21,16 +22,21 @@ from worker.methods.lp_ft import lp_ft
 from worker.methods.matching import coral, dan, jan, mcc
 from worker.methods.mixstyle import mixstyle
 from worker.methods.random_forest import random_forest
+from worker.methods.reg_mean import reg_mean
 from worker.methods.ridge import ridge
 from worker.methods.rotation import rotation
 from worker.methods.rule_transfer import rule_transfer
 from worker.methods.simclr import simclr
+from worker.methods.soup import soup
 from worker.methods.structure_transfer import structure_transfer
 from worker.methods.svm import svm
 from worker.methods.task import Adapted, Task
+from worker.methods.task_arithmetic import task_arithmetic
+from worker.methods.ties import ties
 from worker.methods.train import train
 from worker.methods.vicreg import vicreg
 from worker.methods.vrex import vrex
+from worker.methods.wise_ft import wise_ft
 
 METHODS: Mapping[str, Callable[[Task, Any], Adapted]] = {
     "train": train,
@@ -63,4 +69,10 @@ METHODS: Mapping[str, Callable[[Task, Any], Adapted]] = {
     "coral": coral,
     "mcc": mcc,
     "adda": adda,
+    "soup": soup,
+    "wise_ft": wise_ft,
+    "task_arithmetic": task_arithmetic,
+    "ties": ties,
+    "reg_mean": reg_mean,
+    "distil_ensemble": distil_ensemble,
 }
