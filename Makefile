@@ -45,6 +45,7 @@ faults: install  ## the fault suite in its full counts (long)
 
 bench: install  ## benchmarks: ratios against named peers
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/probe.py
 
 results: install  ## docs/results.md: every transfer on real data against tuned baselines (half an hour; goes on where it was)
 	$(BIN)/python benchmarks/transfer.py --jobs 2

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Metadata = dict[str, str]
 
@@ -72,6 +72,7 @@ class Checkpoint(Object):
     network: Network | None = None
     input: Input | None = None
     classes: list[str] | None = None
+    multi_label: bool = False
     parameters: int | None = None
     sha256: str | None = None
     report: Report | None = None
@@ -90,6 +91,7 @@ class Dataset(Object):
     format: str
     classes: list[str] | None = None
     labelled: bool
+    multi_label: bool = False
     image: dict[str, int] | None = None
     splits: dict[str, int] | None = None
     mean: list[float] | None = None
@@ -107,7 +109,10 @@ class JobProgress(Record):
 
 
 class SplitEvaluation(Record):
-    """A model measured on one split, once; fractions of 1, 95 % intervals."""
+    """A model measured on one split, once; fractions of 1, 95 % intervals.
+
+    From `map` on: where an image has any number of labels.
+    """
 
     split: str
     n: int
@@ -116,14 +121,59 @@ class SplitEvaluation(Record):
     balanced_accuracy: float | None = None
     nll: float | None = None
     ece: float | None = None
-    per_class: list[Any] = []
-    confusion: list[list[int]] = []
+    per_class: list[float | None] = []
+    confusion: list[list[int]] | None = None
+    map: float | None = None
+    average_precision: list[float | None] | None = None
+    macro_f1: float | None = None
+    micro_f1: float | None = None
+
+
+class Opponent(Record):
+    """What else the labels could have been spent on: `difference` is the model's accuracy less this one's."""
+
+    name: str
+    accuracy: float | None = None
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    reason: str | None = None
+
+
+class Guard(Record):
+    """Whether the transfer helped, against a network from scratch; None where that is not clear."""
+
+    against: list[Opponent]
+    helped: bool | None = None
+    regressions: list[str] = []
+    verdict: str
+
+
+class Compared(Record):
+    """One of the two networks of an ablation."""
+
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    input: Input
+
+
+class Ablation(Record):
+    """What a rule is worth on the same test images; `helped` is None where that is not clear."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    with_: Compared = Field(alias="with")
+    without: Compared
+    difference: float
+    interval: tuple[float, float]
+    helped: bool | None = None
 
 
 class Evaluation(Record):
     target: SplitEvaluation
     source: SplitEvaluation | None = None
     labels_used: Any = None
+    guard: Guard | None = None
+    ablation: Ablation | None = None
 
 
 class Job(Object):
@@ -164,6 +214,7 @@ class Model(Object):
     network: Network
     input: Input | None = None
     classes: list[str] | None = None
+    multi_label: bool = False
     parameters: int | None = None
     sha256: str
     evaluation: Evaluation | None = None
@@ -203,6 +254,7 @@ class Prediction(Record):
     index: int
     label: str
     probability: float
+    labels: list[str] | None = None
     top: list[Score] = []
 
 

@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
+from fastapi.responses import JSONResponse
 
 from app.api import bodies, downloads, examples, openapi, predicting
 from app.api.caller import Poster, Predictor, Reader, Writer
@@ -15,6 +16,7 @@ from app.checkpoints import service as checkpoints
 from app.checkpoints.repository import Stored
 from app.core import errors
 from app.core.status import Readiness
+from app.methods.recipe import Recipe
 from app.removal import service as removal
 
 router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"], route_class=bodies.Route)
@@ -67,10 +69,15 @@ def delete(id: Id, caller: Writer, cascade: Cascade = False) -> None:
     caller.writes(lambda db: removal.delete(db, caller.owner, id, cascade=cascade))
 
 
-@router.get("/{id}/recipe", summary="Its training rule", responses=openapi.refusals(errors.NotFound))
-def recipe(id: Id, caller: Reader) -> dict[str, Any]:
-    """Augmentation and the rest of the rule that it was trained by, as far as it is known."""
-    return caller.reads(lambda db: checkpoints.recipe(db, caller.owner, id))
+@router.get(
+    "/{id}/recipe",
+    response_model=Recipe,
+    summary="Its training rule",
+    responses=openapi.refusals(errors.NotFound, errors.NoRecipe),
+)
+def recipe(id: Id, caller: Reader) -> Response:
+    """Augmentation and the rest of the rule that it was trained by; what is not known is left out."""
+    return JSONResponse(caller.reads(lambda db: checkpoints.recipe(db, caller.owner, id)))
 
 
 @router.head("/{id}/weights", include_in_schema=False)
@@ -90,9 +97,7 @@ def weights(
     responses=predicting.RESPONSES,
     openapi_extra=predicting.BODY,
 )
-async def predict(
-    id: Id, request: Request, sender: Predictor, house: House, top_k: predicting.TopK = predicting.TOP_K
-) -> Response:
+async def predict(id: Id, request: Request, sender: Predictor, house: House, top_k: predicting.TopK = None) -> Response:
     """One image as the body, or many as a form or in JSON."""
     return await predicting.answer(
         request, sender, house, lambda db: checkpoints.ready(db, sender.owner, id), predicting.classified(top_k)

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 
 from app.api import bodies, downloads, openapi, predicting
 from app.api.caller import Predictor, Reader, Writer
@@ -14,8 +14,11 @@ from app.api.shapes.models import Model
 from app.api.shapes.predictions import Embeddings, Predictions
 from app.core import errors
 from app.methods.base import ObjectId, Text
+from app.methods.recipe import Recipe
 from app.models import service as models
 from app.removal import service as removal
+
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # nothing in the page runs, or is fetched
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=bodies.Route)
 
@@ -60,11 +63,31 @@ def weights(
 
 
 @router.get(
+    "/{id}/recipe",
+    response_model=Recipe,
+    summary="Its training rule",
+    responses=openapi.refusals(errors.NotFound, errors.NoRecipe),
+)
+def recipe(id: Id, caller: Reader) -> Response:
+    """The rule that it was trained by: what a checkpoint takes as `recipe`, and `rule_transfer` replays."""
+    return JSONResponse(caller.reads(lambda db: models.recipe(db, caller.owner, id)))
+
+
+@router.get(
     "/{id}/card", summary="Its card", responses=openapi.refusals(errors.NotFound), response_class=PlainTextResponse
 )
 def card(id: Id, caller: Reader) -> Response:
     """What it is, from what, how, how good, and where it ends: in Markdown."""
     return Response(caller.reads(lambda db: models.describe(db, caller.owner, id)), media_type="text/markdown")
+
+
+@router.get(
+    "/{id}/report", summary="Its report", responses=openapi.refusals(errors.NotFound), response_class=HTMLResponse
+)
+def report(id: Id, caller: Reader) -> Response:
+    """Figures, curves, where every weight comes from and how far it went: one HTML page that needs nothing else."""
+    page = caller.reads(lambda db: models.report(db, caller.owner, id))
+    return HTMLResponse(page, headers={"Content-Security-Policy": REPORT_POLICY})
 
 
 @router.post(
@@ -74,9 +97,7 @@ def card(id: Id, caller: Reader) -> Response:
     responses=predicting.RESPONSES,
     openapi_extra=predicting.BODY,
 )
-async def predict(
-    id: Id, request: Request, sender: Predictor, house: House, top_k: predicting.TopK = predicting.TOP_K
-) -> Response:
+async def predict(id: Id, request: Request, sender: Predictor, house: House, top_k: predicting.TopK = None) -> Response:
     """One image as the body, or many as a form or in JSON."""
     return await predicting.answer(
         request, sender, house, lambda db: models.get(db, sender.owner, id), predicting.classified(top_k)

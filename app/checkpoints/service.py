@@ -15,6 +15,7 @@ from app.db.tables import Checkpoint, Task
 from app.files import service as files
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
+from app.methods.recipe import Recipe
 from app.models import service as models
 from app.networks import service as networks
 from app.queue import service as queue
@@ -31,7 +32,8 @@ def create(
     network: NetworkSpec,
     input: InputSpec | None,
     classes: Sequence[str] | None,
-    recipe: dict[str, Any] | None,
+    multi_label: bool,
+    recipe: Recipe | None,
     metadata: dict[str, str],
 ) -> Stored:
     """A checkpoint that a worker is to make of the weights in `file`.
@@ -51,7 +53,8 @@ def create(
         network=network.model_dump(mode="json"),
         input=input and input.model_dump(mode="json"),
         classes=classes and list(classes),
-        recipe=recipe,
+        multi_label=multi_label,
+        recipe=recipe and recipe.document(),
         **_common(owner, name, metadata),
     )
     return _ingest(db, checkpoint, needs=[file])
@@ -87,6 +90,7 @@ def promote(db: Session, owner: str, *, name: str, model: str, metadata: dict[st
         network=made.network,
         input=made.input,
         classes=made.classes,
+        multi_label=made.multi_label,
         recipe=made.recipe,
         parameters=made.parameters,
         sha256=made.sha256,
@@ -130,11 +134,12 @@ def page(db: Session, owner: str, page: Page, status: Readiness | None) -> list[
 def recipe(db: Session, owner: str, checkpoint_id: str) -> dict[str, Any]:
     """
     Raises:
-        NotFound: there is no such checkpoint, or it was stored without a recipe.
+        NotFound: there is no such checkpoint.
+        NoRecipe: it was stored without one.
     """
     found = get(db, owner, checkpoint_id).checkpoint.recipe
     if found is None:
-        raise errors.NotFound(f"The checkpoint {checkpoint_id} has no recipe.")
+        raise errors.NoRecipe(f"The checkpoint {checkpoint_id} has no recipe.")
     return found
 
 
@@ -145,6 +150,7 @@ def spec_payload(db: Session, checkpoint_id: str) -> tuple[dict[str, Any], dict[
         "network": None if checkpoint.pretrained else checkpoint.network,
         "input": checkpoint.input,
         "classes": checkpoint.classes,
+        "multi_label": checkpoint.multi_label,
         "recipe": checkpoint.recipe,
         "pretrained": checkpoint.pretrained,
     }

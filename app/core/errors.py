@@ -49,6 +49,10 @@ class NotFound(RegraftError):
     status, code, title = 404, "not_found", "There is no such object."
 
 
+class NoRecipe(NotFound):
+    code, title = "no_recipe", "Nobody has said by which rule it was trained."
+
+
 class NotAllowedHere(RegraftError):
     status, code, title = 405, "method_not_allowed", "This path does not take that HTTP method."
 

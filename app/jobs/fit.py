@@ -7,12 +7,14 @@ again when the job starts).
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from app.core.errors import Detail, Unfit
+from app.core.errors import Detail, NoRecipe, Unfit
 from app.core.status import Readiness
 from app.db.tables import Dataset
 from app.jobs.sources import Source
 from app.methods.evaluate import Evaluate
+from app.methods.recipe import Recipe
 from app.methods.registry import METHODS, Method
+from app.methods.rule_transfer import RuleTransfer
 from app.methods.terms import TERMS
 from app.methods.train import Train
 from app.methods.training import Guarded, LabelBudget, Training
@@ -27,6 +29,7 @@ class Parts:
     target: Dataset
     source_dataset: Dataset | None
     teachers: Mapping[str, Source] = field(default_factory=dict)
+    environments: Mapping[str, Dataset] = field(default_factory=dict)
 
 
 def faults(parts: Parts) -> list[Detail]:
@@ -34,14 +37,20 @@ def faults(parts: Parts) -> list[Detail]:
     checks = (
         _labels,
         _source_labels,
+        _source_data,
+        _environments,
         _classes,
         _shared_classes,
         _label_budget,
         _training_split,
         _test_split,
         _terms,
+        _rule,
         _guard,
         _calibrate,
+        _multi_label,
+        _kinds,
+        _softmax_terms,
     )
     return [fault for check in checks for fault in check(parts)]
 
@@ -56,12 +65,26 @@ def _source_labels(parts: Parts) -> Iterator[Detail]:
         yield _fault("source_dataset", f"The source is measured on its labels, but {parts.source_dataset.id} has none.")
 
 
+def _source_data(parts: Parts) -> Iterator[Detail]:
+    if "source_data" in METHODS[parts.method.name].needs and parts.source_dataset is None:
+        yield _fault(
+            "source_dataset", f"`{parts.method.name}` learns from the source's labelled images: name their dataset."
+        )
+
+
+def _environments(parts: Parts) -> Iterator[Detail]:
+    for param, dataset_id in parts.method.datasets().items():
+        if not parts.environments[dataset_id].labelled:
+            yield _fault(f"method.{param}", f"`{parts.method.name}` learns from labels, but {dataset_id} has none.")
+
+
 def _classes(parts: Parts) -> Iterator[Detail]:
     method, classes = parts.method, parts.target.classes
-    if isinstance(method, Train) and classes is not None and method.network.num_classes != len(classes):
+    network = method.network if isinstance(method, Train | RuleTransfer) else None
+    if network is not None and classes is not None and network.num_classes != len(classes):
         yield _fault(
             "method.network.num_classes",
-            f"The network has {method.network.num_classes} classes, but {parts.target.id} has {len(classes)}.",
+            f"The network has {network.num_classes} classes, but {parts.target.id} has {len(classes)}.",
         )
 
 
@@ -123,7 +146,7 @@ def _terms(parts: Parts) -> Iterator[Detail]:
 
 
 def _distillation(param: str, teacher: Source | None, target: Dataset) -> Iterator[Detail]:
-    if teacher is None or target.classes is None or teacher.readiness is not Readiness.READY:
+    if teacher is None or target.classes is None or not _known(teacher):
         return
     if len(set(teacher.classes or ()) & set(target.classes)) < 2:
         yield _fault(
@@ -131,6 +154,22 @@ def _distillation(param: str, teacher: Source | None, target: Dataset) -> Iterat
             f"The teacher {teacher.id} and {target.id} share fewer than two classes by name: "
             f"{_some(teacher.classes or ['none that are named'])} there, {_some(target.classes)} here.",
         )
+
+
+def _rule(parts: Parts) -> Iterator[Detail]:
+    method, source = parts.method, parts.source
+    if not isinstance(method, RuleTransfer) or source is None or source.readiness is not Readiness.READY:
+        return
+    recipe = Recipe.read(source.recipe)
+    if recipe is None:
+        yield _fault(
+            "checkpoint",
+            f"{source.id} has no recipe to follow: give one as `recipe` where the checkpoint is made, or start from a "
+            "model that a job made.",
+            NoRecipe.code,
+        )
+    elif "input" not in method.rule and not any(getattr(recipe, part) for part in method.rule):
+        yield _fault("method.rule", f"The recipe of {source.id} has no {' and no '.join(method.rule)} to replay.")
 
 
 def _guard(parts: Parts) -> Iterator[Detail]:
@@ -151,6 +190,57 @@ def _calibrate(parts: Parts) -> Iterator[Detail]:
         yield _fault("method.calibrate", detail)
 
 
+def _multi_label(parts: Parts) -> Iterator[Detail]:
+    if parts.target.multi_label and not METHODS[parts.method.name].multi_label:
+        able = ", ".join(f"`{name}`" for name, info in METHODS.items() if info.multi_label)
+        yield _fault(
+            "dataset",
+            f"`{parts.method.name}` learns one label an image, but images of {parts.target.id} have any number: "
+            f"take one of {able}.",
+        )
+
+
+def _kinds(parts: Parts) -> Iterator[Detail]:
+    """A network is measured on labels of the kind that it was made for."""
+    source, compared = parts.source, {"source_dataset": parts.source_dataset}
+    if isinstance(parts.method, Evaluate):
+        compared["dataset"] = parts.target
+    for param, dataset in compared.items():
+        if source is None or dataset is None or not _known(source) or dataset.splits is None:
+            continue
+        if source.multi_label != bool(dataset.multi_label):
+            yield _fault(
+                param,
+                f"{source.id} gives an image {_kind(source.multi_label)}, {dataset.id} has "
+                f"{_kind(bool(dataset.multi_label))}: there is no measure for both.",
+            )
+
+
+def _softmax_terms(parts: Parts) -> Iterator[Detail]:
+    if not isinstance(parts.method, Training):
+        return
+    for i, term in enumerate(parts.method.terms):
+        if not TERMS[term.name].softmax:
+            continue
+        teacher_id: str | None = getattr(term, "teacher", None)
+        teacher = parts.teachers[teacher_id] if teacher_id else parts.source
+        several = [one.id for one in (parts.target, teacher) if one is not None and one.multi_label]
+        if several:
+            yield _fault(
+                f"method.terms.{i}",
+                f"`{term.name}` takes classes to exclude each other, but with {several[0]} an image has any number "
+                "of them.",
+            )
+
+
+def _known(source: Source) -> bool:
+    return source.readiness is Readiness.READY
+
+
+def _kind(multi_label: bool) -> str:
+    return "any number of labels" if multi_label else "one label"
+
+
 def _smallest_class(dataset: Dataset) -> tuple[str, int] | None:
     """The class with the fewest training images, and their number."""
     if not dataset.counts or not dataset.classes:
@@ -158,8 +248,8 @@ def _smallest_class(dataset: Dataset) -> tuple[str, int] | None:
     return min(zip(dataset.classes, dataset.counts["train"], strict=True), key=lambda pair: pair[1])
 
 
-def _fault(param: str, detail: str) -> Detail:
-    return {"param": param, "detail": detail, "code": Unfit.code}
+def _fault(param: str, detail: str, code: str = Unfit.code) -> Detail:
+    return {"param": param, "detail": detail, "code": code}
 
 
 def _some(names: list[str], shown: int = 5) -> str:

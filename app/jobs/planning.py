@@ -11,11 +11,13 @@ from app.datasets import service as datasets
 from app.db.tables import Dataset
 from app.jobs import fit, sources
 from app.jobs.sources import Source
-from app.methods import layers, terms
+from app.methods import layers
 from app.methods.inputs import InputSpec
+from app.methods.recipe import Recipe
 from app.methods.registry import METHODS, Method
+from app.methods.rule_transfer import RuleTransfer
 from app.methods.train import Train
-from app.methods.training import Training
+from app.methods.training import LabelBudget, Loop
 from app.networks import service as networks
 
 
@@ -35,7 +37,7 @@ class Plan:
     """What the request comes to.
 
     `method` has its open defaults closed where all that they hang on is known by now; else the job closes them
-    when it starts.
+    when it starts.  `teachers` and `environments` are what its parameters name, by id.
     """
 
     method: Method
@@ -43,6 +45,7 @@ class Plan:
     target: Dataset
     source_dataset: Dataset | None
     teachers: dict[str, Source]
+    environments: dict[str, Dataset]
     faults: list[Detail]
 
     def require_fit(self) -> None:
@@ -65,16 +68,19 @@ def draw(db: Session, owner: str, request: Request) -> Plan:
     source = _source(db, owner, request)
     target = _dataset(db, owner, request.dataset, "dataset")
     source_dataset = _source_dataset(db, owner, request.source_dataset, source)
-    teachers = _teachers(db, owner, request.method)
+    teachers, environments = _teachers(db, owner, request.method), _environments(db, owner, request.method)
     if isinstance(request.method, Train):
         networks.check(db, request.method.network, request.method.input, "method.network")
+    if isinstance(request.method, RuleTransfer) and request.method.network is not None:
+        networks.check(db, request.method.network, None, "method.network")
     return Plan(
         method=_close(db, request.method, source, target),
         source=source,
         target=target,
         source_dataset=source_dataset,
         teachers=teachers,
-        faults=fit.faults(fit.Parts(request.method, source, target, source_dataset, teachers)),
+        environments=environments,
+        faults=fit.faults(fit.Parts(request.method, source, target, source_dataset, teachers, environments)),
     )
 
 
@@ -93,14 +99,18 @@ def _source(db: Session, owner: str, request: Request) -> Source | None:
 
 
 def _teachers(db: Session, owner: str, method: Method) -> dict[str, Source]:
-    """Those that the method's terms name, by id."""
-    if not isinstance(method, Training):
-        return {}
+    """Checkpoints and models that the method's parameters name, by id."""
     found = {}
-    for param, teacher_id in terms.teachers(method.terms).items():
+    for param, teacher_id in method.networks().items():
         found[teacher_id] = sources.find(db, owner, teacher_id, f"method.{param}")
         _refuse_failed(teacher_id, found[teacher_id].readiness, f"method.{param}")
     return found
+
+
+def _environments(db: Session, owner: str, method: Method) -> dict[str, Dataset]:
+    """Datasets that the method's parameters name, by id."""
+    named = method.datasets().items()
+    return {dataset_id: _dataset(db, owner, dataset_id, f"method.{param}") for param, dataset_id in named}
 
 
 def _dataset(db: Session, owner: str, dataset_id: str, param: str) -> Dataset:
@@ -125,13 +135,16 @@ def _refuse_failed(object_id: str, state: Readiness, param: str) -> None:
 
 def _close(db: Session, method: Method, source: Source | None, target: Dataset) -> Method:
     """Close the open defaults, if the images and the size at which they will be seen are known."""
-    if not isinstance(method, Training) or target.splits is None:
+    if not isinstance(method, Loop) or target.splits is None:
         return method
+    recipe = Recipe.read(source.recipe) if source is not None else None
+    if isinstance(method, RuleTransfer) and recipe is not None:
+        method = method.under(recipe)
     size, count = _size(db, method, source, target), train_count(method, target)
     return method if size is None or not count else method.resolve(count, size)
 
 
-def _size(db: Session, method: Training, source: Source | None, target: Dataset) -> tuple[int, int] | None:
+def _size(db: Session, method: Loop, source: Source | None, target: Dataset) -> tuple[int, int] | None:
     """(height, width) that the network will see, by the rule that the run follows."""
     if source is not None:
         return _spec_size(source.input)
@@ -154,10 +167,12 @@ def _image_size(dataset: Dataset) -> tuple[int, int] | None:
     return None if dataset.image is None else (dataset.image["height"], dataset.image["width"])
 
 
-def train_count(method: Training, target: Dataset) -> int:
-    """Images that the run will learn from, `train_size` aside."""
-    if method.labels_per_class is None:
+def train_count(method: Loop, target: Dataset) -> int | None:
+    """Images that the run will learn from, `train_size` aside; None where their labels would have to be looked at."""
+    if not isinstance(method, LabelBudget) or method.labels_per_class is None:
         return datasets.train_count(target)
+    if target.multi_label:
+        return None
     if target.counts is None:
         return min(datasets.train_count(target), method.labels_per_class * len(target.classes or ()))
-    return sum(min(count, method.labels_per_class) for count in target.counts["train"])
+    return sum(min(int(count), method.labels_per_class) for count in target.counts["train"])

@@ -9,7 +9,8 @@ from app.core.status import Readiness
 from app.jobs import planning
 from app.jobs.planning import Plan, Request
 from app.methods.fine_tune import FineTune
-from app.methods.training import Training
+from app.methods.rule_transfer import RuleTransfer
+from app.methods.training import LabelBudget, Loop
 
 BYTES_PER_WEIGHT = 4  # float32
 
@@ -54,22 +55,25 @@ def examine(db: Session, owner: str, request: Request) -> Preflight:
 def _waits_for(plan: Plan) -> list[str]:
     source = plan.source
     waiting = [one.id for one in (source, *plan.teachers.values()) if one and one.readiness is Readiness.PROCESSING]
-    datasets = (plan.target, plan.source_dataset)
+    datasets = (plan.target, plan.source_dataset, *plan.environments.values())
     return waiting + [dataset.id for dataset in datasets if dataset is not None and dataset.splits is None]
 
 
 def _images(plan: Plan) -> int | None:
-    if not isinstance(plan.method, Training) or plan.target.splits is None:
+    if not isinstance(plan.method, Loop) or plan.target.splits is None:
         return None
     count = planning.train_count(plan.method, plan.target)
+    if count is None or not isinstance(plan.method, LabelBudget):
+        return count
     return min(count, plan.method.train_size or count)
 
 
 def _steps(plan: Plan, images: int | None) -> int | None:
     method = plan.method
-    if not isinstance(method, Training) or images is None or method.epochs is None or method.batch_size is None:
+    if not isinstance(method, Loop) or images is None or method.epochs is None or method.batch_size is None:
         return None
-    return method.epochs * math.ceil(images / method.batch_size)
+    runs = 2 if isinstance(method, RuleTransfer) and method.ablation else 1
+    return runs * method.epochs * math.ceil(images / method.batch_size)
 
 
 def _optimizer_bytes(plan: Plan, weights_bytes: int | None) -> int | None:

@@ -166,6 +166,7 @@ def spec_payload(db: Session, job_id: str) -> tuple[dict[str, Any], dict[str, st
         "target": datasets.document(plan.target),
         "source_dataset": plan.source_dataset and datasets.document(plan.source_dataset),
         "teachers": {id_: teacher.document for id_, teacher in plan.teachers.items()},
+        "environments": {id_: datasets.document(dataset) for id_, dataset in plan.environments.items()},
     }
     return payload, _inputs(plan)
 
@@ -212,7 +213,7 @@ def _plan(db: Session, job: Job) -> Plan:
 
 
 def _needs(job: Job, plan: Plan) -> list[str]:
-    needs = dict.fromkeys((job.checkpoint, job.dataset, job.source_dataset, *plan.teachers))
+    needs = dict.fromkeys((job.checkpoint, job.dataset, job.source_dataset, *plan.teachers, *plan.environments))
     return [needed for needed in needs if needed]
 
 
@@ -225,6 +226,8 @@ def _inputs(plan: Plan) -> dict[str, str]:
         blobs["source_dataset.pixels"] = plan.source_dataset.pixels
         blobs["source_dataset.index"] = plan.source_dataset.index
     blobs |= {f"teacher.{id_}.weights": teacher.weights for id_, teacher in plan.teachers.items()}
+    for id_, dataset in plan.environments.items():
+        blobs |= {f"environment.{id_}.pixels": dataset.pixels, f"environment.{id_}.index": dataset.index}
     return {role: sha256 for role, sha256 in blobs.items() if sha256 is not None}
 
 

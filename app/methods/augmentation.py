@@ -2,9 +2,26 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from app.methods.base import Closed, Fraction
+
+MAGNITUDES = 31  # of RandAugment, as torchvision numbers them: 0 to 30
+
+
+def _ordered(values: tuple[float, float]) -> tuple[float, float]:
+    if values[0] > values[1]:
+        raise ValueError("the smaller number comes first")
+    return values
+
+
+Zoom = Annotated[float, Field(ge=0.2, le=5)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Aspect = Annotated[float, Field(ge=0.05, le=20)]
+Zooms = Annotated[tuple[Zoom, Zoom], AfterValidator(_ordered)]
+Shares = Annotated[tuple[Share, Share], AfterValidator(_ordered)]
+Aspects = Annotated[tuple[Aspect, Aspect], AfterValidator(_ordered)]
+Strength = Annotated[float, Field(ge=0, le=10)]
 
 
 class RandomCrop(Closed):
@@ -21,13 +38,20 @@ class HorizontalFlip(Closed):
     p: Fraction = 0.5
 
 
+class VerticalFlip(Closed):
+    """Mirror top and bottom with probability `p`: for images from above, not for those with a ground."""
+
+    name: Literal["vertical_flip"] = "vertical_flip"
+    p: Fraction = 0.5
+
+
 class RandomAffine(Closed):
     """Rotate by up to ±`degrees`, shift by up to `translate` of each side, scale within `scale`; black outside."""
 
     name: Literal["affine"] = "affine"
     degrees: Annotated[float, Field(ge=0, le=180)] = 10
     translate: Annotated[float, Field(ge=0, le=0.5)] = 0.1
-    scale: tuple[Annotated[float, Field(ge=0.2, le=5)], Annotated[float, Field(ge=0.2, le=5)]] = (0.9, 1.1)
+    scale: Zooms = (0.9, 1.1)
 
 
 class ColourPermutation(Closed):
@@ -37,6 +61,65 @@ class ColourPermutation(Closed):
     p: Fraction = 0.5
 
 
+class RandomResizedCrop(Closed):
+    """Cut out `scale` of the image's area with a width of `ratio` times the height, and bring that to the image's size.
+
+    Szegedy et al. 2015, Going deeper with convolutions, section 6.
+    """
+
+    name: Literal["random_resized_crop"] = "random_resized_crop"
+    scale: Shares = (0.08, 1.0)
+    ratio: Aspects = (3 / 4, 4 / 3)
+
+
+class ColourJitter(Closed):
+    """Multiply brightness, contrast and saturation by a factor from 1 − x to 1 + x each, and turn the hue by up to
+    `hue` of the circle either way, in a random order.  Grey images have neither saturation nor hue.
+    """
+
+    name: Literal["colour_jitter"] = "colour_jitter"
+    brightness: Strength = 0.4
+    contrast: Strength = 0.4
+    saturation: Strength = 0.4
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+
+
+class RandAugment(Closed):
+    """`num_ops` operations drawn from fourteen, all of one `magnitude` (Cubuk et al. 2020)."""
+
+    name: Literal["rand_augment"] = "rand_augment"
+    num_ops: Annotated[int, Field(ge=1, le=8)] = 2
+    magnitude: Annotated[int, Field(ge=0, lt=MAGNITUDES)] = 9
+
+
+class TrivialAugment(Closed):
+    """One operation drawn from fourteen, of a magnitude that is drawn too (Müller & Hutter 2021, the wide space)."""
+
+    name: Literal["trivial_augment"] = "trivial_augment"
+
+
+class RandomErasing(Closed):
+    """With probability `p` make a box of `scale` of the image's area black (Zhong et al. 2020).
+
+    Its height is `ratio` times its width; a box that would not fit is drawn again, ten times at most.
+    """
+
+    name: Literal["random_erasing"] = "random_erasing"
+    p: Fraction = 0.5
+    scale: Shares = (0.02, 0.33)
+    ratio: Aspects = (0.3, 3.3)
+
+
 AugmentationStep = Annotated[
-    RandomCrop | HorizontalFlip | RandomAffine | ColourPermutation, Field(discriminator="name")
+    RandomCrop
+    | RandomResizedCrop
+    | HorizontalFlip
+    | VerticalFlip
+    | RandomAffine
+    | ColourPermutation
+    | ColourJitter
+    | RandAugment
+    | TrivialAugment
+    | RandomErasing,
+    Field(discriminator="name"),
 ]

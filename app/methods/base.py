@@ -16,6 +16,18 @@ class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
 
+class Parameters(Closed):
+    """What a method takes: `name`, and all that a job may say of it."""
+
+    def networks(self) -> dict[str, str]:
+        """Checkpoints and models that are named within, by the path of the parameter that names them."""
+        return {}
+
+    def datasets(self) -> dict[str, str]:
+        """Datasets that are named within, likewise."""
+        return {}
+
+
 def _storable(text: str) -> str:
     if "\0" in text:
         raise ValueError("must not hold NUL characters")

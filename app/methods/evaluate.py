@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from app.methods.base import Closed
+from app.methods.base import Parameters
 from app.methods.inputs import InputOverride
 
 
-class Evaluate(Closed):
+class Evaluate(Parameters):
     """No training; the test split of the dataset is read once."""
 
     name: Literal["evaluate"] = "evaluate"

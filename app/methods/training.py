@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import Field
 
 from app.methods.augmentation import AugmentationStep, RandomCrop
-from app.methods.base import Closed
+from app.methods.base import Closed, Parameters
 from app.methods.mixing import Mixing
-from app.methods.terms import NO_DECAY, Terms
+from app.methods.terms import NO_DECAY, Terms, teachers
 
 MIN_STEPS = 300  # a run on defaults is at least this long, however small the data
 
@@ -25,7 +25,7 @@ class Rates(NamedTuple):
 USUAL: dict[Optimizer, Rates] = {"sgd": Rates(0.01, 5e-4), "adamw": Rates(1e-3, 0.01)}
 
 
-class LabelBudget(Closed):
+class LabelBudget(Parameters):
     """How much of the labelled training split a job may see; seeded, and nested: the 5 are among the 10."""
 
     labels_per_class: Count | None = None
@@ -40,18 +40,21 @@ class Guarded(LabelBudget):
 
 
 class EarlyStopping(Closed):
-    """Stop when the validation `metric` has not improved for `patience` epochs."""
+    """Stop when the validation `metric` has not improved for `patience` epochs.
+
+    For `accuracy` stands mean average precision where an image has any number of labels.
+    """
 
     patience: Annotated[int, Field(ge=1, le=1000)] = 10
     metric: Literal["accuracy", "nll"] = "accuracy"
 
 
-class Training(Guarded):
-    """Open defaults (`null` in the request) depend on the data and are echoed resolved: see `resolve`.
+class Loop(Parameters):
+    """How long, how fast and on what pixels a method with a training loop learns.
 
-    `class_weights` weighs the loss, `sampling` the drawing of examples, so that all classes count alike.  `average` is
-    the decay of a moving average of the weights, which is then what is validated and kept.  `terms` join the loss.
-    `calibrate`: one temperature for all scores, fitted on the validation split, is kept in the head.
+    `class_weights` weighs the loss, `sampling` the drawing of examples, so that all classes count alike (of several
+    labels: the positives of each as much as its negatives, and an image as one of its rarest class).  `terms` join the
+    loss.  `calibrate`: one temperature for all scores, fitted on the validation split, is kept in the head.
     """
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
@@ -64,17 +67,11 @@ class Training(Guarded):
     warmup_epochs: Annotated[float, Field(ge=0, le=1000)] = 0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     augmentation: Literal["none", "auto"] | Annotated[list[AugmentationStep], Field(max_length=16)] = "auto"
-    mixing: Mixing | None = None
-    class_weights: Literal["balanced"] | None = None
-    sampling: Literal["balanced"] | None = None
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
-    early_stopping: EarlyStopping | None = None
-    terms: Terms = []
-    calibrate: bool = False
 
     def resolve(self, train_count: int, size: tuple[int, int]) -> Self:
         """Close the open defaults for `train_count` training images of `size` (height, width)."""
-        seen = min(train_count, self.train_size or train_count)
+        seen = self._seen(train_count)
         batch_size = self.batch_size or _batch_size(seen)
         steps_per_epoch = math.ceil(seen / batch_size)
         rate, decay = self.usual()
@@ -92,11 +89,38 @@ class Training(Guarded):
 
     def usual(self) -> Rates:
         """Learning rate and weight decay where they are left open."""
-        usual = USUAL[self.optimizer]
-        return usual._replace(weight_decay=0.0) if any(term.name in NO_DECAY for term in self.terms) else usual
+        return USUAL[self.optimizer]
+
+    def _seen(self, train_count: int) -> int:
+        return train_count
 
     def _auto_augmentation(self, size: tuple[int, int]) -> list[AugmentationStep]:
         return [RandomCrop(padding=max(1, min(size) // 8))]
+
+
+class Training(Loop, Guarded):
+    """Learning from the target's labels.
+
+    `class_weights` weighs the loss, `sampling` the drawing of examples, so that all classes count alike.  `terms` join
+    the loss.  `calibrate`: one temperature for all scores, fitted on the validation split, is kept in the head.
+    """
+
+    mixing: Mixing | None = None
+    class_weights: Literal["balanced"] | None = None
+    sampling: Literal["balanced"] | None = None
+    early_stopping: EarlyStopping | None = None
+    terms: Terms = []
+    calibrate: bool = False
+
+    def usual(self) -> Rates:
+        usual = super().usual()
+        return usual._replace(weight_decay=0.0) if any(term.name in NO_DECAY for term in self.terms) else usual
+
+    def networks(self) -> dict[str, str]:
+        return teachers(self.terms)
+
+    def _seen(self, train_count: int) -> int:
+        return min(train_count, self.train_size or train_count)
 
 
 def _batch_size(train_count: int) -> int:

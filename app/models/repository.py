@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from app.db.paging import Page, paged
-from app.db.tables import Dataset, Job, Model
+from app.db.tables import Dataset, Job, Metric, Model
 
 
 class Lineage(NamedTuple):
@@ -32,6 +32,12 @@ def lineage(db: Session, owner: str, model_id: str) -> Lineage | None:
     query = select(Model, Job, Dataset).join(Job, Job.id == Model.job).join(Dataset, Dataset.id == Model.dataset)
     row = db.execute(query.where(Model.id == model_id, Model.owner == owner)).one_or_none()
     return row and Lineage(*row)
+
+
+def curves(db: Session, job_id: str) -> list[Metric]:
+    """Of all that the job has measured, loss and accuracy, in the order of their steps."""
+    wanted = or_(*(Metric.name.endswith(name, autoescape=True) for name in ("loss", "accuracy")))
+    return list(db.scalars(select(Metric).where(Metric.job == job_id, wanted).order_by(Metric.step)))
 
 
 def page(

@@ -10,6 +10,8 @@ from app.db.paging import Page
 from app.db.session import now
 from app.db.tables import Job, Model
 from app.models import card, repository
+from app.models import report as pages
+from app.models.repository import Lineage
 from app.queue import service as queue
 
 
@@ -52,6 +54,7 @@ def publish(db: Session, job: Job, document: Mapping[str, Any], blobs: Mapping[s
         network=document["network"],
         input=document["input"],
         classes=document["classes"],
+        multi_label=document.get("multi_label", False),
         recipe=document.get("recipe"),
         parameters=document["parameters"],
         sha256=document["sha256"],
@@ -68,13 +71,40 @@ def publish(db: Session, job: Job, document: Mapping[str, Any], blobs: Mapping[s
     return model
 
 
+def recipe(db: Session, owner: str, model_id: str) -> dict[str, Any]:
+    """
+    Raises:
+        NotFound: the owner has no such model.
+        NoRecipe: it was made without one.
+    """
+    found = get(db, owner, model_id).recipe
+    if found is None:
+        raise errors.NoRecipe(f"The model {model_id} has no recipe.")
+    return found
+
+
 def describe(db: Session, owner: str, model_id: str) -> str:
     """The model card, in Markdown.
 
     Raises:
         NotFound: the owner has no such model.
     """
+    lineage = _lineage(db, owner, model_id)
+    return card.render(lineage.model, lineage.job, lineage.dataset)
+
+
+def report(db: Session, owner: str, model_id: str) -> str:
+    """The report on the model, an HTML page.
+
+    Raises:
+        NotFound: the owner has no such model.
+    """
+    lineage = _lineage(db, owner, model_id)
+    return pages.render(lineage, repository.curves(db, lineage.job.id))
+
+
+def _lineage(db: Session, owner: str, model_id: str) -> Lineage:
     lineage = repository.lineage(db, owner, model_id)
     if lineage is None:
         raise errors.NotFound(f"There is no model {model_id}.")
-    return card.render(lineage.model, lineage.job, lineage.dataset)
+    return lineage

@@ -41,6 +41,8 @@ def create(
     options: Annotated[str | None, typer.Option(help="Of the network: JSON, or @file.")] = None,
     input: Annotated[str | None, typer.Option(help="Its input contract: JSON, or @file.")] = None,
     classes: Annotated[str | None, typer.Option(help="Class names, separated by commas.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="The rule it was trained by: JSON, or @file.")] = None,
+    multi_label: Annotated[bool, typer.Option(help="An image has any number of the classes.")] = False,
     pretrained: Annotated[str | None, typer.Option(help="Such as torchvision/resnet18:IMAGENET1K_V1.")] = None,
     model: Annotated[str | None, typer.Option(help="A model to promote.")] = None,
     metadata: Pairs = None,
@@ -53,6 +55,8 @@ def create(
         network=_network(network, num_classes, options),
         input=document(input),
         classes=classes.split(",") if classes else None,
+        recipe=document(recipe),
+        multi_label=multi_label or None,
         pretrained=pretrained,
         model=model,
         metadata=pairs(metadata),
@@ -73,6 +77,13 @@ def list_(session: Session, status: Status = None, limit: Limit = 20) -> None:
 def get(session: Session, checkpoint: str) -> None:
     """One checkpoint; `--json` has the report on every tensor."""
     session.show(session.client.checkpoints.get(checkpoint), FIELDS)
+
+
+@app.command()
+@online
+def recipe(session: Session, checkpoint: str) -> None:
+    """The rule it was trained by, as JSON."""
+    session.emit(session.client.checkpoints.recipe(checkpoint))
 
 
 @app.command()

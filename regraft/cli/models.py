@@ -25,6 +25,7 @@ COLUMNS: list[Column] = [
 ]
 FIELDS: list[Column] = [
     *COLUMNS,
+    ("mean average precision", lambda model: model.evaluation and model.evaluation.target.map),
     ("checkpoint", lambda model: model.checkpoint),
     ("dataset", lambda model: model.dataset),
     ("input", lambda model: model.input),
@@ -62,6 +63,13 @@ def get(session: Session, model: str) -> None:
 
 @app.command()
 @online
+def recipe(session: Session, model: str) -> None:
+    """The rule it was trained by, as JSON."""
+    session.emit(session.client.models.recipe(model))
+
+
+@app.command()
+@online
 def download(
     session: Session,
     model: str,
@@ -72,6 +80,26 @@ def download(
     with transfer(session.err, f"Downloading {model}") as progress:
         path = session.client.models.download(model, to, format=format.value, progress=progress)
     session.say(f"{path} ({path.stat().st_size:,} bytes)", {"path": str(path), "bytes": path.stat().st_size})
+
+
+@app.command()
+@online
+def card(session: Session, model: str) -> None:
+    """Its card, in Markdown."""
+    text = session.client.models.card(model)
+    session.say(text, {"card": text})
+
+
+@app.command()
+@online
+def report(
+    session: Session,
+    model: str,
+    to: Annotated[Path, typer.Argument(help="The file to write.")] = Path("report.html"),
+) -> None:
+    """Its report: figures, curves, where its weights come from; one HTML page."""
+    to.write_text(session.client.models.report(model), encoding="utf-8")
+    session.say(f"{to} ({to.stat().st_size:,} bytes)", {"path": str(to), "bytes": to.stat().st_size})
 
 
 @app.command()
@@ -98,7 +126,7 @@ def predict(
 def _columns(images: Sequence[Path]) -> list[Column]:
     return [
         ("image", lambda one: images[one.index].name),
-        ("label", lambda one: one.label),
+        ("label", lambda one: one.label if one.labels is None else ", ".join(one.labels) or "none"),
         ("probability", lambda one: f"{one.probability:.1%}"),
         ("top", _top),
     ]

@@ -22,6 +22,7 @@ class Checkpoints(Noun[D]):
         network: Mapping[str, Any] | None = None,
         input: Mapping[str, Any] | None = None,
         classes: Sequence[str] | None = None,
+        multi_label: bool | None = None,
         recipe: Mapping[str, Any] | None = None,
         pretrained: str | None = None,
         model: str | None = None,
@@ -36,6 +37,7 @@ class Checkpoints(Noun[D]):
             "network": network,
             "input": input,
             "classes": classes,
+            "multi_label": multi_label,
             "recipe": recipe,
             "pretrained": pretrained,
             "model": model,
@@ -66,7 +68,7 @@ class Checkpoints(Noun[D]):
 
     @call
     def recipe(self, checkpoint: str) -> Steps[dict[str, Any]]:
-        """The rule it was trained by, as far as it is known."""
+        """The rule it was trained by; what is not known is left out."""
         return (yield from self._document(f"/v1/checkpoints/{checkpoint}/recipe"))
 
     @call

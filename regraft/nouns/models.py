@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from regraft.images import Image
 from regraft.nouns.base import D, Noun
@@ -10,7 +10,7 @@ from regraft.nouns.downloads import downloading
 from regraft.nouns.predicting import image_request, predicting
 from regraft.steps import Steps, Stream, call, items
 from regraft.types import Model, Prediction
-from regraft.wire import Progress
+from regraft.wire import Progress, Request
 
 
 class Models(Noun[D]):
@@ -37,6 +37,21 @@ class Models(Noun[D]):
             target = target / (f"{model}.adapter.safetensors" if format == "adapter" else f"{model}.{format}")
         path = f"/v1/models/{model}/weights"
         return (yield from downloading(self._send, path, {"format": format}, target, progress, self._retry))
+
+    @call
+    def recipe(self, model: str) -> Steps[dict[str, Any]]:
+        """The rule it was trained by: what `checkpoints.create` takes, and `rule_transfer` replays."""
+        return (yield from self._document(f"/v1/models/{model}/recipe"))
+
+    @call
+    def card(self, model: str) -> Steps[str]:
+        """What it is, from what, how good, and where it ends: Markdown."""
+        return (yield from self._send(Request("GET", f"/v1/models/{model}/card", repeatable=True))).text
+
+    @call
+    def report(self, model: str) -> Steps[str]:
+        """Figures, curves and the origin of its weights: one HTML page."""
+        return (yield from self._send(Request("GET", f"/v1/models/{model}/report", repeatable=True))).text
 
     @call
     def predict(

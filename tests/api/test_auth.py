@@ -28,7 +28,9 @@ ROUTES = [
     ("read", "GET", "/v1/models/{model}"),
     ("read", "GET", "/v1/models/{model}/weights"),
     ("read", "HEAD", "/v1/models/{model}/weights"),
+    ("read", "GET", "/v1/models/{model}/recipe"),
     ("read", "GET", "/v1/models/{model}/card"),
+    ("read", "GET", "/v1/models/{model}/report"),
     ("read", "GET", "/v1/methods"),
     ("read", "GET", "/v1/networks"),
     ("write", "POST", "/v1/files"),
@@ -67,7 +69,7 @@ def ids(api: Api, world: World) -> dict[str, str]:
     return {
         "file": world.file()["id"],
         "upload": upload["id"],
-        "checkpoint": world.checkpoint(recipe={"augmentation": []})["id"],
+        "checkpoint": world.checkpoint(recipe={"version": 1, "augmentation": []})["id"],
         "dataset": model["dataset"],
         "job": model["job"],
         "model": model["id"],

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from api.world import WEIGHTS, made
+from app.removal import repository
 
 SIZE = len(WEIGHTS)
 TAG = f'"{hashlib.sha256(WEIGHTS).hexdigest()}"'
@@ -105,3 +106,22 @@ def test_checkpoints_too(world, client):
     waiting = made(client.get(f"/v1/checkpoints/{world.queued_checkpoint()['id']}"), 200)
     response = client.get(f"/v1/checkpoints/{waiting['id']}/weights")
     assert (response.status_code, response.json()["code"]) == (409, "not_ready")
+
+
+def test_an_adapter(world, client, path):
+    job = world.queued_job()
+    world.finish_job(job["id"], adapter=b"corrections")
+    model = world.get(f"/v1/jobs/{job['id']}")["model"]
+    response = client.get(f"/v1/models/{model}/weights", params={"format": "adapter"})
+    assert (response.status_code, response.content) == (200, b"corrections")
+    assert response.headers["Content-Disposition"].endswith('.adapter.safetensors"')
+    none = client.get(path, params={"format": "adapter"})
+    assert (none.status_code, none.json()["code"]) == (404, "not_found")
+    assert "lora" in none.json()["detail"]
+
+
+def test_adapters_are_not_tidied_up(world):
+    """Blobs that no row mentions are deleted."""
+    world.finish_job(world.queued_job()["id"], adapter=b"corrections")
+    with world.database.unit_of_work() as db:
+        assert hashlib.sha256(b"corrections").hexdigest() in repository.referenced(db)

@@ -19,12 +19,12 @@ def test_a_checkpoint(world, client):
     assert set(queued) >= CHECKPOINT
     assert (queued["object"], queued["status"], queued["metadata"]) == ("checkpoint", "processing", {"from": "us"})
     assert (queued["network"], queued["servable"], queued["report"]) == (NETWORK, None, None)
-    ready = world.checkpoint(recipe={"label_smoothing": 0.1, "augmentation": []})
+    ready = world.checkpoint(recipe={"version": 1, "label_smoothing": 0.1, "augmentation": []})
     assert (ready["status"], ready["input"], ready["classes"], ready["servable"]) == ("ready", INPUT, CLASSES, True)
     assert set(ready["report"]) == {"copied", "renamed", "reshaped", "skipped", "initialised"}
     assert datetime.fromisoformat(ready["created_at"]).utcoffset().total_seconds() == 0
     recipe = client.get(f"/v1/checkpoints/{ready['id']}/recipe")
-    assert recipe.json() == {"label_smoothing": 0.1, "augmentation": []}
+    assert recipe.json() == {"version": 1, "label_smoothing": 0.1, "augmentation": []}
     assert client.get(f"/v1/checkpoints/{queued['id']}/recipe").status_code == 404
 
 
@@ -149,6 +149,18 @@ def test_a_job_from_request_to_model(world, client):
     assert card.headers["Content-Type"].startswith("text/markdown")
     assert model["id"] in card.text
     assert "fine_tune" in card.text
+    report = client.get(f"/v1/models/{model['id']}/report")
+    assert report.headers["Content-Type"].startswith("text/html")
+    assert "default-src 'none'" in report.headers["Content-Security-Policy"]
+    assert all(text in report.text for text in (model["id"], "1.weight", model["sha256"]))
+
+
+def test_names_in_a_report_are_text(world, client):
+    dataset = world.dataset(name="<script>alert(1)</script>")
+    model = world.model(dataset=dataset["id"])
+    report = client.get(f"/v1/models/{model['id']}/report").text
+    assert "&lt;script&gt;" in report
+    assert "<script>" not in report
 
 
 def test_verbs(world, client):

@@ -41,10 +41,16 @@ MEASURED = {
     "balanced_accuracy": 1.0,
     "nll": 0.1,
     "ece": 0.05,
-    "per_class": [{"name": name, "n": 1, "recall": 1.0, "precision": 1.0} for name in CLASSES],
+    "per_class": [1.0, 1.0, 1.0],
     "confusion": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
 }
-EVALUATION = {"target": MEASURED, "source": None, "labels_used": "6 of the training split"}
+EVALUATION = {
+    "target": MEASURED,
+    "source": None,
+    "labels_used": "6 of the training split",
+    "guard": None,
+    "ablation": None,
+}
 
 
 class World:
@@ -125,7 +131,7 @@ class World:
         self.finish_job(job["id"], servable=servable)
         return self.get(f"/v1/jobs/{job['id']}")
 
-    def finish_job(self, job_id: str, *, servable: bool = True) -> None:
+    def finish_job(self, job_id: str, *, servable: bool = True, adapter: bytes | None = None, **published: Any) -> None:
         graph = self.blobs.put([graph_bytes()]).sha256 if servable else None
         weights = self.blobs.put([WEIGHTS]).sha256
         with self.running(job_id) as (db, task):
@@ -137,10 +143,13 @@ class World:
                 "parameters": 246,
                 "sha256": "b" * 64,
                 "evaluation": EVALUATION,
-                "transfer": {"tensors": []},
+                "transfer": {"tensors": {"copied": ["1.weight"], "initialised": ["1.bias"]}},
                 "not_servable": None if servable else "ONNX has no such operation.",
             }
-            jobs.publish(db, job_id, document, {"weights": weights, "graph": graph})
+            blobs = {"weights": weights, "graph": graph}
+            if adapter is not None:
+                blobs["adapter"] = self.blobs.put([adapter]).sha256
+            jobs.publish(db, job_id, document | published, blobs)
             queue.succeed(db, task)
 
     def model(self, *, servable: bool = True, **changes: Any) -> dict[str, Any]:

@@ -55,6 +55,9 @@ def test_from_archive_to_prediction(regraft, tmp_path):
     assert (code, err) == (0, "")
     assert job["model"] in shown
     checkpoint = as_json(regraft("checkpoints", "create", "mine", "--model", job["model"], "--json"))
+    rule = as_json(regraft("checkpoints", "recipe", checkpoint["id"]))
+    assert rule == as_json(regraft("models", "recipe", job["model"]))
+    assert (rule["version"], rule["epochs"]) == (1, 2)
     probe = as_json(
         regraft(
             "jobs", "create", "linear_probe", "--checkpoint", checkpoint["id"], "--dataset", dataset["id"],

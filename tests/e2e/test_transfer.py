@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import onnxruntime
@@ -52,7 +53,13 @@ def source(service, source_job):
 
 @pytest.fixture(scope="module")
 def adapted(service, source, optdigits):
-    method = {"name": "fine_tune", "labels_per_class": 10, "input": {"fit": "pad", "margin": 4}}
+    method = {
+        "name": "fine_tune",
+        "labels_per_class": 10,
+        "input": {"fit": "pad", "margin": 4},
+        "guard": True,
+        "calibrate": True,
+    }
     return finished(service.client, method=method, dataset=optdigits.id, checkpoint=source.id)
 
 
@@ -190,10 +197,48 @@ def test_embeddings_are_the_features_under_the_head(service, adapted, weights):
     assert found.probability == pytest.approx(float(probabilities.max()), abs=1e-4)
 
 
+def test_the_guard_has_spent_the_same_labels_otherwise(adapted):
+    guard = adapted.evaluation.guard
+    assert [other.name for other in guard.against] == ["unchanged", "linear_probe", "scratch"]
+    scratch = guard.against[2]
+    assert adapted.evaluation.target.accuracy - scratch.accuracy == pytest.approx(scratch.difference)
+    low, high = scratch.interval
+    assert guard.helped is (True if low > 0 else False if high < 0 else None)
+    assert adapted.evaluation.target.calibration["temperature"] > 0
+
+
+def test_the_report_is_a_page_of_its_own(service, adapted):
+    page = service.client.models.report(adapted.model)
+    assert f"{adapted.evaluation.target.accuracy * 100:.1f} %" in page
+    assert adapted.evaluation.guard.verdict.split(":")[0] in page
+    assert all(layer in page for layer in ("features.0", "Accuracy on the validation split", "<polyline"))
+    assert "http" not in page.replace("http-equiv", "")
+    html = ElementTree.fromstring(page.partition("<body>")[2].partition("</body>")[0].join(("<body>", "</body>")))
+    assert len(html.findall(".//svg")) >= 4
+
+
 def test_the_card_tells_the_story(service, adapted):
     card = service.client.http.get(f"/v1/models/{adapted.model}/card").text
     assert adapted.model in card
     assert f"{adapted.evaluation.target.accuracy:.3f}" in card
+
+
+def test_the_sources_rule_with_and_without(service, source, optdigits):
+    """Both networks were measured on the same images, and the model is the one under the rule."""
+    method = {"name": "rule_transfer", "labels_per_class": 10, "epochs": 8}
+    job = finished(service.client, method=method, dataset=optdigits.id, checkpoint=source.id)
+    ablation = job.evaluation.ablation
+    assert ablation.with_.accuracy == job.evaluation.target.accuracy
+    assert ablation.difference == pytest.approx(ablation.with_.accuracy - ablation.without.accuracy)
+    low, high = ablation.interval
+    assert ablation.helped is (True if low > 0 else False if high < 0 else None)
+    assert (ablation.with_.input.size, ablation.without.input.size) == ((28, 28), (8, 8))
+    assert job.progress.fraction == 1
+    assert job.evaluation.source is None  # the weights are new: there was nothing to forget
+    recipe, followed = service.client.checkpoints.recipe(source.id), service.client.models.recipe(job.model)
+    for part in ("input", "augmentation", "label_smoothing", "mixing"):
+        assert followed[part] == recipe[part]
+    assert {point.name for point in service.client.jobs.metrics(job.id)} >= {"loss", "without/loss"}
 
 
 def test_what_is_needed_cannot_be_deleted(service, adapted, optdigits):
@@ -217,3 +262,51 @@ def test_the_same_job_gives_the_same_bytes(service, source, optdigits, adapted):
         for model in (adapted.model, again.model)
     }
     assert len(downloads) == 1
+
+
+@pytest.fixture(scope="module")
+def fitted(service, source, optdigits):
+    method = {"name": "svm", "labels_per_class": 10, "input": {"fit": "pad", "margin": 4}}
+    return finished(service.client, method=method, dataset=optdigits.id, checkpoint=source.id)
+
+
+def test_a_classical_model_is_a_model_like_any_other(service, fitted, tmp_path):
+    """Backbone and machine in one graph, and as tensors; predicted by the service."""
+    assert fitted.evaluation.target.accuracy > 0.7
+    assert fitted.method["C"]
+    assert fitted.method["gamma"]
+    graph = service.client.models.download(fitted.model, tmp_path, format="onnx")
+    array = np.array(Image.open(io.BytesIO(digits.one_png(5))))
+    pixels = np.pad(np.array(Image.fromarray(array).resize((20, 20), Image.Resampling.BILINEAR)), 4)[None, :, :, None]
+    probabilities, _ = onnxruntime.InferenceSession(graph.read_bytes()).run(None, {"image": pixels})
+    found = service.client.models.predict(fitted.model, digits.one_png(5), top_k=10)[0]
+    assert {top.label: top.probability for top in found.top} == pytest.approx(
+        dict(zip([str(i) for i in range(10)], probabilities[0].tolist(), strict=True)), abs=1e-5
+    )
+    tensors = load(service.client.models.download(fitted.model, tmp_path).read_bytes())
+    assert tensors["head.vector_SD"].shape[1] == tensors["head.mean_D"].shape[0] == 256
+    assert tensors["head.weight_KS"].shape == (10, len(tensors["head.vector_SD"]))
+
+
+def test_a_checkpoint_of_a_classical_model_does_all_that_checkpoints_do(service, fitted, optdigits, tmp_path):
+    created = service.client.checkpoints.create(name="machine", model=fitted.model)
+    checkpoint = service.client.checkpoints.wait(created.id, timeout_s=30)
+    again = finished(service.client, method="evaluate", dataset=optdigits.id, checkpoint=checkpoint.id)
+    assert again.evaluation.target.accuracy == fitted.evaluation.target.accuracy
+    [one], [other] = (
+        service.client.checkpoints.predict(checkpoint.id, digits.one_png(5)),
+        service.client.models.predict(fitted.model, digits.one_png(5)),
+    )
+    assert (one.label, one.probability) == (other.label, other.probability)
+    tuned = finished(
+        service.client, method={"name": "fine_tune", "epochs": 1}, dataset=optdigits.id, checkpoint=checkpoint.id
+    )
+    assert service.client.models.get(tuned.model).transfer["head"] == "new"
+
+
+def test_features_are_kept_for_the_next(service, source, optdigits, fitted):
+    """The probe and the machine above saw the same images through the same backbone: one entry a split."""
+    kept = list((service.home / "cache" / "features").iterdir())
+    method = {"name": "ridge", "labels_per_class": 10, "input": {"fit": "pad", "margin": 4}}
+    finished(service.client, method=method, dataset=optdigits.id, checkpoint=source.id)
+    assert list((service.home / "cache" / "features").iterdir()) == kept

@@ -30,6 +30,7 @@ def test_torchvision(tmp_path: Path, torch_cache: Path) -> None:
     assert found.document["sha256"] == digest.sha256(weights)
     assert found.document["network"] == {"name": "torchvision/squeezenet1_1", "num_classes": 1000, "options": {}}
     assert found.document["input"]["size"] == [224, 224]
+    assert found.document["recipe"] == {"version": 1, "input": found.document["input"]}
     classes = found.document["classes"]
     assert len(set(classes)) == 1000
     assert classes[0] == "tench"

@@ -14,11 +14,18 @@ from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
 from worker.engine.contract import Result, Spec
 from worker.engine.recorder import Recorder
+from worker.ingest.classes import rarest
 from worker.methods import job
 from worker.networks import build
 
 SIDE = 8
 INPUT = {"size": [SIDE, SIDE], "channels": 1, "mean": [0.5], "std": [0.25], "fit": "stretch", "margin": 0}
+RECIPE = {
+    "version": 1,
+    "augmentation": [{"name": "random_crop", "padding": 1}, {"name": "trivial_augment"}, {"name": "random_erasing"}],
+    "label_smoothing": 0.1,
+    "mixing": {"name": "mixup"},
+}
 LAYERS: list[dict[str, Any]] = [
     {
         "name": "features",
@@ -54,20 +61,35 @@ SPLITS = (0, 0, 0, 0, 1, 1, 2, 2)
 
 
 def dataset(
-    folder: Path, classes: int, per_class: int = 8, seed: int = 0, prefix: str = "", splits: tuple[int, ...] = SPLITS
+    folder: Path,
+    classes: int,
+    per_class: int = 8,
+    seed: int = 0,
+    prefix: str = "",
+    splits: tuple[int, ...] = SPLITS,
+    *,
+    multi_label: bool = False,
 ) -> Data:
-    """Each class a pattern of its own under noise; half of every class trains, a quarter each validates and tests."""
+    """Each class a pattern of its own under noise; half of every class trains, a quarter each validates and tests.
+
+    With `multi_label` every second image shows the next class, too, and every eighth nothing but noise.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
     pattern_KHW = random.integers(0, 256, (classes, SIDE, SIDE))
     label_N = np.repeat(np.arange(classes), per_class)
     noise_NHW = random.integers(-60, 60, (len(label_N), SIDE, SIDE))
-    images_NHWC = np.clip(pattern_KHW[label_N] + noise_NHW, 0, 255).astype(np.uint8)[..., None]
+    images_NHW, target_NK = pattern_KHW[label_N], None
+    if multi_label:
+        target_NK = _several(label_N, classes)
+        images_NHW = np.einsum("nk,khw->nhw", target_NK, pattern_KHW) // target_NK.sum(1).clip(min=1)[:, None, None]
+        label_N = rarest(target_NK)
+    images_NHWC = np.clip(images_NHW + noise_NHW, 0, 255).astype(np.uint8)[..., None]
     split_N = np.tile(np.array(splits, np.uint8), len(label_N) // 8)
     pixels, index = folder / "pixels", folder / "index.npz"
     with PackedWriter(pixels) as writer:
         writer.extend(images_NHWC)
-        writer.finish(index, np.arange(len(label_N)), label_N, split_N)
+        writer.finish(index, np.arange(len(label_N)), label_N, split_N, target_NK)
     document = {
         "format": "npz",
         "labelled": True,
@@ -82,6 +104,14 @@ def dataset(
     return Data(document, pixels, index)
 
 
+def _several(label_N: np.ndarray, classes: int) -> np.ndarray:
+    """uint8 [N,K]."""
+    target_NK = np.eye(classes, dtype=np.uint8)[label_N]
+    target_NK[::2] |= np.eye(classes, dtype=np.uint8)[(label_N[::2] + 1) % classes]
+    target_NK[::8] = 0
+    return target_NK
+
+
 def source(folder: Path, classes: int = 10, seed: int = 1) -> tuple[dict[str, Any], Path]:
     """What a job is told of its source, and the weights: drawn at random, batch norm's statistics too."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +123,7 @@ def source(folder: Path, classes: int = 10, seed: int = 1) -> tuple[dict[str, An
     path = folder / "source.safetensors"
     save_file(made.state_dict(), path)
     names = [str(k) for k in range(classes)]
-    return {"network": network(classes), "input": INPUT, "classes": names, "recipe": None}, path
+    return {"network": network(classes), "input": INPUT, "classes": names, "recipe": RECIPE}, path
 
 
 @dataclass(frozen=True)
@@ -106,6 +136,7 @@ class Setting:
     source_dataset: Data | None = None
     seed: int = 3
     teachers: dict[str, tuple[dict[str, Any], Path]] = field(default_factory=dict)
+    environments: dict[str, Data] = field(default_factory=dict)
 
     def spec(self, workdir: Path, **changes: Any) -> Spec:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -123,9 +154,12 @@ class Setting:
             "source": self.source and self.source[0],
             "target": self.target.document,
             "source_dataset": self.source_dataset and self.source_dataset.document,
+            "environments": {id_: data.document for id_, data in self.environments.items()},
             "teachers": {id_: document for id_, (document, _) in self.teachers.items()},
         }
         inputs |= {f"teacher.{id_}.weights": path for id_, (_, path) in self.teachers.items()}
+        for id_, data in self.environments.items():
+            inputs |= {f"environment.{id_}.pixels": data.pixels, f"environment.{id_}.index": data.index}
         return replace(Spec("run", "job_test", payload, inputs, workdir, snapshot_every_s=1e9), **changes)
 
 

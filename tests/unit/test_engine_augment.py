@@ -5,14 +5,45 @@ import math
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from scipy import stats
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as tv
 
-from app.methods.augmentation import ColourPermutation, HorizontalFlip, RandomAffine, RandomCrop
+from app.methods.augmentation import (
+    ColourJitter,
+    ColourPermutation,
+    HorizontalFlip,
+    RandAugment,
+    RandomAffine,
+    RandomCrop,
+    RandomErasing,
+    RandomResizedCrop,
+    TrivialAugment,
+    VerticalFlip,
+)
 from worker.engine import augment
 
 MANY = 4000
+STEPS = (
+    RandomCrop(padding=2),
+    RandomResizedCrop(),
+    HorizontalFlip(),
+    VerticalFlip(),
+    RandomAffine(),
+    ColourPermutation(),
+    ColourJitter(),
+    RandAugment(),
+    TrivialAugment(),
+    RandomErasing(scale=(0.1, 0.3)),
+)
+BY_TORCHVISION = (
+    (RandomResizedCrop(scale=(0.2, 0.9), ratio=(0.5, 1.5)), v2.RandomResizedCrop((12, 10), (0.2, 0.9), (0.5, 1.5))),
+    (ColourJitter(brightness=0.5, contrast=0.3, saturation=0.6, hue=0.2), v2.ColorJitter(0.5, 0.3, 0.6, 0.2)),
+    (RandAugment(num_ops=3, magnitude=12), v2.RandAugment(3, 12)),
+    (TrivialAugment(), v2.TrivialAugmentWide()),
+    (RandomErasing(p=0.7, scale=(0.05, 0.4), ratio=(0.5, 2)), v2.RandomErasing(0.7, (0.05, 0.4), (0.5, 2))),
+)
 
 
 def generator(seed=0):
@@ -44,6 +75,7 @@ def same_distribution(ours, theirs):
     [
         (RandomCrop(padding=2), v2.RandomCrop((4, 3), padding=2)),
         (HorizontalFlip(p=0.3), v2.RandomHorizontalFlip(0.3)),
+        (VerticalFlip(p=0.7), v2.RandomVerticalFlip(0.7)),
         (ColourPermutation(p=0.6), v2.RandomApply([v2.RandomChannelPermutation()], p=0.6)),
     ],
 )
@@ -53,6 +85,41 @@ def test_in_distribution_as_torchvision(step, peer):
     ours = augment.compose([step])(image.expand(MANY, -1, -1, -1), generator())
     theirs = torch.stack([peer(image[0]) for _ in range(MANY)])
     assert same_distribution(ours, theirs)
+
+
+@pytest.mark.parametrize(("step", "peer"), BY_TORCHVISION, ids=lambda case: type(case).__name__)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_are_distributed_as_torchvisions(step, peer, channels):
+    """Corner, centre and mean of each channel, by the two-sample Kolmogorov-Smirnov test."""
+    torch.manual_seed(11)
+    image = images(1, channels, 12, 10)
+    ours = augment.compose([step])(image.expand(1000, -1, -1, -1), generator())
+    theirs = torch.stack([peer(image[0]) for _ in range(1000)])
+    for name, read in {
+        "corner": lambda x: x[:, :, 0, 0],
+        "centre": lambda x: x[:, :, 6, 5],
+        "mean": lambda x: x.double().mean((2, 3)),
+    }.items():
+        for a, b in zip(read(ours).T.numpy(), read(theirs).T.numpy(), strict=True):
+            assert stats.ks_2samp(a, b).pvalue > 0.001, name
+
+
+def test_what_is_erased_is_black():
+    batch = torch.full((200, 3, 12, 12), 200, dtype=torch.uint8)
+    found = augment.compose([RandomErasing(p=0.6, scale=(0.1, 0.3))])(batch, generator())
+    black_B = (found == 0).sum((1, 2, 3))
+    assert set(found.unique().tolist()) == {0, 200}
+    assert 0.5 < (black_B > 0).float().mean() < 0.7
+    erased_B = black_B[black_B > 0] / (3 * 12 * 12)
+    assert erased_B.min() > 0.05  # sides are whole pixels
+    assert erased_B.max() < 0.36
+
+
+def test_torchvisions_draws_leave_the_global_generator_alone():
+    """Dropout draws from it: a step must not wind it back."""
+    before = torch.get_rng_state()
+    augment.compose(STEPS)(images(8), generator())
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 9, 6), (3, 5, 12)])
@@ -98,15 +165,21 @@ def test_affine_draws_as_torchvision(monkeypatch):
     assert torch.equal(drawn["x"], drawn["x"].round())
 
 
-def test_every_image_has_numbers_of_its_own():
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+def test_every_image_has_numbers_of_its_own(step):
     batch = images(1).expand(64, -1, -1, -1)
-    for step in (RandomCrop(padding=4), HorizontalFlip(), RandomAffine(), ColourPermutation()):
-        assert len(outcomes(augment.compose([step])(batch, generator()))) > 1, step.name
+    assert len(outcomes(augment.compose([step])(batch, generator()))) > 1
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+def test_batches_have_numbers_of_their_own(step):
+    batch, function, numbers = images(64), augment.compose([step]), generator()
+    assert not torch.equal(function(batch, numbers), function(batch, numbers))
 
 
 def test_the_generator_is_all_there_is_to_keep():
     batch = images(16)
-    step = augment.compose([RandomCrop(padding=2), RandomAffine(), HorizontalFlip(), ColourPermutation()])
+    step = augment.compose(STEPS)
     first = generator()
     step(batch, first)
     kept = first.get_state()
@@ -122,14 +195,39 @@ def test_grey_images_have_no_channels_to_permute():
     assert torch.equal(augment.compose([ColourPermutation(p=1)])(batch, generator()), batch)
 
 
-def test_steps_keep_type_and_shape_in_any_layout():
-    batch = images(8).contiguous(memory_format=torch.channels_last)
+def test_grey_images_have_no_colour_to_jitter():
+    step = ColourJitter(brightness=0, contrast=0, saturation=2, hue=0.5)
+    batch = images(8, channels=1)
+    assert torch.equal(augment.compose([step])(batch, generator()), batch)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+def test_steps_keep_type_and_shape_in_any_layout(step, channels):
+    batch = images(8, channels).contiguous(memory_format=torch.channels_last)
     plain = batch.contiguous()
-    for step in (RandomCrop(padding=2), HorizontalFlip(), RandomAffine(), ColourPermutation()):
-        function = augment.compose([step])
-        found = function(batch, generator())
-        assert (found.dtype, found.shape) == (torch.uint8, batch.shape)
-        assert torch.equal(found, function(plain, generator()))
+    function = augment.compose([step])
+    found = function(batch, generator())
+    assert (found.dtype, found.shape) == (torch.uint8, batch.shape)
+    assert torch.equal(found, function(plain, generator()))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        (RandomResizedCrop, {"scale": (0.9, 0.1)}),
+        (RandomResizedCrop, {"scale": (0, 1)}),
+        (RandomAffine, {"scale": (1.1, 0.9)}),
+        (RandomErasing, {"ratio": (3, 0.3)}),
+        (ColourJitter, {"hue": 0.6}),
+        (RandAugment, {"magnitude": 31}),
+        (RandAugment, {"num_ops": 0}),
+    ],
+)
+def test_what_torchvision_would_not_take_is_refused(wrong):
+    step, params = wrong
+    with pytest.raises(ValidationError):
+        step(**params)
 
 
 def test_no_steps_no_function():

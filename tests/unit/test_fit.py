@@ -13,6 +13,8 @@ from app.jobs.sources import Source
 from app.methods.evaluate import Evaluate
 from app.methods.fine_tune import FineTune
 from app.methods.networks import NetworkSpec
+from app.methods.registry import METHODS
+from app.methods.terms import AttentionTransfer, Bss, CoTuning, Delta, Distillation, FeatureHint, L2Sp, Lwf
 from app.methods.train import Train
 
 SOURCE = Source(
@@ -48,6 +50,10 @@ def network(num_classes: int) -> NetworkSpec:
     return NetworkSpec(name="cnn3", num_classes=num_classes)
 
 
+SINGLE = [CoTuning(), Distillation(), Lwf()]
+ANY = [L2Sp(), Delta(), Bss(), FeatureHint(), AttentionTransfer()]
+
+
 def parts(method: Any, target: Dataset, source: Source | None = SOURCE, source_dataset: Dataset | None = None) -> Parts:
     return Parts(method, source, target, source_dataset)
 
@@ -64,6 +70,12 @@ def parts(method: Any, target: Dataset, source: Source | None = SOURCE, source_d
         parts(Train(network=network(3)), dataset(), None),
         parts(Train(network=network(7), train_size=10**6), processing(), None),  # not judged yet
         parts(Evaluate(), processing()),
+        parts(FineTune(terms=SINGLE), dataset()),
+        parts(FineTune(terms=ANY), dataset(multi_label=True)),
+        parts(FineTune(), dataset(), replace(SOURCE, multi_label=True)),
+        parts(Evaluate(), dataset(multi_label=True), replace(SOURCE, multi_label=True)),
+        parts(Evaluate(), processing(), replace(SOURCE, multi_label=True)),
+        parts(Evaluate(), dataset(multi_label=True), replace(SOURCE, readiness=Readiness.PROCESSING)),
     ],
 )
 def test_what_fits(fitting: Parts) -> None:
@@ -82,6 +94,14 @@ def test_what_fits(fitting: Parts) -> None:
         (parts(FineTune(), dataset(splits={"train": 0, "validation": 0, "test": 5})), "dataset", "training split"),
         (parts(FineTune(train_size=61), dataset()), "method.train_size", "has 60"),
         (parts(FineTune(labels_per_class=11), dataset()), "method.labels_per_class", "has 10 of class 'cow'"),
+        (parts(Evaluate(), dataset(multi_label=True)), "dataset", "any number of labels"),
+        (parts(Evaluate(), dataset(), replace(SOURCE, multi_label=True)), "dataset", "any number of labels"),
+        (parts(FineTune(), dataset(), source_dataset=dataset(multi_label=True)), "source_dataset", "any number"),
+        *[
+            (parts(FineTune(terms=[term]), dataset(multi_label=True)), "method.terms.0", f"`{term.name}` takes")
+            for term in SINGLE
+        ],
+        (parts(FineTune(terms=[Lwf()]), dataset(), replace(SOURCE, multi_label=True)), "method.terms.0", "ckpt_source"),
     ],
 )
 def test_what_does_not(unfit: Parts, param: str, said: str) -> None:
@@ -89,6 +109,13 @@ def test_what_does_not(unfit: Parts, param: str, said: str) -> None:
     assert fault["param"] == param
     assert said in fault["detail"]
     assert fault["code"] == "does_not_fit"
+
+
+def test_a_method_that_learns_one_label_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "fine_tune", replace(METHODS["fine_tune"], multi_label=False))
+    (fault,) = fit.faults(parts(FineTune(), dataset(multi_label=True)))
+    assert fault["param"] == "dataset"
+    assert "`linear_probe`" in fault["detail"]
 
 
 def test_all_reasons_at_once() -> None:

@@ -2,7 +2,9 @@
 
 Every step takes and gives uint8 images and draws each image's own random numbers from one generator, whose state is
 all that has to be kept to go on exactly.  In distribution the steps equal torchvision's `RandomCrop(padding=)`,
-`RandomHorizontalFlip`, `RandomAffine(interpolation=BILINEAR)` and `RandomApply([RandomChannelPermutation()])`.
+`RandomHorizontalFlip`, `RandomVerticalFlip`, `RandomAffine(interpolation=BILINEAR)` and
+`RandomApply([RandomChannelPermutation()])`, which are done here for a batch at once; the other steps are torchvision's
+own, image by image.
 """
 
 import math
@@ -12,8 +14,22 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
+from torchvision.transforms import v2
 
-from app.methods.augmentation import AugmentationStep, ColourPermutation, HorizontalFlip, RandomAffine, RandomCrop
+from app.methods.augmentation import (
+    MAGNITUDES,
+    AugmentationStep,
+    ColourJitter,
+    ColourPermutation,
+    HorizontalFlip,
+    RandAugment,
+    RandomAffine,
+    RandomCrop,
+    RandomErasing,
+    RandomResizedCrop,
+    TrivialAugment,
+    VerticalFlip,
+)
 
 Augment = Callable[[Tensor, Generator], Tensor]  # uint8 [B,C,H,W] and a generator on its device -> uint8 [B,C,H,W]
 
@@ -36,12 +52,49 @@ def _function(step: AugmentationStep) -> Augment:
     match step:
         case RandomCrop(padding=padding):
             return partial(random_crop, padding=padding)
+        case RandomResizedCrop(scale=scale, ratio=ratio):
+            return partial(random_resized_crop, scale=scale, ratio=ratio)
         case HorizontalFlip(p=p):
-            return partial(horizontal_flip, p=p)
+            return partial(flip, p=p, side=-1)
+        case VerticalFlip(p=p):
+            return partial(flip, p=p, side=-2)
         case RandomAffine(degrees=degrees, translate=translate, scale=scale):
             return partial(random_affine, degrees=degrees, translate=translate, scale=scale)
         case ColourPermutation(p=p):
             return partial(colour_permutation, p=p)
+        case ColourJitter() | RandAugment() | TrivialAugment() | RandomErasing():
+            return partial(one_by_one, transform=_torchvisions(step))
+
+
+def _torchvisions(step: ColourJitter | RandAugment | TrivialAugment | RandomErasing) -> v2.Transform:
+    match step:
+        case ColourJitter():
+            return v2.ColorJitter(step.brightness, step.contrast, step.saturation, step.hue)
+        case RandAugment():
+            return v2.RandAugment(step.num_ops, step.magnitude, MAGNITUDES)
+        case TrivialAugment():
+            return v2.TrivialAugmentWide(MAGNITUDES)
+        case RandomErasing():
+            return v2.RandomErasing(step.p, step.scale, step.ratio)
+
+
+def one_by_one(x_BCHW: Tensor, generator: Generator, *, transform: v2.Transform) -> Tensor:
+    """A transform of torchvision on every image.
+
+    It draws once a call, from PyTorch's global generator on the CPU: that one is seeded from ours for the while.  The
+    global generators of GPUs are left alone, which `torch.manual_seed` would not do.
+    """
+    seed = torch.randint(2**63 - 1, (), generator=generator, device=x_BCHW.device)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(seed))
+        return torch.stack([transform(x_CHW) for x_CHW in x_BCHW])
+
+
+def random_resized_crop(
+    x_BCHW: Tensor, generator: Generator, *, scale: tuple[float, float], ratio: tuple[float, float]
+) -> Tensor:
+    height, width = x_BCHW.shape[2:]
+    return one_by_one(x_BCHW, generator, transform=v2.RandomResizedCrop((height, width), scale, ratio))
 
 
 def random_crop(x_BCHW: Tensor, generator: Generator, *, padding: int) -> Tensor:
@@ -53,9 +106,10 @@ def random_crop(x_BCHW: Tensor, generator: Generator, *, padding: int) -> Tensor
     return windows[torch.arange(batch, device=x_BCHW.device), at[0], at[1]]
 
 
-def horizontal_flip(x_BCHW: Tensor, generator: Generator, *, p: float) -> Tensor:
+def flip(x_BCHW: Tensor, generator: Generator, *, p: float, side: int) -> Tensor:
+    """Mirror along `side`: −1 left and right, −2 top and bottom."""
     flip_B = torch.rand(len(x_BCHW), generator=generator, device=x_BCHW.device) < p
-    return torch.where(flip_B[:, None, None, None], x_BCHW.flip(-1), x_BCHW)
+    return torch.where(flip_B[:, None, None, None], x_BCHW.flip(side), x_BCHW)
 
 
 def random_affine(

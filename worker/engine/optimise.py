@@ -77,7 +77,8 @@ class Optimiser:
                     self._optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
     def zero_grad(self) -> None:
-        self._optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters():
+            parameter.grad = None  # what PyTorch's own does, without bookkeeping that a small head's step feels
 
     def step(self, step: int) -> None:
         """Update from the gradients as optimiser step `step`; parameters without a gradient stay as they are."""

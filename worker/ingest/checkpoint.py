@@ -8,6 +8,7 @@ from torch import Tensor
 
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
+from app.methods.recipe import Recipe
 from worker.engine.contract import Channel, Failure, Note, Result, Spec
 from worker.export import package
 from worker.ingest import disk, pretrained, weights
@@ -21,11 +22,12 @@ class _Source:
     network: NetworkSpec
     input: InputSpec
     classes: list[str] | None
+    recipe: dict[str, Any] | None
     tensors: dict[str, Tensor]
 
 
 def ingest(spec: Spec, channel: Channel) -> Result:
-    """`spec.payload`: {network, input, classes, recipe, pretrained}; see `app.checkpoints.service.spec_payload`.
+    """`spec.payload`: {network, input, classes, multi_label, recipe, pretrained}, of `app.checkpoints.service`.
 
     Raises:
         Failure: the file cannot be used, or is not of that network: what about it is wrong, and what to change.
@@ -41,14 +43,17 @@ def ingest(spec: Spec, channel: Channel) -> Result:
     channel.emit(_told(report))
     watch.heed()
     channel.emit(Note("exporting", "Writing weights and graph, and comparing the two."))
-    about = package.metadata(source.network, source.input, source.classes)
+    multi_label = spec.payload["multi_label"]
+    about = package.metadata(source.network, source.input, source.classes, multi_label=multi_label)
     with disk.room_for("the checkpoint"):
-        artifacts, packed = package.package(network, structure, source.input, spec.workdir, about)
+        artifacts, packed = package.package(
+            network, structure, source.input, spec.workdir, about, multi_label=multi_label
+        )
     document = {
         "network": source.network.model_dump(mode="json"),
         "input": source.input.model_dump(mode="json"),
         "classes": source.classes,
-        "recipe": spec.payload["recipe"],
+        "recipe": source.recipe,
         "report": report.document(),
     }
     return Result(document | packed, artifacts)
@@ -61,12 +66,14 @@ def _uploaded(spec: Spec, watch: Watch) -> _Source:
     if input is None:
         message = f"Nothing says what images {network.name} takes: give `input` with size, channels, mean and std."
         raise Failure("does_not_fit", message)
-    return _Source(network, input, payload["classes"], weights.read(spec.inputs["file"], watch))
+    return _Source(network, input, payload["classes"], payload["recipe"], weights.read(spec.inputs["file"], watch))
 
 
 def _published(spec: Spec) -> _Source:
+    """Of the rule the libraries tell what images are brought to; the rest is in their training scripts."""
     found = pretrained.fetch(spec.payload["pretrained"])
-    return _Source(found.network, found.input, found.classes, found.tensors)
+    recipe = Recipe(version=1, input=found.input).document()
+    return _Source(found.network, found.input, found.classes, recipe, found.tensors)
 
 
 def _told(report: Report) -> Note:

@@ -7,18 +7,18 @@ from typing import Any
 
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
+from app.methods.recipe import Recipe
 from app.methods.registry import METHODS as INFOS
 from app.methods.registry import parse
 from app.methods.training import Guarded, Training
 from worker.engine import device
+from worker.engine.cache import Cache
 from worker.engine.contract import Channel, Note, Result, Spec
 from worker.engine.run import Run
 from worker.export import package
-from worker.methods import calibrating, drift, guarding, measure
+from worker.methods import ablating, calibrating, drift, guarding, measure
 from worker.methods.registry import METHODS
 from worker.methods.task import Adapted, Domain, Source, Task
-
-RECIPE_VERSION = 1
 
 
 def run(spec: Spec, channel: Channel) -> Result:
@@ -35,17 +35,18 @@ def run(spec: Spec, channel: Channel) -> Result:
         device=device.resolve(spec.device),
         snapshot=spec.snapshot,
         snapshot_every_s=spec.snapshot_every_s,
+        cache=None if spec.cache is None else Cache(spec.cache, spec.cache_bytes),
     )
     params = parse(payload["method"])
     with device.reproducible(run.device, run.seed, run.threads):
         task = _task(run, payload, spec.inputs)
-        channel.emit(Note("training" if isinstance(params, Training) else "measuring", f"On {run.device}."))
+        channel.emit(Note("training" if INFOS[params.name].gives_model else "measuring", f"On {run.device}."))
         adapted, evaluation = _adapt(task, params)
     document = {"method": adapted.params.model_dump(mode="json"), "evaluation": evaluation}
     if not INFOS[params.name].gives_model:
         return Result(document)
     channel.emit(Note("exporting", "Writing weights and graph, and comparing the two."))
-    return _packaged(adapted, document, spec)
+    return _packaged(adapted, document, spec, multi_label=task.target.multi_label)
 
 
 def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
@@ -59,6 +60,8 @@ def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
         adapted = calibrating.calibrate(task, adapted, params)
     adapted = replace(adapted, transfer=adapted.transfer | {"drift": drift.measure(task, adapted)})
     evaluation = measure.evaluation(task, adapted)
+    if adapted.without is not None and evaluation is not None:
+        evaluation["ablation"] = ablating.judge(task, adapted, adapted.without)
     if guarded and evaluation is not None:
         evaluation["guard"] = guarding.judge(task, adapted, against)
     return adapted, evaluation
@@ -75,6 +78,9 @@ def _task(run: Run, payload: Mapping[str, Any], inputs: Mapping[str, Path]) -> T
         teachers={
             id_: _source(document, inputs[f"teacher.{id_}.weights"]) for id_, document in payload["teachers"].items()
         },
+        environments={
+            id_: _domain(document, inputs, f"environment.{id_}") for id_, document in payload["environments"].items()
+        },
     )
 
 
@@ -89,16 +95,18 @@ def _source(document: Mapping[str, Any], weights: Path) -> Source:
         classes=document["classes"],
         recipe=document["recipe"],
         weights=weights,
+        multi_label=document.get("multi_label", False),
     )
 
 
-def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec) -> Result:
+def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec, *, multi_label: bool) -> Result:
     artifacts, exported = package.package(
         adapted.network,
         adapted.anatomy,
         adapted.input,
         spec.workdir,
-        package.metadata(adapted.spec, adapted.input, adapted.classes),
+        package.metadata(adapted.spec, adapted.input, adapted.classes, multi_label=multi_label),
+        multi_label=multi_label,
     )
     if adapted.adapter is not None:
         artifacts["adapter"] = package.write_adapter(adapted.adapter.tensors, adapted.adapter.config, spec.workdir)
@@ -106,16 +114,8 @@ def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec) -> Result:
         "network": adapted.spec.model_dump(mode="json"),
         "input": adapted.input.model_dump(mode="json"),
         "classes": adapted.classes,
-        "recipe": _recipe(adapted),
+        "multi_label": multi_label,
+        "recipe": Recipe.of(adapted.params, adapted.input).document(),
         "transfer": adapted.transfer,
     }
     return Result(document | about | exported, artifacts)
-
-
-def _recipe(adapted: Adapted) -> dict[str, Any]:
-    """The rule by which the network was trained, for others to follow."""
-    kept = ("augmentation", "label_smoothing", "optimizer", "learning_rate", "weight_decay", "scheduler", "batch_size")
-    params = adapted.params.model_dump(mode="json")
-    return {"version": RECIPE_VERSION, "input": adapted.input.model_dump(mode="json")} | {
-        name: params[name] for name in kept if name in params
-    }

@@ -11,9 +11,10 @@ from worker.engine import device, evaluate, scores
 from worker.engine.contract import Failure
 from worker.engine.data import Images, Prepare
 from worker.engine.run import Run
-from worker.engine.scores import Judged
+from worker.engine.scores import Verdict
 from worker.methods import transferred
 from worker.methods.task import Adapted, Domain, Task
+from worker.networks.grafted import Grafted
 
 Document = dict[str, Any]
 
@@ -33,7 +34,7 @@ def evaluation(task: Task, adapted: Adapted) -> Document | None:
     }
 
 
-def judged(run: Run, adapted: Adapted, domain: Domain) -> Judged | None:
+def judged(run: Run, adapted: Adapted, domain: Domain) -> Verdict | None:
     """What it says of the test split's images, in their order; None where no labelled one is of its classes."""
     shared, columns = _shared(adapted.classes, domain)
     images = domain.examples(domain.labelled("test"), adapted.input, shared)
@@ -78,7 +79,7 @@ def _shared(classes: list[str] | None, domain: Domain) -> tuple[list[str], list[
 
 def _judge(
     run: Run, network: nn.Module, input: InputSpec, images: Images, columns: list[int] | None, times: float = 1.0
-) -> Judged:
+) -> Verdict:
     prepare = Prepare(input, run.device, device.memory_format(network))
     batches = evaluate.image_batches(run, images.to(run.device), prepare)
     return evaluate.judge(run, lambda x: network(x) * times, batches, columns=columns)
@@ -105,21 +106,52 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
         return None
     source, domain = task.source, task.source_domain
     network, structure = transferred.unchanged(source)
+    if not _goes_on(adapted, network, structure.heads):
+        return None
     device.place(network, task.run.device)
     before = on_test_split(task.run, network, source.input, source.classes, domain)
     if before is None:
         return None
-    kept = adapted.classes == source.classes
-    _overwrite(network, adapted.network.state_dict(), skip=() if kept else structure.heads)
-    if adapted.source_head is not None:
-        network.set_submodule(structure.head, adapted.source_head)
+    kept = adapted.classes == source.classes and task.same_kind
+    if isinstance(network, Grafted) or isinstance(adapted.network, Grafted):
+        network = adapted.network if kept else _regrafted(network, adapted.network)
+    else:
+        _overwrite(network, adapted.network.state_dict(), skip=() if kept else structure.heads)
+        if adapted.source_head is not None:
+            network.set_submodule(structure.head, adapted.source_head)
     after = on_test_split(task.run, network, source.input, source.classes, domain)
     figures = {name: before[name] for name in ("accuracy", "accuracy_interval", "nll")}
     return (after or {}) | {"before": figures, "head": "adapted" if kept else "source"}
 
 
+def _goes_on(adapted: Adapted, network: nn.Module, heads: tuple[str, ...]) -> bool:
+    """Whether the adapted network began as the source's, tensor by tensor: one that did not has nothing to forget."""
+    found, head = _base(adapted.network).state_dict(), _within((*heads, *adapted.anatomy.heads))
+    beneath = {name: tensor for name, tensor in _base(network).state_dict().items() if not name.startswith(head)}
+    same = all(name in found and found[name].shape == tensor.shape for name, tensor in beneath.items())
+    return same and adapted.transfer.get("tensors") != {}
+
+
+def _base(network: nn.Module) -> nn.Module:
+    """What a head was grafted on."""
+    return network.backbone if isinstance(network, Grafted) else network
+
+
+def _within(paths: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{path}." for path in paths)
+
+
+def _regrafted(source: nn.Module, adapted: nn.Module) -> nn.Module:
+    """The source's head on what became of its base; under a graft that is what it was."""
+    if isinstance(source, Grafted) and not isinstance(adapted, Grafted):
+        base, found = source.backbone.state_dict(), adapted.state_dict()
+        fitting = {name: found[name] for name in base.keys() & found.keys() if found[name].shape == base[name].shape}
+        source.backbone.load_state_dict(base | fitting)
+    return source
+
+
 def _overwrite(network: nn.Module, tensors: Mapping[str, Tensor], skip: tuple[str, ...]) -> None:
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
-            if not name.startswith(tuple(f"{path}." for path in skip)):
+            if not name.startswith(_within(skip)):
                 tensor.copy_(tensors[name])

@@ -1,17 +1,12 @@
 """`structure_transfer`: the source's whole architecture, for other classes and other images."""
 
-from typing import Any
-
-import torch
-from safetensors.torch import load_file
-
 from app.methods.inputs import InputSpec
 from app.methods.layers import for_input, with_classes
 from app.methods.structure_transfer import StructureTransfer
 from worker.engine import device
 from worker.methods import inputs, supervised, transferred
 from worker.methods.task import Adapted, Source, Task
-from worker.networks import anatomy, build, load, stem
+from worker.networks import anatomy, build
 from worker.terms.base import Frame
 
 
@@ -22,12 +17,12 @@ def structure_transfer(task: Task, params: StructureTransfer) -> Adapted:
     network = build.build(spec, input)
     structure = anatomy.study(network, input)
     learner = Frame(network, structure, input, classes)
-    report = _take_over(source, learner) if params.weights else {}
+    kept = params.weights and classes == source.classes and task.same_kind
+    report = transferred.take_over(source, learner, with_head=kept) if params.weights else {}
     device.place(network, task.run.device)
     seen = supervised.examples(task.run, task.target, params, input, classes)
     params = params.resolve(len(seen.train), input.size)
     supervised.learn(task, learner, params, seen)
-    kept = params.weights and classes == source.classes
     transfer = {
         "tensors": report,
         "head": "kept" if kept else "new",
@@ -43,19 +38,3 @@ def _input(task: Task, source: Source) -> InputSpec:
     if channels == source.input.channels:
         return source.input
     return inputs.fitted(source.input, channels, task.target)
-
-
-def _take_over(source: Source, learner: Frame) -> dict[str, Any]:
-    """What of the source's weights has a place, copied: the report on every tensor.
-
-    The head is the source's where the classes are, in their order.
-    """
-    weights = learner.network.state_dict()
-    tensors = load_file(source.weights)
-    if learner.classes != source.classes:
-        tensors = load.beneath(learner.anatomy, tensors)
-    found, report = load.match(stem.recoloured(tensors, weights), weights)
-    with torch.no_grad():
-        for name, tensor in found.items():
-            weights[name].copy_(tensor)
-    return report.document()

@@ -8,7 +8,10 @@ from app.methods.registry import MethodInfo, Need
 
 
 class Method(Listed):
-    """`parameters` is the JSON Schema of what a job's `method` may hold beside its name."""
+    """`parameters` is the JSON Schema of what a job's `method` may hold beside its name.
+
+    `multi_label`: it takes datasets whose images have any number of labels.
+    """
 
     object: Literal["method"] = "method"
     name: str
@@ -17,6 +20,7 @@ class Method(Listed):
     when: str
     reference: str
     gives_model: bool
+    multi_label: bool
     parameters: dict[str, Any]
 
     @classmethod
@@ -29,6 +33,7 @@ class Method(Listed):
             when=info.when,
             reference=info.reference,
             gives_model=info.gives_model,
+            multi_label=info.multi_label,
             parameters=info.params.model_json_schema(),
         )
 

@@ -7,9 +7,10 @@ from pydantic import Discriminator, Field, Tag
 from app.api.shapes.common import ClassNames, Fault, InputShape, Metadata, Name, NetworkShape, Object, Shape
 from app.checkpoints.repository import Stored
 from app.core.status import Readiness, Status, readiness
-from app.methods.base import Closed, FreeDocument, ObjectId
+from app.methods.base import Closed, ObjectId
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
+from app.methods.recipe import Recipe
 
 
 class _NewCheckpoint(Closed):
@@ -18,13 +19,17 @@ class _NewCheckpoint(Closed):
 
 
 class FromFile(_NewCheckpoint):
-    """Weights in a file that was uploaded: `.safetensors`, or `.pt`/`.pth` that holds tensors alone."""
+    """Weights in a file that was uploaded: `.safetensors`, or `.pt`/`.pth` that holds tensors alone.
+
+    `multi_label`: an image has any number of the classes, each with a probability of its own.
+    """
 
     file: ObjectId
     network: NetworkSpec
     input: InputSpec | None = None
     classes: ClassNames | None = None
-    recipe: FreeDocument | None = None
+    multi_label: bool = False
+    recipe: Recipe | None = None
 
 
 class Pretrained(_NewCheckpoint):
@@ -79,6 +84,7 @@ class Checkpoint(Object):
     network: NetworkShape | None
     input: InputShape | None
     classes: list[str] | None
+    multi_label: bool
     parameters: int | None
     sha256: str | None
     servable: bool | None
@@ -103,6 +109,7 @@ class Checkpoint(Object):
             network=NetworkShape.of(row.network),
             input=row.input,
             classes=row.classes,
+            multi_label=row.multi_label,
             parameters=row.parameters,
             sha256=row.sha256,
             servable=row.graph is not None if state is Readiness.READY else None,

@@ -113,7 +113,11 @@ class InputShape(Shape):
 
 
 class Measured(Shape):
-    """Figures of one split, as fractions of 1; the interval is of 95 %.  `confusion[i][j]`: class i taken for j."""
+    """Figures of one split, as fractions of 1; the interval is of 95 %.  `confusion[i][j]`: class i taken for j;
+    null for very many classes.  `per_class` is each class's recall.
+
+    Where an image has any number of labels: `map`, `average_precision` (by class), `macro_f1` and `micro_f1`, too.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -124,8 +128,54 @@ class Measured(Shape):
     balanced_accuracy: float
     nll: float
     ece: float
-    per_class: list[Any]
-    confusion: list[list[int]]
+    per_class: list[float | None]
+    confusion: list[list[int]] | None
+
+
+class Opponent(Shape):
+    """What else the labels could have been spent on, or why it could not: the model's accuracy less this one's, in
+    fractions of 1, on the same images."""
+
+    name: Literal["unchanged", "linear_probe", "scratch"]
+    accuracy: float | None = None
+    accuracy_interval: tuple[float, float] | None = None
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    reason: str | None = None
+
+
+class Guard(Shape):
+    """Whether the transfer helped (`guard: true`); `helped` is against `scratch`, null where that is not clear.
+    `regressions` are those that are clearly better."""
+
+    against: list[Opponent]
+    helped: bool | None
+    regressions: list[str]
+    verdict: str
+
+
+class Compared(Shape):
+    """One of the two networks of an ablation, and what its images were brought to."""
+
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    input: InputShape
+
+
+class Ablation(Shape):
+    """What a rule is worth: a network that learned under it and one that did not, on the same test images.
+
+    `difference` is the accuracy `with` less that `without`, `interval` its 95 % interval; `helped` is null where that
+    holds zero.
+    """
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    with_: Annotated[Compared, Field(alias="with")]
+    without: Compared
+    difference: float
+    interval: tuple[float, float]
+    helped: bool | None
 
 
 class Evaluation(Shape):
@@ -136,3 +186,5 @@ class Evaluation(Shape):
     target: Measured
     source: Measured | None = None
     labels_used: str
+    guard: Guard | None = None
+    ablation: Ablation | None = None

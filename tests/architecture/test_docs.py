@@ -1,0 +1,52 @@
+"""What the documents say is what there is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from app.methods.base import Parameters
+from app.methods.registry import METHODS
+from app.methods.terms import TERMS, Term, kinds
+
+METHODS_PAGE = (Path(__file__).parents[2] / "docs" / "methods.md").read_text()
+NAMED = set(re.findall(r"`([A-Za-z0-9_.]+)`", METHODS_PAGE))
+HEADINGS = "\n".join(line for line in METHODS_PAGE.splitlines() if line.startswith("## "))
+OBVIOUS = {"name", "network", "input"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_its_line_and_its_section(method):
+    assert re.search(rf"^\| `{method}` \| .+ \| .+ \|$", METHODS_PAGE, re.MULTILINE), "no line in the table"
+    assert method == "train" or f"`{method}`" in HEADINGS, "no section"
+
+
+def test_no_method_is_described_that_does_not_exist():
+    table = METHODS_PAGE.partition("\n## ")[0]
+    described = re.findall(r"^\| `([a-z0-9_]+)` \| [^|]+ \| [^|]+ \|$", table, re.MULTILINE)
+    assert set(described) == set(METHODS)
+    assert len(described) == len(METHODS)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_parameter_of_a_method_is_named(method):
+    params: type[Parameters] = METHODS[method].params
+    assert set(params.model_fields) - OBVIOUS <= NAMED
+
+
+def test_every_term_has_its_line():
+    described = re.findall(r"^\| `([a-z0-9_]+)` \| [^|]+ \| [^|]+ \| [^|]+ \|$", METHODS_PAGE, re.MULTILINE)
+    assert described == list(TERMS)
+
+
+@pytest.mark.parametrize("term", kinds())
+def test_every_parameter_of_a_term_is_named(term: type[Term]):
+    assert set(term.model_fields) - OBVIOUS <= NAMED
+
+
+def test_every_method_says_what_clients_show():
+    for name, info in METHODS.items():
+        assert info.params.model_json_schema()["properties"]["name"]["const"] == name
+        assert info.summary.endswith(".")
+        assert info.when.endswith((".", "?"))
+        assert re.search(r"(19|20)\d\d", info.reference)

@@ -1,0 +1,63 @@
+"""The training loop as a method's parameters describe it, over any batches and any loss."""
+
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeVar
+
+from torch import nn
+
+from app.methods.training import Loop
+from worker.engine import optimise
+from worker.engine.fit import B, Batches, Fitted, Loss, Plan, Stateful, Validation, everything, fit
+from worker.engine.freeze import Trainable
+from worker.engine.run import Run
+
+N = TypeVar("N", int, float)
+
+
+def minimise(
+    run: Run,
+    network: nn.Module,
+    params: Loop,
+    batches: Batches[B],
+    loss: Loss[B],
+    validate: Callable[[], Validation] | None,
+    *,
+    patience: int | None = None,
+    keep: Literal["best", "last"] = "best",
+    factor: Callable[[str], float] = lambda name: 1.0,
+    trainable: Callable[[int], Trainable] = everything,
+    beside: Mapping[str, nn.Module] | None = None,
+    stateful: Mapping[str, Stateful] | None = None,
+    phase: str = "train",
+) -> Fitted:
+    """`factor` gives a parameter's share of the learning rate, `trainable` what learns in an epoch; see `fit`.
+
+    `params` has its defaults closed.
+    """
+    epochs, decay = closed(params.epochs), closed(params.weight_decay)
+    rate = optimise.schedule(
+        params.scheduler, epochs * batches.per_epoch, round(params.warmup_epochs * batches.per_epoch)
+    )
+    recipe = optimise.Recipe(params.optimizer, closed(params.learning_rate), params.momentum, decay)
+    groups = optimise.groups(network, factor, decay)
+    for module in (beside or {}).values():
+        groups += optimise.groups(module, lambda name: 1.0, decay)
+    return fit(
+        run,
+        network=network,
+        optimiser=optimise.Optimiser(groups, recipe, rate),
+        data=batches,
+        loss=loss,
+        plan=Plan(epochs, patience=patience, trainable=trainable, keep=keep, average=params.average),
+        validate=validate,
+        beside=beside,
+        stateful=stateful,
+        phase=phase,
+    )
+
+
+def closed(value: N | None) -> N:
+    """A default that `Loop.resolve` has closed."""
+    if value is None:
+        raise AssertionError("the parameters were not resolved")
+    return value
