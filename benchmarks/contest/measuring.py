@@ -121,10 +121,12 @@ def _closed(cell: Cell, classes: int) -> Method:
     """Steps as epochs, but at least `plan.MIN_EPOCHS`; and the label budget."""
     if cell.method["name"] == "evaluate":
         return cell.method
-    method = dict(cell.method)
+    method = dict(cell.method) | {"labels_per_class": cell.labels}
+    if "steps" not in method:
+        return method
     batches = math.ceil(cell.labels * classes / method["batch_size"])
     method["epochs"] = max(plan.MIN_EPOCHS, math.ceil(method.pop("steps") / batches))
-    return method | {"labels_per_class": cell.labels}
+    return method
 
 
 def _run(

@@ -24,6 +24,7 @@ MIN_EPOCHS = 10
 TRIES = 18  # of every baseline
 TEACHER = "mod_teacher"
 TERMS = ("l2_sp", "delta", "bss", "co_tuning", "distillation", "feature_hint", "attention_transfer", "lwf")
+CLASSICAL = ("svm", "logistic_regression", "ridge", "knn", "random_forest")
 TUNED = Path(__file__).with_name("tuned.json")
 
 MNIST_INPUT = {"size": [16, 16], "channels": 1, "mean": [0.1307], "std": [0.3081]}
@@ -201,6 +202,7 @@ def _digits() -> tuple[Contender, ...]:
         Contender("feature_transfer, two stages frozen", {"name": "feature_transfer", "stages": 2} | whole),
         Contender("feature_transfer, tunable", {"name": "feature_transfer", "tunable": True} | whole),
         Contender("structure_transfer", {"name": "structure_transfer"} | whole),
+        *(Contender(f"{name} on features", {"name": name} | override) for name in CLASSICAL),
         *(_with(term, override) for term in TERMS),
     )
 
@@ -212,6 +214,7 @@ def _garments() -> tuple[Contender, ...]:
         replace(SVM, tuned_at=(10,)),
         Contender("scratch", base, axes, (10,)),
         *_tuning({})[:3],
+        *(Contender(f"{name} on features", {"name": name}) for name in ("svm", "logistic_regression")),
         *(_with(term, {}) for term in ("l2_sp", "bss", "co_tuning")),
     )
 

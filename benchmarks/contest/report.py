@@ -133,9 +133,10 @@ def _transfers(domain: str, found: Accuracies) -> list[str]:
 
 
 def best(domain: str, found: Accuracies) -> str:
-    """The transfer that was best within the pool, of those measured: test images have no part in the choice."""
+    """The transfer that was best within the pool, of those measured, of equals the first: test images have no part."""
     tuned = json.loads(plan.TUNED.read_text())[domain]
-    return max(found.keys() - {SCRATCH, SVM, UNCHANGED}, key=lambda name: plan.best(tuned[name], 10)["accuracy"])
+    transfers = [name for name in found if name not in (SCRATCH, SVM, UNCHANGED)]
+    return max(transfers, key=lambda name: plan.best(tuned[name], 10)["accuracy"])
 
 
 def _claims(domain: str, found: Accuracies) -> list[str]:
