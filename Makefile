@@ -47,7 +47,7 @@ bench: install  ## benchmarks: ratios against named peers
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/probe.py
 
-results: install  ## docs/results.md: every transfer on real data against tuned baselines (half an hour; goes on where it was)
+results: install  ## docs/results.md: every transfer on real data against tuned baselines (long; goes on where it was)
 	$(BIN)/python benchmarks/transfer.py --jobs 2
 
 clean:  ## remove what the commands above made

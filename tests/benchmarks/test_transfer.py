@@ -75,7 +75,7 @@ def test_settings_are_all_there_are_or_a_sample_of_them():
 def test_every_contender_is_tuned():
     for name, domain in plan.DOMAINS.items():
         for contender in domain.contenders:
-            for labels in domain.labels:
+            for labels in contender.labels:
                 assert plan.tuned(name, contender, labels)["name"] == contender.base["name"]
 
 
