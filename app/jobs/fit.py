@@ -13,6 +13,7 @@ from app.db.tables import Dataset
 from app.jobs.sources import Source
 from app.methods.evaluate import Evaluate
 from app.methods.registry import METHODS, Method
+from app.methods.source_free import SourceFree
 from app.methods.terms import TERMS
 from app.methods.train import Train
 from app.methods.training import Guarded, LabelBudget, Training
@@ -39,6 +40,7 @@ def faults(parts: Parts) -> list[Detail]:
         _environments,
         _classes,
         _shared_classes,
+        _known_classes,
         _label_budget,
         _training_split,
         _test_split,
@@ -90,6 +92,18 @@ def _shared_classes(parts: Parts) -> Iterator[Detail]:
             "dataset",
             f"{source.id} and {parts.target.id} share no class name: {_some(source.classes)} there, "
             f"{_some(classes)} here. Adapt the checkpoint with another method.",
+        )
+
+
+def _known_classes(parts: Parts) -> Iterator[Detail]:
+    source, classes = parts.source, parts.target.classes
+    if not isinstance(parts.method, SourceFree) or source is None or source.classes is None or classes is None:
+        return
+    if unknown := [name for name in classes if name not in source.classes]:
+        yield _fault(
+            "dataset",
+            f"`{parts.method.name}` learns without labels, and so no class that {source.id} does not know: "
+            f"{_some(unknown)}. Adapt the checkpoint with a method that reads labels.",
         )
 
 

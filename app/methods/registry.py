@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
+from app.methods.adabn import AdaBn
 from app.methods.base import Parameters
 from app.methods.evaluate import Evaluate
 from app.methods.feature_transfer import FeatureTransfer
@@ -13,12 +14,14 @@ from app.methods.fine_tune import FineTune
 from app.methods.linear_probe import LinearProbe
 from app.methods.lora import Lora
 from app.methods.lp_ft import LpFt
+from app.methods.shot import Shot
 from app.methods.structure_transfer import StructureTransfer
+from app.methods.tent import Tent
 from app.methods.train import Train
 
 Need = Literal["checkpoint", "target_labels", "source_data", "teacher"]
 Method = Annotated[
-    Train | Evaluate | FineTune | LinearProbe | LpFt | Lora | FeatureTransfer | StructureTransfer,
+    Train | Evaluate | FineTune | LinearProbe | LpFt | Lora | FeatureTransfer | StructureTransfer | Shot | AdaBn | Tent,
     Field(discriminator="name"),
 ]
 
@@ -96,6 +99,27 @@ _INFOS = (
         ("checkpoint", "target_labels"),
         "The target's images are grey where the source's were coloured, or of another size.",
         "He, Girshick & Dollár 2019, Rethinking ImageNet pre-training",
+    ),
+    MethodInfo(
+        Shot,
+        "Adapt the backbone to images without labels, under the source's frozen head.",
+        ("checkpoint",),
+        "The target has no labels, the same classes, each about as often, and the source's data cannot be had.",
+        "Liang, Hu & Feng 2020, Do we really need to access the source data?",
+    ),
+    MethodInfo(
+        AdaBn,
+        "Estimate batch norm's statistics again on images without labels; nothing is trained.",
+        ("checkpoint",),
+        "The target differs in contrast, brightness or noise, and an answer is wanted in seconds.",
+        "Li et al. 2018, Adaptive batch normalization for practical domain adaptation",
+    ),
+    MethodInfo(
+        Tent,
+        "Make the predictions on images without labels surer, by batch norm's scales and shifts alone.",
+        ("checkpoint",),
+        "The source is nearly right on the target, and nearly all of its weights are to stay as they are.",
+        "Wang et al. 2021, Tent: fully test-time adaptation by entropy minimization",
     ),
 )
 

@@ -20,6 +20,7 @@ from worker.methods.task import Adapted, Task
 from worker.methods.train import train
 
 CONTENDERS = 2  # that are trained
+BASELINES = {"scratch": "a network from scratch at the same budget", "unchanged": "the source unchanged"}
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,15 @@ def expect(task: Task, params: Training) -> None:
 
 def contenders(task: Task, adapted: Adapted) -> list[Contender]:
     """The source unchanged, a linear probe on it and a network from scratch; none of them is measured yet."""
-    return [_unchanged(task, adapted), *_probe(task, adapted), _scratch(task, adapted)]
+    return [unchanged(task, adapted), *_probe(task, adapted), _scratch(task, adapted)]
 
 
 def judge(task: Task, adapted: Adapted, against: list[Contender]) -> dict[str, Any] | None:
     """What they are worth on the target's test split, and what that says of the transfer.
 
     Each difference is the adapted network's accuracy less the contender's, on the same images, with its 95 % interval.
-    `helped` is against a network from scratch; null where the interval holds zero.  None without labelled test images.
+    `helped` is against a network from scratch, where nobody trained one against the source unchanged; null where the
+    interval holds zero.  None without labelled test images.
     """
     own = measure.judged(task.run, adapted, task.target)
     if own is None:
@@ -65,13 +67,15 @@ def judge(task: Task, adapted: Adapted, against: list[Contender]) -> dict[str, A
             gaps[contender.name] = scores.paired(own, other)
             lines.append(_line(contender.name, other, gaps[contender.name]))
     regressions = [name for name, gap in gaps.items() if gap.high < 0]
-    verdict = _verdict(gaps, regressions)
+    main = next(name for name in BASELINES if name in gaps)
+    verdict = _verdict(main, gaps, regressions)
     if regressions:
         task.run.emit(Note("regression", verdict, "warning"))
-    return {"against": lines, "helped": _sign(gaps["scratch"]), "regressions": regressions, "verdict": verdict}
+    return {"against": lines, "helped": _sign(gaps[main]), "regressions": regressions, "verdict": verdict}
 
 
-def _unchanged(task: Task, adapted: Adapted) -> Contender:
+def unchanged(task: Task, adapted: Adapted) -> Contender:
+    """The source as it is, on images fitted alike."""
     known = set(task.known_source.classes or ())
     if not set(adapted.classes or ()) <= known:
         return Contender("unchanged", None, "The source does not know the target's classes.")
@@ -124,11 +128,10 @@ def _sign(gap: Difference) -> bool | None:
     return False if gap.high < 0 else None
 
 
-def _verdict(gaps: dict[str, Difference], regressions: list[str]) -> str:
-    scratch = gaps["scratch"]
+def _verdict(main: str, gaps: dict[str, Difference], regressions: list[str]) -> str:
     said = {True: "The transfer helped", False: "The transfer HARMED", None: "Whether the transfer helped is not clear"}
-    against = f"{said[_sign(scratch)]}: {_points(scratch)} against a network from scratch at the same budget."
-    worse = [f"{name} ({_points(gaps[name])})" for name in regressions if name != "scratch"]
+    against = f"{said[_sign(gaps[main])]}: {_points(gaps[main])} against {BASELINES[main]}."
+    worse = [f"{name} ({_points(gaps[name])})" for name in regressions if name != main]
     return against + (f" It is WORSE than {', '.join(worse)}." if worse else "")
 
 

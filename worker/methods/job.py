@@ -9,6 +9,7 @@ from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
 from app.methods.registry import METHODS as INFOS
 from app.methods.registry import parse
+from app.methods.source_free import SourceFree
 from app.methods.training import Guarded, Loop, Training
 from worker.engine import device
 from worker.engine.contract import Channel, Note, Result, Spec
@@ -54,12 +55,15 @@ def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
     if guarded:
         guarding.expect(task, params)
     adapted = METHODS[params.name](task, params)
-    against = guarding.contenders(task, adapted) if guarded else []
+    if guarded:
+        against = guarding.contenders(task, adapted)
+    else:
+        against = [guarding.unchanged(task, adapted)] if isinstance(params, SourceFree) else []
     if isinstance(params, Training) and params.calibrate:
         adapted = calibrating.calibrate(task, adapted, params)
     adapted = replace(adapted, transfer=adapted.transfer | {"drift": drift.measure(task, adapted)})
     evaluation = measure.evaluation(task, adapted)
-    if guarded and evaluation is not None:
+    if against and evaluation is not None:
         evaluation["guard"] = guarding.judge(task, adapted, against)
     return adapted, evaluation
 

@@ -35,8 +35,11 @@ def evaluation(task: Task, adapted: Adapted) -> Document | None:
 
 def judged(run: Run, adapted: Adapted, domain: Domain) -> Judged | None:
     """What it says of the test split's images, in their order; None where no labelled one is of its classes."""
+    rows = domain.labelled("test")
+    if not len(rows):
+        return None
     shared, columns = _shared(adapted.classes, domain)
-    images = domain.examples(domain.labelled("test"), adapted.input, shared)
+    images = domain.examples(rows, adapted.input, shared)
     return _judge(run, adapted.network, adapted.input, images, columns) if len(images) else None
 
 
@@ -57,8 +60,11 @@ def on_test_split(
     Raises:
         Failure: `does_not_fit`, no class is shared.
     """
+    rows = domain.labelled("test")
+    if not len(rows):
+        return None
     shared, columns = _shared(classes, domain)
-    images = domain.examples(domain.labelled("test"), input, shared)
+    images = domain.examples(rows, input, shared)
     if not len(images):
         return None
     judged = _judge(run, network, input, images, columns, times)

@@ -48,6 +48,11 @@ class Domain:
         rows = self.images.rows(split)
         return rows[self.images.label[rows] >= 0]
 
+    def unlabelled(self, split: Split, spec: InputSpec) -> Images:
+        """All images of the split at the network's size, whatever labels they may have: none is read."""
+        rows = self.images.rows(split)
+        return Images(torch.from_numpy(self.images.fitted(rows, spec)), torch.full((len(rows),), -1))
+
     def within(self, rows: NDArray[np.int64], budget: LabelBudget, seed: int) -> NDArray[np.int64]:
         """Those of `rows` that the label budget admits."""
         if budget.labels_per_class is not None:
