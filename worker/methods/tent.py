@@ -67,7 +67,7 @@ def _adapt(run: Run, learner: Frame, params: Tent, seen: Unlabelled, paths: list
     norms.estimate(run, learner, seen.train, batch_size)
     start, of_start = deepcopy(network.state_dict()), unlabelled.said(run, learner, watched)
     watch = _Watch(run, learner, watched, unlabelled.floor(of_source, of_start))
-    if of_source.classes < unlabelled.ONE_CLASS or not watch.sound(of_start.classes):
+    if of_source.one_class or not watch.sound(of_start.classes):
         network.load_state_dict(source)
         return _one_class("source")
     fitted = _minimise(run, learner, params, seen.train, paths, watch)

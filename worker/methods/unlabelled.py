@@ -19,6 +19,7 @@ from worker.terms import information
 from worker.terms.base import Frame
 
 ONE_CLASS = 1.5  # classes to which predictions come: below, they are of one
+SURE = 0.5  # of the greatest entropy that predictions can have: below, they are no mere doubt
 SOUND = 0.5  # of the classes to which they came before: below, they have collapsed
 
 
@@ -44,6 +45,11 @@ class Said:
     @property
     def classes(self) -> float:
         return math.exp(-sum(share * math.log(share) for share in self.share_K if share > 0))
+
+    @property
+    def one_class(self) -> bool:
+        """Nearly all images are taken for the same class, and that not by mere doubt."""
+        return self.classes < ONE_CLASS and self.entropy < SURE * math.log(max(2, len(self.share_K)))
 
     def document(self) -> dict[str, Any]:
         return {"images": self.images, "entropy": self.entropy, "classes": self.classes, "shares": self.share_K}
@@ -90,7 +96,7 @@ def floor(*sound: Said) -> float:
 def predictions(run: Run, before: Said, after: Said) -> dict[str, Any]:
     """What is to be known of both; a warning where either is of one class, or the later has collapsed."""
     message = None
-    if before.classes < ONE_CLASS:
+    if before.one_class:
         message = (
             "To the source nearly all of the target's images are of one class. If they are, do not use the result: "
             "whatever is adapted without labels takes the classes to be about as frequent as they were."
