@@ -131,7 +131,8 @@ class Opponent(Record):
 
 
 class Guard(Record):
-    """Whether the transfer helped, against a network from scratch; None where that is not clear."""
+    """Whether the transfer helped, against a network from scratch, or the unchanged source where a method learns
+    without the target's labels; None where that is not clear."""
 
     against: list[Opponent]
     helped: bool | None = None

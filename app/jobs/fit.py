@@ -11,6 +11,7 @@ from app.core.errors import Detail, Unfit
 from app.core.status import Readiness
 from app.db.tables import Dataset
 from app.jobs.sources import Source
+from app.methods.cross_domain import CrossDomain, Selecting
 from app.methods.evaluate import Evaluate
 from app.methods.registry import METHODS, Method
 from app.methods.source_free import SourceFree
@@ -41,6 +42,7 @@ def faults(parts: Parts) -> list[Detail]:
         _classes,
         _shared_classes,
         _known_classes,
+        _selection,
         _label_budget,
         _training_split,
         _test_split,
@@ -96,15 +98,34 @@ def _shared_classes(parts: Parts) -> Iterator[Detail]:
 
 
 def _known_classes(parts: Parts) -> Iterator[Detail]:
-    source, classes = parts.source, parts.target.classes
-    if not isinstance(parts.method, SourceFree) or source is None or source.classes is None or classes is None:
+    """The target's classes are all, or some, of those that the source knows, or that its images show; what else is
+    there would be taken for one of these."""
+    of: Source | Dataset | None
+    if isinstance(parts.method, SourceFree):
+        of = parts.source
+    elif isinstance(parts.method, CrossDomain):
+        of = parts.source_dataset
+    else:
         return
-    if unknown := [name for name in classes if name not in source.classes]:
+    classes = parts.target.classes
+    if of is None or of.classes is None or not classes:
+        return
+    unknown = [name for name in classes if name not in of.classes]
+    if unknown:
         yield _fault(
             "dataset",
-            f"`{parts.method.name}` learns without labels, and so no class that {source.id} does not know: "
-            f"{_some(unknown)}. Adapt the checkpoint with a method that reads labels.",
+            f"{parts.target.id} has classes that {of.id} does not know: {_some(unknown)}. Leave them out, "
+            "or name a source that knows them: no class is learnt without labels.",
         )
+
+
+def _selection(parts: Parts) -> Iterator[Detail]:
+    method = parts.method
+    if not isinstance(method, Selecting) or method.selection not in ("target_validation", "source_validation"):
+        return
+    asked = parts.target if method.selection == "target_validation" else parts.source_dataset
+    if asked is None or not asked.labelled or (asked.splits is not None and not asked.splits["validation"]):
+        yield _fault("method.selection", f"There are no validation labels to select by: `{method.selection}`.")
 
 
 def _label_budget(parts: Parts) -> Iterator[Detail]:

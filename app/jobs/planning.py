@@ -12,6 +12,7 @@ from app.db.tables import Dataset
 from app.jobs import fit, sources
 from app.jobs.sources import Source
 from app.methods import layers
+from app.methods.cross_domain import CrossDomain
 from app.methods.inputs import InputSpec
 from app.methods.registry import METHODS, Method
 from app.methods.train import Train
@@ -70,7 +71,7 @@ def draw(db: Session, owner: str, request: Request) -> Plan:
     if isinstance(request.method, Train):
         networks.check(db, request.method.network, request.method.input, "method.network")
     return Plan(
-        method=_close(db, request.method, source, target),
+        method=_close(db, request.method, source, target, source_dataset),
         source=source,
         target=target,
         source_dataset=source_dataset,
@@ -129,11 +130,13 @@ def _refuse_failed(object_id: str, state: Readiness, param: str) -> None:
         raise errors.NotReady(f"{object_id} has failed; GET it for the reason.", param=param)
 
 
-def _close(db: Session, method: Method, source: Source | None, target: Dataset) -> Method:
+def _close(
+    db: Session, method: Method, source: Source | None, target: Dataset, source_dataset: Dataset | None
+) -> Method:
     """Close the open defaults, if the images and the size at which they will be seen are known."""
     if not isinstance(method, Loop) or target.splits is None:
         return method
-    size, count = _size(db, method, source, target), train_count(method, target)
+    size, count = _size(db, method, source, target), train_count(method, target, source_dataset)
     return method if size is None or not count else method.resolve(count, size)
 
 
@@ -160,8 +163,15 @@ def _image_size(dataset: Dataset) -> tuple[int, int] | None:
     return None if dataset.image is None else (dataset.image["height"], dataset.image["width"])
 
 
-def train_count(method: Loop, target: Dataset) -> int:
-    """Images that the run will learn from, `train_size` aside."""
+def train_count(method: Loop, target: Dataset, source_dataset: Dataset | None) -> int:
+    """Images that the run will learn from, `train_size` aside; of two domains the larger, of which an epoch is one.
+
+    0 where that is not known yet.
+    """
+    if isinstance(method, CrossDomain):
+        if source_dataset is None or source_dataset.splits is None:
+            return 0
+        return max(datasets.train_count(target), datasets.train_count(source_dataset))
     if not isinstance(method, LabelBudget) or method.labels_per_class is None:
         return datasets.train_count(target)
     if target.counts is None:

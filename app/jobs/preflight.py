@@ -61,7 +61,7 @@ def _waits_for(plan: Plan) -> list[str]:
 def _images(plan: Plan) -> int | None:
     if not isinstance(plan.method, Loop) or plan.target.splits is None:
         return None
-    count = planning.train_count(plan.method, plan.target)
+    count = planning.train_count(plan.method, plan.target, plan.source_dataset)
     return min(count, plan.method.train_size or count) if isinstance(plan.method, LabelBudget) else count
 
 

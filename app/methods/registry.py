@@ -7,13 +7,20 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from app.methods.adabn import AdaBn
+from app.methods.adda import Adda
 from app.methods.base import Parameters
+from app.methods.cdan import Cdan
+from app.methods.coral import Coral
+from app.methods.dan import Dan
+from app.methods.dann import Dann
 from app.methods.evaluate import Evaluate
 from app.methods.feature_transfer import FeatureTransfer
 from app.methods.fine_tune import FineTune
+from app.methods.jan import Jan
 from app.methods.linear_probe import LinearProbe
 from app.methods.lora import Lora
 from app.methods.lp_ft import LpFt
+from app.methods.mcc import Mcc
 from app.methods.shot import Shot
 from app.methods.structure_transfer import StructureTransfer
 from app.methods.tent import Tent
@@ -21,7 +28,24 @@ from app.methods.train import Train
 
 Need = Literal["checkpoint", "target_labels", "source_data", "teacher"]
 Method = Annotated[
-    Train | Evaluate | FineTune | LinearProbe | LpFt | Lora | FeatureTransfer | StructureTransfer | Shot | AdaBn | Tent,
+    Train
+    | Evaluate
+    | FineTune
+    | LinearProbe
+    | LpFt
+    | Lora
+    | FeatureTransfer
+    | StructureTransfer
+    | Dann
+    | Cdan
+    | Dan
+    | Jan
+    | Coral
+    | Mcc
+    | Adda
+    | Shot
+    | AdaBn
+    | Tent,
     Field(discriminator="name"),
 ]
 
@@ -99,6 +123,55 @@ _INFOS = (
         ("checkpoint", "target_labels"),
         "The target's images are grey where the source's were coloured, or of another size.",
         "He, Girshick & Dollár 2019, Rethinking ImageNet pre-training",
+    ),
+    MethodInfo(
+        Dann,
+        "Features by which a discriminator cannot tell labelled source from unlabelled target.",
+        ("checkpoint", "source_data"),
+        "No target labels, the source's images at hand, and classes about as frequent in both domains.",
+        "Ganin et al. 2016, Domain-adversarial training of neural networks",
+    ),
+    MethodInfo(
+        Cdan,
+        "The same with a discriminator that sees features and predictions together.",
+        ("checkpoint", "source_data"),
+        "As `dann`, where the source's predictions on the target are mostly right already.",
+        "Long et al. 2018, Conditional adversarial domain adaptation",
+    ),
+    MethodInfo(
+        Dan,
+        "Features of the same distribution in both domains, by MMD under several kernels.",
+        ("checkpoint", "source_data"),
+        "As `dann`, where a game of two players is not to be trusted: nothing adversarial, nothing that learns beside.",
+        "Long et al. 2015, Learning transferable features with deep adaptation networks",
+    ),
+    MethodInfo(
+        Jan,
+        "Features and predictions of the same joint distribution in both domains, by joint MMD.",
+        ("checkpoint", "source_data"),
+        "As `dan`, where classes lie apart already.",
+        "Long et al. 2017, Deep transfer learning with joint adaptation networks",
+    ),
+    MethodInfo(
+        Coral,
+        "Features of the same covariance in both domains.",
+        ("checkpoint", "source_data"),
+        "A near target and a method that can hardly go wrong.",
+        "Sun & Saenko 2016, Deep CORAL: correlation alignment for deep domain adaptation",
+    ),
+    MethodInfo(
+        Mcc,
+        "Predictions on the target that do not confuse classes.",
+        ("checkpoint", "source_data"),
+        "The domains' classes are not equally frequent, or some are missing in the target: nothing aligns the domains.",
+        "Jin et al. 2020, Minimum class confusion for versatile domain adaptation",
+    ),
+    MethodInfo(
+        Adda,
+        "An encoder of the target's own whose features pass for the source's, under the source's head.",
+        ("checkpoint", "source_data"),
+        "The domains look too different for one encoder.",
+        "Tzeng et al. 2017, Adversarial discriminative domain adaptation",
     ),
     MethodInfo(
         Shot,

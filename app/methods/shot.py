@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from app.methods.cross_domain import Selecting
 from app.methods.source_free import SourceFree
 from app.methods.training import MIN_STEPS, Loop
 
@@ -14,7 +15,7 @@ BATCH_SIZE = 64
 Weight = Annotated[float, Field(ge=0, le=1000)]
 
 
-class Shot(Loop, SourceFree):
+class Shot(Loop, Selecting, SourceFree):
     """Minimises H(p) − `diversity` · H(mean of p) + `pseudo_labels` · cross-entropy with pseudo-labels.
 
     These come from each epoch's first weights.  `diversity` takes the target's classes to be about equally frequent:
@@ -22,6 +23,7 @@ class Shot(Loop, SourceFree):
     """
 
     name: Literal["shot"] = "shot"
+    selection: Literal["target_validation", "entropy", "last"] = "last"
     diversity: Weight = 1.0
     pseudo_labels: Weight = 0.1
 

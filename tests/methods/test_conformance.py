@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 import torch
 
 from app.imaging.packed import PackedImages
+from app.methods.cross_domain import Selecting
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
 from app.methods.registry import METHODS as INFOS
 from app.methods.registry import parse
+from app.methods.source_free import SourceFree
 from methods import tasks
 from methods.tasks import Setting
 from worker.engine.contract import Interrupted, Metric, Progress, Snapshot
@@ -72,14 +75,34 @@ VARIANTS: dict[str, dict[str, object]] = {
     "structure_transfer_new": {"name": "structure_transfer", "weights": False, **COMMON},
     "linear_probe": {"name": "linear_probe", **COMMON},
     "linear_probe_augmented": {"name": "linear_probe", "augmentation": [{"name": "random_crop"}], **COMMON},
+    "dann": {"name": "dann", **COMMON},
+    "dann_separate": {"name": "dann", "batch_norm": "separate", "selection": "target_validation", **COMMON},
+    "cdan": {"name": "cdan", **COMMON},
+    "cdan_random_map": {
+        "name": "cdan",
+        "entropy": False,
+        "randomised": True,
+        "dimension": 16,
+        "average": 0.9,
+        **COMMON,
+    },
+    "dan": {"name": "dan", "selection": "last", **COMMON},
+    "jan": {"name": "jan", "selection": "source_validation", **COMMON},
+    "coral": {"name": "coral", **COMMON},
+    "mcc": {"name": "mcc", **COMMON},
+    "adda": {"name": "adda", "selection": "last", **COMMON},
+    "adda_pretrained": {"name": "adda", "pretrain_epochs": 2, **COMMON},
     "shot": {"name": "shot", **COMMON},
     "shot_averaged": {"name": "shot", "average": 0.9, "diversity": 0.5, "label_smoothing": 0.1, **COMMON},
+    "shot_selected": {"name": "shot", "selection": "entropy", **COMMON},
     "adabn": {"name": "adabn", "batch_size": 16, "prior": 10},
     "tent": {"name": "tent", "epochs": 4, "batch_size": 20},
 }
+UNLABELLED = {name for name, info in INFOS.items() if issubclass(info.params, Selecting | SourceFree)}
+MONITORED = {variant: "entropy" for variant, method in VARIANTS.items() if method["name"] in UNLABELLED}
 TRAINING = [variant for variant, method in VARIANTS.items() if method["name"] != "evaluate"]
 LOOPING = [variant for variant in TRAINING if VARIANTS[variant]["name"] != "adabn"]
-SUPERVISED = [variant for variant in TRAINING if "target_labels" in INFOS[VARIANTS[variant]["name"]].needs]
+NEW_HEADS = [v for v in TRAINING if not issubclass(INFOS[VARIANTS[v]["name"]].params, SourceFree)]
 FROZEN = {
     "fine_tune_head": ("features.", "block."),
     "fine_tune_last": ("features.",),
@@ -125,7 +148,7 @@ def test_same_seed_same_bytes(tmp_path, variant):
 def test_another_seed_other_bytes(tmp_path, variant):
     one = setting(tmp_path, variant)
     first = tasks.run(one, tmp_path / "a")
-    other = tasks.run(Setting(one.method, one.source, one.target, seed=4), tmp_path / "b")
+    other = tasks.run(replace(one, seed=4), tmp_path / "b")
     assert first.result.document["sha256"] != other.result.document["sha256"]
 
 
@@ -160,7 +183,7 @@ def test_progress_and_metrics_are_reported(tmp_path, variant):
     assert told[0].step == 0
     assert told[-1].step == told[-1].total_steps > 0
     assert recorder.series("loss", "train")
-    assert len(recorder.series("accuracy" if variant in SUPERVISED else "entropy", "validation")) == 4
+    assert len(recorder.series(MONITORED.get(variant, "accuracy"), "validation")) == 4
 
 
 @pytest.mark.parametrize("moment", [0, 1, 5, 9])
@@ -209,7 +232,7 @@ def test_save_load_predict_round_trip(tmp_path, variant):
     assert document["evaluation"]["target"]["accuracy"] == pytest.approx(accuracy)
 
 
-@pytest.mark.parametrize("variant", SUPERVISED)
+@pytest.mark.parametrize("variant", NEW_HEADS)
 def test_ten_classes_to_a_hundred(tmp_path, variant):
     """Trap 14: the head is new, whatever the source's was."""
     outcome = tasks.run(setting(tmp_path, variant, classes=100, prefix="class "), tmp_path / "run")
@@ -224,9 +247,11 @@ def test_ten_classes_to_a_hundred(tmp_path, variant):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_label_use_is_declared(tmp_path, variant):
     used = tasks.run(setting(tmp_path, variant), tmp_path / "run").result.document["evaluation"]["labels_used"]
-    expected = {"fine_tune_last": "20 training labels and 20 validation"}
-    usual = "40 training labels and 20 validation labels" if variant in SUPERVISED else "none"
-    assert expected.get(variant, usual) in used
+    expected = dict.fromkeys(("evaluate", *MONITORED), "none of the target's") | {
+        "fine_tune_last": "20 training labels and 20 validation",
+        "dann_separate": "0 training labels and 20 validation",
+    }
+    assert expected.get(variant, "40 training labels and 20 validation labels") in used
 
 
 @pytest.mark.parametrize("variant", LOOPING)

@@ -10,8 +10,10 @@ from app.db.tables import Dataset
 from app.jobs import fit
 from app.jobs.fit import Parts
 from app.jobs.sources import Source
+from app.methods.dann import Dann
 from app.methods.evaluate import Evaluate
 from app.methods.fine_tune import FineTune
+from app.methods.mcc import Mcc
 from app.methods.networks import NetworkSpec
 from app.methods.train import Train
 
@@ -40,6 +42,9 @@ def dataset(**changes: Any) -> Dataset:
     return Dataset(**(fields | changes))
 
 
+NO_VALIDATION = {"train": 66, "validation": 0, "test": 12}
+
+
 def processing(**changes: Any) -> Dataset:
     return dataset(**({"classes": None, "splits": None, "counts": None} | changes))
 
@@ -64,6 +69,10 @@ def parts(method: Any, target: Dataset, source: Source | None = SOURCE, source_d
         parts(Train(network=network(3)), dataset(), None),
         parts(Train(network=network(7), train_size=10**6), processing(), None),  # not judged yet
         parts(Evaluate(), processing()),
+        parts(Dann(), dataset(labelled=False, classes=None), source_dataset=dataset()),
+        parts(Dann(), dataset(classes=["cow", "dog"]), source_dataset=dataset()),  # some of the source's
+        parts(Dann(), dataset(), source_dataset=processing()),
+        parts(Mcc(selection="source_validation"), processing(labelled=False), source_dataset=dataset()),
     ],
 )
 def test_what_fits(fitting: Parts) -> None:
@@ -81,6 +90,18 @@ def test_what_fits(fitting: Parts) -> None:
         (parts(Evaluate(), dataset(splits={"train": 5, "validation": 0, "test": 0})), "dataset", "test split"),
         (parts(FineTune(), dataset(splits={"train": 0, "validation": 0, "test": 5})), "dataset", "training split"),
         (parts(FineTune(train_size=61), dataset()), "method.train_size", "has 60"),
+        (parts(Dann(), dataset()), "source_dataset", "labelled images"),
+        (parts(Dann(), dataset(classes=["cow", "hen"]), source_dataset=dataset()), "dataset", "no images: hen."),
+        (
+            parts(Mcc(selection="target_validation"), dataset(labelled=False, classes=None), source_dataset=dataset()),
+            "method.selection",
+            "target_validation",
+        ),
+        (
+            parts(Mcc(selection="source_validation"), dataset(), source_dataset=dataset(splits=NO_VALIDATION)),
+            "method.selection",
+            "source_validation",
+        ),
         (parts(FineTune(labels_per_class=11), dataset()), "method.labels_per_class", "has 10 of class 'cow'"),
     ],
 )

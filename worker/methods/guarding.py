@@ -20,7 +20,7 @@ from worker.methods.task import Adapted, Task
 from worker.methods.train import train
 
 CONTENDERS = 2  # that are trained
-BASELINES = {"scratch": "a network from scratch at the same budget", "unchanged": "the source unchanged"}
+SAID = {True: "The transfer helped", False: "The transfer HARMED", None: "Whether the transfer helped is not clear"}
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,14 @@ def expect(task: Task, params: Training) -> None:
 
 def contenders(task: Task, adapted: Adapted) -> list[Contender]:
     """The source unchanged, a linear probe on it and a network from scratch; none of them is measured yet."""
-    return [unchanged(task, adapted), *_probe(task, adapted), _scratch(task, adapted)]
+    return [_unchanged(task, adapted), *_probe(task, adapted), _scratch(task, adapted)]
 
 
 def judge(task: Task, adapted: Adapted, against: list[Contender]) -> dict[str, Any] | None:
     """What they are worth on the target's test split, and what that says of the transfer.
 
     Each difference is the adapted network's accuracy less the contender's, on the same images, with its 95 % interval.
-    `helped` is against a network from scratch, where nobody trained one against the source unchanged; null where the
-    interval holds zero.  None without labelled test images.
+    `helped` is against a network from scratch; null where the interval holds zero.  None without labelled test images.
     """
     own = measure.judged(task.run, adapted, task.target)
     if own is None:
@@ -67,15 +66,35 @@ def judge(task: Task, adapted: Adapted, against: list[Contender]) -> dict[str, A
             gaps[contender.name] = scores.paired(own, other)
             lines.append(_line(contender.name, other, gaps[contender.name]))
     regressions = [name for name, gap in gaps.items() if gap.high < 0]
-    main = next(name for name in BASELINES if name in gaps)
-    verdict = _verdict(main, gaps, regressions)
+    verdict = _verdict(gaps, regressions)
     if regressions:
         task.run.emit(Note("regression", verdict, "warning"))
-    return {"against": lines, "helped": _sign(gaps[main]), "regressions": regressions, "verdict": verdict}
+    return {"against": lines, "helped": _sign(gaps["scratch"]), "regressions": regressions, "verdict": verdict}
 
 
-def unchanged(task: Task, adapted: Adapted) -> Contender:
-    """The source as it is, on images fitted alike."""
+def against_unchanged(task: Task, adapted: Adapted) -> dict[str, Any] | None:
+    """The same document where nothing but the unchanged source is compared, and `helped` is against that.
+
+    None where the source cannot say the classes, or there are no labelled test images.
+    """
+    contender = _unchanged(task, adapted) if task.source is not None else None
+    if contender is None or contender.adapted is None:
+        return None
+    own = measure.judged(task.run, adapted, task.target)
+    other = measure.judged(task.run, contender.adapted, task.target)
+    if own is None or other is None:
+        return None
+    gap = scores.paired(own, other)
+    helped = _sign(gap)
+    verdict = f"{SAID[helped]}: {_points(gap)} against the unchanged source."
+    if helped is False:
+        task.run.emit(Note("regression", verdict, "warning"))
+    regressions = [contender.name] if helped is False else []
+    against = [_line(contender.name, other, gap)]
+    return {"against": against, "helped": helped, "regressions": regressions, "verdict": verdict}
+
+
+def _unchanged(task: Task, adapted: Adapted) -> Contender:
     known = set(task.known_source.classes or ())
     if not set(adapted.classes or ()) <= known:
         return Contender("unchanged", None, "The source does not know the target's classes.")
@@ -128,10 +147,10 @@ def _sign(gap: Difference) -> bool | None:
     return False if gap.high < 0 else None
 
 
-def _verdict(main: str, gaps: dict[str, Difference], regressions: list[str]) -> str:
-    said = {True: "The transfer helped", False: "The transfer HARMED", None: "Whether the transfer helped is not clear"}
-    against = f"{said[_sign(gaps[main])]}: {_points(gaps[main])} against {BASELINES[main]}."
-    worse = [f"{name} ({_points(gaps[name])})" for name in regressions if name != main]
+def _verdict(gaps: dict[str, Difference], regressions: list[str]) -> str:
+    scratch = gaps["scratch"]
+    against = f"{SAID[_sign(scratch)]}: {_points(scratch)} against a network from scratch at the same budget."
+    worse = [f"{name} ({_points(gaps[name])})" for name in regressions if name != "scratch"]
     return against + (f" It is WORSE than {', '.join(worse)}." if worse else "")
 
 

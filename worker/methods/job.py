@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from app.methods.cross_domain import Selecting
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
 from app.methods.registry import METHODS as INFOS
@@ -55,16 +56,15 @@ def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
     if guarded:
         guarding.expect(task, params)
     adapted = METHODS[params.name](task, params)
-    if guarded:
-        against = guarding.contenders(task, adapted)
-    else:
-        against = [guarding.unchanged(task, adapted)] if isinstance(params, SourceFree) else []
+    against = guarding.contenders(task, adapted) if guarded else []
     if isinstance(params, Training) and params.calibrate:
         adapted = calibrating.calibrate(task, adapted, params)
     adapted = replace(adapted, transfer=adapted.transfer | {"drift": drift.measure(task, adapted)})
     evaluation = measure.evaluation(task, adapted)
-    if against and evaluation is not None:
+    if guarded and evaluation is not None:
         evaluation["guard"] = guarding.judge(task, adapted, against)
+    if isinstance(params, Selecting | SourceFree) and evaluation is not None:
+        evaluation["guard"] = guarding.against_unchanged(task, adapted)
     return adapted, evaluation
 
 

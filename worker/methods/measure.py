@@ -105,11 +105,13 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
     """Forgetting: what the source could do on its own test split before, and what the adapted network can.
 
     Where the adapted network has a head for other classes, the source's head is set on what became of its backbone: as
-    it was, or as it went on learning.
+    it was, or as it went on learning.  None where source and dataset share no class: there is nothing to forget.
     """
     if task.source is None or task.source_domain is None:
         return None
     source, domain = task.source, task.source_domain
+    if source.classes is not None and not set(source.classes) & set(domain.classes):
+        return None
     network, structure = transferred.unchanged(source)
     device.place(network, task.run.device)
     before = on_test_split(task.run, network, source.input, source.classes, domain)

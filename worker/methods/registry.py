@@ -4,12 +4,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from worker.methods.adabn import adabn
+from worker.methods.adda import adda
+from worker.methods.cdan import cdan
+from worker.methods.dann import dann
 from worker.methods.evaluate import evaluate
 from worker.methods.feature_transfer import feature_transfer
 from worker.methods.fine_tune import fine_tune
 from worker.methods.linear_probe import linear_probe
 from worker.methods.lora import lora
 from worker.methods.lp_ft import lp_ft
+from worker.methods.matching import coral, dan, jan, mcc
 from worker.methods.shot import shot
 from worker.methods.structure_transfer import structure_transfer
 from worker.methods.task import Adapted, Task
@@ -28,4 +32,11 @@ METHODS: Mapping[str, Callable[[Task, Any], Adapted]] = {
     "shot": shot,
     "adabn": adabn,
     "tent": tent,
+    "dann": dann,
+    "cdan": cdan,
+    "dan": dan,
+    "jan": jan,
+    "coral": coral,
+    "mcc": mcc,
+    "adda": adda,
 }

@@ -11,8 +11,8 @@ from worker.engine.fit import Losses, Moment
 from worker.engine.freeze import Except
 from worker.engine.relabelled import Relabelled
 from worker.engine.run import Run
-from worker.methods import loop, transferred, unlabelled
-from worker.methods.task import Adapted, LabelUse, Task
+from worker.methods import loop, selection, transferred, unlabelled
+from worker.methods.task import Adapted, Task
 from worker.networks import anatomy
 from worker.terms import information, pseudo_labels
 from worker.terms.base import Frame, look
@@ -32,20 +32,22 @@ def shot(task: Task, params: Shot) -> Adapted:
         batch_size=loop.closed(params.batch_size),
         augment=augment.compose(params.augmentation) if isinstance(params.augmentation, list) else None,
     )
+    chosen = selection.selector(task, learner, params)
     heads = learner.anatomy.heads
-    loop.minimise(
+    fitted = loop.minimise(
         run,
         learner.network,
         params,
         Relabelled(batches, lambda: labels(run, learner, seen.train, columns_L)),
         _Objective(learner, params, columns_L),
-        unlabelled.validator(run, learner, seen.validation),
-        keep="last",
+        chosen.validate,
+        keep=chosen.keep,
         trainable=lambda epoch: Except(heads),
     )
+    settled = chosen.settle(fitted.best_epoch if chosen.keep == "best" else fitted.epochs)
     after = unlabelled.said(run, learner, seen.train)
-    transfer = report | {"predictions": unlabelled.predictions(run, before, after)}
-    return Adapted.of(learner, task.known_source.network, params, LabelUse(), transfer)
+    transfer = report | {"selection": settled, "predictions": unlabelled.predictions(run, before, after)}
+    return Adapted.of(learner, task.known_source.network, params, chosen.use, transfer)
 
 
 def labels(run: Run, learner: Frame, images: Images, columns_L: Tensor | None) -> Tensor:

@@ -48,11 +48,6 @@ class Domain:
         rows = self.images.rows(split)
         return rows[self.images.label[rows] >= 0]
 
-    def unlabelled(self, split: Split, spec: InputSpec) -> Images:
-        """All images of the split at the network's size, whatever labels they may have: none is read."""
-        rows = self.images.rows(split)
-        return Images(torch.from_numpy(self.images.fitted(rows, spec)), torch.full((len(rows),), -1))
-
     def within(self, rows: NDArray[np.int64], budget: LabelBudget, seed: int) -> NDArray[np.int64]:
         """Those of `rows` that the label budget admits."""
         if budget.labels_per_class is not None:
@@ -69,6 +64,10 @@ class Domain:
         known = label_N >= 0
         pixels_NHWC = torch.from_numpy(self.images.fitted(rows[known], spec))
         return Images(pixels_NHWC, torch.from_numpy(label_N[known]))
+
+    def unlabelled(self, rows: NDArray[np.int64], spec: InputSpec) -> Images:
+        """The images at the network's size; no label is read, all are −1."""
+        return Images(torch.from_numpy(self.images.fitted(rows, spec)), torch.full((len(rows),), -1))
 
 
 @dataclass(frozen=True)

@@ -28,16 +28,17 @@ class Start:
     report: dict[str, Any]
 
 
-def start(task: Task, override: InputOverride | None) -> Start:
-    """The source's network on the run's device, ready to learn the target's classes.
+def start(task: Task, override: InputOverride | None, learned: list[str] | None = None) -> Start:
+    """The source's network on the run's device, ready to learn the classes `learned`: left out, the target's.
 
-    Its head is kept where source and target have the same classes by name; else a new one is drawn.
+    Its head is kept where these are the source's by name; else a new one is drawn.
     """
     source = task.known_source
     spec, classes = source.network, source.classes
-    kept = classes is not None and set(classes) == set(task.target.classes)
+    learned = task.target.classes if learned is None else learned
+    kept = classes is not None and set(classes) == set(learned)
     if not kept or classes is None:
-        classes = task.target.classes
+        classes = learned
         spec = with_classes(spec, len(classes))
     input = override.apply(source.input) if override else source.input
     made = load.make(spec, input, load_file(source.weights), without_heads=not kept)
@@ -48,8 +49,8 @@ def start(task: Task, override: InputOverride | None) -> Start:
 
 
 def itself(task: Task, override: InputOverride | None) -> tuple[Frame, dict[str, Any]]:
-    """The source's network with its own head and classes, on the run's device, in evaluation mode; and where its tensors
-    come from.
+    """The source's network with its own head and classes, on the run's device, in evaluation mode; and where its
+    tensors come from.
 
     Raises:
         Failure: `does_not_fit`, the target has classes that the source does not know.

@@ -1,7 +1,6 @@
 """The target's images without their labels, and what a network says of them."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,6 @@ from worker.engine import device, evaluate
 from worker.engine.contract import Failure, Note
 from worker.engine.data import Images, Prepare
 from worker.engine.evaluate import Split
-from worker.engine.fit import Validation
 from worker.engine.run import Run
 from worker.methods.task import Task
 from worker.terms import information
@@ -60,9 +58,8 @@ def images(task: Task, learner: Frame) -> Unlabelled:
     Raises:
         Failure: `does_not_fit`, there is nothing to adapt to.
     """
-    train, validation = (
-        task.target.unlabelled(split, learner.input).to(task.run.device) for split in ("train", "validation")
-    )
+    splits = (task.target.images.rows(split) for split in ("train", "validation"))
+    train, validation = (task.target.unlabelled(rows, learner.input).to(task.run.device) for rows in splits)
     if len(train) < 2:
         raise Failure("does_not_fit", "The training split holds fewer than two images: there is nothing to adapt to.")
     return Unlabelled(train, validation)
@@ -109,16 +106,6 @@ def predictions(run: Run, before: Said, after: Said) -> dict[str, Any]:
     if message is not None:
         run.emit(Note("collapse", message, "warning"))
     return {"before": before.document(), "after": after.document()}
-
-
-def validator(run: Run, learner: Frame, of: Images) -> Callable[[], Validation] | None:
-    """A validation for `fit` that reads no label: the less entropy the better.  None without images."""
-
-    def validate() -> Validation:
-        found = said(run, learner, of)
-        return Validation({"entropy": found.entropy, "classes": found.classes}, (-found.entropy,))
-
-    return validate if len(of) else None
 
 
 def shared(task: Task, learner: Frame) -> Tensor | None:

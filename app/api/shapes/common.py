@@ -142,8 +142,9 @@ class Opponent(Shape):
 
 
 class Guard(Shape):
-    """Whether the transfer helped (`guard: true`); `helped` is against `scratch`, null where that is not clear.
-    `regressions` are those that are clearly better."""
+    """Whether the transfer helped: `helped` is against `scratch` (`guard: true`), or against `unchanged` where a method
+    learns without the target's labels; null where that is not clear.  `regressions` are those that are clearly better.
+    """
 
     against: list[Opponent]
     helped: bool | None
