@@ -20,6 +20,7 @@ from app.methods.generalisation import Generalisation
 from app.methods.recipe import Recipe
 from app.methods.registry import METHODS, Method
 from app.methods.rule_transfer import RuleTransfer
+from app.methods.source_free import SourceFree
 from app.methods.terms import TERMS
 from app.methods.train import Train
 from app.methods.training import Guarded, LabelBudget, Training
@@ -140,19 +141,24 @@ def _shared_classes(parts: Parts) -> Iterator[Detail]:
 
 
 def _known_classes(parts: Parts) -> Iterator[Detail]:
-    """The target's classes are all, or some, of those that the source's images show; what else is there would be taken
-    for one of these."""
-    if not isinstance(parts.method, CrossDomain) or parts.source_dataset is None:
+    """The target's classes are all, or some, of those that the source knows, or that its images show; what else is
+    there would be taken for one of these."""
+    of: Source | Dataset | None
+    if isinstance(parts.method, SourceFree):
+        of = parts.source
+    elif isinstance(parts.method, CrossDomain):
+        of = parts.source_dataset
+    else:
         return
-    known, classes = parts.source_dataset.classes, parts.target.classes
-    if known is None or not classes:
+    classes = parts.target.classes
+    if of is None or of.classes is None or not classes:
         return
-    unknown = [name for name in classes if name not in known]
+    unknown = [name for name in classes if name not in of.classes]
     if unknown:
         yield _fault(
             "dataset",
-            f"{parts.target.id} has classes of which {parts.source_dataset.id} has no images: {_some(unknown)}. "
-            "Leave them out, or give their images in the source's dataset.",
+            f"{parts.target.id} has classes that {of.id} does not know: {_some(unknown)}. Leave them out, "
+            "or name a source that knows them: no class is learnt without labels.",
         )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
+from app.methods.adabn import AdaBn
 from app.methods.adda import Adda
 from app.methods.base import Parameters
 from app.methods.byol import Byol
@@ -33,11 +34,13 @@ from app.methods.reg_mean import RegMean
 from app.methods.ridge import Ridge
 from app.methods.rotation import Rotation
 from app.methods.rule_transfer import RuleTransfer
+from app.methods.shot import Shot
 from app.methods.simclr import SimClr
 from app.methods.soup import Soup
 from app.methods.structure_transfer import StructureTransfer
 from app.methods.svm import Svm
 from app.methods.task_arithmetic import TaskArithmetic
+from app.methods.tent import Tent
 from app.methods.ties import Ties
 from app.methods.train import Train
 from app.methods.vicreg import VicReg
@@ -81,7 +84,10 @@ Method = Annotated[
     | TaskArithmetic
     | Ties
     | RegMean
-    | DistilEnsemble,
+    | DistilEnsemble
+    | Shot
+    | AdaBn
+    | Tent,
     Field(discriminator="name"),
 ]
 
@@ -378,6 +384,27 @@ _INFOS = (
         ("checkpoint", "teacher"),
         "Networks whose weights cannot be merged are to become one; labels are not needed.",
         "Vongkulbhisal et al. 2019, Unifying heterogeneous classifiers with distillation",
+    ),
+    MethodInfo(
+        Shot,
+        "Adapt the backbone to images without labels, under the source's frozen head.",
+        ("checkpoint",),
+        "The target has no labels, the same classes, each about as often, and the source's data cannot be had.",
+        "Liang, Hu & Feng 2020, Do we really need to access the source data?",
+    ),
+    MethodInfo(
+        AdaBn,
+        "Estimate batch norm's statistics again on images without labels; nothing is trained.",
+        ("checkpoint",),
+        "The target differs in contrast, brightness or noise, and an answer is wanted in seconds.",
+        "Li et al. 2018, Adaptive batch normalization for practical domain adaptation",
+    ),
+    MethodInfo(
+        Tent,
+        "Make the predictions on images without labels surer, by batch norm's scales and shifts alone.",
+        ("checkpoint",),
+        "The source is nearly right on the target, and nearly all of its weights are to stay as they are.",
+        "Wang et al. 2021, Tent: fully test-time adaptation by entropy minimization",
     ),
 )
 

@@ -14,6 +14,7 @@ from app.methods.networks import NetworkSpec
 from app.methods.recipe import Recipe
 from app.methods.registry import METHODS as INFOS
 from app.methods.registry import parse
+from app.methods.source_free import SourceFree
 from app.methods.training import Guarded, Training
 from worker.engine import device
 from worker.engine.cache import Cache
@@ -23,6 +24,9 @@ from worker.export import package
 from worker.methods import ablating, calibrating, drift, guarding, measure
 from worker.methods.registry import METHODS
 from worker.methods.task import Adapted, Domain, Source, Task
+
+# Whose result always stands beside the unchanged source: no labels of the target have told them that they help.
+COMPARED = (Selecting, SourceFree, Generalisation, Fusing, DistilEnsemble)
 
 
 def run(spec: Spec, channel: Channel) -> Result:
@@ -68,7 +72,7 @@ def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
         evaluation["ablation"] = ablating.judge(task, adapted, adapted.without)
     if guarded and evaluation is not None:
         evaluation["guard"] = guarding.judge(task, adapted, against)
-    if isinstance(params, Selecting | Generalisation | Fusing | DistilEnsemble) and evaluation is not None:
+    if isinstance(params, COMPARED) and evaluation is not None:
         evaluation["guard"] = guarding.against_unchanged(task, adapted)
     return adapted, evaluation
 

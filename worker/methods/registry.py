@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from worker.methods.adabn import adabn
 from worker.methods.adda import adda
 from worker.methods.byol import byol
 from worker.methods.cdan import cdan
@@ -26,12 +27,14 @@ from worker.methods.reg_mean import reg_mean
 from worker.methods.ridge import ridge
 from worker.methods.rotation import rotation
 from worker.methods.rule_transfer import rule_transfer
+from worker.methods.shot import shot
 from worker.methods.simclr import simclr
 from worker.methods.soup import soup
 from worker.methods.structure_transfer import structure_transfer
 from worker.methods.svm import svm
 from worker.methods.task import Adapted, Task
 from worker.methods.task_arithmetic import task_arithmetic
+from worker.methods.tent import tent
 from worker.methods.ties import ties
 from worker.methods.train import train
 from worker.methods.vicreg import vicreg
@@ -62,6 +65,9 @@ METHODS: Mapping[str, Callable[[Task, Any], Adapted]] = {
     "vrex": vrex,
     "group_dro": group_dro,
     "mixstyle": mixstyle,
+    "shot": shot,
+    "adabn": adabn,
+    "tent": tent,
     "dann": dann,
     "cdan": cdan,
     "dan": dan,

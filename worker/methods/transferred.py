@@ -12,6 +12,7 @@ from app.methods.inputs import InputOverride, InputSpec
 from app.methods.layers import with_classes
 from app.methods.networks import NetworkSpec
 from worker.engine import device
+from worker.engine.contract import Failure
 from worker.methods.task import Domain, Source, Task
 from worker.networks import load, stem
 from worker.networks.anatomy import Anatomy
@@ -65,6 +66,26 @@ def take_over(source: Source, learner: Frame, *, with_head: bool) -> dict[str, A
         for name, tensor in found.items():
             weights[name].copy_(tensor)
     return report.document()
+
+
+def itself(task: Task, override: InputOverride | None) -> tuple[Frame, dict[str, Any]]:
+    """The source's network with its own head and classes, on the run's device, in evaluation mode; and where its
+    tensors come from.
+
+    Raises:
+        Failure: `does_not_fit`, the target has classes that the source does not know.
+    """
+    source = task.known_source
+    unknown = [name for name in task.target.classes if name not in (source.classes or task.target.classes)]
+    if unknown:
+        raise Failure(
+            "does_not_fit", f"Without labels no class can be learnt that the source does not know: {unknown}."
+        )
+    input = override.apply(source.input) if override else source.input
+    made = load.make(source.network, input, load_file(source.weights))
+    device.place(made.network.eval(), task.run.device)
+    report = {"tensors": made.report.document(), "head": "kept", "adapters": adapters(task.target, input)}
+    return Frame(made.network, made.anatomy, input, source.classes), report
 
 
 def unchanged(source: Source) -> tuple[nn.Module, Anatomy]:
