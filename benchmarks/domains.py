@@ -6,8 +6,8 @@ Of each direction and seed: a network trained on the labelled source; the same u
 each method of the registry that needs no labels of the target; and fine-tuning from the same network on all training
 labels of the target (the oracle).  A seed splits both sets anew (60 % training, 20 % validation, 20 % test) and starts
 every job.  Jobs run in this process, exactly as in a worker's child.  Prints Markdown: accuracies on the target's test
-split over all seeds, and what share of the gap between source-only and oracle each method closes, with the 95 % interval
-of a bootstrap over images, seed by seed and paired.
+split over all seeds, and what share of the gap between source-only and oracle each method closes, with the 95 %
+interval of a bootstrap over images, seed by seed and paired.
 """
 
 import argparse
@@ -56,7 +56,7 @@ TRAIN = {
     "epochs": 20,
     "batch_size": 64,
 }
-# Short, so that all of it takes minutes on one core; all else is as the service has it: no label of the target was there
+# Short, so that all of it takes minutes on one core.  All else is as the service has it: there was no label of the target
 # to tune by.
 SHORT = {"epochs": 8, "batch_size": 64, "augmentation": AFFINE}
 ORACLE = {"name": "fine_tune", "backbone_factor": 1.0, "augmentation": AFFINE, "epochs": 20}
