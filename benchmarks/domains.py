@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from app.imaging.packed import PackedImages, PackedWriter
+from app.methods.cross_domain import CrossDomain
 from app.methods.inputs import InputOverride, InputSpec
 from app.methods.registry import METHODS
 from regraft.demo.plan import AFFINE, NETWORK
@@ -38,7 +39,6 @@ from worker.methods import job
 
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 CLASSES = [str(digit) for digit in range(10)]
-SPECIAL: Mapping[str, Mapping[str, Any]] = {}  # parameters that differ from the service's defaults
 NAMES = ("dann", "cdan", "dan", "jan", "coral", "mcc", "adda", "adabn", "shot")  # as far as the registry has them
 SOURCE_FREE = ("adabn", "shot")
 
@@ -56,6 +56,9 @@ TRAIN = {
     "epochs": 20,
     "batch_size": 64,
 }
+# Short, so that all of it takes minutes on one core.  All else is as the service has it: there was no label of the target
+# to tune by.
+SHORT = {"epochs": 8, "batch_size": 64, "augmentation": AFFINE}
 ORACLE = {"name": "fine_tune", "backbone_factor": 1.0, "augmentation": AFFINE, "epochs": 20}
 DRAWS = 10_000  # of the bootstrap
 
@@ -149,7 +152,7 @@ def direction(source: str, target: str, names: Sequence[str], seed: int, folder:
     fitted = InputOverride(**override).apply(InputSpec.model_validate(trained.document["input"]))
     found: dict[str, dict[str, Any]] = {"source-only": {"hits": hits(trained, here, fitted), "seconds": 0.0}}
     for name in (*names, "oracle"):
-        method = ORACLE if name == "oracle" else {"name": name} | dict(SPECIAL.get(name, {}))
+        method = ORACLE if name == "oracle" else _method(name)
         labelled = None if name == "oracle" or name in SOURCE_FREE else there
         began = time.perf_counter()
         made = run(method | {"input": override}, here, folder / name, seed, trained, labelled)
@@ -161,6 +164,11 @@ def direction(source: str, target: str, names: Sequence[str], seed: int, folder:
         }
         print(f"  {source} → {target}, seed {seed}: {name} {found[name]['hits'].mean():.4f}", flush=True)
     return found
+
+
+def _method(name: str) -> dict[str, Any]:
+    short = SHORT if issubclass(METHODS[name].params, CrossDomain) else {}
+    return {"name": name} | short
 
 
 def table(title: str, by_seed: Sequence[Mapping[str, Mapping[str, Any]]]) -> str:
