@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 HOME_DIR ?= data
 PORT ?= 8000
 
-.PHONY: help install demo serve test lint types faults bench openapi golden clean
+.PHONY: help install demo serve test lint types faults bench results openapi golden clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -45,6 +45,10 @@ faults: install  ## the fault suite in its full counts (long)
 
 bench: install  ## benchmarks: ratios against named peers
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/probe.py
+
+results: install  ## docs/results.md: every transfer on real data against tuned baselines (long; goes on where it was)
+	$(BIN)/python benchmarks/transfer.py --jobs 2
 
 clean:  ## remove what the commands above made
-	rm -rf $(VENV) data demo-data build *.egg-info
+	rm -rf $(VENV) .benchmarks data demo-data build *.egg-info

@@ -72,6 +72,7 @@ class Checkpoint(Object):
     network: Network | None = None
     input: Input | None = None
     classes: list[str] | None = None
+    multi_label: bool = False
     parameters: int | None = None
     sha256: str | None = None
     report: Report | None = None
@@ -90,6 +91,7 @@ class Dataset(Object):
     format: str
     classes: list[str] | None = None
     labelled: bool
+    multi_label: bool = False
     image: dict[str, int] | None = None
     splits: dict[str, int] | None = None
     mean: list[float] | None = None
@@ -107,7 +109,10 @@ class JobProgress(Record):
 
 
 class SplitEvaluation(Record):
-    """A model measured on one split, once; fractions of 1, 95 % intervals."""
+    """A model measured on one split, once; fractions of 1, 95 % intervals.
+
+    From `map` on: where an image has any number of labels.
+    """
 
     split: str
     n: int
@@ -118,6 +123,10 @@ class SplitEvaluation(Record):
     ece: float | None = None
     per_class: list[float | None] = []
     confusion: list[list[int]] | None = None
+    map: float | None = None
+    average_precision: list[float | None] | None = None
+    macro_f1: float | None = None
+    micro_f1: float | None = None
 
 
 class Opponent(Record):
@@ -131,7 +140,8 @@ class Opponent(Record):
 
 
 class Guard(Record):
-    """Whether the transfer helped, against a network from scratch; None where that is not clear."""
+    """Whether the transfer helped, against a network from scratch, or the unchanged source where a method learns
+    without the target's labels; None where that is not clear."""
 
     against: list[Opponent]
     helped: bool | None = None
@@ -205,6 +215,7 @@ class Model(Object):
     network: Network
     input: Input | None = None
     classes: list[str] | None = None
+    multi_label: bool = False
     parameters: int | None = None
     sha256: str
     evaluation: Evaluation | None = None
@@ -244,6 +255,7 @@ class Prediction(Record):
     index: int
     label: str
     probability: float
+    labels: list[str] | None = None
     top: list[Score] = []
 
 

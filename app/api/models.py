@@ -97,9 +97,7 @@ def report(id: Id, caller: Reader) -> Response:
     responses=predicting.RESPONSES,
     openapi_extra=predicting.BODY,
 )
-async def predict(
-    id: Id, request: Request, sender: Predictor, house: House, top_k: predicting.TopK = predicting.TOP_K
-) -> Response:
+async def predict(id: Id, request: Request, sender: Predictor, house: House, top_k: predicting.TopK = None) -> Response:
     """One image as the body, or many as a form or in JSON."""
     return await predicting.answer(
         request, sender, house, lambda db: models.get(db, sender.owner, id), predicting.classified(top_k)

@@ -18,7 +18,8 @@ from app.core import errors
 from app.db.tables import Servable as Row
 from app.serving.service import Prediction, Servable
 
-TOP_K = 5
+TOP_K = 5  # unless more are asked for
+PRESENT = 0.5  # the probability from which on a class is one of an image's labels
 MOST = 1000
 RESPONSES = openapi.refusals(
     errors.BadRequest,
@@ -38,7 +39,10 @@ BODY = openapi.body(
     }
 )
 
-TopK = Annotated[int, Query(ge=1, le=MOST, description="How many of the likeliest classes.")]
+TopK = Annotated[
+    int | None,
+    Query(ge=1, le=MOST, description="How many of the likeliest classes: 5, or all where an image has any number."),
+]
 Give = Callable[[Row, Sequence[Prediction]], list[dict[str, Any]]]
 
 
@@ -57,17 +61,23 @@ async def answer(
     return await run_in_threadpool(sender.once, lambda _: body, of=digests)
 
 
-def classified(top_k: int) -> Give:
-    """The likeliest `top_k` classes of each image, the likeliest first."""
+def classified(top_k: int | None) -> Give:
+    """The likeliest `top_k` classes of each image, the likeliest first.
+
+    Where an image has any number of labels: all classes unless `top_k` is given, and `labels`, those that are at least
+    as probable as not.
+    """
 
     def give(row: Row, predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
         probabilities_NK = np.stack([prediction.probabilities for prediction in predictions])
         classes = row.classes or [str(k) for k in range(probabilities_NK.shape[1])]
-        order_NK = np.argsort(-probabilities_NK, axis=1, kind="stable")[:, :top_k]
+        shown = top_k or (None if row.multi_label else TOP_K)
+        order_NK = np.argsort(-probabilities_NK, axis=1, kind="stable")
         data = []
         for index, (order_K, probabilities_K) in enumerate(zip(order_NK.tolist(), probabilities_NK, strict=True)):
-            top = [{"label": classes[k], "probability": probabilities_K[k]} for k in order_K]
-            data.append({"index": index, **top[0], "top": top})
+            top = [{"label": classes[k], "probability": probabilities_K[k]} for k in order_K[:shown]]
+            several = {"labels": [classes[k] for k in order_K if probabilities_K[k] >= PRESENT]}
+            data.append({"index": index, **top[0], **(several if row.multi_label else {}), "top": top})
         return data
 
     return give

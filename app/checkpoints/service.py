@@ -32,6 +32,7 @@ def create(
     network: NetworkSpec,
     input: InputSpec | None,
     classes: Sequence[str] | None,
+    multi_label: bool,
     recipe: Recipe | None,
     metadata: dict[str, str],
 ) -> Stored:
@@ -52,6 +53,7 @@ def create(
         network=network.model_dump(mode="json"),
         input=input and input.model_dump(mode="json"),
         classes=classes and list(classes),
+        multi_label=multi_label,
         recipe=recipe and recipe.document(),
         **_common(owner, name, metadata),
     )
@@ -88,6 +90,7 @@ def promote(db: Session, owner: str, *, name: str, model: str, metadata: dict[st
         network=made.network,
         input=made.input,
         classes=made.classes,
+        multi_label=made.multi_label,
         recipe=made.recipe,
         parameters=made.parameters,
         sha256=made.sha256,
@@ -147,6 +150,7 @@ def spec_payload(db: Session, checkpoint_id: str) -> tuple[dict[str, Any], dict[
         "network": None if checkpoint.pretrained else checkpoint.network,
         "input": checkpoint.input,
         "classes": checkpoint.classes,
+        "multi_label": checkpoint.multi_label,
         "recipe": checkpoint.recipe,
         "pretrained": checkpoint.pretrained,
     }

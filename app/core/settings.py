@@ -38,6 +38,7 @@ class Settings(BaseSettings):
 
     device: str = "auto"  # auto, cpu, cuda, cuda:1 …
     ingest_memory_bytes: Bytes = 6 * 1024 * MIB
+    feature_cache_bytes: Bytes = 4 * 1024 * MIB
     serving_memory_bytes: Bytes = 512 * MIB
     serving_queue: Annotated[int, Field(ge=1)] = 1024
 

@@ -20,10 +20,11 @@ SIDE = 96
 
 @dataclass(frozen=True)
 class Sample:
-    """`row` is its place in the packed store; `image` a PNG as a data URI."""
+    """`row` is its place in the packed store; `image` a PNG as a data URI; `labels` only where there may be several."""
 
     row: int
     label: int | None
+    labels: list[int] | None
     image: str
 
 
@@ -57,12 +58,13 @@ def page(
     images = PackedImages.open(pixels, index)
     rows = images.rows(split)
     if label is not None:
-        rows = rows[images.label[rows] == label]
+        rows = rows[images.label[rows] == label if images.target is None else images.target[rows, label] > 0]
     if after is not None:
         rows = rows[rows > after]
     for row in rows[:limit].tolist():
         own = int(images.label[row])
-        yield Sample(row, None if own < 0 else own, data_uri(images[row]))
+        labels = None if images.target is None else np.flatnonzero(images.target[row]).tolist()
+        yield Sample(row, None if own < 0 else own, labels, data_uri(images[row]))
 
 
 def data_uri(image_HWC: NDArray[np.uint8]) -> str:

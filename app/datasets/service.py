@@ -95,6 +95,7 @@ def publish(db: Session, dataset_id: str, document: Mapping[str, Any], pixels_sh
     for field in ("format", "labelled", "classes", "image", "splits", "mean", "std", "refused", "sha256"):
         setattr(dataset, field, document[field])
     dataset.counts = document.get("counts")
+    dataset.multi_label = document.get("multi_label", False)
     dataset.pixels = pixels_sha
     dataset.index = index_sha
 

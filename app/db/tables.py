@@ -164,6 +164,7 @@ class Servable:
     network: Mapped[Document] = mapped_column(Json)
     input: Mapped[Document | None] = mapped_column(Json)
     classes: Mapped[list[str] | None] = mapped_column(Json)
+    multi_label: Mapped[bool] = mapped_column(Boolean, default=False)  # each class has a probability of its own
     recipe: Mapped[Document | None] = mapped_column(Json)
     parameters: Mapped[int | None] = mapped_column(BigInteger)
     sha256: Mapped[str | None] = mapped_column(SHA256)  # over the tensors alone
@@ -192,6 +193,7 @@ class Dataset(Owned, Base):
     format: Mapped[str] = mapped_column(String(16))  # as asked, then as found
     options: Mapped[Document] = mapped_column(Json)  # splits, seed, label set: what ingest was asked for
     labelled: Mapped[bool] = mapped_column(Boolean)
+    multi_label: Mapped[bool] = mapped_column(Boolean, default=False)  # an image has any number of its classes
     classes: Mapped[list[str] | None] = mapped_column(Json)
     image: Mapped[Document | None] = mapped_column(Json)
     splits: Mapped[Document | None] = mapped_column(Json)

@@ -24,23 +24,27 @@ class PackedImages:
     """uint8 images of any sizes, grey or colour, with a label and a split each.
 
     `label` int64 [N] (−1: none), `split` uint8 [N] (its place in `SPLITS`), `shape` int32 [N,3] (height, width,
-    channels).
+    channels).  Where images may have several labels, `target` uint8 [N,K] has a 1 for each, and `label` is the rarest
+    of an image's classes in the dataset: that by which it is counted where each counts once.
     """
 
     def __init__(
-        self, pixels: Pixels, offset: Rows, shape: NDArray[np.int32], label: Rows, split: NDArray[np.uint8]
+        self,
+        pixels: Pixels,
+        offset: Rows,
+        shape: NDArray[np.int32],
+        label: Rows,
+        split: NDArray[np.uint8],
+        target: NDArray[np.uint8] | None = None,
     ) -> None:
-        self.label, self.split, self.shape = label, split, shape
+        self.label, self.split, self.shape, self.target = label, split, shape, target
         self._pixels, self._offset = pixels, offset
         self._frames = _frames(pixels, offset, shape)
 
     @classmethod
     def open(cls, pixels: Path, index: Path) -> Self:
         with np.load(index, allow_pickle=False) as arrays:
-            return cls(
-                np.asarray(np.memmap(pixels, np.uint8, "r")),
-                *(arrays[name] for name in ("offset", "shape", "label", "split")),
-            )
+            return cls(np.asarray(np.memmap(pixels, np.uint8, "r")), **arrays)
 
     def __len__(self) -> int:
         return len(self.label)
@@ -101,13 +105,23 @@ class PackedWriter:
         self._file.write(np.ascontiguousarray(images_NHWC).data)
         self._shape.extend(images_NHWC.shape[1:] * len(images_NHWC))
 
-    def finish(self, index: Path, rows: Rows, label: Rows, split: NDArray[np.uint8]) -> None:
+    def finish(
+        self,
+        index: Path,
+        rows: Rows,
+        label: Rows,
+        split: NDArray[np.uint8],
+        target: NDArray[np.uint8] | None = None,
+    ) -> None:
         """Write the index: the images added as number `rows`, in this order, with their labels and splits."""
         self._file.close()
         shape = np.array(self._shape, np.int32).reshape(-1, 3)
         end = shape.prod(axis=1, dtype=np.int64).cumsum()
         offset = np.concatenate(([0], end[:-1]))
-        np.savez(index, offset=offset[rows], shape=shape[rows], label=label, split=split)
+        arrays = {"offset": offset[rows], "shape": shape[rows], "label": label, "split": split}
+        if target is not None:
+            arrays["target"] = target
+        np.savez(index, allow_pickle=False, **arrays)
 
 
 def _frames(pixels: Pixels, offset: Rows, shape: NDArray[np.int32]) -> Pixels | None:

@@ -10,12 +10,17 @@ from dataclasses import dataclass, field
 from app.core.errors import Detail, NoRecipe, Unfit
 from app.core.status import Readiness
 from app.db.tables import Dataset
+from app.jobs import fusing
 from app.jobs.sources import Source
+from app.methods.cross_domain import CrossDomain, Selecting
+from app.methods.distil_ensemble import DistilEnsemble
 from app.methods.evaluate import Evaluate
+from app.methods.fusion import Fusing
 from app.methods.generalisation import Generalisation
 from app.methods.recipe import Recipe
 from app.methods.registry import METHODS, Method
 from app.methods.rule_transfer import RuleTransfer
+from app.methods.source_free import SourceFree
 from app.methods.terms import TERMS
 from app.methods.train import Train
 from app.methods.training import Guarded, LabelBudget, Training
@@ -44,6 +49,8 @@ def faults(parts: Parts) -> list[Detail]:
         _environment_splits,
         _classes,
         _shared_classes,
+        _known_classes,
+        _selection,
         _label_budget,
         _training_split,
         _test_split,
@@ -51,6 +58,10 @@ def faults(parts: Parts) -> list[Detail]:
         _rule,
         _guard,
         _calibrate,
+        _multi_label,
+        _kinds,
+        _softmax_terms,
+        _fusion,
     )
     return [fault for check in checks for fault in check(parts)]
 
@@ -129,6 +140,37 @@ def _shared_classes(parts: Parts) -> Iterator[Detail]:
         )
 
 
+def _known_classes(parts: Parts) -> Iterator[Detail]:
+    """The target's classes are all, or some, of those that the source knows, or that its images show; what else is
+    there would be taken for one of these."""
+    of: Source | Dataset | None
+    if isinstance(parts.method, SourceFree):
+        of = parts.source
+    elif isinstance(parts.method, CrossDomain):
+        of = parts.source_dataset
+    else:
+        return
+    classes = parts.target.classes
+    if of is None or of.classes is None or not classes:
+        return
+    unknown = [name for name in classes if name not in of.classes]
+    if unknown:
+        yield _fault(
+            "dataset",
+            f"{parts.target.id} has classes that {of.id} does not know: {_some(unknown)}. Leave them out, "
+            "or name a source that knows them: no class is learnt without labels.",
+        )
+
+
+def _selection(parts: Parts) -> Iterator[Detail]:
+    method = parts.method
+    if not isinstance(method, Selecting) or method.selection not in ("target_validation", "source_validation"):
+        return
+    asked = parts.target if method.selection == "target_validation" else parts.source_dataset
+    if asked is None or not asked.labelled or (asked.splits is not None and not asked.splits["validation"]):
+        yield _fault("method.selection", f"There are no validation labels to select by: `{method.selection}`.")
+
+
 def _label_budget(parts: Parts) -> Iterator[Detail]:
     method, target = parts.method, parts.target
     if not isinstance(method, LabelBudget) or target.splits is None:
@@ -176,7 +218,7 @@ def _terms(parts: Parts) -> Iterator[Detail]:
 
 
 def _distillation(param: str, teacher: Source | None, target: Dataset) -> Iterator[Detail]:
-    if teacher is None or target.classes is None or teacher.readiness is not Readiness.READY:
+    if teacher is None or target.classes is None or not _known(teacher):
         return
     if len(set(teacher.classes or ()) & set(target.classes)) < 2:
         yield _fault(
@@ -218,6 +260,73 @@ def _calibrate(parts: Parts) -> Iterator[Detail]:
     if calibrates and target.splits is not None and not target.splits["validation"]:
         detail = f"A temperature is fitted on the validation split, and that of {target.id} is empty."
         yield _fault("method.calibrate", detail)
+
+
+def _multi_label(parts: Parts) -> Iterator[Detail]:
+    if parts.target.multi_label and not METHODS[parts.method.name].multi_label:
+        able = ", ".join(f"`{name}`" for name, info in METHODS.items() if info.multi_label)
+        yield _fault(
+            "dataset",
+            f"`{parts.method.name}` learns one label an image, but images of {parts.target.id} have any number: "
+            f"take one of {able}.",
+        )
+
+
+def _kinds(parts: Parts) -> Iterator[Detail]:
+    """A network is measured on labels of the kind that it was made for."""
+    source, compared = parts.source, {"source_dataset": parts.source_dataset}
+    if isinstance(parts.method, Evaluate):
+        compared["dataset"] = parts.target
+    for param, dataset in compared.items():
+        if source is None or dataset is None or not _known(source) or dataset.splits is None:
+            continue
+        if source.multi_label != bool(dataset.multi_label):
+            yield _fault(
+                param,
+                f"{source.id} gives an image {_kind(source.multi_label)}, {dataset.id} has "
+                f"{_kind(bool(dataset.multi_label))}: there is no measure for both.",
+            )
+
+
+def _softmax_terms(parts: Parts) -> Iterator[Detail]:
+    if not isinstance(parts.method, Training):
+        return
+    for i, term in enumerate(parts.method.terms):
+        if not TERMS[term.name].softmax:
+            continue
+        teacher_id: str | None = getattr(term, "teacher", None)
+        teacher = parts.teachers[teacher_id] if teacher_id else parts.source
+        several = [one.id for one in (parts.target, teacher) if one is not None and one.multi_label]
+        if several:
+            yield _fault(
+                f"method.terms.{i}",
+                f"`{term.name}` takes classes to exclude each other, but with {several[0]} an image has any number "
+                "of them.",
+            )
+
+
+def _known(source: Source) -> bool:
+    return source.readiness is Readiness.READY
+
+
+def _kind(multi_label: bool) -> str:
+    return "any number of labels" if multi_label else "one label"
+
+
+def _fusion(parts: Parts) -> Iterator[Detail]:
+    method, teachers, target = parts.method, parts.teachers, parts.target
+    if not isinstance(method, Fusing | DistilEnsemble):
+        return
+    found = list(fusing.choosing(method, target))
+    if isinstance(method, DistilEnsemble):
+        found += fusing.distilling(method, teachers, target)
+    elif parts.source is not None:
+        found += fusing.merging(method, parts.source, teachers, target)
+    for param, detail in found:
+        yield _fault(f"method.{param}", detail)
+    if isinstance(method, DistilEnsemble):
+        for param, teacher_id in method.networks().items():
+            yield from _distillation(f"method.{param}", teachers[teacher_id], target)
 
 
 def _smallest_class(dataset: Dataset) -> tuple[str, int] | None:

@@ -13,6 +13,7 @@ from app.db.tables import Dataset
 from app.jobs import fit, sources
 from app.jobs.sources import Source
 from app.methods import layers
+from app.methods.cross_domain import CrossDomain
 from app.methods.generalisation import Generalisation
 from app.methods.inputs import InputSpec
 from app.methods.recipe import Recipe
@@ -20,7 +21,7 @@ from app.methods.registry import METHODS, Method
 from app.methods.rule_transfer import RuleTransfer
 from app.methods.start import Start
 from app.methods.train import Train
-from app.methods.training import LabelBudget, Loop
+from app.methods.training import Loop, Training
 from app.networks import service as networks
 
 
@@ -78,7 +79,7 @@ def draw(db: Session, owner: str, request: Request) -> Plan:
         networks.check(db, request.method.network, None, "method.network")
     if isinstance(request.method, Start) and request.method.network is not None:
         networks.check(db, request.method.network, request.method.input, "method.network")
-    shown = learnt(request.method, target, environments)
+    shown = learnt(request.method, target, source_dataset, environments)
     return Plan(
         method=request.method if shown is None else _close(db, request.method, source, shown),
         source=source,
@@ -151,12 +152,16 @@ def _refuse_failed(object_id: str, state: Readiness, param: str) -> None:
         raise errors.NotReady(f"{object_id} has failed; GET it for the reason.", param=param)
 
 
-def learnt(method: Method, target: Dataset, environments: Mapping[str, Dataset]) -> Dataset | None:
-    """The dataset by whose number and size of images defaults are closed: of several environments the largest, None
-    while one of them is not ready."""
-    if not isinstance(method, Generalisation):
-        return target
-    named = [environments[id_] for id_ in method.environments]
+def learnt(
+    method: Method, target: Dataset, source_dataset: Dataset | None, environments: Mapping[str, Dataset]
+) -> Dataset | None:
+    """The dataset by whose number and size of images defaults are closed, of several the largest, of which an epoch is
+    one; None while one of them is not ready."""
+    named = [target]
+    if isinstance(method, Generalisation):
+        named = [environments[id_] for id_ in method.environments]
+    elif isinstance(method, CrossDomain) and source_dataset is not None:
+        named = [target, source_dataset]
     return max(named, key=datasets.train_count) if all(one.splits is not None for one in named) else None
 
 
@@ -194,10 +199,12 @@ def _image_size(dataset: Dataset) -> tuple[int, int] | None:
     return None if dataset.image is None else (dataset.image["height"], dataset.image["width"])
 
 
-def train_count(method: Loop, target: Dataset) -> int:
-    """Images that the run will learn from, `train_size` aside."""
-    if not isinstance(method, LabelBudget) or method.labels_per_class is None:
+def train_count(method: Loop, target: Dataset) -> int | None:
+    """Images that the run will learn from, `train_size` aside; None where their labels would have to be looked at."""
+    if not isinstance(method, Training) or method.labels_per_class is None:
         return datasets.train_count(target)
+    if target.multi_label:
+        return None
     if target.counts is None:
         return min(datasets.train_count(target), method.labels_per_class * len(target.classes or ()))
-    return sum(min(count, method.labels_per_class) for count in target.counts["train"])
+    return sum(min(int(count), method.labels_per_class) for count in target.counts["train"])

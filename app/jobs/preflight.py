@@ -10,7 +10,7 @@ from app.jobs import planning
 from app.jobs.planning import Plan, Request
 from app.methods.fine_tune import FineTune
 from app.methods.rule_transfer import RuleTransfer
-from app.methods.training import LabelBudget, Loop
+from app.methods.training import Loop, Training
 
 BYTES_PER_WEIGHT = 4  # float32
 
@@ -60,11 +60,13 @@ def _waits_for(plan: Plan) -> list[str]:
 
 
 def _images(plan: Plan) -> int | None:
-    shown = planning.learnt(plan.method, plan.target, plan.environments)
+    shown = planning.learnt(plan.method, plan.target, plan.source_dataset, plan.environments)
     if not isinstance(plan.method, Loop) or shown is None or shown.splits is None:
         return None
     count = planning.train_count(plan.method, shown)
-    return min(count, plan.method.train_size or count) if isinstance(plan.method, LabelBudget) else count
+    if count is None or not isinstance(plan.method, Training):
+        return count
+    return min(count, plan.method.train_size or count)
 
 
 def _steps(plan: Plan, images: int | None) -> int | None:

@@ -25,11 +25,18 @@ class Source:
     sha256: str | None
     weights: str | None
     dataset: str | None
+    multi_label: bool = False
 
     @property
     def document(self) -> dict[str, Any]:
         """What a run is told of its source."""
-        return {"network": self.network, "input": self.input, "classes": self.classes, "recipe": self.recipe}
+        return {
+            "network": self.network,
+            "input": self.input,
+            "classes": self.classes,
+            "multi_label": self.multi_label,
+            "recipe": self.recipe,
+        }
 
 
 def find(db: Session, owner: str, source_id: str, param: str) -> Source:
@@ -56,4 +63,5 @@ def _source(source_id: str, state: Readiness, servable: Servable, dataset: str |
         sha256=servable.sha256,
         weights=servable.weights,
         dataset=dataset,
+        multi_label=servable.multi_label,
     )

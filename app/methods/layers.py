@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from app.methods import grafted
 from app.methods.base import Closed
 from app.methods.inputs import Channels, InputSpec, Side
 from app.methods.layer_types import ChildName, Conv2d, Leaf, Linear, Shape
@@ -155,7 +156,8 @@ def declared_input(spec: NetworkSpec) -> tuple[int, int, int] | None:
 
 
 def with_classes(spec: NetworkSpec, num_classes: int) -> NetworkSpec:
-    """The same network with another number of classes."""
+    """The same network with another number of classes; of a grafted one, the network that it was grafted on."""
+    spec = grafted.backbone(spec)
     options = deepcopy(spec.options)
     if spec.name == NAME:
         head, place = _head(_parse(spec).layers)

@@ -115,21 +115,27 @@ Terms = Annotated[list[AnyTerm], Field(max_length=8)]
 
 @dataclass(frozen=True)
 class TermInfo:
-    """What a term needs, and where it comes from."""
+    """What a term needs, and where it comes from.
+
+    `softmax`: it takes the classes to exclude each other, in what it is taught by and what it teaches.
+    """
 
     needs: tuple[Need, ...]
     reference: str
+    softmax: bool = False
 
 
 TERMS: Mapping[str, TermInfo] = {
     "l2_sp": TermInfo(("source",), "Li, Grandvalet & Davoine 2018, Explicit inductive bias for transfer learning"),
     "delta": TermInfo(("source",), "Li et al. 2019, DELTA: deep learning transfer using feature map with attention"),
     "bss": TermInfo((), "Chen et al. 2019, Catastrophic forgetting meets negative transfer"),
-    "co_tuning": TermInfo(("source", "source_head"), "You et al. 2020, Co-Tuning for transfer learning"),
-    "distillation": TermInfo(("teacher",), "Hinton, Vinyals & Dean 2015, Distilling the knowledge in a neural network"),
+    "co_tuning": TermInfo(("source", "source_head"), "You et al. 2020, Co-Tuning for transfer learning", softmax=True),
+    "distillation": TermInfo(
+        ("teacher",), "Hinton, Vinyals & Dean 2015, Distilling the knowledge in a neural network", softmax=True
+    ),
     "feature_hint": TermInfo(("teacher",), "Romero et al. 2015, FitNets: hints for thin deep nets"),
     "attention_transfer": TermInfo(("teacher",), "Zagoruyko & Komodakis 2017, Paying more attention to attention"),
-    "lwf": TermInfo(("source", "source_head"), "Li & Hoiem 2017, Learning without forgetting"),
+    "lwf": TermInfo(("source", "source_head"), "Li & Hoiem 2017, Learning without forgetting", softmax=True),
 }
 NO_DECAY = frozenset({"l2_sp", "delta"})  # they take the place of weight decay, which pulls to 0 instead of to w₀
 

@@ -40,7 +40,10 @@ class Guarded(LabelBudget):
 
 
 class EarlyStopping(Closed):
-    """Stop when the validation `metric` has not improved for `patience` epochs."""
+    """Stop when the validation `metric` has not improved for `patience` epochs.
+
+    For `accuracy` stands mean average precision where an image has any number of labels.
+    """
 
     patience: Annotated[int, Field(ge=1, le=1000)] = 10
     metric: Literal["accuracy", "nll"] = "accuracy"
@@ -49,8 +52,9 @@ class EarlyStopping(Closed):
 class Loop(Parameters):
     """How long, how fast and on what pixels a method with a training loop learns.
 
-    Open defaults (`null` in the request) depend on the data and are echoed resolved: see `resolve`.  `average` is the
-    decay of a moving average of the weights, which is then what is validated and kept.
+    `class_weights` weighs the loss, `sampling` the drawing of examples, so that all classes count alike (of several
+    labels: the positives of each as much as its negatives, and an image as one of its rarest class).  `terms` join the
+    loss.  `calibrate`: one temperature for all scores, fitted on the validation split, is kept in the head.
     """
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None

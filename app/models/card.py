@@ -14,7 +14,8 @@ def _what(model: Model) -> Iterator[str]:
     network, classes = model.network, model.classes or []
     yield f"# {model.id}"
     yield ""
-    yield f"An image classifier: `{network['name']}`, {len(classes)} classes, {model.parameters:,} parameters."
+    kind = "An image classifier" if not model.multi_label else "A classifier that gives an image any number of labels"
+    yield f"{kind}: `{network['name']}`, {len(classes)} classes, {model.parameters:,} parameters."
     yield ""
     yield "## What it takes and gives"
     yield ""
@@ -70,6 +71,7 @@ def _figures(model: Model) -> Iterator[str]:
     for domain in ("target", "source"):
         if evaluation.get(domain):
             yield _row(domain, evaluation[domain])
+    yield from _classes(model, evaluation["target"])
     yield ""
     calibration = evaluation["target"].get("calibration")
     if calibration:
@@ -99,6 +101,24 @@ def _uncalibrated(calibration: Document) -> str:
     return f"NLL {before['nll']:.3f}, calibration error {before['ece']:.3f}"
 
 
+def _classes(model: Model, measured: Document) -> Iterator[str]:
+    """Class by class, where each is a question of its own."""
+    if "average_precision" not in measured:
+        return
+    mean = "–" if measured["map"] is None else f"{measured['map']:.3f}"
+    yield ""
+    yield f"Accuracy counts images whose labels are all right. Mean average precision {mean}, " + (
+        f"F1 at 0.5 {measured['macro_f1']:.3f} (macro), {measured['micro_f1']:.3f} (micro)."
+    )
+    yield ""
+    yield "| Class | Average precision | Recall |"
+    yield "|---|---|---|"
+    names = measured.get("classes") or model.classes or []
+    for name, *values in zip(names, measured["average_precision"], measured["per_class"], strict=True):
+        cells = ("–" if value is None else f"{value:.3f}" for value in values)
+        yield f"| {_cell(name)} | {' | '.join(cells)} |"
+
+
 def _row(domain: str, measured: Document) -> str:
     low, high = measured["accuracy_interval"]
     return (
@@ -110,7 +130,8 @@ def _row(domain: str, measured: Document) -> str:
 def _limits(model: Model, job: Job, dataset: Dataset) -> Iterator[str]:
     yield "## Where it ends"
     yield ""
-    yield "- It knows the classes above and gives one of them for every image, whatever the image shows."
+    given = "says yes or no to each of them" if model.multi_label else "gives one of them"
+    yield f"- It knows the classes above and {given} for every image, whatever the image shows."
     yield f"- The figures hold for images like those of `{dataset.id}`; elsewhere, measure again (method `evaluate`)."
     if job.method.get("labels_per_class") or job.method.get("train_size"):
         yield "- It has seen a narrowed part of the training split."

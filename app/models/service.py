@@ -54,6 +54,7 @@ def publish(db: Session, job: Job, document: Mapping[str, Any], blobs: Mapping[s
         network=document["network"],
         input=document["input"],
         classes=document["classes"],
+        multi_label=document.get("multi_label", False),
         recipe=document.get("recipe"),
         parameters=document["parameters"],
         sha256=document["sha256"],

@@ -23,6 +23,7 @@ COLUMNS: list[Column] = [
 ]
 FIELDS: list[Column] = [
     *COLUMNS,
+    ("labels an image", lambda one: one.labelled and ("any number" if one.multi_label else 1)),
     ("image", lambda one: one.image),
     ("mean", lambda one: one.mean),
     ("std", lambda one: one.std),

@@ -31,6 +31,7 @@ FIELDS: list[Column] = [
     ("seed", lambda job: job.seed),
     ("seconds", lambda job: job.seconds),
     ("accuracy, 95 %", lambda job: job.evaluation and job.evaluation.target.accuracy_interval),
+    ("mean average precision", lambda job: job.evaluation and job.evaluation.target.map),
     ("on the source", lambda job: job.evaluation and job.evaluation.source and job.evaluation.source.accuracy),
     ("error", lambda job: job.error and f"{job.error.message} ({job.error.code})"),
 ]

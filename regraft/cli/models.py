@@ -25,6 +25,7 @@ COLUMNS: list[Column] = [
 ]
 FIELDS: list[Column] = [
     *COLUMNS,
+    ("mean average precision", lambda model: model.evaluation and model.evaluation.target.map),
     ("checkpoint", lambda model: model.checkpoint),
     ("dataset", lambda model: model.dataset),
     ("input", lambda model: model.input),
@@ -125,7 +126,7 @@ def predict(
 def _columns(images: Sequence[Path]) -> list[Column]:
     return [
         ("image", lambda one: images[one.index].name),
-        ("label", lambda one: one.label),
+        ("label", lambda one: one.label if one.labels is None else ", ".join(one.labels) or "none"),
         ("probability", lambda one: f"{one.probability:.1%}"),
         ("top", _top),
     ]

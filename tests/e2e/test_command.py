@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 import digits
+from regraft import Client
 from regraft.processes import free_port
 from services import QUICK, until
 
@@ -145,6 +146,8 @@ def test_halves_apart(tmp_path):
     halves = [subprocess.Popen(command(half), env=settings) for half in ("api", "worker")]
     try:
         until(lambda: _answers(f"http://127.0.0.1:{port}/readyz"), 60)
+        with Client(f"http://127.0.0.1:{port}", key=(tmp_path / "admin.key").read_text().strip()) as client:
+            until(lambda: any(True for _ in client.networks.list()), 120)  # the worker has told what it can build
     finally:
         for half in halves:
             half.terminate()

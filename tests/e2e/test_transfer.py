@@ -262,3 +262,51 @@ def test_the_same_job_gives_the_same_bytes(service, source, optdigits, adapted):
         for model in (adapted.model, again.model)
     }
     assert len(downloads) == 1
+
+
+@pytest.fixture(scope="module")
+def fitted(service, source, optdigits):
+    method = {"name": "svm", "labels_per_class": 10, "input": {"fit": "pad", "margin": 4}}
+    return finished(service.client, method=method, dataset=optdigits.id, checkpoint=source.id)
+
+
+def test_a_classical_model_is_a_model_like_any_other(service, fitted, tmp_path):
+    """Backbone and machine in one graph, and as tensors; predicted by the service."""
+    assert fitted.evaluation.target.accuracy > 0.7
+    assert fitted.method["C"]
+    assert fitted.method["gamma"]
+    graph = service.client.models.download(fitted.model, tmp_path, format="onnx")
+    array = np.array(Image.open(io.BytesIO(digits.one_png(5))))
+    pixels = np.pad(np.array(Image.fromarray(array).resize((20, 20), Image.Resampling.BILINEAR)), 4)[None, :, :, None]
+    probabilities, _ = onnxruntime.InferenceSession(graph.read_bytes()).run(None, {"image": pixels})
+    found = service.client.models.predict(fitted.model, digits.one_png(5), top_k=10)[0]
+    assert {top.label: top.probability for top in found.top} == pytest.approx(
+        dict(zip([str(i) for i in range(10)], probabilities[0].tolist(), strict=True)), abs=1e-5
+    )
+    tensors = load(service.client.models.download(fitted.model, tmp_path).read_bytes())
+    assert tensors["head.vector_SD"].shape[1] == tensors["head.mean_D"].shape[0] == 256
+    assert tensors["head.weight_KS"].shape == (10, len(tensors["head.vector_SD"]))
+
+
+def test_a_checkpoint_of_a_classical_model_does_all_that_checkpoints_do(service, fitted, optdigits, tmp_path):
+    created = service.client.checkpoints.create(name="machine", model=fitted.model)
+    checkpoint = service.client.checkpoints.wait(created.id, timeout_s=30)
+    again = finished(service.client, method="evaluate", dataset=optdigits.id, checkpoint=checkpoint.id)
+    assert again.evaluation.target.accuracy == fitted.evaluation.target.accuracy
+    [one], [other] = (
+        service.client.checkpoints.predict(checkpoint.id, digits.one_png(5)),
+        service.client.models.predict(fitted.model, digits.one_png(5)),
+    )
+    assert (one.label, one.probability) == (other.label, other.probability)
+    tuned = finished(
+        service.client, method={"name": "fine_tune", "epochs": 1}, dataset=optdigits.id, checkpoint=checkpoint.id
+    )
+    assert service.client.models.get(tuned.model).transfer["head"] == "new"
+
+
+def test_features_are_kept_for_the_next(service, source, optdigits, fitted):
+    """The probe and the machine above saw the same images through the same backbone: one entry a split."""
+    kept = list((service.home / "cache" / "features").iterdir())
+    method = {"name": "ridge", "labels_per_class": 10, "input": {"fit": "pad", "margin": 4}}
+    finished(service.client, method=method, dataset=optdigits.id, checkpoint=source.id)
+    assert list((service.home / "cache" / "features").iterdir()) == kept

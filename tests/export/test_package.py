@@ -38,9 +38,11 @@ NETWORKS = [
 ]
 
 
-def packaged(folder: Path, network: nn.Module, input: InputSpec) -> tuple[dict[str, Path], dict[str, Any]]:
+def packaged(
+    folder: Path, network: nn.Module, input: InputSpec, **options: bool
+) -> tuple[dict[str, Path], dict[str, Any]]:
     folder.mkdir(exist_ok=True)
-    return package.package(network, anatomy.study(network, input), input, folder)
+    return package.package(network, anatomy.study(network, input), input, folder, **options)
 
 
 def lively(name: str, input: InputSpec) -> nn.Module:
@@ -71,6 +73,16 @@ def test_the_graph_answers_as_the_network(tmp_path: Path, name: str, input: Inpu
         found_probabilities, found_features = predictor.predict(image)
         np.testing.assert_allclose(found_probabilities, logits.softmax(1), atol=1e-4)
         np.testing.assert_allclose(found_features, features, atol=1e-3 * float(features.abs().max()))
+
+
+def test_of_several_labels_each_has_its_own_probability(tmp_path: Path) -> None:
+    network = lively("cnn3", GREY)
+    artifacts, _ = packaged(tmp_path / "out", network, GREY, multi_label=True)
+    image = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), np.uint8)
+    x = (torch.from_numpy(image).permute(0, 3, 1, 2) / 255 - GREY.mean[0]) / GREY.std[0]
+    found, _ = OnnxPredictor(artifacts["graph"], threads=1).predict(image)
+    with torch.no_grad():
+        np.testing.assert_allclose(found, network(x).sigmoid(), atol=1e-4)
 
 
 def test_the_files_are_the_weights_and_a_graph_in_one_file_each(tmp_path: Path) -> None:
@@ -182,4 +194,6 @@ def test_metadata_is_enough_to_build_the_network_again() -> None:
     about = metadata(spec, GREY, ["ä", "b"])
     assert NetworkSpec.model_validate_json(about["regraft.network"]) == spec
     assert InputSpec.model_validate_json(about["regraft.input"]) == GREY
+    assert about["regraft.multi_label"] == "false"
+    assert metadata(spec, GREY, None, multi_label=True)["regraft.multi_label"] == "true"
     assert all(isinstance(value, str) for value in about.values())

@@ -17,6 +17,7 @@ DEFAULTS: dict[str, Any] = {
     "network": NETWORK,
     "input": INPUT,
     "classes": None,
+    "multi_label": False,
     "recipe": None,
     "pretrained": None,
 }

@@ -13,7 +13,19 @@ from worker.engine.recorder import Recorder
 from worker.ingest import dataset
 
 DEFAULTS = {"format": "auto", "labelled": True, "splits": None, "seed": 0, "labels": "fine"}
-FIELDS = {"format", "labelled", "classes", "image", "splits", "counts", "mean", "std", "refused", "sha256"}
+FIELDS = {
+    "format",
+    "labelled",
+    "multi_label",
+    "classes",
+    "image",
+    "splits",
+    "counts",
+    "mean",
+    "std",
+    "refused",
+    "sha256",
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,11 @@ def _holds_together(document: dict[str, Any], images: PackedImages) -> None:
     assert len(document["mean"]) == len(document["std"]) == images.shape[:, 2].max()
     assert all(0 <= mean <= 1 for mean in document["mean"])
     assert all(0 < std <= 0.5 for std in document["std"])
-    if document["labelled"]:
+    assert document["multi_label"] == (images.target is not None)
+    if document["multi_label"]:
+        for split in SPLITS:
+            assert document["counts"][split] == images.target[images.rows(split)].sum(0).tolist()
+    elif document["labelled"]:
         for split in SPLITS:
             label = images.label[images.rows(split)]
             assert document["counts"][split] == np.bincount(label, minlength=len(document["classes"])).tolist()

@@ -14,6 +14,7 @@ from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
 from worker.engine.contract import Result, Spec
 from worker.engine.recorder import Recorder
+from worker.ingest.classes import rarest
 from worker.methods import job
 from worker.networks import build
 
@@ -60,20 +61,35 @@ SPLITS = (0, 0, 0, 0, 1, 1, 2, 2)
 
 
 def dataset(
-    folder: Path, classes: int, per_class: int = 8, seed: int = 0, prefix: str = "", splits: tuple[int, ...] = SPLITS
+    folder: Path,
+    classes: int,
+    per_class: int = 8,
+    seed: int = 0,
+    prefix: str = "",
+    splits: tuple[int, ...] = SPLITS,
+    *,
+    multi_label: bool = False,
 ) -> Data:
-    """Each class a pattern of its own under noise; half of every class trains, a quarter each validates and tests."""
+    """Each class a pattern of its own under noise; half of every class trains, a quarter each validates and tests.
+
+    With `multi_label` every second image shows the next class, too, and every eighth nothing but noise.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
     pattern_KHW = random.integers(0, 256, (classes, SIDE, SIDE))
     label_N = np.repeat(np.arange(classes), per_class)
     noise_NHW = random.integers(-60, 60, (len(label_N), SIDE, SIDE))
-    images_NHWC = np.clip(pattern_KHW[label_N] + noise_NHW, 0, 255).astype(np.uint8)[..., None]
+    images_NHW, target_NK = pattern_KHW[label_N], None
+    if multi_label:
+        target_NK = _several(label_N, classes)
+        images_NHW = np.einsum("nk,khw->nhw", target_NK, pattern_KHW) // target_NK.sum(1).clip(min=1)[:, None, None]
+        label_N = rarest(target_NK)
+    images_NHWC = np.clip(images_NHW + noise_NHW, 0, 255).astype(np.uint8)[..., None]
     split_N = np.tile(np.array(splits, np.uint8), len(label_N) // 8)
     pixels, index = folder / "pixels", folder / "index.npz"
     with PackedWriter(pixels) as writer:
         writer.extend(images_NHWC)
-        writer.finish(index, np.arange(len(label_N)), label_N, split_N)
+        writer.finish(index, np.arange(len(label_N)), label_N, split_N, target_NK)
     document = {
         "format": "npz",
         "labelled": True,
@@ -86,6 +102,14 @@ def dataset(
         "sha256": f"{seed:064x}",
     }
     return Data(document, pixels, index)
+
+
+def _several(label_N: np.ndarray, classes: int) -> np.ndarray:
+    """uint8 [N,K]."""
+    target_NK = np.eye(classes, dtype=np.uint8)[label_N]
+    target_NK[::2] |= np.eye(classes, dtype=np.uint8)[(label_N[::2] + 1) % classes]
+    target_NK[::8] = 0
+    return target_NK
 
 
 def source(folder: Path, classes: int = 10, seed: int = 1) -> tuple[dict[str, Any], Path]:

@@ -270,3 +270,15 @@ def test_a_source_without_a_recipe_is_refused(tmp_path):
         with pytest.raises(Failure) as refused:
             tasks.run(Setting(METHOD, source(tmp_path, recipe=nothing), target), tmp_path / "run")
         assert (refused.value.code, "recipe" in refused.value.message) == ("does_not_fit", True)
+
+
+def test_beside_guard_and_temperature(tmp_path):
+    """A temperature moves no class before another: the comparison is what it would be without."""
+    target = tasks.dataset(tmp_path / "target", 10)
+    plain = tasks.run(Setting(METHOD, source(tmp_path), target), tmp_path / "plain")
+    method = METHOD | {"guard": True, "calibrate": True}
+    outcome = tasks.run(Setting(method, source(tmp_path), target), tmp_path / "run")
+    evaluated = outcome.result.document["evaluation"]
+    assert evaluated["target"]["calibration"]["temperature"] > 0
+    assert [other["name"] for other in evaluated["guard"]["against"]] == ["unchanged", "linear_probe", "scratch"]
+    assert ablation(outcome) == ablation(plain)

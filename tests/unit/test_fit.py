@@ -10,10 +10,14 @@ from app.db.tables import Dataset
 from app.jobs import fit
 from app.jobs.fit import Parts
 from app.jobs.sources import Source
+from app.methods.dann import Dann
 from app.methods.erm import Erm
 from app.methods.evaluate import Evaluate
 from app.methods.fine_tune import FineTune
+from app.methods.mcc import Mcc
 from app.methods.networks import NetworkSpec
+from app.methods.registry import METHODS
+from app.methods.terms import AttentionTransfer, Bss, CoTuning, Delta, Distillation, FeatureHint, L2Sp, Lwf
 from app.methods.train import Train
 
 SOURCE = Source(
@@ -41,12 +45,19 @@ def dataset(**changes: Any) -> Dataset:
     return Dataset(**(fields | changes))
 
 
+NO_VALIDATION = {"train": 66, "validation": 0, "test": 12}
+
+
 def processing(**changes: Any) -> Dataset:
     return dataset(**({"classes": None, "splits": None, "counts": None} | changes))
 
 
 def network(num_classes: int) -> NetworkSpec:
     return NetworkSpec(name="cnn3", num_classes=num_classes)
+
+
+SINGLE = [CoTuning(), Distillation(), Lwf()]
+ANY = [L2Sp(), Delta(), Bss(), FeatureHint(), AttentionTransfer()]
 
 
 def parts(method: Any, target: Dataset, source: Source | None = SOURCE, source_dataset: Dataset | None = None) -> Parts:
@@ -65,6 +76,16 @@ def parts(method: Any, target: Dataset, source: Source | None = SOURCE, source_d
         parts(Train(network=network(3)), dataset(), None),
         parts(Train(network=network(7), train_size=10**6), processing(), None),  # not judged yet
         parts(Evaluate(), processing()),
+        parts(FineTune(terms=SINGLE), dataset()),
+        parts(FineTune(terms=ANY), dataset(multi_label=True)),
+        parts(FineTune(), dataset(), replace(SOURCE, multi_label=True)),
+        parts(Evaluate(), dataset(multi_label=True), replace(SOURCE, multi_label=True)),
+        parts(Evaluate(), processing(), replace(SOURCE, multi_label=True)),
+        parts(Evaluate(), dataset(multi_label=True), replace(SOURCE, readiness=Readiness.PROCESSING)),
+        parts(Dann(), dataset(labelled=False, classes=None), source_dataset=dataset()),
+        parts(Dann(), dataset(classes=["cow", "dog"]), source_dataset=dataset()),  # some of the source's
+        parts(Dann(), dataset(), source_dataset=processing()),
+        parts(Mcc(selection="source_validation"), processing(labelled=False), source_dataset=dataset()),
     ],
 )
 def test_what_fits(fitting: Parts) -> None:
@@ -82,7 +103,27 @@ def test_what_fits(fitting: Parts) -> None:
         (parts(Evaluate(), dataset(splits={"train": 5, "validation": 0, "test": 0})), "dataset", "test split"),
         (parts(FineTune(), dataset(splits={"train": 0, "validation": 0, "test": 5})), "dataset", "training split"),
         (parts(FineTune(train_size=61), dataset()), "method.train_size", "has 60"),
+        (parts(Dann(), dataset()), "source_dataset", "labelled images"),
+        (parts(Dann(), dataset(classes=["cow", "hen"]), source_dataset=dataset()), "dataset", "no images: hen."),
+        (
+            parts(Mcc(selection="target_validation"), dataset(labelled=False, classes=None), source_dataset=dataset()),
+            "method.selection",
+            "target_validation",
+        ),
+        (
+            parts(Mcc(selection="source_validation"), dataset(), source_dataset=dataset(splits=NO_VALIDATION)),
+            "method.selection",
+            "source_validation",
+        ),
         (parts(FineTune(labels_per_class=11), dataset()), "method.labels_per_class", "has 10 of class 'cow'"),
+        (parts(Evaluate(), dataset(multi_label=True)), "dataset", "any number of labels"),
+        (parts(Evaluate(), dataset(), replace(SOURCE, multi_label=True)), "dataset", "any number of labels"),
+        (parts(FineTune(), dataset(), source_dataset=dataset(multi_label=True)), "source_dataset", "any number"),
+        *[
+            (parts(FineTune(terms=[term]), dataset(multi_label=True)), "method.terms.0", f"`{term.name}` takes")
+            for term in SINGLE
+        ],
+        (parts(FineTune(terms=[Lwf()]), dataset(), replace(SOURCE, multi_label=True)), "method.terms.0", "ckpt_source"),
     ],
 )
 def test_what_does_not(unfit: Parts, param: str, said: str) -> None:
@@ -90,6 +131,13 @@ def test_what_does_not(unfit: Parts, param: str, said: str) -> None:
     assert fault["param"] == param
     assert said in fault["detail"]
     assert fault["code"] == "does_not_fit"
+
+
+def test_a_method_that_learns_one_label_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "fine_tune", replace(METHODS["fine_tune"], multi_label=False))
+    (fault,) = fit.faults(parts(FineTune(), dataset(multi_label=True)))
+    assert fault["param"] == "dataset"
+    assert "`linear_probe`" in fault["detail"]
 
 
 def environments(first: Dataset, second: Dataset, target: Dataset | None = None) -> Parts:

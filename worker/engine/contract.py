@@ -17,7 +17,8 @@ class Spec:
     """One background step.
 
     `kind` names what is to be done, `payload` is its JSON document, `inputs` maps a role to a local file that is
-    only read, `workdir` is an empty folder for what the step writes, `snapshot` is the state to go on from.
+    only read, `workdir` is an empty folder for what the step writes, `snapshot` is the state to go on from.  `cache` is
+    a folder that steps share, in which they keep what others may need: at most `cache_bytes`.
     """
 
     kind: str
@@ -29,6 +30,8 @@ class Spec:
     device: str = "cpu"
     snapshot_every_s: float = 30.0
     memory_bytes: int | None = None  # address space for untrusted input; None: no limit
+    cache: Path | None = None
+    cache_bytes: int = 4 * 2**30
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ RESIDENT_SHARE = 1 / 3  # of a GPU's free memory that images may take
 
 @dataclass(frozen=True)
 class Images:
-    """`pixels_NHWC` uint8 at the network's size, and `label_N` int64 (−1: none), on the same device."""
+    """`pixels_NHWC` uint8 at the network's size, and `label_N`, its targets (see `kinds`), on the same device."""
 
     pixels_NHWC: Tensor
     label_N: Tensor
@@ -39,7 +39,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples as a network takes them, their labels, and their places in the whole.
+    """Examples as a network takes them, their targets (see `kinds`), and their places in the whole.
 
     Of mixed examples `share` is what is left of them; for the rest they are those with the labels `partner_y_B`.
     """

@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Features:
-    """`x_ND` float32 and `label_N` int64 on the run's device."""
+    """`x_ND` float32 and `label_N`, the targets (see `kinds`), on the run's device."""
 
     x_ND: Tensor
     label_N: Tensor
@@ -29,5 +29,5 @@ def compute(extract: Callable[[Tensor], Tensor], batches: Iterator[tuple[Tensor,
 
 
 def batches(features: Features, size: int = 4096) -> Iterator[tuple[Tensor, Tensor]]:
-    """(float32 [B,D], int64 [B]) in order."""
+    """(float32 [B,D], targets) in order."""
     return zip(torch.split(features.x_ND, size), torch.split(features.label_N, size), strict=True)

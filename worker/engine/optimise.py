@@ -82,7 +82,8 @@ class Optimiser:
         self.prepare()
 
     def zero_grad(self) -> None:
-        self._optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters():
+            parameter.grad = None  # what PyTorch's own does, without bookkeeping that a small head's step feels
 
     def step(self, step: int) -> None:
         """Update from the gradients as optimiser step `step`; parameters without a gradient stay as they are."""

@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 
 from worker.engine import seeds
+from worker.engine.cache import Cache
 from worker.engine.contract import Channel, Event, Interrupted, Metric, Progress, Snapshot
 
 State = dict[str, Any]  # tensors, numbers, strings, lists and dicts of them: what `torch.load(weights_only=True)` reads
@@ -32,10 +33,12 @@ class Run:
         device: torch.device | None = None,
         snapshot: Path | None = None,
         snapshot_every_s: float = 30.0,
+        cache: Cache | None = None,
     ) -> None:
         self.seed = seed
         self.device = device or torch.device("cpu")
         self.workdir = workdir
+        self.cache = cache
         self._channel = channel
         self._ledger = _Ledger(_read(snapshot), snapshot_every_s)
         self._prefix = ""
@@ -61,13 +64,17 @@ class Run:
             self.emit(Metric(self._prefix + name, split, step, epoch, value))
 
     def expect(self, steps: int) -> None:
-        """At least so many optimiser steps are to come in all phases together; else those of the phase under way."""
-        self._ledger.expected = max(self._ledger.expected, steps)
+        """That many optimiser steps are to come in all phases together; without that, those of the phase under way."""
+        self._ledger.expected = steps
+
+    def foresee(self, steps: int) -> None:
+        """The same, for those who know of more phases than the method does."""
+        self._ledger.foreseen = steps
 
     def tell(self, step: int, total: int, eta_s: float | None = None) -> None:
         """Report that the phase under way has made `step` of its `total` steps; `eta_s` is the time left of these."""
         ledger = self._ledger
-        whole = max(ledger.expected, ledger.behind + total)
+        whole = max(ledger.foreseen, ledger.expected, ledger.behind + total)
         if eta_s is not None and total > step:
             eta_s *= (whole - ledger.behind - step) / (total - step)
         self.emit(Progress(ledger.behind + step, whole, eta_s))
@@ -145,7 +152,7 @@ class _Ledger:
         self.saved_at = time.monotonic()
         self.capture: Callable[[], State] | None = None
         self.written = 0
-        self.expected = 0
+        self.expected = self.foreseen = 0
         self.behind = 0  # steps of the phases that are done
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from app.methods.inputs import InputSpec
 from worker.networks import anatomy
 from worker.networks.anatomy import Anatomy
+from worker.networks.heads import Head
 
 OPSET = 20
 LARGEST = 2**31 - 2**26  # bytes of weights: a graph is one protobuf message, which ends at 2 GiB
@@ -31,21 +32,24 @@ class NotExportable(Exception):
 
 
 class Served(nn.Module):
-    """From pixels as they come, uint8 [N,H,W,C], to probabilities [N,K] and features [N,D]."""
+    """From pixels as they come, uint8 [N,H,W,C], to probabilities [N,K] and features [N,D].
 
-    def __init__(self, network: nn.Module, structure: Anatomy, input: InputSpec) -> None:
+    `multi_label`: each class has a probability of its own; else they sum to 1.
+    """
+
+    def __init__(self, network: nn.Module, structure: Anatomy, input: InputSpec, *, multi_label: bool = False) -> None:
         super().__init__()
-        self.network, self._anatomy = network, structure
+        self.network, self._anatomy, self._multi_label = network, structure, multi_label
         mean_C11, std_C11 = (torch.tensor(values)[:, None, None] for values in (input.mean, input.std))
         self._scale_C11, self._shift_C11 = 1 / (255 * std_C11), -mean_C11 / std_C11
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         x_BCHW = image.permute(0, 3, 1, 2).float() * self._scale_C11 + self._shift_C11
         logits_BK, features_BD = anatomy.forward(self.network, self._anatomy, x_BCHW)
-        return logits_BK.softmax(1), features_BD
+        return logits_BK.sigmoid() if self._multi_label else logits_BK.softmax(1), features_BD
 
 
-def export(network: nn.Module, structure: Anatomy, input: InputSpec, path: Path) -> None:
+def export(network: nn.Module, structure: Anatomy, input: InputSpec, path: Path, *, multi_label: bool = False) -> None:
     """Write the graph of the network (on the CPU, in evaluation mode) to `path`, and compare the two.
 
     Raises:
@@ -53,7 +57,7 @@ def export(network: nn.Module, structure: Anatomy, input: InputSpec, path: Path)
     """
     if sum(tensor.nbytes for tensor in network.state_dict().values()) > LARGEST:
         raise NotExportable("its weights are too many for one ONNX file, which ends at 2 GiB")
-    served = Served(network, structure, input).eval()
+    served = Served(network, structure, input, multi_label=multi_label).eval()
     try:
         with _quiet():
             onnx_ir.save(_graph(served, input), path)
@@ -99,10 +103,11 @@ def _compare(served: Served, input: InputSpec, path: Path) -> None:
         ]
     except Exception as error:  # onnxruntime's exceptions have no common base but this
         raise NotExportable(f"ONNX Runtime could not run it: {_first_line(error)}") from error
+    jump = max((module.jump for module in served.modules() if isinstance(module, Head)), default=0.0)
     for count, (probabilities, features) in zip(CHECKED, answers, strict=True):
         with torch.inference_mode():
             wanted_NK, wanted_ND = (tensor.numpy() for tensor in served(_images(count, input)))
-        _require_close("probabilities", probabilities, wanted_NK, TOLERANCE)
+        _require_close("probabilities", probabilities, wanted_NK, TOLERANCE + jump)
         _require_close("features", features, wanted_ND, TOLERANCE * max(1.0, float(np.abs(wanted_ND).max())))
 
 

@@ -24,6 +24,8 @@ def package(
     input: InputSpec,
     workdir: Path,
     metadata: Mapping[str, str] | None = None,
+    *,
+    multi_label: bool = False,
 ) -> tuple[dict[str, Path], dict[str, Any]]:
     """Write `weights` and, where it can be exported, `graph` of a network into `workdir`.
 
@@ -38,7 +40,7 @@ def package(
     safetensors.write(artifacts["weights"], tensors, {**FORMAT, **(metadata or {})})
     graph, not_servable = workdir / "graph.onnx", None
     try:
-        onnx.export(network, structure, input, graph)
+        onnx.export(network, structure, input, graph, multi_label=multi_label)
         artifacts["graph"] = graph
     except NotExportable as error:
         graph.unlink(missing_ok=True)
@@ -54,7 +56,14 @@ def write_adapter(tensors: Mapping[str, Tensor], config: Mapping[str, Any], work
     return path
 
 
-def metadata(spec: NetworkSpec, input: InputSpec, classes: Sequence[str] | None) -> dict[str, str]:
+def metadata(
+    spec: NetworkSpec, input: InputSpec, classes: Sequence[str] | None, *, multi_label: bool = False
+) -> dict[str, str]:
     """What a weights file says of itself: enough to build the network again, and to use it."""
-    about = {"network": spec.model_dump(mode="json"), "input": input.model_dump(mode="json"), "classes": classes}
+    about = {
+        "network": spec.model_dump(mode="json"),
+        "input": input.model_dump(mode="json"),
+        "classes": classes,
+        "multi_label": multi_label,
+    }
     return {f"regraft.{key}": json.dumps(value, sort_keys=True, ensure_ascii=False) for key, value in about.items()}

@@ -27,7 +27,7 @@ class _Source:
 
 
 def ingest(spec: Spec, channel: Channel) -> Result:
-    """`spec.payload`: {network, input, classes, recipe, pretrained}; see `app.checkpoints.service.spec_payload`.
+    """`spec.payload`: {network, input, classes, multi_label, recipe, pretrained}, of `app.checkpoints.service`.
 
     Raises:
         Failure: the file cannot be used, or is not of that network: what about it is wrong, and what to change.
@@ -43,9 +43,12 @@ def ingest(spec: Spec, channel: Channel) -> Result:
     channel.emit(_told(report))
     watch.heed()
     channel.emit(Note("exporting", "Writing weights and graph, and comparing the two."))
-    about = package.metadata(source.network, source.input, source.classes)
+    multi_label = spec.payload["multi_label"]
+    about = package.metadata(source.network, source.input, source.classes, multi_label=multi_label)
     with disk.room_for("the checkpoint"):
-        artifacts, packed = package.package(network, structure, source.input, spec.workdir, about)
+        artifacts, packed = package.package(
+            network, structure, source.input, spec.workdir, about, multi_label=multi_label
+        )
     document = {
         "network": source.network.model_dump(mode="json"),
         "input": source.input.model_dump(mode="json"),

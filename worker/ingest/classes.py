@@ -2,14 +2,16 @@
 
 import unicodedata
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 
 from worker.engine.contract import Failure
-from worker.ingest.found import Found, Rows
+from worker.ingest.found import Codes, Found, Rows
 
 MAX_CLASSES = 10_000
 MAX_CHARS = 256
+MAX_TARGETS = 2**30  # images × classes where an image may have several: a byte each
 _LINE_BREAKING = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's categories of controls, surrogates and separators
 
 
@@ -21,6 +23,33 @@ def found(rows: Sequence[int], labels: Sequence[str] | None, splits: Sequence[in
     """
     classes, label_N = ([], np.full(len(rows), -1)) if labels is None else number(labels)
     return Found(np.array(rows, np.int64), label_N, np.array(splits, np.uint8), classes)
+
+
+def found_several(rows: Sequence[int], labels: Sequence[AbstractSet[str]], splits: Sequence[int]) -> Found:
+    """The images `rows` of a pack with any number of labels each.
+
+    Raises:
+        Failure: `no_labels`, `bad_label`, `too_many_classes`.
+    """
+    classes = checked(sorted(set().union(*labels)))
+    if not classes:
+        raise Failure("no_labels", "No image has a label: fill in `labels`, or pass `labelled`: false.")
+    if len(rows) * len(classes) > MAX_TARGETS:
+        raise Failure(
+            "too_many_classes",
+            f"{len(rows):,} images × {len(classes):,} classes are more than {MAX_TARGETS:,}: leave rare classes out.",
+        )
+    place = {name: number for number, name in enumerate(classes)}
+    target_NK = np.zeros((len(rows), len(classes)), np.uint8)
+    for row, names in enumerate(labels):
+        target_NK[row, [place[name] for name in names]] = 1
+    return Found(np.array(rows, np.int64), rarest(target_NK), np.array(splits, np.uint8), classes, target_NK)
+
+
+def rarest(target_NK: Codes) -> Rows:
+    """[N]: of each image's classes the one with the fewest images, of equals the first; −1 where it has none."""
+    order_K = np.argsort(target_NK.sum(axis=0, dtype=np.int64), kind="stable")
+    return np.where(target_NK.any(axis=1), order_K[target_NK[:, order_K].argmax(axis=1)], -1)
 
 
 def number(labels: Sequence[str]) -> tuple[list[str], Rows]:

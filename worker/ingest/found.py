@@ -57,13 +57,14 @@ class Found:
     """The images of a dataset in its order, which does not hang on that of the archive.
 
     `row_N` is an image's number in the pack, `label_N` its place in `classes` (−1: none), `split_N` a place in `SPLITS`
-    or `UNSPLIT`.
+    or `UNSPLIT`.  `target_NK` as of `PackedImages`, where images may have several labels.
     """
 
     row_N: Rows
     label_N: Rows
     split_N: Codes
     classes: list[str]
+    target_NK: Codes | None = None
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.imaging.images import Pixels
-from app.imaging.packed import SPLITS, PackedImages
+from app.imaging.packed import SPLITS, PackedImages, Split
 
 CHUNK_PIXELS = 2**18  # that are looked at together
 LEVELS = np.arange(256) / 255
@@ -27,8 +28,16 @@ def splits(images: PackedImages) -> dict[str, int]:
 
 
 def counts(images: PackedImages, classes: Sequence[str]) -> dict[str, list[int]]:
-    """Images of each class, by split."""
-    return {split: np.bincount(images.label[images.rows(split)], minlength=len(classes)).tolist() for split in SPLITS}
+    """Images of each class, by split; one with several labels counts for each."""
+    return {split: _count(images, split, len(classes)).tolist() for split in SPLITS}
+
+
+def _count(images: PackedImages, split: Split, classes: int) -> NDArray[np.int64]:
+    rows = images.rows(split)
+    if images.target is None:
+        return np.bincount(images.label[rows], minlength=classes)
+    count_K: NDArray[np.int64] = images.target[rows].sum(axis=0, dtype=np.int64)
+    return count_K
 
 
 def moments(images: PackedImages, heed: Heed) -> tuple[list[float], list[float]]:
@@ -56,11 +65,14 @@ def sha256(images: PackedImages, classes: Sequence[str], heed: Heed) -> str:
     """Hex SHA-256: equal datasets have equal digests, whatever archive they came in.
 
     Over the names of classes, each ended by a zero byte, and one more; then little-endian, in the dataset's order:
-    labels (int64), splits (uint8), shapes (int32), pixels.
+    labels (int64), splits (uint8), shapes (int32), pixels; between shapes and pixels a byte for each image and class,
+    where an image may have several.
     """
     digest = hashlib.sha256("".join(f"{name}\0" for name in classes).encode() + b"\0")
     for part in (images.label.astype("<i8"), images.split, images.shape.astype("<i4")):
         digest.update(part.tobytes())
+    if images.target is not None:
+        digest.update(images.target.tobytes())
     for row in range(len(images)):
         heed()
         digest.update(images[row].data)

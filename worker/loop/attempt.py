@@ -87,6 +87,8 @@ class _Attempt:
             device=settings.device,
             snapshot_every_s=settings.snapshot_every_s,
             memory_bytes=settings.ingest_memory_bytes if self._step.untrusted else None,
+            cache=None if self._step.untrusted else settings.cache / "features",
+            cache_bytes=settings.feature_cache_bytes,
         )
 
     def _follow(self, spec: Spec) -> Result:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from worker.engine import scores
-from worker.engine.scores import Judged
+from worker.engine.scores import Verdict
 from worker.methods import measure
 from worker.methods.task import Adapted, Task
 
@@ -27,8 +27,8 @@ def judge(task: Task, adapted: Adapted, without: Adapted) -> Document | None:
     }
 
 
-def _figures(judged: Judged, adapted: Adapted) -> Document:
-    right = int((judged.truth_N == judged.predicted_N).sum())
+def _figures(judged: Verdict, adapted: Adapted) -> Document:
+    right = int(judged.hits.sum())
     return {
         "accuracy": judged.accuracy,
         "accuracy_interval": list(scores.wilson(right, len(judged))),

@@ -3,12 +3,11 @@
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
 from app.methods.training import Training
-from worker.engine import device, evaluate
+from worker.engine import device, evaluate, kinds
 from worker.engine.contract import Failure, Note
 from worker.engine.data import Images, Prepare
 from worker.methods.task import Adapted, Adapter, Task
@@ -18,7 +17,8 @@ TOLERANCE = 1e-4  # of scores, relative to the largest
 
 
 def calibrate(task: Task, adapted: Adapted, params: Training) -> Adapted:
-    """Guo et al. 2017, section 4.2: softmax(z / T), T of least loss on the validation images within the budget.
+    """Guo et al. 2017, section 4.2: softmax(z / T), of several labels sigmoid(z / T), with the T of least loss on the
+    validation images within the budget.
 
     The heads' weights and biases are divided by T, so that every copy of the network is calibrated, the served one too.
     Where the network's scores are not proportional to its heads', nothing is changed, and a warning says so.
@@ -39,14 +39,15 @@ def calibrate(task: Task, adapted: Adapted, params: Training) -> Adapted:
     return replace(adapted, temperature=found, adapter=_adapter(adapted, found))
 
 
-def temperature(logits_NK: Tensor, label_N: Tensor) -> float:
-    """The loss is convex in 1/T, so there is one least; it is looked for between e⁻³ and e³."""
-    logits_NK = logits_NK.double()
+def temperature(logits_NK: Tensor, y: Tensor) -> float:
+    """For targets `y` of either kind.  The loss is convex in 1/T, so there is one least; it is looked for between e⁻³
+    and e³."""
+    logits_NK, kind = logits_NK.double(), kinds.of(y)
 
     def loss(log_temperature: float) -> float:
-        return float(F.cross_entropy(logits_NK * torch.tensor(-log_temperature).exp(), label_N))
+        return float(kind.loss(logits_NK * torch.tensor(-log_temperature).exp(), y, None, 0.0))
 
-    found = minimize_scalar(loss, bounds=BOUNDS, method="bounded", options={"xatol": 1e-6})  # type: ignore[no-untyped-call]
+    found = minimize_scalar(loss, bounds=BOUNDS, method="bounded", options={"xatol": 1e-6})
     return float(torch.tensor(found.x).exp())
 
 

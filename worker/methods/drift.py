@@ -30,7 +30,7 @@ def measure(task: Task, adapted: Adapted) -> dict[str, Any] | None:
     origin = _origin(adapted.transfer.get("tensors") or {})
     if task.source is None or not origin:
         return None
-    source, _ = transferred.unchanged(task.source)
+    source, _ = transferred.unchanged(transferred.base(task.source))
     device.place(source, task.run.device)
     pairs = _pairs(adapted.network, origin)
     rows = _sample(task)

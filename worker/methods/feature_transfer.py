@@ -43,7 +43,7 @@ def feature_transfer(task: Task, params: FeatureTransfer) -> Adapted:
 
 
 def _copy(task: Task, params: FeatureTransfer, learner: Frame) -> Pairs:
-    network, structure = transferred.unchanged(task.known_source)
+    network, structure = transferred.unchanged(transferred.base(task.known_source))
     if params.mapping:
         pairs = list(params.mapping.items())
     else:

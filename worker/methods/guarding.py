@@ -12,7 +12,7 @@ from app.methods.train import Train
 from app.methods.training import Training
 from worker.engine import scores
 from worker.engine.contract import Note
-from worker.engine.scores import Difference, Judged
+from worker.engine.scores import Difference, Verdict
 from worker.methods import measure
 from worker.methods.evaluate import evaluate
 from worker.methods.linear_probe import linear_probe
@@ -38,7 +38,7 @@ def expect(task: Task, params: Training) -> None:
     if count:
         closed = params.resolve(count, task.known_source.input.size)
         steps = (closed.epochs or 0) * math.ceil(count / (closed.batch_size or 1))
-        task.run.expect((1 + CONTENDERS) * steps)
+        task.run.foresee((1 + CONTENDERS) * steps)
 
 
 def contenders(task: Task, adapted: Adapted) -> list[Contender]:
@@ -96,7 +96,7 @@ def against_unchanged(task: Task, adapted: Adapted) -> dict[str, Any] | None:
 
 def _unchanged(task: Task, adapted: Adapted) -> Contender:
     known = set(task.known_source.classes or ())
-    if not set(adapted.classes or ()) <= known:
+    if not set(adapted.classes or ()) <= known or not task.same_kind:
         return Contender("unchanged", None, "The source does not know the target's classes.")
     return Contender("unchanged", evaluate(task, Evaluate(input=_override(task, adapted))))
 
@@ -135,8 +135,8 @@ def _override(task: Task, adapted: Adapted) -> InputOverride:
     return InputOverride(fit=adapted.input.fit, margin=adapted.input.margin if same_size else None)
 
 
-def _line(name: str, other: Judged, gap: Difference) -> dict[str, Any]:
-    right = int((other.truth_N == other.predicted_N).sum())
+def _line(name: str, other: Verdict, gap: Difference) -> dict[str, Any]:
+    right = int(other.hits.sum())
     interval = list(scores.wilson(right, len(other)))
     return {"name": name, "accuracy": other.accuracy, "accuracy_interval": interval} | gap.document()
 

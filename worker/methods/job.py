@@ -6,20 +6,27 @@ from pathlib import Path
 from typing import Any
 
 from app.methods.cross_domain import Selecting
+from app.methods.distil_ensemble import DistilEnsemble
+from app.methods.fusion import Fusing
 from app.methods.generalisation import Generalisation
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
 from app.methods.recipe import Recipe
 from app.methods.registry import METHODS as INFOS
 from app.methods.registry import parse
-from app.methods.training import Guarded, Loop, Training
+from app.methods.source_free import SourceFree
+from app.methods.training import Guarded, Training
 from worker.engine import device
+from worker.engine.cache import Cache
 from worker.engine.contract import Channel, Note, Result, Spec
 from worker.engine.run import Run
 from worker.export import package
 from worker.methods import ablating, calibrating, drift, guarding, measure
 from worker.methods.registry import METHODS
 from worker.methods.task import Adapted, Domain, Source, Task
+
+# Whose result always stands beside the unchanged source: no labels of the target have told them that they help.
+COMPARED = (Selecting, SourceFree, Generalisation, Fusing, DistilEnsemble)
 
 
 def run(spec: Spec, channel: Channel) -> Result:
@@ -36,17 +43,18 @@ def run(spec: Spec, channel: Channel) -> Result:
         device=device.resolve(spec.device),
         snapshot=spec.snapshot,
         snapshot_every_s=spec.snapshot_every_s,
+        cache=None if spec.cache is None else Cache(spec.cache, spec.cache_bytes),
     )
     params = parse(payload["method"])
     with device.reproducible(run.device, run.seed, run.threads):
         task = _task(run, payload, spec.inputs)
-        channel.emit(Note("training" if isinstance(params, Loop) else "measuring", f"On {run.device}."))
+        channel.emit(Note("training" if INFOS[params.name].gives_model else "measuring", f"On {run.device}."))
         adapted, evaluation = _adapt(task, params)
     document = {"method": adapted.params.model_dump(mode="json"), "evaluation": evaluation}
     if not INFOS[params.name].gives_model:
         return Result(document)
     channel.emit(Note("exporting", "Writing weights and graph, and comparing the two."))
-    return _packaged(adapted, document, spec)
+    return _packaged(adapted, document, spec, multi_label=task.target.multi_label)
 
 
 def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
@@ -64,7 +72,7 @@ def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
         evaluation["ablation"] = ablating.judge(task, adapted, adapted.without)
     if guarded and evaluation is not None:
         evaluation["guard"] = guarding.judge(task, adapted, against)
-    if isinstance(params, Selecting | Generalisation) and evaluation is not None:
+    if isinstance(params, COMPARED) and evaluation is not None:
         evaluation["guard"] = guarding.against_unchanged(task, adapted)
     return adapted, evaluation
 
@@ -99,16 +107,18 @@ def _source(document: Mapping[str, Any], weights: Path) -> Source:
         classes=document["classes"],
         recipe=document["recipe"],
         weights=weights,
+        multi_label=document.get("multi_label", False),
     )
 
 
-def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec) -> Result:
+def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec, *, multi_label: bool) -> Result:
     artifacts, exported = package.package(
         adapted.network,
         adapted.anatomy,
         adapted.input,
         spec.workdir,
-        package.metadata(adapted.spec, adapted.input, adapted.classes),
+        package.metadata(adapted.spec, adapted.input, adapted.classes, multi_label=multi_label),
+        multi_label=multi_label,
     )
     if adapted.adapter is not None:
         artifacts["adapter"] = package.write_adapter(adapted.adapter.tensors, adapted.adapter.config, spec.workdir)
@@ -116,6 +126,7 @@ def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec) -> Result:
         "network": adapted.spec.model_dump(mode="json"),
         "input": adapted.input.model_dump(mode="json"),
         "classes": adapted.classes,
+        "multi_label": multi_label,
         "recipe": Recipe.of(adapted.params, adapted.input).document(),
         "transfer": adapted.transfer,
     }

@@ -1,9 +1,11 @@
 """What an adapted network is worth: test splits, read once, when everything else is settled."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from app.methods.inputs import InputSpec
@@ -11,11 +13,13 @@ from worker.engine import device, evaluate, scores
 from worker.engine.contract import Failure
 from worker.engine.data import Images, Prepare
 from worker.engine.run import Run
-from worker.engine.scores import Judged
+from worker.engine.scores import Verdict
 from worker.methods import transferred
 from worker.methods.task import Adapted, Domain, Task
+from worker.networks.grafted import Grafted
 
 Document = dict[str, Any]
+Examine = Callable[[nn.Module], Verdict]
 
 
 def evaluation(task: Task, adapted: Adapted) -> Document | None:
@@ -35,7 +39,21 @@ def evaluation(task: Task, adapted: Adapted) -> Document | None:
     }
 
 
-def judged(run: Run, adapted: Adapted, domain: Domain) -> Judged | None:
+def examiner(
+    run: Run, input: InputSpec, classes: list[str] | None, domain: Domain, rows: NDArray[np.int64]
+) -> Examine | None:
+    """For networks of one input and the same classes: what each says of the labelled images at `rows`.
+
+    None where no image is of these classes.
+    """
+    if not len(rows):
+        return None
+    shared, columns = _shared(classes, domain)
+    images = domain.examples(rows, input, shared).to(run.device)
+    return (lambda network: _judge(run, network, input, images, columns)) if len(images) else None
+
+
+def judged(run: Run, adapted: Adapted, domain: Domain) -> Verdict | None:
     """What it says of the test split's images, in their order; None where no labelled one is of its classes."""
     rows = domain.labelled("test")
     if not len(rows):
@@ -86,7 +104,7 @@ def _shared(classes: list[str] | None, domain: Domain) -> tuple[list[str], list[
 
 def _judge(
     run: Run, network: nn.Module, input: InputSpec, images: Images, columns: list[int] | None, times: float = 1.0
-) -> Judged:
+) -> Verdict:
     prepare = Prepare(input, run.device, device.memory_format(network))
     batches = evaluate.image_batches(run, images.to(run.device), prepare)
     return evaluate.judge(run, lambda x: network(x) * times, batches, columns=columns)
@@ -121,10 +139,13 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
     before = on_test_split(task.run, network, source.input, source.classes, domain)
     if before is None:
         return None
-    kept = adapted.classes == source.classes
-    _overwrite(network, adapted.network.state_dict(), skip=() if kept else structure.heads)
-    if adapted.source_head is not None:
-        network.set_submodule(structure.head, adapted.source_head)
+    kept = adapted.classes == source.classes and task.same_kind
+    if isinstance(network, Grafted) or isinstance(adapted.network, Grafted):
+        network = adapted.network if kept else _regrafted(network, adapted.network)
+    else:
+        _overwrite(network, adapted.network.state_dict(), skip=() if kept else structure.heads)
+        if adapted.source_head is not None:
+            network.set_submodule(structure.head, adapted.source_head)
     after = on_test_split(task.run, network, source.input, source.classes, domain)
     figures = {name: before[name] for name in ("accuracy", "accuracy_interval", "nll")}
     return (after or {}) | {"before": figures, "head": "adapted" if kept else "source"}
@@ -132,14 +153,28 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
 
 def _goes_on(adapted: Adapted, network: nn.Module, heads: tuple[str, ...]) -> bool:
     """Whether the adapted network began as the source's, tensor by tensor: one that did not has nothing to forget."""
-    found, head = adapted.network.state_dict(), _within(heads)
-    beneath = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(head)}
+    found, head = _base(adapted.network).state_dict(), _within((*heads, *adapted.anatomy.heads))
+    beneath = {name: tensor for name, tensor in _base(network).state_dict().items() if not name.startswith(head)}
     same = all(name in found and found[name].shape == tensor.shape for name, tensor in beneath.items())
     return same and adapted.transfer.get("tensors") != {}
 
 
+def _base(network: nn.Module) -> nn.Module:
+    """What a head was grafted on."""
+    return network.backbone if isinstance(network, Grafted) else network
+
+
 def _within(paths: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"{path}." for path in paths)
+
+
+def _regrafted(source: nn.Module, adapted: nn.Module) -> nn.Module:
+    """The source's head on what became of its base; under a graft that is what it was."""
+    if isinstance(source, Grafted) and not isinstance(adapted, Grafted):
+        base, found = source.backbone.state_dict(), adapted.state_dict()
+        fitting = {name: found[name] for name in base.keys() & found.keys() if found[name].shape == base[name].shape}
+        source.backbone.load_state_dict(base | fitting)
+    return source
 
 
 def _overwrite(network: nn.Module, tensors: Mapping[str, Tensor], skip: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""What training minimises: L(θ) + Σ λᵢRᵢ(θ), with L the cross-entropy on labels."""
+"""What training minimises: L(θ) + Σ λᵢRᵢ(θ), with L the cross-entropy on labels, of several the binary one."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from app.methods.terms import AnyTerm
 from app.methods.training import Training
+from worker.engine import kinds
 from worker.engine.data import Batch, Images
 from worker.engine.evaluate import Split
 from worker.engine.fit import Losses, Moment
@@ -61,8 +61,8 @@ class Objective:
             return own
         return batch.share * own + (1 - batch.share) * self._cross_entropy(logits_BK, batch.partner_y_B)
 
-    def _cross_entropy(self, logits_BK: Tensor, y_B: Tensor) -> Tensor:
-        return F.cross_entropy(logits_BK, y_B, self._weight_K, label_smoothing=self._smoothing)
+    def _cross_entropy(self, logits_BK: Tensor, y: Tensor) -> Tensor:
+        return kinds.of(y).loss(logits_BK, y, self._weight_K, self._smoothing)
 
 
 def build(task: Task, learner: Frame, params: Training, train: Images, examples: Callable[[], Split]) -> Objective:
@@ -83,14 +83,9 @@ def build(task: Task, learner: Frame, params: Training, train: Images, examples:
         weighted.append(_Weighted(name, one, TERMS[one.name](one, setting)))
     weight_K = None
     if params.class_weights == "balanced" and learner.classes is not None:
-        weight_K = balanced(train.label_N, len(learner.classes)).float().to(task.run.device)
+        kind = kinds.of(train.label_N)
+        weight_K = kind.class_weights(train.label_N, len(learner.classes)).float().to(task.run.device)
     return Objective(learner, params, weighted, weight_K)
-
-
-def balanced(label_N: Tensor, classes: int) -> Tensor:
-    """float64 [K]: N / (K · n_k), so that every class weighs as much; 0 for a class without examples."""
-    count_K = torch.bincount(label_N.cpu(), minlength=classes).double()
-    return torch.where(count_K > 0, len(label_N) / (classes * count_K.clamp(min=1)), torch.zeros_like(count_K))
 
 
 class _References:
@@ -98,15 +93,17 @@ class _References:
 
     def __init__(self, task: Task, learner: Frame) -> None:
         self._task, self._learner = task, learner
-        self._teachers: dict[str, Frame] = {}
+        self._teachers: dict[str | None, Frame] = {}
 
     @cached_property
     def source(self) -> Frame:
-        return transferred.frozen(self._task.known_source, self._task.run.device)
+        return transferred.frozen(transferred.base(self._task.known_source), self._task.run.device)
 
     def teacher(self, teacher_id: str | None) -> Frame:
-        if teacher_id is None:
+        source = self._task.source
+        if teacher_id is None and (source is None or transferred.base(source) is source):
             return self.source
         if teacher_id not in self._teachers:
-            self._teachers[teacher_id] = transferred.frozen(self._task.teachers[teacher_id], self._task.run.device)
+            teacher = self._task.known_source if teacher_id is None else self._task.teachers[teacher_id]
+            self._teachers[teacher_id] = transferred.frozen(teacher, self._task.run.device)
         return self._teachers[teacher_id]

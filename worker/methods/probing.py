@@ -1,14 +1,11 @@
 """A linear head on what a frozen backbone makes of the images: features once, unless every epoch sees other pixels."""
 
 from app.methods.training import Training
-from worker.engine import data, device, evaluate, features
-from worker.engine.data import Images, Prepare
-from worker.engine.features import Features
+from worker.engine import data, features
 from worker.engine.run import Run
-from worker.methods import loop, objective, supervised
+from worker.methods import extraction, loop, objective, supervised
 from worker.methods.supervised import Examples
 from worker.methods.task import Task
-from worker.networks import anatomy
 from worker.terms.base import Frame
 
 
@@ -24,7 +21,7 @@ def probe(task: Task, learner: Frame, params: Training, seen: Examples, run: Run
 
 
 def _on_features(task: Task, learner: Frame, params: Training, seen: Examples, run: Run) -> None:
-    train, validation = (_features(run, learner, images) for images in (seen.train, seen.validation))
+    train, validation = extraction.features(task, learner, seen, run)
     head = Frame(learner.network.get_submodule(learner.anatomy.head), learner.anatomy, learner.input, learner.classes)
     batches = data.row_batches(
         run,
@@ -36,9 +33,3 @@ def _on_features(task: Task, learner: Frame, params: Training, seen: Examples, r
     loss = objective.build(task, head, params, seen.train, lambda: features.batches(train))
     validate_on = (lambda: features.batches(validation)) if len(validation) else None
     supervised.minimise(run, head.network, params, batches, loss, validate_on)
-
-
-def _features(run: Run, learner: Frame, images: Images) -> Features:
-    prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
-    batches = evaluate.image_batches(run, images.to(run.device), prepare)
-    return features.compute(lambda x_BCHW: anatomy.features(learner.network, learner.anatomy, x_BCHW), batches)

@@ -59,7 +59,8 @@ def _train(task: Task, params: RuleTransfer, spec: NetworkSpec, input: InputSpec
     with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []):
         network = build.build(spec, input)
         learner = Frame(network, anatomy.study(network, input), input, classes)
-        report = transferred.take_over(source, learner) if params.weights else {}
+        kept = params.weights and classes == source.classes and task.same_kind
+        report = transferred.take_over(source, learner, with_head=kept) if params.weights else {}
         device.place(network, run.device)
         seen = supervised.examples(run, task.target, params, input, classes)
         params = params.resolve(len(seen.train), input.size)
@@ -67,7 +68,7 @@ def _train(task: Task, params: RuleTransfer, spec: NetworkSpec, input: InputSpec
         beside = supervised.learn(task, learner, params, seen, run=run)
     transfer = {
         "tensors": report,
-        "head": "kept" if params.weights and classes == source.classes else "new",
+        "head": "kept" if kept else "new",
         "adapters": transferred.adapters(task.target, input),
     }
     return Adapted.of(learner, spec, params, seen.use, transfer, source_head=beside.get("lwf"))

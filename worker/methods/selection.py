@@ -146,8 +146,8 @@ def selector(task: Task, learner: Frame, params: Selecting, held_out: Images | N
 
 
 def confidence(run: Run, network: nn.Module, batches: Split) -> dict[str, float]:
-    """`entropy`: mean of −Σ p log p, in nats.  `predicted_classes`: e to the entropy of the mean p, which is K where all
-    of K classes are predicted alike and 1 where one is alone."""
+    """`entropy`: mean of −Σ p log p, in nats.  `predicted_classes`: e to the entropy of the mean p, which is K where
+    all of K classes are predicted alike and 1 where one is alone."""
     entropy = torch.zeros((), dtype=torch.float64, device=run.device)
     mean_K: torch.Tensor | float = 0.0
     count = 0

@@ -17,12 +17,12 @@ def structure_transfer(task: Task, params: StructureTransfer) -> Adapted:
     network = build.build(spec, input)
     structure = anatomy.study(network, input)
     learner = Frame(network, structure, input, classes)
-    report = transferred.take_over(source, learner) if params.weights else {}
+    kept = params.weights and classes == source.classes and task.same_kind
+    report = transferred.take_over(source, learner, with_head=kept) if params.weights else {}
     device.place(network, task.run.device)
     seen = supervised.examples(task.run, task.target, params, input, classes)
     params = params.resolve(len(seen.train), input.size)
     supervised.learn(task, learner, params, seen)
-    kept = params.weights and classes == source.classes
     transfer = {
         "tensors": report,
         "head": "kept" if kept else "new",

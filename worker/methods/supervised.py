@@ -1,13 +1,17 @@
 """Learning from labels, as every method with a training loop does it: data within the budget, recipe, loop."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from app.imaging.packed import Split
 from app.methods.inputs import InputSpec
-from app.methods.training import Training
-from worker.engine import augment, data, device, evaluate, mix
+from app.methods.training import LabelBudget, Training
+from worker.engine import augment, data, device, evaluate, kinds, mix
 from worker.engine.contract import Failure
 from worker.engine.data import Images, Prepare, Shuffled
 from worker.engine.fit import Fitted, Loss, everything
@@ -20,18 +24,32 @@ from worker.terms.base import Frame
 
 
 @dataclass(frozen=True)
+class Whole:
+    """All `count` labelled images of a split, made when they are asked for, and the places among them of those that a
+    run may see."""
+
+    images: Callable[[], Images]
+    count: int
+    place_N: Tensor
+
+
+@dataclass(frozen=True)
 class Examples:
-    """What a run may learn from and select by, on the network's input size; validation may be empty."""
+    """What a run may learn from and select by, on the network's input size; validation may be empty.
+
+    `whole`: what these are of, by split, where that is known.  Its labels are not for a method.
+    """
 
     train: Images
     validation: Images
+    whole: Mapping[Split, Whole] = field(default_factory=dict)
 
     @property
     def use(self) -> LabelUse:
         return LabelUse(len(self.train), len(self.validation))
 
 
-def examples(run: Run, domain: Domain, params: Training, input: InputSpec, classes: list[str]) -> Examples:
+def examples(run: Run, domain: Domain, params: LabelBudget, input: InputSpec, classes: list[str]) -> Examples:
     """The target's training and validation images within the label budget.
 
     Raises:
@@ -39,10 +57,20 @@ def examples(run: Run, domain: Domain, params: Training, input: InputSpec, class
     """
     train = domain.within(domain.labelled("train"), params, run.seed)
     validation = domain.within(domain.labelled("validation"), params, run.seed)
-    found = Examples(domain.examples(train, input, classes), domain.examples(validation, input, classes))
+    found = Examples(
+        domain.examples(train, input, classes),
+        domain.examples(validation, input, classes),
+        {"train": _whole(domain, "train", train, input), "validation": _whole(domain, "validation", validation, input)},
+    )
     if not len(found.train):
         raise Failure("does_not_fit", "The training split has no labelled image of the network's classes.")
     return found
+
+
+def _whole(domain: Domain, split: Split, rows: NDArray[np.int64], input: InputSpec) -> Whole:
+    every = domain.labelled(split)
+    place_N = torch.from_numpy(np.searchsorted(every, rows))
+    return Whole(lambda: domain.examples(every, input, domain.classes), len(every), place_N)
 
 
 def learn(
@@ -64,6 +92,9 @@ def learn(
         What has learned beside the network, by the name of its term.
     """
     run = run or task.run
+    if not any(True for path in learner.anatomy.heads for _ in learner.network.get_submodule(path).parameters()):
+        message = "The head of this network was fitted and does not learn by gradients: name the network under it."
+        raise Failure("does_not_fit", message)
     prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
     train, validation = seen.train.to(run.device), seen.validation.to(run.device)
     batches = data.image_batches(
@@ -123,7 +154,8 @@ def drawing(params: Training, label_N: Tensor, learner: Frame) -> Tensor | None:
     """Weights by which examples are drawn; None: each once."""
     if params.sampling is None or learner.classes is None:
         return None
-    return objective.balanced(label_N, len(learner.classes))[label_N.cpu()]
+    group_N = kinds.of(label_N).groups(label_N, len(learner.classes))
+    return kinds.balanced(group_N, len(learner.classes))[group_N]
 
 
 def steps(params: Training, seen: Examples) -> int:

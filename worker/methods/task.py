@@ -25,7 +25,10 @@ from worker.terms.base import Frame
 
 @dataclass(frozen=True)
 class Domain:
-    """A dataset as a run sees it: packed images whose labels index `classes`; −1 is no label."""
+    """A dataset as a run sees it: packed images whose labels index `classes`; −1 is no label.
+
+    Where it is `multi_label`, every image has any number of labels, and is labelled also where that is none.
+    """
 
     images: PackedImages
     classes: list[str]
@@ -43,21 +46,33 @@ class Domain:
             tuple(document["std"]),
         )
 
+    @property
+    def multi_label(self) -> bool:
+        return self.images.target is not None
+
     def labelled(self, split: Split) -> NDArray[np.int64]:
         """Places of the split's labelled images, ascending."""
         rows = self.images.rows(split)
-        return rows[self.images.label[rows] >= 0]
+        return rows if self.multi_label else rows[self.images.label[rows] >= 0]
 
     def within(self, rows: NDArray[np.int64], budget: LabelBudget, seed: int) -> NDArray[np.int64]:
-        """Those of `rows` that the label budget admits."""
+        """Those of `rows` that the label budget admits; an image without any label counts as of one more class."""
+        label_N = np.where(self.images.label < 0, len(self.classes), self.images.label)
         if budget.labels_per_class is not None:
-            rows = labels.per_class(rows, self.images.label[rows], budget.labels_per_class, seed)
+            rows = labels.per_class(rows, label_N[rows], budget.labels_per_class, seed)
         if budget.train_size is not None:
-            rows = labels.total(rows, self.images.label[rows], budget.train_size, seed)
+            rows = labels.total(rows, label_N[rows], budget.train_size, seed)
         return rows
 
     def examples(self, rows: NDArray[np.int64], spec: InputSpec, classes: Sequence[str]) -> Images:
-        """The images at the network's size, labels as places in `classes`; those of other classes are left out."""
+        """The images at the network's size, with targets in the order of `classes`, as `kinds` has them.
+
+        Images of other classes are left out; where an image may have several, its other ones are.
+        """
+        if self.images.target is not None:
+            columns_K = [self.classes.index(name) for name in classes]
+            target_NK = np.ascontiguousarray(self.images.target[rows][:, columns_K])
+            return Images(torch.from_numpy(self.images.fitted(rows, spec)), torch.from_numpy(target_NK))
         place = {name: i for i, name in enumerate(classes)}
         place_K = np.array([place.get(name, -1) for name in self.classes], np.int64)
         label_N = place_K[self.images.label[rows]]
@@ -79,6 +94,7 @@ class Source:
     classes: list[str] | None
     recipe: dict[str, Any] | None
     weights: Path
+    multi_label: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +110,11 @@ class Task:
     source_domain: Domain | None = None
     teachers: Mapping[str, Source] = field(default_factory=dict)
     environments: Mapping[str, Domain] = field(default_factory=dict)
+
+    @property
+    def same_kind(self) -> bool:
+        """Whether source and target give an image one label each, or any number each: else no head fits both."""
+        return self.source is not None and self.source.multi_label == self.target.multi_label
 
     @cached_property
     def known_source(self) -> Source:

@@ -1,19 +1,22 @@
 """From a source to a network for the target: the source's weights, and a new head where the classes differ."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
+from app.methods import grafted
 from app.methods.inputs import InputOverride, InputSpec
 from app.methods.layers import with_classes
 from app.methods.networks import NetworkSpec
 from worker.engine import device
+from worker.engine.contract import Failure
 from worker.methods.task import Domain, Source, Task
 from worker.networks import load, stem
 from worker.networks.anatomy import Anatomy
+from worker.networks.grafted import BACKBONE
 from worker.terms.base import Frame
 
 
@@ -30,37 +33,59 @@ class Start:
 def start(task: Task, override: InputOverride | None, learned: list[str] | None = None) -> Start:
     """The source's network on the run's device, ready to learn the classes `learned`: left out, the target's.
 
-    Its head is kept where these are the source's by name; else a new one is drawn.
+    Its head is kept where these are the source's by name, and labels of one kind; else a new one is drawn.  A grafted
+    source gives the network that was grafted on: a fitted head does not go on learning.
     """
     source = task.known_source
     spec, classes = source.network, source.classes
     learned = task.target.classes if learned is None else learned
-    kept = classes is not None and set(classes) == set(learned)
+    same = classes is not None and set(classes) == set(learned) and task.same_kind
+    kept = same and spec.name != grafted.NAME
     if not kept or classes is None:
         classes = learned
         spec = with_classes(spec, len(classes))
     input = override.apply(source.input) if override else source.input
-    made = load.make(spec, input, load_file(source.weights), without_heads=not kept)
+    made = load.make(spec, input, tensors(source), without_heads=not kept)
     device.place(made.network, task.run.device)
     head = "kept" if kept else "new"
     report = {"tensors": made.report.document(), "head": head, "adapters": adapters(task.target, input)}
     return Start(spec, Frame(made.network, made.anatomy, input, classes), classes, report)
 
 
-def take_over(source: Source, learner: Frame) -> dict[str, Any]:
+def take_over(source: Source, learner: Frame, *, with_head: bool) -> dict[str, Any]:
     """What of the source's weights has a place in a network for other images, copied: the report on every tensor.
 
-    The head is the source's where the classes are, in their order.
+    `with_head`: the head's, too.
     """
     weights = learner.network.state_dict()
-    tensors = load_file(source.weights)
-    if learner.classes != source.classes:
-        tensors = load.beneath(learner.anatomy, tensors)
-    found, report = load.match(stem.recoloured(tensors, weights), weights)
+    given = tensors(source)
+    if not with_head:
+        given = load.beneath(learner.anatomy, given)
+    found, report = load.match(stem.recoloured(given, weights), weights)
     with torch.no_grad():
         for name, tensor in found.items():
             weights[name].copy_(tensor)
     return report.document()
+
+
+def itself(task: Task, override: InputOverride | None) -> tuple[Frame, dict[str, Any]]:
+    """The source's network with its own head and classes, on the run's device, in evaluation mode; and where its
+    tensors come from.
+
+    Raises:
+        Failure: `does_not_fit`, the target has classes that the source does not know.
+    """
+    source = task.known_source
+    unknown = [name for name in task.target.classes if name not in (source.classes or task.target.classes)]
+    if unknown:
+        raise Failure(
+            "does_not_fit", f"Without labels no class can be learnt that the source does not know: {unknown}."
+        )
+    input = override.apply(source.input) if override else source.input
+    made = load.make(source.network, input, load_file(source.weights))
+    device.place(made.network.eval(), task.run.device)
+    report = {"tensors": made.report.document(), "head": "kept", "adapters": adapters(task.target, input)}
+    return Frame(made.network, made.anatomy, input, source.classes), report
 
 
 def unchanged(source: Source) -> tuple[nn.Module, Anatomy]:
@@ -74,6 +99,22 @@ def frozen(source: Source, on: torch.device) -> Frame:
     network, structure = unchanged(source)
     device.place(network, on)
     return Frame(network, structure, source.input, source.classes)
+
+
+def base(source: Source) -> Source:
+    """What a student starts from: of a grafted source the network under the head, whose classes nobody knows."""
+    if source.network.name != grafted.NAME:
+        return source
+    return replace(source, network=grafted.backbone(source.network), classes=None)
+
+
+def tensors(source: Source) -> dict[str, Tensor]:
+    """The base's, by its own names."""
+    found = load_file(source.weights)
+    if source.network.name != grafted.NAME:
+        return found
+    prefix = f"{BACKBONE}."
+    return {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
 
 
 def adapters(domain: Domain, input: InputSpec) -> list[str]:

@@ -1,4 +1,4 @@
-"""Networks by name: torchvision's, timm's, the small CNN, networks described as data, and plug-ins."""
+"""Networks by name: torchvision's, timm's, the small CNN, networks described as data, grafted ones, and plug-ins."""
 
 import torch
 from pydantic import ValidationError
@@ -8,10 +8,10 @@ from app.methods.inputs import InputSpec
 from app.methods.layers import Unbuildable
 from app.methods.networks import NetworkSpec
 from worker.engine.contract import Failure
-from worker.networks import cnn3, from_timm, from_torchvision, layers, plugins
+from worker.networks import cnn3, from_timm, from_torchvision, grafted, layers, plugins
 from worker.networks.family import Family
 
-FAMILIES: tuple[Family, ...] = (from_torchvision, from_timm, cnn3, layers, plugins)
+FAMILIES: tuple[Family, ...] = (from_torchvision, from_timm, cnn3, layers, grafted, plugins)
 # What PyTorch, torchvision and timm raise where sizes or options do not fit.
 MISFITS = (TypeError, ValueError, AssertionError, RuntimeError, LookupError, ArithmeticError)
 

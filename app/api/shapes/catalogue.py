@@ -9,7 +9,10 @@ from app.methods.registry import MethodInfo, Need
 
 class Method(Listed):
     """`parameters` is the JSON Schema of what a job's `method` may hold beside its name; `takes` is what it can use, or
-    do without."""
+    do without.
+
+    `multi_label`: it takes datasets whose images have any number of labels.
+    """
 
     object: Literal["method"] = "method"
     name: str
@@ -19,6 +22,7 @@ class Method(Listed):
     when: str
     reference: str
     gives_model: bool
+    multi_label: bool
     parameters: dict[str, Any]
 
     @classmethod
@@ -32,6 +36,7 @@ class Method(Listed):
             when=info.when,
             reference=info.reference,
             gives_model=info.gives_model,
+            multi_label=info.multi_label,
             parameters=info.params.model_json_schema(),
         )
 

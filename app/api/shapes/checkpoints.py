@@ -19,12 +19,16 @@ class _NewCheckpoint(Closed):
 
 
 class FromFile(_NewCheckpoint):
-    """Weights in a file that was uploaded: `.safetensors`, or `.pt`/`.pth` that holds tensors alone."""
+    """Weights in a file that was uploaded: `.safetensors`, or `.pt`/`.pth` that holds tensors alone.
+
+    `multi_label`: an image has any number of the classes, each with a probability of its own.
+    """
 
     file: ObjectId
     network: NetworkSpec
     input: InputSpec | None = None
     classes: ClassNames | None = None
+    multi_label: bool = False
     recipe: Recipe | None = None
 
 
@@ -80,6 +84,7 @@ class Checkpoint(Object):
     network: NetworkShape | None
     input: InputShape | None
     classes: list[str] | None
+    multi_label: bool
     parameters: int | None
     sha256: str | None
     servable: bool | None
@@ -104,6 +109,7 @@ class Checkpoint(Object):
             network=NetworkShape.of(row.network),
             input=row.input,
             classes=row.classes,
+            multi_label=row.multi_label,
             parameters=row.parameters,
             sha256=row.sha256,
             servable=row.graph is not None if state is Readiness.READY else None,

@@ -114,7 +114,10 @@ class InputShape(Shape):
 
 class Measured(Shape):
     """Figures of one split, as fractions of 1; the interval is of 95 %.  `confusion[i][j]`: class i taken for j;
-    null for very many classes.  `per_class` is each class's recall."""
+    null for very many classes.  `per_class` is each class's recall.
+
+    Where an image has any number of labels: `map`, `average_precision` (by class), `macro_f1` and `micro_f1`, too.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -142,8 +145,9 @@ class Opponent(Shape):
 
 
 class Guard(Shape):
-    """Whether the transfer helped (`guard: true`); `helped` is against `scratch`, null where that is not clear.
-    `regressions` are those that are clearly better."""
+    """Whether the transfer helped: `helped` is against `scratch` (`guard: true`), or against `unchanged` where a method
+    learns without the target's labels; null where that is not clear.  `regressions` are those that are clearly better.
+    """
 
     against: list[Opponent]
     helped: bool | None

@@ -67,7 +67,10 @@ class Refused(Shape):
 
 
 class Dataset(Object):
-    """All that ingest finds out is null until it is ready; `image` stays null where sizes are mixed."""
+    """All that ingest finds out is null until it is ready; `image` stays null where sizes are mixed.
+
+    `multi_label`: an image has any number of the classes, and counts for each.
+    """
 
     object: Literal["dataset"] = "dataset"
     name: str
@@ -77,6 +80,7 @@ class Dataset(Object):
     format: str
     classes: list[str] | None
     labelled: bool
+    multi_label: bool
     image: ImageShape | None
     splits: Counts | None
     counts: ClassCounts | None
@@ -99,6 +103,7 @@ class Dataset(Object):
             format=row.format,
             classes=row.classes,
             labelled=row.labelled,
+            multi_label=row.multi_label,
             image=row.image,
             splits=row.splits,
             counts=row.counts,
@@ -111,14 +116,19 @@ class Dataset(Object):
 
 
 class Sample(Listed):
-    """`image` is a thumbnail, a PNG as a data URI; `label` is null where there is none."""
+    """`image` is a thumbnail, a PNG as a data URI; `label` is null where there is none.
+
+    Of several, `label` is the one that is rarest in the dataset; `labels` has them all, and is null elsewhere.
+    """
 
     object: Literal["sample"] = "sample"
     split: Split
     label: str | None
+    labels: list[str] | None
     image: str
 
     @classmethod
     def of(cls, found: Found, split: Split, classes: list[str] | None) -> Self:
         label = None if found.label is None or classes is None else classes[found.label]
-        return cls(id=f"sample_{found.row}", split=split, label=label, image=found.image)
+        labels = None if found.labels is None or classes is None else [classes[place] for place in found.labels]
+        return cls(id=f"sample_{found.row}", split=split, label=label, labels=labels, image=found.image)

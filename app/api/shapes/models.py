@@ -16,6 +16,7 @@ class Model(Object):
     network: NetworkShape
     input: InputShape | None
     classes: list[str] | None
+    multi_label: bool
     parameters: int
     sha256: str
     servable: bool
@@ -35,6 +36,7 @@ class Model(Object):
             network=row.network,
             input=row.input,
             classes=row.classes,
+            multi_label=row.multi_label,
             parameters=row.parameters,
             sha256=row.sha256,
             servable=row.graph is not None,

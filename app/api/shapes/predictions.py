@@ -36,11 +36,15 @@ class Score(Shape):
 
 
 class Prediction(Shape):
-    """Of the image with this index in the request: the likeliest class, and the likeliest `top_k`."""
+    """Of the image with this index in the request: the likeliest class, and the likeliest `top_k`.
+
+    `labels` are those of at least even odds, where an image has any number of labels; elsewhere it is left out.
+    """
 
     index: int
     label: str
     probability: float
+    labels: list[str] | None = None
     top: list[Score]
 
 

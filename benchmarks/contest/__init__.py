@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/transfer.py`: data, contenders, one measurement, figures, the document."""

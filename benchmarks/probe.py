@@ -1,0 +1,122 @@
+"""What a linear probe costs: all of its training part against one bare forward pass over the same images.
+
+    python benchmarks/probe.py [--images 4096] [--epochs 50] [--rounds 3]
+
+ResNet-18 at 32×32, in one process.  The bare pass only runs the network over the prepared images in large batches.  The
+probe is the method's own function, from opening the source's weights to the trained head, with an empty feature cache
+and again with a full one.  The limit is 1.2 × the bare pass + 1 s.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from app.imaging.packed import PackedWriter
+from app.methods.inputs import InputSpec
+from app.methods.linear_probe import LinearProbe
+from app.methods.networks import NetworkSpec
+from worker.engine import device
+from worker.engine.cache import Cache
+from worker.engine.recorder import Recorder
+from worker.engine.run import Run
+from worker.methods.linear_probe import linear_probe
+from worker.methods.task import Domain, Source, Task
+from worker.networks import build
+
+INPUT = InputSpec(size=(32, 32), channels=3, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+NETWORK = NetworkSpec(name="torchvision/resnet18", num_classes=1000)
+CLASSES, BATCH = 10, 256
+VALIDATION = 1 / 8
+
+
+def domain(folder: Path, count: int) -> Domain:
+    """Random images, an eighth of them for validation."""
+    random = np.random.default_rng(0)
+    label_N, split_N = np.arange(count) % CLASSES, (np.arange(count) < count * VALIDATION).astype(np.uint8)
+    pixels, index = folder / "pixels", folder / "index.npz"
+    with PackedWriter(pixels) as writer:
+        writer.extend(random.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8))
+        writer.finish(index, np.arange(count), label_N, split_N)
+    document = {
+        "classes": [str(k) for k in range(CLASSES)],
+        "image": {"height": 32, "width": 32, "channels": 3},
+        "mean": INPUT.mean,
+        "std": INPUT.std,
+    }
+    return Domain.open(document, pixels, index)
+
+
+def source(folder: Path) -> tuple[Source, nn.Module]:
+    torch.manual_seed(0)
+    network = build.build(NETWORK, INPUT)
+    save_file(network.state_dict(), folder / "weights.safetensors")
+    device.place(network, torch.device("cpu"))
+    return Source(NETWORK, INPUT, None, None, folder / "weights.safetensors"), network.eval()
+
+
+def bare(network: nn.Module, target: Domain) -> float:
+    """Seconds for one forward pass over all images: normalise, run; nothing else."""
+    pixels_NHWC = torch.from_numpy(target.images.fitted(np.arange(len(target.images)), INPUT))
+    mean_C11, std_C11 = (torch.tensor(values)[:, None, None] for values in (INPUT.mean, INPUT.std))
+    began = time.perf_counter()
+    with torch.inference_mode():
+        for part_BHWC in pixels_NHWC.split(BATCH):
+            x_BCHW = part_BHWC.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last)
+            network(x_BCHW.div_(255).sub_(mean_C11).div_(std_C11))
+    return time.perf_counter() - began
+
+
+def probe(origin: Source, target: Domain, epochs: int, cache: Path) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(Recorder(), Path(folder), cache=Cache(cache, 2**30))
+        began = time.perf_counter()
+        with device.reproducible(run.device, run.seed):
+            linear_probe(Task(run, target, origin), LinearProbe(epochs=epochs))
+        return time.perf_counter() - began
+
+
+def measure(count: int, epochs: int, rounds: int) -> dict[str, object]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        target = domain(folder, count)
+        origin, network = source(folder)
+        bare(network, target)
+        found = []
+        for i in range(rounds):
+            pass_s = bare(network, target)
+            cold_s, warm_s = (probe(origin, target, epochs, folder / f"cache{i}") for _ in range(2))
+            found.append((pass_s, cold_s, warm_s, cold_s / (1.2 * pass_s + 1)))
+    pass_s, cold_s, warm_s, share = (statistics.median(column) for column in zip(*found, strict=True))
+    return {
+        "network": "resnet18, 32×32",
+        "images": count,
+        "epochs": epochs,
+        "threads": torch.get_num_threads(),
+        "forward_pass_s": round(pass_s, 2),
+        "probe_s": round(cold_s, 2),
+        "probe_with_full_cache_s": round(warm_s, 2),
+        "share_of_limit": round(share, 3),
+        "share_of_limit_min_max": [round(edge(row[3] for row in found), 3) for edge in (min, max)],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=4096)
+    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    device.keep_memory()
+    print(json.dumps(measure(options.images, options.epochs, options.rounds), indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

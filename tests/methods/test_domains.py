@@ -1,0 +1,344 @@
+"""Labelled source and unlabelled target: what is read, what is kept, and what is said of it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from app.methods.cdan import Cdan
+from app.methods.coral import Coral
+from app.methods.cross_domain import Selecting
+from app.methods.dann import Dann
+from app.methods.inputs import InputSpec
+from app.methods.networks import NetworkSpec
+from methods import tasks
+from methods.tasks import Setting
+from worker.engine.contract import Failure, Note
+from worker.engine.data import Batch
+from worker.engine.fit import Moment
+from worker.engine.parallel import Together
+from worker.engine.recorder import Recorder
+from worker.engine.run import Run
+from worker.methods import cross_domain, selection
+from worker.methods.cross_domain import Objective
+from worker.methods.dann import Adversary
+from worker.methods.task import Domain, Source, Task
+from worker.networks import anatomy, build
+from worker.terms.adversarial import Discriminator
+from worker.terms.base import Frame
+
+COMMON = {"epochs": 2, "batch_size": 8}
+UNLABELLED = ["dann", "cdan", "dan", "jan", "coral", "mcc", "adda"]
+
+
+def case(folder, method, **changes):
+    common = Setting(
+        COMMON | method,
+        tasks.source(folder / "source"),
+        tasks.dataset(folder / "target", 10),
+        tasks.dataset(folder / "source_data", 10, seed=5),
+    )
+    return replace(common, **changes)
+
+
+def relabelled(data, folder, splits, change):
+    """The same images in the same splits, with other labels in some splits."""
+    folder.mkdir()
+    index = folder / "index.npz"
+    with np.load(data.index) as arrays:
+        found = dict(arrays)
+    of_splits = np.isin(found["split"], splits)
+    found["label"][of_splits] = change(found["label"][of_splits])
+    np.savez(index, **found)
+    return replace(data, index=index)
+
+
+def frame(seed=0, classes=10):
+    torch.manual_seed(seed)
+    input = InputSpec.model_validate(tasks.INPUT)
+    network = build.build(NetworkSpec.model_validate(tasks.network(classes)), input)
+    return Frame(network, anatomy.study(network, input), input, [str(k) for k in range(classes)])
+
+
+def batch(count, seed):
+    x = torch.randn(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+    return Batch(x + seed, torch.arange(count) % 10, torch.arange(count))
+
+
+# --- The target's labels are sealed
+
+
+@pytest.mark.parametrize("name", UNLABELLED)
+def test_other_labels_of_the_target_change_no_bit(tmp_path, name):
+    """Trap 1: shuffled in training and validation, they leave the weights as they are."""
+    whole = case(tmp_path, {"name": name})
+    shuffled = relabelled(whole.target, tmp_path / "other", (0, 1), lambda label_N: label_N[::-1])
+    first, second = tasks.run(whole, tmp_path / "a"), tasks.run(replace(whole, target=shuffled), tmp_path / "b")
+    assert first.result.document["sha256"] == second.result.document["sha256"]
+    assert first.result.document["evaluation"] == second.result.document["evaluation"]
+    assert "none of the target's" in first.result.document["evaluation"]["labels_used"]
+
+
+def test_but_they_do_where_the_selection_is_by_them_and_it_is_said(tmp_path):
+    whole = case(tmp_path, {"name": "coral", "selection": "target_validation"})
+    shuffled = relabelled(whole.target, tmp_path / "other", (1,), lambda label_N: label_N[::-1])
+    first, second = tasks.run(whole, tmp_path / "a"), tasks.run(replace(whole, target=shuffled), tmp_path / "b")
+    told = [outcome.result.document["transfer"]["selection"] for outcome in (first, second)]
+    assert told[0]["labels"] == "the target's validation labels"
+    assert told[0]["values"] != told[1]["values"]
+    assert "20 validation labels" in first.result.document["evaluation"]["labels_used"]
+
+
+def test_a_target_without_labels_gives_a_model_without_figures(tmp_path):
+    whole = case(tmp_path, {"name": "mcc"})
+    bare = relabelled(whole.target, tmp_path / "bare", (0, 1, 2), lambda label_N: np.full_like(label_N, -1))
+    bare = replace(bare, document=bare.document | {"labelled": False, "classes": None})
+    document = tasks.run(replace(whole, target=bare), tmp_path / "run").result.document
+    assert document["evaluation"] is None
+    assert document["classes"] == [str(k) for k in range(10)]
+
+
+def test_classes_are_matched_by_name_and_some_may_be_missing(tmp_path):
+    partial = tasks.dataset(tmp_path / "partial", 4)
+    evaluation = tasks.run(case(tmp_path, {"name": "mcc"}, target=partial), tmp_path / "run").result.document[
+        "evaluation"
+    ]
+    assert evaluation["target"]["classes"] == ["0", "1", "2", "3"]
+
+
+# --- The domains' batches
+
+
+def test_reversal_reaches_the_features_with_the_other_sign():
+    """Trap 2, through network and objective: the alignment's part of the gradient turns with the strength's sign."""
+    learner = frame()
+    torch.manual_seed(1)
+    term = Adversary(Discriminator(learner.anatomy.features, 16))
+    seen = Together({"source": batch(8, 0), "target": batch(8, 1)})
+    weight = learner.network.get_submodule("block.0").weight
+
+    def gradient(strength):
+        learner.network.eval()
+        views = cross_domain.forward(learner, seen.of["source"], seen.of["target"], "joint")
+        learner.network.zero_grad()
+        loss = term(*views, strength)["alignment"]
+        loss.backward()
+        return weight.grad.clone()
+
+    plain = gradient(-1.0)  # reversed twice: the discriminator's own
+    assert plain.norm() > 1e-4
+    torch.testing.assert_close(gradient(1.0), -plain)
+    torch.testing.assert_close(gradient(0.25), -0.25 * plain)
+
+
+def test_the_reversal_grows_with_the_progress_of_the_run():
+    params = Dann(weight=2.0)
+    assert params.strength(0.0) == 0
+    assert params.strength(0.5) == pytest.approx(2 * (2 / (1 + np.exp(-5)) - 1))
+    assert params.strength(1.0) == pytest.approx(2 * 0.9999092, rel=1e-6)
+    assert Coral(weight=3.0, ramp=None).strength(0.0) == 3.0
+
+
+def test_the_objective_is_what_it_says():
+    learner = frame()
+    torch.manual_seed(1)
+    term = Adversary(Discriminator(learner.anatomy.features, 16))
+    seen = Together({"source": batch(8, 0), "target": batch(6, 1)})
+    learner.network.eval()
+    found = Objective(learner, Dann(), term)(seen, Moment(0, 0, 0.3))
+    logits_BK = learner.network(seen.of["source"].x)
+    expected = nn.functional.cross_entropy(logits_BK, seen.of["source"].y_B)
+    assert found["cross_entropy"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert found["loss"].item() == pytest.approx((found["cross_entropy"] + found["alignment"]).item(), rel=1e-6)
+    assert found["strength"].item() == pytest.approx(Dann().strength(0.3))
+
+
+def test_joint_and_separate_batches_are_different_models():
+    """Trap 6: the running statistics are the mixture's, or the target's alone."""
+    statistics = {}
+    for policy in ("joint", "separate"):
+        learner = frame()
+        learner.network.train()
+        cross_domain.forward(learner, batch(8, 0), batch(8, 1), policy)
+        statistics[policy] = learner.network.get_submodule("features.1").running_mean.clone()
+        assert learner.network.get_submodule("features.1").track_running_stats
+    target_only = frame()
+    target_only.network.train()
+    target_only.network(batch(8, 1).x)
+    torch.testing.assert_close(
+        statistics["separate"], target_only.network.get_submodule("features.1").running_mean, rtol=0, atol=0
+    )
+    assert not torch.allclose(statistics["joint"], statistics["separate"])
+
+
+def test_source_images_come_as_the_checkpoint_takes_them(tmp_path):
+    """Trap 9: what fits the target's images does not touch the source's."""
+    whole = case(tmp_path, {"name": "dann"})
+    task = opened(whole, tmp_path)
+    params = Dann(input={"margin": 2, "fit": "pad"})
+    begun = cross_domain.start(task, params)
+    seen = cross_domain.domains(task, begun.learner)
+    own = InputSpec.model_validate(tasks.INPUT)
+    packed = task.source_domain.images
+    assert torch.equal(seen.source.pixels_NHWC, torch.from_numpy(packed.fitted(packed.rows("train"), own)))
+    assert not seen.target.pixels_NHWC[:, :2].any()
+    assert seen.source.pixels_NHWC[:, :2].any()
+    assert (seen.target.label_N == -1).all()
+    assert begun.learner.input.margin == 2
+
+
+def test_adda_keeps_the_head_and_moves_the_rest(tmp_path):
+    whole = case(tmp_path, {"name": "adda", "selection": "last"})
+    outcome = tasks.run(whole, tmp_path / "run")
+    before = tasks.load_file(whole.source[1])
+    assert torch.equal(outcome.weights["head.weight"], before["head.weight"])
+    assert not torch.equal(outcome.weights["features.0.weight"], before["features.0.weight"])
+    assert outcome.result.document["method"]["pretrain_epochs"] == 0
+
+
+def test_adda_learns_the_source_first_where_the_head_is_new(tmp_path):
+    names = {"prefix": "class "}
+    whole = case(
+        tmp_path,
+        {"name": "adda", "selection": "last"},
+        target=tasks.dataset(tmp_path / "t", 10, **names),
+        source_dataset=tasks.dataset(tmp_path / "s", 10, seed=5, **names),
+    )
+    outcome = tasks.run(whole, tmp_path / "run")
+    assert outcome.result.document["method"]["pretrain_epochs"] == 2
+    assert outcome.recorder.series("pretrain/loss", "train")
+
+
+def test_a_random_map_is_drawn_where_the_product_is_long(tmp_path):
+    assert Cdan().randomised is None
+    found = tasks.run(case(tmp_path, {"name": "cdan", "randomised": True, "dimension": 8}), tmp_path / "run")
+    assert found.recorder.series("domain_accuracy", "train")
+
+
+# --- Selection
+
+
+def opened(setting, folder):
+    target, source = (
+        Domain.open(data.document, data.pixels, data.index) for data in (setting.target, setting.source_dataset)
+    )
+    document, weights = setting.source
+    known = Source(
+        NetworkSpec.model_validate(document["network"]),
+        InputSpec.model_validate(document["input"]),
+        document["classes"],
+        None,
+        weights,
+    )
+    return Task(Run(Recorder(), folder, seed=1), target, known, source)
+
+
+class Fixed(nn.Module):
+    """A network that says the same of every image."""
+
+    def __init__(self, logits_K):
+        super().__init__()
+        self.logits_K = nn.Parameter(torch.tensor(logits_K))
+
+    def forward(self, x):
+        return self.logits_K.expand(len(x), -1)
+
+
+def test_entropy_and_predicted_classes_against_closed_forms():
+    run = Run(Recorder(), None)
+    even = selection.confidence(run, Fixed([0.0] * 4), iter([(torch.zeros(3, 1), None), (torch.zeros(2, 1), None)]))
+    assert even == pytest.approx({"entropy": np.log(4), "predicted_classes": 4})
+    sure = selection.confidence(run, Fixed([50.0, 0.0, 0.0, 0.0]), iter([(torch.zeros(3, 1), None)]))
+    assert sure == pytest.approx({"entropy": 0, "predicted_classes": 1}, abs=1e-12)
+    p_K = np.array([0.7, 0.2, 0.1])
+    found = selection.confidence(run, Fixed(np.log(p_K).tolist()), iter([(torch.zeros(3, 1), None)]))
+    assert found["entropy"] == pytest.approx(-(p_K * np.log(p_K)).sum())
+
+
+def chooser(tmp_path, how):
+    task = opened(case(tmp_path, {"name": "mcc"}), tmp_path)
+    begun = cross_domain.start(task, Coral())
+    seen = cross_domain.domains(task, begun.learner)
+    begun.learner.network.eval()
+    return task, begun, selection.selector(task, begun.learner, Selecting(selection=how), seen.held_out)
+
+
+VALUES = {"entropy": 1.0, "predicted_classes": 9.0, "accuracy": 0.5, "loss": 1.0}
+VALUES |= {f"source_{name}": VALUES[name] for name in ("accuracy", "loss")}
+
+
+@pytest.mark.parametrize(
+    ("how", "better"),
+    [
+        ("entropy", {"entropy": 0.9, "accuracy": 0.1, "source_accuracy": 0.1}),
+        ("source_validation", {"entropy": 2.0, "source_accuracy": 0.6}),
+        ("source_validation", {"source_loss": 0.9}),
+        ("target_validation", {"entropy": 2.0, "accuracy": 0.6}),
+        ("target_validation", {"loss": 0.9}),
+    ],
+)
+def test_what_ranks_higher(tmp_path, how, better):
+    _, _, chosen = chooser(tmp_path, how)
+    assert chosen.rank(VALUES | better) > chosen.rank(VALUES)
+
+
+def test_a_collapsed_network_is_not_the_surest(tmp_path):
+    """Trap 12: all images in one class are no certainty."""
+    _, _, chosen = chooser(tmp_path, "entropy")
+    assert chosen.rank(VALUES | {"entropy": 0.0, "predicted_classes": 1.1}) < chosen.rank(VALUES)
+
+
+def test_the_unchanged_source_is_kept_where_nothing_was_better(tmp_path):
+    task, begun, chosen = chooser(tmp_path, "entropy")
+    before = {name: tensor.clone() for name, tensor in begun.learner.network.state_dict().items()}
+    with torch.no_grad():
+        begun.learner.network.get_submodule("head").weight.zero_()  # says nothing: all classes alike
+        begun.learner.network.get_submodule("head").bias.zero_()
+    told = chosen.settle(7)
+    assert (told["kept"], told["epoch"]) == ("unchanged", None)
+    assert told["values"]["entropy"] == pytest.approx(np.log(10))
+    assert told["unchanged"]["entropy"] < np.log(10)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in begun.learner.network.state_dict().items())
+    [note] = task.run._channel.of(Note)
+    assert (note.type, note.level) == ("selection", "warning")
+
+
+def test_last_keeps_the_last_and_warns_of_a_collapse(tmp_path):
+    task, begun, chosen = chooser(tmp_path, "last")
+    with torch.no_grad():
+        begun.learner.network.get_submodule("head").weight.zero_()
+        begun.learner.network.get_submodule("head").bias.zero_()[0] = 50.0
+    told = chosen.settle(2)
+    assert (chosen.keep, told["kept"], told["epoch"]) == ("last", "adapted", 2)
+    [note] = task.run._channel.of(Note)
+    assert "collapsed" in note.message
+
+
+def test_there_is_nothing_to_select_by(tmp_path):
+    no_validation = (0, 0, 0, 0, 0, 0, 2, 2)
+    for how, bare in (("source_validation", "source_dataset"), ("target_validation", "target")):
+        data = tasks.dataset(tmp_path / bare / "bare", 10, splits=no_validation)
+        method = {"name": "mcc", "selection": how}
+        with pytest.raises(Failure, match="there are none"):
+            tasks.run(case(tmp_path, method, **{bare: data}), tmp_path / how)
+
+
+def test_a_regression_against_the_unchanged_source_is_flagged(tmp_path):
+    """A source that knows its target, and a run that forgets it."""
+    target = tasks.dataset(tmp_path / "target", 10, per_class=64)
+    train = {"name": "fine_tune", "backbone_factor": 1.0, "epochs": 8, "batch_size": 16}
+    start = tasks.source(tmp_path / "start")
+    knowing = tasks.run(Setting(train, start, target), tmp_path / "knowing").result
+    source = {name: knowing.document[name] for name in ("network", "input", "classes", "recipe")}
+    foreign = tasks.dataset(tmp_path / "foreign", 10, seed=5)
+    method = {"name": "dan", "weight": 0.0, "learning_rate": 0.1, "selection": "last", "epochs": 4, "batch_size": 40}
+    outcome = tasks.run(
+        Setting(method, (source, knowing.artifacts["weights"]), target, foreign), tmp_path / "forgetting"
+    )
+    guard = outcome.result.document["evaluation"]["guard"]
+    assert [line["name"] for line in guard["against"]] == ["unchanged"]
+    assert (guard["helped"], guard["regressions"]) == (False, ["unchanged"])
+    [note] = [note for note in outcome.recorder.of(Note) if note.type == "regression"]
+    assert note.message == guard["verdict"]

@@ -1,0 +1,39 @@
+"""Batch norm's statistics, taken anew: those of merged weights are not the mean of the parts' statistics."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def layers(network: nn.Module) -> dict[str, _BatchNorm]:
+    """Those that keep statistics, by path."""
+    return {
+        path: module
+        for path, module in network.named_modules()
+        if isinstance(module, _BatchNorm) and module.running_mean is not None
+    }
+
+
+@torch.no_grad()
+def reestimate(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Replace the statistics by the means of those of `batches` (Izmailov et al. 2018, section 3.2).
+
+    All else is in evaluation mode meanwhile, and the whole network afterwards.  Batches are to be of one size and
+    drawn at random; of a single image some layers have no statistics.
+    """
+    found = layers(network)
+    momenta = {path: layer.momentum for path, layer in found.items()}
+    network.eval()
+    for layer in found.values():
+        layer.reset_running_stats()
+        layer.momentum = None  # PyTorch then keeps the mean over all batches
+        layer.train()
+    try:
+        for x_BCHW in batches:
+            network(x_BCHW)
+    finally:
+        for path, layer in found.items():
+            layer.momentum = momenta[path]
+            layer.eval()

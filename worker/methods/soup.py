@@ -1,0 +1,38 @@
+"""`soup`: the mean of several tuned networks' weights."""
+
+from functools import partial
+from typing import Any
+
+from app.methods.soup import Soup
+from worker.engine import merge
+from worker.engine.merge import Weights
+from worker.methods.merging import Merger
+from worker.methods.task import Adapted, Task
+
+
+def soup(task: Task, params: Soup) -> Adapted:
+    """Wortsman et al. 2022, recipe 1 (greedy) and the uniform soup."""
+    merger = Merger(task, params, candidates=2 * len(params.sources) - 1 if params.chooses else 0)
+    kept, about = _greedy(merger) if params.chooses else (list(params.sources), {})
+    return merger.adapted(_mean(merger, kept), merged=len(kept) > 1, about={"chosen": {"sources": kept}, **about})
+
+
+def _greedy(merger: Merger) -> tuple[list[str], dict[str, Any]]:
+    """What is kept, and everything that was tried in its order.  A soup is no worse than its best ingredient."""
+    alone = {
+        id_: merger.judge(f"alone {id_}", partial(_mean, merger, [id_]), merged=False) for id_ in merger.of.sources
+    }
+    first, *others = sorted(alone, key=lambda id_: (-alone[id_].accuracy, alone[id_].nll))
+    kept, best = [first], alone[first].accuracy
+    tried: list[dict[str, Any]] = [{"sources": [id_], **found._asdict()} for id_, found in alone.items()]
+    for id_ in others:
+        with_it = [*kept, id_]
+        found = merger.judge(f"with {id_}", partial(_mean, merger, with_it), merged=True)
+        tried.append({"sources": with_it, **found._asdict()})
+        if found.accuracy >= best:
+            kept, best = with_it, found.accuracy
+    return kept, {"candidates": tried}
+
+
+def _mean(merger: Merger, ids: list[str]) -> Weights:
+    return merge.mean([merger.of.sources[id_] for id_ in ids])

@@ -1,0 +1,61 @@
+"""`wise_ft`: between the unchanged source and a tuned network."""
+
+from functools import partial
+from typing import Any
+
+from app.methods.wise_ft import WiseFt
+from worker.engine import merge
+from worker.engine.merge import Weights
+from worker.methods import measure
+from worker.methods.merging import VALIDATION, Merger
+from worker.methods.task import Adapted, Task
+
+SOURCE = "source_validation"
+
+
+def wise_ft(task: Task, params: WiseFt) -> Adapted:
+    """Wortsman et al. 2022b, Robust fine-tuning of zero-shot models, eq. 1.
+
+    The ends of the curve are the source and the tuned network as they are, with their own statistics.
+    """
+    merger = Merger(task, params, candidates=params.points if params.chooses else 0)
+    if params.alpha is not None:
+        return _adapted(merger, params.alpha, {"chosen": {"alpha": params.alpha}})
+    beside = _on_source(task)
+    curve = [_point(merger, beside, i / (params.points - 1)) for i in range(params.points)]
+    chosen = max(curve, key=_rank)
+    return _adapted(merger, chosen["alpha"], {"curve": curve, "chosen": chosen})
+
+
+def _on_source(task: Task) -> dict[str, measure.Examine]:
+    """What a network is worth on the source's validation split, where that is known."""
+    source, domain = task.known_source, task.source_domain
+    if domain is None or not set(source.classes or domain.classes) & set(domain.classes):
+        return {}
+    found = measure.examiner(task.run, source.input, source.classes, domain, domain.labelled("validation"))
+    return {} if found is None else {SOURCE: found}
+
+
+def _point(merger: Merger, beside: dict[str, measure.Examine], alpha: float) -> dict[str, Any]:
+    weights = partial(_at, merger, alpha)
+    found = merger.look(f"alpha {alpha}", weights, beside, merged=_inner(alpha), at=alpha)
+    source = found.get(SOURCE)
+    return {"alpha": alpha, "target": found[VALIDATION]._asdict(), "source": source and source._asdict()}
+
+
+def _adapted(merger: Merger, alpha: float, about: dict[str, Any]) -> Adapted:
+    return merger.adapted(_at(merger, alpha), merged=_inner(alpha), about=about)
+
+
+def _rank(point: dict[str, Any]) -> tuple[float, float, float]:
+    source = point["source"]["accuracy"] if point["source"] else 0.0
+    return point["target"]["accuracy"], source, -point["target"]["nll"]
+
+
+def _at(merger: Merger, alpha: float) -> Weights:
+    [tuned] = merger.of.sources.values()
+    return merge.between(merger.of.origin, tuned, alpha)
+
+
+def _inner(alpha: float) -> bool:
+    return 0 < alpha < 1
