@@ -10,11 +10,14 @@ from app.db.tables import Dataset
 from app.jobs import fit
 from app.jobs.fit import Parts
 from app.jobs.sources import Source
+from app.methods.adabn import AdaBn
 from app.methods.dann import Dann
 from app.methods.evaluate import Evaluate
 from app.methods.fine_tune import FineTune
 from app.methods.mcc import Mcc
 from app.methods.networks import NetworkSpec
+from app.methods.shot import Shot
+from app.methods.tent import Tent
 from app.methods.train import Train
 
 SOURCE = Source(
@@ -69,6 +72,9 @@ def parts(method: Any, target: Dataset, source: Source | None = SOURCE, source_d
         parts(Train(network=network(3)), dataset(), None),
         parts(Train(network=network(7), train_size=10**6), processing(), None),  # not judged yet
         parts(Evaluate(), processing()),
+        parts(Shot(), dataset(classes=["cow", "cat"])),
+        parts(Tent(), dataset(labelled=False, classes=None)),
+        parts(AdaBn(), dataset(), replace(SOURCE, classes=None)),
         parts(Dann(), dataset(labelled=False, classes=None), source_dataset=dataset()),
         parts(Dann(), dataset(classes=["cow", "dog"]), source_dataset=dataset()),  # some of the source's
         parts(Dann(), dataset(), source_dataset=processing()),
@@ -87,6 +93,8 @@ def test_what_fits(fitting: Parts) -> None:
         (parts(FineTune(), dataset(), source_dataset=dataset(labelled=False)), "source_dataset", "labels"),
         (parts(Train(network=network(7)), dataset(), None), "method.network.num_classes", "has 3"),
         (parts(Evaluate(), dataset(classes=["hen", "pig"])), "dataset", "share no class name"),
+        (parts(Shot(), dataset(classes=["cow", "hen"])), "dataset", "ckpt_source does not know: hen."),
+        (parts(AdaBn(), dataset(splits={"train": 0, "validation": 0, "test": 5})), "dataset", "training split"),
         (parts(Evaluate(), dataset(splits={"train": 5, "validation": 0, "test": 0})), "dataset", "test split"),
         (parts(FineTune(), dataset(splits={"train": 0, "validation": 0, "test": 5})), "dataset", "training split"),
         (parts(FineTune(train_size=61), dataset()), "method.train_size", "has 60"),
