@@ -145,21 +145,18 @@ def _known_classes(parts: Parts) -> Iterator[Detail]:
     there would be taken for one of these."""
     of: Source | Dataset | None
     if isinstance(parts.method, SourceFree):
-        of = parts.source
+        of, advice = parts.source, "Leave them out, or adapt by a method that reads labels."
     elif isinstance(parts.method, CrossDomain):
-        of = parts.source_dataset
+        of, advice = parts.source_dataset, "Leave them out, or give their images in the source's dataset."
     else:
         return
     classes = parts.target.classes
     if of is None or of.classes is None or not classes:
         return
-    unknown = [name for name in classes if name not in of.classes]
-    if unknown:
-        yield _fault(
-            "dataset",
-            f"{parts.target.id} has classes that {of.id} does not know: {_some(unknown)}. Leave them out, "
-            "or name a source that knows them: no class is learnt without labels.",
-        )
+    if unknown := [name for name in classes if name not in of.classes]:
+        lacks = "that {} does not know" if of is parts.source else "of which {} has no images"
+        detail = f"{parts.target.id} has classes {lacks.format(of.id)}: {_some(unknown)}. {advice}"
+        yield _fault("dataset", detail)
 
 
 def _selection(parts: Parts) -> Iterator[Detail]:

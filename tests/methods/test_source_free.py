@@ -1,5 +1,6 @@
 """`shot`, `adabn`, `tent`: a source and images without labels, nothing else."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -113,7 +114,7 @@ def test_classes_that_the_source_does_not_know_are_refused(tmp_path, method):
 
 @pytest.mark.parametrize("method", [ADABN, TENT], ids=["adabn", "tent"])
 def test_networks_without_batch_norm_are_refused(tmp_path, method):
-    bare = tasks.network(10)
+    bare = deepcopy(tasks.network(10))
     for block in bare["options"]["layers"]:
         if "layers" in block:
             block["layers"] = [layer for layer in block["layers"] if layer["type"] != "BatchNorm2d"]

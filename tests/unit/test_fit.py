@@ -10,6 +10,7 @@ from app.db.tables import Dataset
 from app.jobs import fit
 from app.jobs.fit import Parts
 from app.jobs.sources import Source
+from app.methods.adabn import AdaBn
 from app.methods.dann import Dann
 from app.methods.erm import Erm
 from app.methods.evaluate import Evaluate
@@ -17,6 +18,8 @@ from app.methods.fine_tune import FineTune
 from app.methods.mcc import Mcc
 from app.methods.networks import NetworkSpec
 from app.methods.registry import METHODS
+from app.methods.shot import Shot
+from app.methods.tent import Tent
 from app.methods.terms import AttentionTransfer, Bss, CoTuning, Delta, Distillation, FeatureHint, L2Sp, Lwf
 from app.methods.train import Train
 
@@ -82,6 +85,9 @@ def parts(method: Any, target: Dataset, source: Source | None = SOURCE, source_d
         parts(Evaluate(), dataset(multi_label=True), replace(SOURCE, multi_label=True)),
         parts(Evaluate(), processing(), replace(SOURCE, multi_label=True)),
         parts(Evaluate(), dataset(multi_label=True), replace(SOURCE, readiness=Readiness.PROCESSING)),
+        parts(Shot(), dataset(classes=["cow", "cat"])),
+        parts(Tent(), dataset(labelled=False, classes=None)),
+        parts(AdaBn(), dataset(), replace(SOURCE, classes=None)),
         parts(Dann(), dataset(labelled=False, classes=None), source_dataset=dataset()),
         parts(Dann(), dataset(classes=["cow", "dog"]), source_dataset=dataset()),  # some of the source's
         parts(Dann(), dataset(), source_dataset=processing()),
@@ -100,6 +106,8 @@ def test_what_fits(fitting: Parts) -> None:
         (parts(FineTune(), dataset(), source_dataset=dataset(labelled=False)), "source_dataset", "labels"),
         (parts(Train(network=network(7)), dataset(), None), "method.network.num_classes", "has 3"),
         (parts(Evaluate(), dataset(classes=["hen", "pig"])), "dataset", "share no class name"),
+        (parts(Shot(), dataset(classes=["cow", "hen"])), "dataset", "ckpt_source does not know: hen."),
+        (parts(AdaBn(), dataset(splits={"train": 0, "validation": 0, "test": 5})), "dataset", "training split"),
         (parts(Evaluate(), dataset(splits={"train": 5, "validation": 0, "test": 0})), "dataset", "test split"),
         (parts(FineTune(), dataset(splits={"train": 0, "validation": 0, "test": 5})), "dataset", "training split"),
         (parts(FineTune(train_size=61), dataset()), "method.train_size", "has 60"),
