@@ -56,8 +56,7 @@ TRAIN = {
     "epochs": 20,
     "batch_size": 64,
 }
-# Short, so that all of it takes minutes on one core.  All else is as the service has it: there was no label of the
-# target to tune by.
+# Short, so that all of it takes minutes on one core.  All else is as the service has it: no label was there to tune by.
 SHORT = {"epochs": 8, "batch_size": 64, "augmentation": AFFINE}
 ORACLE = {"name": "fine_tune", "backbone_factor": 1.0, "augmentation": AFFINE, "epochs": 20}
 DRAWS = 10_000  # of the bootstrap
