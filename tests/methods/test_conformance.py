@@ -2,8 +2,10 @@
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -18,7 +20,7 @@ from app.methods.registry import METHODS as INFOS
 from app.methods.registry import parse
 from app.methods.source_free import SourceFree
 from methods import tasks
-from methods.tasks import Setting
+from methods.tasks import Outcome, Setting
 from worker.engine.contract import Interrupted, Metric, Progress, Snapshot
 from worker.methods.registry import METHODS
 from worker.networks import build
@@ -213,13 +215,33 @@ def setting(folder, variant: str, classes: int = 10, prefix: str = "") -> Settin
     )
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A variant's setting and its run from beginning to end, which all tests look at that change nothing about it."""
+    runs: dict[str, tuple[Setting, Outcome]] = {}
+
+    def once(variant: str) -> tuple[Setting, Outcome]:
+        if variant not in runs:
+            folder = tmp_path_factory.mktemp(variant)
+            case = setting(folder, variant)
+            runs[variant] = case, tasks.run(case, folder / "run")
+        return runs[variant]
+
+    return once
+
+
+def each(variants: Iterable[str]) -> list[Any]:
+    """Those of a variant in one process, whose run is made once."""
+    return [pytest.param(variant, marks=pytest.mark.xdist_group(variant)) for variant in variants]
+
+
 def test_every_method_is_here_and_has_a_function():
     assert set(METHODS) == set(INFOS) == {method["name"] for method in VARIANTS.values()}
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_same_seed_same_bytes(tmp_path, variant):
-    first, second = (tasks.run(setting(tmp_path, variant), tmp_path / run) for run in "ab")
+@pytest.mark.parametrize("variant", each(VARIANTS))
+def test_same_seed_same_bytes(plain, tmp_path, variant):
+    first, second = plain(variant)[1], tasks.run(setting(tmp_path, variant), tmp_path / "run")
     assert first.result.document == second.result.document
     assert {role: path.read_bytes() for role, path in first.result.artifacts.items() if role == "weights"} == {
         role: path.read_bytes() for role, path in second.result.artifacts.items() if role == "weights"
@@ -227,18 +249,17 @@ def test_same_seed_same_bytes(tmp_path, variant):
     assert first.recorder.of(Metric) == second.recorder.of(Metric)
 
 
-@pytest.mark.parametrize("variant", DRAWING)
-def test_another_seed_other_bytes(tmp_path, variant):
-    one = setting(tmp_path, variant)
-    first = tasks.run(one, tmp_path / "a")
-    other = tasks.run(replace(one, seed=4), tmp_path / "b")
+@pytest.mark.parametrize("variant", each(DRAWING))
+def test_another_seed_other_bytes(plain, tmp_path, variant):
+    one, first = plain(variant)
+    other = tasks.run(replace(one, seed=4), tmp_path / "run")
     assert first.result.document["sha256"] != other.result.document["sha256"]
 
 
-@pytest.mark.parametrize("variant", FROZEN)
-def test_what_is_frozen_changes_in_no_bit(tmp_path, variant):
-    case = setting(tmp_path, variant)
-    weights, before = tasks.run(case, tmp_path / "run").weights, tasks.load_file(case.source[1])
+@pytest.mark.parametrize("variant", each(FROZEN))
+def test_what_is_frozen_changes_in_no_bit(plain, variant):
+    case, outcome = plain(variant)
+    weights, before = outcome.weights, tasks.load_file(case.source[1])
     found = {name.removeprefix("backbone."): tensor for name, tensor in weights.items()}
     frozen = [name for name in before if name.startswith(FROZEN[variant])]
     assert any("running_var" in name for name in frozen)
@@ -252,7 +273,7 @@ def at(number, command):
     return lambda recorder: command if next(asked) == number else None
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", each(VARIANTS))
 def test_cancel_is_honoured(tmp_path, variant):
     with pytest.raises(Interrupted) as interrupted:
         tasks.run(setting(tmp_path, variant), tmp_path / "run", at(0, "cancel"))
@@ -260,9 +281,9 @@ def test_cancel_is_honoured(tmp_path, variant):
     assert not list((tmp_path / "run").iterdir())
 
 
-@pytest.mark.parametrize("variant", ADAPTING)
-def test_progress_and_metrics_are_reported(tmp_path, variant):
-    recorder = tasks.run(setting(tmp_path, variant), tmp_path / "run").recorder
+@pytest.mark.parametrize("variant", each(ADAPTING))
+def test_progress_and_metrics_are_reported(plain, variant):
+    recorder = plain(variant)[1].recorder
     told = recorder.of(Progress)
     assert told[0].step == 0
     assert told[-1].step == told[-1].total_steps > 0
@@ -271,10 +292,12 @@ def test_progress_and_metrics_are_reported(tmp_path, variant):
     assert len(recorder.series(name, "validation")) == POINTS.get(variant, 4)
 
 
-@pytest.mark.parametrize(("variant", "moment"), [(v, moment) for v in ADAPTING for moment in MOMENTS[v]])
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, variant, moment):
-    case = setting(tmp_path, variant)
-    whole = tasks.run(case, tmp_path / "whole")
+@pytest.mark.parametrize(
+    ("variant", "moment"),
+    [pytest.param(v, moment, marks=pytest.mark.xdist_group(v)) for v in ADAPTING for moment in MOMENTS[v]],
+)
+def test_a_resumed_run_equals_an_uninterrupted_one(plain, tmp_path, variant, moment):
+    case, whole = plain(variant)
     with pytest.raises(Interrupted):
         tasks.run(case, tmp_path / "part", at(moment, "shutdown"))
     [snapshot] = (tmp_path / "part").glob("snapshot-*")
@@ -283,7 +306,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, variant, moment):
     assert all(torch.equal(tensor, rest.weights[name]) for name, tensor in whole.weights.items())
 
 
-@pytest.mark.parametrize("variant", TRAINING)
+@pytest.mark.parametrize("variant", each(TRAINING))
 def test_periodic_snapshots_lead_to_the_same_end(tmp_path, variant):
     case = setting(tmp_path, variant)
     whole = tasks.run(case, tmp_path / "whole", snapshot_every_s=0.0)
@@ -293,11 +316,10 @@ def test_periodic_snapshots_lead_to_the_same_end(tmp_path, variant):
     assert rest.result.document["sha256"] == whole.result.document["sha256"]
 
 
-@pytest.mark.parametrize("variant", ADAPTING)
-def test_save_load_predict_round_trip(tmp_path, variant):
+@pytest.mark.parametrize("variant", each(ADAPTING))
+def test_save_load_predict_round_trip(plain, variant):
     """Loaded into a network of the spec that the result names, the weights predict what the exported graph does."""
-    case = setting(tmp_path, variant)
-    outcome = tasks.run(case, tmp_path / "run")
+    case, outcome = plain(variant)
     document = outcome.result.document
     spec, input = NetworkSpec.model_validate(document["network"]), InputSpec.model_validate(document["input"])
     network = build.build(spec, input)
@@ -324,7 +346,7 @@ def test_save_load_predict_round_trip(tmp_path, variant):
     assert document["evaluation"]["target"]["accuracy"] == pytest.approx(float(right_N.mean()))
 
 
-@pytest.mark.parametrize("variant", [v for v in CLASSIFYING if v not in OF_ITS_SOURCES and v not in OWN_HEADS])
+@pytest.mark.parametrize("variant", each([v for v in CLASSIFYING if v not in OF_ITS_SOURCES and v not in OWN_HEADS]))
 def test_ten_classes_to_a_hundred(tmp_path, variant):
     """Trap 14: the head is new, whatever the source's was."""
     outcome = tasks.run(setting(tmp_path, variant, classes=100, prefix="class "), tmp_path / "run")
@@ -337,9 +359,9 @@ def test_ten_classes_to_a_hundred(tmp_path, variant):
     assert session.get_outputs()[0].shape[1] == 100
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_label_use_is_declared(tmp_path, variant):
-    document = tasks.run(setting(tmp_path, variant), tmp_path / "run").result.document
+@pytest.mark.parametrize("variant", each(VARIANTS))
+def test_label_use_is_declared(plain, variant):
+    document = plain(variant)[1].result.document
     used = (document["transfer"]["features"] if variant in HEADLESS else document["evaluation"])["labels_used"]
     expected = dict.fromkeys(("evaluate", *MONITORED), "none of the target's") | {
         "fine_tune_last": "20 training labels and 20 validation",
@@ -358,13 +380,13 @@ def test_label_use_is_declared(tmp_path, variant):
     assert expected.get(variant, "40 training labels and 20 validation labels") in used
 
 
-@pytest.mark.parametrize("variant", ADAPTING)
-def test_golden_trace(tmp_path, variant):
+@pytest.mark.parametrize("variant", each(ADAPTING))
+def test_golden_trace(plain, variant):
     """The losses of a seeded run: to 1e-4 everywhere (bitwise on one machine, see above); `make golden` renews them.
 
     Where there are no epochs, the one on the validation split, or else on the test split.
     """
-    outcome = tasks.run(setting(tmp_path, variant), tmp_path / "run")
+    outcome = plain(variant)[1]
     trace = outcome.trace if variant in TRAINING else outcome.recorder.series("loss", "validation")
     if variant in MERGED or variant in PASSING:
         trace = [outcome.result.document["evaluation"]["target"]["nll"]]
