@@ -149,6 +149,13 @@ def needs(db: Session, dependent: str) -> list[str]:
     )
 
 
+def lock_needs(db: Session, dependent: str) -> list[Task]:
+    """The steps of what `dependent` needs, as they stand; none of them changes until the transaction ends."""
+    query = select(Task).join(Dependency, Dependency.needs == Task.id).where(Dependency.dependent == dependent)
+    query = query.order_by(Task.id).with_for_update(read=True, of=Task)
+    return list(db.scalars(query.execution_options(populate_existing=True)))
+
+
 def waiting_for(db: Session, needed: str) -> list[str]:
     """Steps that cannot start before `needed` has succeeded."""
     query = select(Task.id).join(Dependency, Dependency.dependent == Task.id).where(Dependency.needs == needed)

@@ -47,7 +47,8 @@ def enqueue(
     needs: Collection[str],
     born: Status = Status.QUEUED,
 ) -> Task:
-    """The step of the object `id`; it starts once the steps of all that it `needs` have succeeded."""
+    """The step of the object `id`; it starts once the steps of all that it `needs` have succeeded, and has failed at
+    once where one of them will not."""
     task = Task(
         id=id,
         seq=repository.next_seq(),
@@ -65,6 +66,8 @@ def enqueue(
     repository.add(db, task)
     repository.depend(db, id, needs)
     _tell(db, id, born, "Waiting for its turn." if born is Status.QUEUED else "Done.")
+    if born is Status.QUEUED:
+        _fail_unless_possible(db, task)
     return task
 
 
@@ -142,6 +145,7 @@ def retry(db: Session, task_id: str) -> None:
     task.attempt = task.step = 0
     task.seq = repository.next_seq()
     _requeue(db, task, "To be tried again.")
+    _fail_unless_possible(db, task)
 
 
 # --- what workers do
@@ -384,8 +388,22 @@ def _refusal(task: Task, wanted: Status) -> errors.WrongStatus:
 
 def _fail_waiting(db: Session, ended: Task) -> None:
     """What waits for a step that did not succeed will never start."""
-    reason = f": {ended.error_message}" if ended.error_message else "."
     for task_id in repository.waiting_for(db, ended.id):
         task = repository.lock(db, task_id)
         if task is not None and task.status in (Status.QUEUED, Status.PAUSED):
-            fail(db, task, "dependency_failed", f"{ended.id}, which it needs, has {ended.status}{reason}")
+            _fail_for(db, task, ended)
+
+
+def _fail_unless_possible(db: Session, task: Task) -> None:
+    """The other half: a step whose need ended while it was being queued, unseen by whoever ended that.
+
+    The needs stay locked until this transaction ends: one that is about to end waits, and then finds `task`.
+    """
+    hopeless = [need for need in repository.lock_needs(db, task.id) if need.status in (Status.FAILED, Status.CANCELLED)]
+    if hopeless:
+        _fail_for(db, task, hopeless[0])
+
+
+def _fail_for(db: Session, task: Task, ended: Task) -> None:
+    reason = f": {ended.error_message}" if ended.error_message else "."
+    fail(db, task, "dependency_failed", f"{ended.id}, which it needs, has {ended.status}{reason}")

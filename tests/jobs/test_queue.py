@@ -1,9 +1,12 @@
 """The queue's rules, on both databases: order, leases, fences, wishes, ends."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from sqlalchemy import select
 
-from app.core import errors
+from app.core import errors, ids
 from app.core.status import Status
 from app.db.tables import Event, Metric, Task
 from app.queue import repository
@@ -65,6 +68,35 @@ def test_what_waits_for_a_failure_fails_with_its_reason(database, end):
         found = task(database, waiting)
         assert (found.status, found.error_code) == (Status.FAILED, "dependency_failed")
         assert dataset in found.error_message or job in found.error_message
+
+
+@pytest.mark.parametrize("first", ["the failure", "the step"])
+def test_a_step_that_is_queued_while_its_need_fails_fails_too(database, first):
+    """Neither transaction sees the other's writes: without locks the step would wait for ever."""
+    dataset = add(database, lane="ingest")
+    claimed = claim(database, lane="ingest")
+
+    def break_it():
+        with held(database, claimed) as (db, found):
+            queue.fail(db, found, "not_an_archive", "It is no archive.")
+
+    with ThreadPoolExecutor(1) as aside:
+        if first == "the failure":
+            with held(database, claimed) as (db, found):
+                queue.fail(db, found, "not_an_archive", "It is no archive.")
+                queued = aside.submit(add, database, needs=(dataset,))
+                time.sleep(0.3)
+            job = queued.result()
+        else:
+            with database.unit_of_work() as db:
+                job = queue.enqueue(db, id=ids.new("job"), kind="run", lane="run", owner="ann", needs=(dataset,)).id
+                broken = aside.submit(break_it)
+                time.sleep(0.3)
+            broken.result()
+    found = task(database, job)
+    assert (found.status, found.error_code) == (Status.FAILED, "dependency_failed")
+    assert dataset in found.error_message
+    assert ask(database, "retry", job) == Status.FAILED
 
 
 def test_position_counts_those_before_it_in_its_lane(database):
