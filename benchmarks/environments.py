@@ -31,8 +31,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "environments.md"
 IMAGES = Path("/usr/share/datasets/fashion-mnist")
 CLASSES = ["first five", "last five"]
 NOISE = 0.25  # of the labels are wrong
-METHODS = ("erm", "irm", "vrex")
-PENALISED = METHODS[1:]
+METHODS = ("erm", "irm", "vrex", "coral_dg")
+PENALISED = METHODS[1:3]
 LAYERS: list[dict[str, Any]] = [
     {"type": "Flatten"},
     {"type": "Linear", "out_features": 64},

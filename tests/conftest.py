@@ -1,5 +1,6 @@
 """What all tests may ask for.  With `-n`, all that runs on one kind of database runs in one process and shares it."""
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +8,13 @@ import pytest
 import databases
 from app.db.session import Database
 from databases import Databases
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """No test that draws from PyTorch's global generator passes or fails by chance."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session", params=[pytest.param(k, marks=pytest.mark.xdist_group(k)) for k in databases.KINDS])

@@ -12,6 +12,7 @@ from app.methods.base import Parameters
 from app.methods.byol import Byol
 from app.methods.cdan import Cdan
 from app.methods.coral import Coral
+from app.methods.coral_dg import CoralDg
 from app.methods.dan import Dan
 from app.methods.dann import Dann
 from app.methods.distil_ensemble import DistilEnsemble
@@ -71,6 +72,7 @@ Method = Annotated[
     | Irm
     | Vrex
     | GroupDro
+    | CoralDg
     | MixStyle
     | Dann
     | Cdan
@@ -284,6 +286,14 @@ _INFOS = (
         ("environments",),
         "The target may be like the hardest of the environments.",
         "Sagawa et al. 2020, Distributionally robust neural networks for group shifts",
+        takes=("checkpoint",),
+    ),
+    MethodInfo(
+        CoralDg,
+        "Features of the same means and covariances in every environment.",
+        ("environments",),
+        "The environments differ in how they look, not in how frequent the classes are.",
+        "Sun & Saenko 2016, Deep CORAL; Gulrajani & Lopez-Paz 2021, In search of lost domain generalization",
         takes=("checkpoint",),
     ),
     MethodInfo(

@@ -121,6 +121,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "irm": {"name": "irm", "environments": PLACES[:2], "optimizer": "sgd", **COMMON},
     "vrex": {"name": "vrex", "environments": PLACES[:2], "penalty_from": 7, "validation": PLACES[2], **COMMON},
     "group_dro": {"name": "group_dro", "environments": PLACES, "eta": 0.5, **COMMON},
+    "coral_dg": {"name": "coral_dg", "environments": PLACES, **COMMON},
     "mixstyle": {"name": "mixstyle", "environments": PLACES[:2], **COMMON},
     "dann": {"name": "dann", **COMMON},
     "dann_separate": {"name": "dann", "batch_norm": "separate", "selection": "target_validation", **COMMON},

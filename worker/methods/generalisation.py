@@ -22,14 +22,16 @@ from worker.methods.loop import closed
 from worker.methods.supervised import Examples
 from worker.methods.task import Adapted, Domain, LabelUse, Task
 from worker.methods.transferred import Start
-from worker.terms.base import Frame
+from worker.terms.base import Frame, look
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One step's images by environment: logits [B,K] and labels [B] of each, and the risks [E] in their order."""
+    """One step's images by environment: logits [B,K], features [B,D] and labels [B] of each, and the risks [E] in their
+    order."""
 
     logits: Mapping[str, Tensor]
+    features: Mapping[str, Tensor]
     labels: Mapping[str, Tensor]
     risk_E: Tensor
 
@@ -120,12 +122,14 @@ class _Learning:
 
         def loss(batch: Together, moment: Moment) -> Losses:
             parts = [batch.of[name] for name in names]
-            whole_BK = learner.network(torch.cat([part.x for part in parts]))
-            logits = dict(zip(names, whole_BK.split([len(part) for part in parts]), strict=True))
+            whole = look(learner, torch.cat([part.x for part in parts]))
+            sizes = [len(part) for part in parts]
+            logits = dict(zip(names, torch.split(whole.logits_BK, sizes), strict=True))
+            features = dict(zip(names, torch.split(whole.features_BD, sizes), strict=True))
             labels = {name: part.y_B for name, part in zip(names, parts, strict=True)}
             risks = [self._risk(logits[name], labels[name]) for name in names]
             shown = {f"{name}/loss": risk for name, risk in zip(names, risks, strict=True)}
-            return {**objective(Seen(logits, labels, torch.stack(risks)), moment), **shown}
+            return {**objective(Seen(logits, features, labels, torch.stack(risks)), moment), **shown}
 
         with self.around(learner):
             loop.minimise(

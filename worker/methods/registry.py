@@ -7,6 +7,7 @@ from worker.methods.adabn import adabn
 from worker.methods.adda import adda
 from worker.methods.byol import byol
 from worker.methods.cdan import cdan
+from worker.methods.coral_dg import coral_dg
 from worker.methods.dann import dann
 from worker.methods.distil_ensemble import distil_ensemble
 from worker.methods.erm import erm
@@ -64,6 +65,7 @@ METHODS: Mapping[str, Callable[[Task, Any], Adapted]] = {
     "irm": irm,
     "vrex": vrex,
     "group_dro": group_dro,
+    "coral_dg": coral_dg,
     "mixstyle": mixstyle,
     "shot": shot,
     "adabn": adabn,

@@ -1,7 +1,12 @@
 """What learning from several environments adds to the mean of their risks."""
 
+from collections.abc import Sequence
+from itertools import combinations
+
 import torch
 from torch import Tensor
+
+from worker.terms.coral import covariance
 
 LEAST_VARIANCE = 1e-6
 
@@ -21,6 +26,17 @@ def irm_penalty(logits_BK: Tensor, y_B: Tensor) -> Tensor:
 def risk_variance(risk_E: Tensor) -> Tensor:
     """Mean squared deviation from the mean (Krueger et al. 2021, eq. 8)."""
     return (risk_E - risk_E.mean()).square().mean()
+
+
+def moments_apart(features: Sequence[Tensor]) -> Tensor:
+    """Mean over all pairs of environments, whose features are [B,D] each, of |μᵢ − μⱼ|²/D + ‖Cᵢ − Cⱼ‖²_F/D²: CORAL (Sun &
+    Saenko 2016) and the means, as Gulrajani & Lopez-Paz 2021 have it."""
+    moments = [(x_BD.mean(0), covariance(x_BD)) for x_BD in features]
+    pairs = [
+        (mean - other_mean).square().mean() + (spread - other_spread).square().mean()
+        for (mean, spread), (other_mean, other_spread) in combinations(moments, 2)
+    ]
+    return torch.stack(pairs).mean()
 
 
 def reweighted(weight_E: Tensor, risk_E: Tensor, eta: float) -> Tensor:
