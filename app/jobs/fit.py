@@ -260,13 +260,25 @@ def _calibrate(parts: Parts) -> Iterator[Detail]:
 
 
 def _multi_label(parts: Parts) -> Iterator[Detail]:
-    if parts.target.multi_label and not METHODS[parts.method.name].multi_label:
-        able = ", ".join(f"`{name}`" for name, info in METHODS.items() if info.multi_label)
-        yield _fault(
-            "dataset",
-            f"`{parts.method.name}` learns one label an image, but images of {parts.target.id} have any number: "
-            f"take one of {able}.",
-        )
+    """A method that learns one label an image learns from such datasets alone, and goes on from such a network."""
+    if METHODS[parts.method.name].multi_label:
+        return
+    learnt = {"dataset": parts.target} | {
+        f"method.{param}": parts.environments[id_] for param, id_ in parts.method.datasets().items()
+    }
+    if isinstance(parts.method, CrossDomain) and parts.source_dataset is not None:
+        learnt["source_dataset"] = parts.source_dataset
+    able = ", ".join(f"`{name}`" for name, info in METHODS.items() if info.multi_label)
+    for param, dataset in learnt.items():
+        if dataset.multi_label:
+            yield _fault(
+                param,
+                f"`{parts.method.name}` learns one label an image, but images of {dataset.id} have any number: "
+                f"take one of {able}.",
+            )
+    if isinstance(parts.method, CrossDomain | SourceFree) and parts.source is not None and parts.source.multi_label:
+        said = f"takes classes to exclude each other, but {parts.source.id} gives an image any number."
+        yield _fault("checkpoint", f"`{parts.method.name}` {said}")
 
 
 def _kinds(parts: Parts) -> Iterator[Detail]:

@@ -63,6 +63,38 @@ def test_a_worker_that_is_killed_loses_nothing(own_service, dataset):
     assert len(list(client.models.list())) == (21 if FULL else 3)
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"name": "dann", "epochs": 60, "batch_size": 32, "augmentation": "none"},  # a discriminator
+        {"name": "shot", "epochs": 60, "batch_size": 32, "augmentation": "none"},  # pseudo-labels
+    ],
+    ids=lambda method: method["name"],
+)
+def test_nor_does_what_learns_beside_the_network(own_service, dataset, tmp_path, method):
+    client = own_service.client
+    file = client.files.upload(digits.optdigits_folders(tmp_path / "more.zip", 45))
+    other = client.datasets.wait(client.datasets.create(name="other", file=file.id).id, timeout_s=60)
+    source = client.jobs.wait(submit(client, dataset, epochs=3), timeout_s=60).model
+    source_dataset = dataset.id if method["name"] == "dann" else None
+
+    def ask():
+        made = client.jobs.create(
+            method=method, checkpoint=source, dataset=other.id, source_dataset=source_dataset, seed=7
+        )
+        return made.id
+
+    undisturbed = ask()
+    whole = client.jobs.wait(undisturbed, timeout_s=120)
+    job = ask()
+    under_way(client, job, whole.progress.total_steps // 3)
+    own_service.kill_worker()
+    own_service.start_worker()
+    done = client.jobs.wait(job, timeout_s=120)
+    assert done.attempt == 2
+    assert weights(client, job) == weights(client, undisturbed)
+
+
 def test_no_orphan_outlives_its_worker(own_service, dataset):
     submit(own_service.client, dataset, epochs=100_000)
     until(own_service.running_steps)

@@ -148,6 +148,32 @@ def test_a_method_that_learns_one_label_an_image(monkeypatch: pytest.MonkeyPatch
     assert "`linear_probe`" in fault["detail"]
 
 
+def several(**changes: Any) -> Dataset:
+    return dataset(multi_label=True, **changes)
+
+
+@pytest.mark.parametrize(
+    ("unfit", "param"),
+    [
+        (parts(Shot(), several()), "dataset"),
+        (parts(Shot(), dataset(), replace(SOURCE, multi_label=True)), "checkpoint"),
+        (parts(Mcc(), several(), source_dataset=dataset()), "dataset"),
+        (parts(Mcc(), dataset(), replace(SOURCE, multi_label=True), several()), "checkpoint"),
+    ],
+)
+def test_methods_across_domains_take_one_label_an_image(unfit: Parts, param: str) -> None:
+    found = {fault["param"]: fault["detail"] for fault in fit.faults(unfit)}
+    assert "any number" in found[param]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_so_do_methods_for_several_environments(place: int) -> None:
+    found = [dataset(), dataset()]
+    found[place] = several()
+    (fault,) = fit.faults(environments(*found))
+    assert fault["param"] == f"method.environments.{place}"
+
+
 def environments(first: Dataset, second: Dataset, target: Dataset | None = None) -> Parts:
     method = Erm(environments=["ds_first", "ds_second"], network=network(3))
     found = {"ds_first": first, "ds_second": second}

@@ -29,8 +29,9 @@ def risk_variance(risk_E: Tensor) -> Tensor:
 
 
 def moments_apart(features: Sequence[Tensor]) -> Tensor:
-    """Mean over all pairs of environments, with features [B,D] each, of |μᵢ − μⱼ|²/D + ‖Cᵢ − Cⱼ‖²_F/D²: CORAL (Sun & Saenko
-    2016) and the means, as Gulrajani & Lopez-Paz 2021 have it."""
+    """Mean over all pairs of environments, with features [B,D] each, of |μᵢ − μⱼ|²/D + ‖Cᵢ − Cⱼ‖²_F/D².
+
+    CORAL (Sun & Saenko 2016) and the means, as Gulrajani & Lopez-Paz 2021 have it."""
     moments = [(x_BD.mean(0), covariance(x_BD)) for x_BD in features]
     pairs = [
         (mean - other_mean).square().mean() + (spread - other_spread).square().mean()
