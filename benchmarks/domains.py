@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -111,9 +112,19 @@ class Made:
     weights: Path
     graph: Path
 
+    @property
+    def described(self) -> dict[str, Any]:
+        return {name: self.document[name] for name in ("network", "input", "classes", "recipe")}
+
 
 def run(
-    method: Mapping[str, Any], target: Digits, folder: Path, seed: int, source: Made | None, labelled: Digits | None
+    method: Mapping[str, Any],
+    target: Digits,
+    folder: Path,
+    seed: int,
+    source: Made | None,
+    labelled: Digits | None,
+    teachers: Mapping[str, Made] = MappingProxyType({}),
 ) -> Made:
     folder.mkdir(parents=True)
     inputs = {"target.pixels": target.pixels, "target.index": target.index}
@@ -121,13 +132,14 @@ def run(
         inputs["source.weights"] = source.weights
     if labelled:
         inputs |= {"source_dataset.pixels": labelled.pixels, "source_dataset.index": labelled.index}
+    inputs |= {f"teacher.{id_}.weights": teacher.weights for id_, teacher in teachers.items()}
     payload = {
         "method": dict(method),
         "seed": seed,
-        "source": source and {name: source.document[name] for name in ("network", "input", "classes", "recipe")},
+        "source": source and source.described,
         "target": target.document,
         "source_dataset": labelled and labelled.document,
-        "teachers": {},
+        "teachers": {id_: teacher.described for id_, teacher in teachers.items()},
         "environments": {},
     }
     result = job.run(Spec("run", "job_benchmark", payload, inputs, folder, snapshot_every_s=1e9), Recorder())
