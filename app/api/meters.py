@@ -32,6 +32,11 @@ class Meters:
             registry=self.registry,
         )
 
+    def note(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request, answered with `status` after `seconds`."""
+        self.requests.labels(method, route, status).inc()
+        self.seconds.labels(method, route).observe(seconds)
+
 
 class Metered:
     """Counts and times every request by the route that took it."""
@@ -61,6 +66,4 @@ class Metered:
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")  # never the path itself, of which there are endlessly many
-        method = scope["method"] if route != "none" else "any"
-        self._meters.requests.labels(method, route, status).inc()
-        self._meters.seconds.labels(method, route).observe(seconds)
+        self._meters.note(scope["method"] if route != "none" else "any", route, status, seconds)

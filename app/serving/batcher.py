@@ -60,8 +60,13 @@ class Batcher(Generic[Item, Answer]):
                 raise errors.Overloaded(retry_after_s=1)
             self._waiting.append(request)
             self._waiting_items += len(items)
-            self._changed.notify()
+            if len(self._waiting) == 1:
+                loop.call_soon(self._wake)  # once the requests that the loop has at hand are all here
         return await request.future
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
 
     def close(self) -> None:
         """Answer what is waiting with Unavailable and end the thread."""

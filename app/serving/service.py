@@ -57,9 +57,8 @@ class _Loaded:
 Load = Callable[[Servable], Predictor]
 
 
-def onnx_loader(path: Callable[[str], Path]) -> Load:
+def onnx_loader(path: Callable[[str], Path], threads: int) -> Load:
     """Loads graphs with ONNX Runtime; `path` gives the local file of a content address."""
-    threads = max(1, (os.cpu_count() or 1))
     return lambda servable: OnnxPredictor(path(servable.graph), threads)
 
 
