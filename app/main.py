@@ -24,7 +24,6 @@ from app.api import (
     uploads,
 )
 from app.api.caller import Authentication
-from app.api.fast import FastPredictions
 from app.api.headers import Guarded
 from app.api.meters import Metered, Meters
 from app.api.parts import Parts
@@ -57,7 +56,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Authentication, database=parts.database)
     app.add_middleware(Metered, meters=parts.meters)
     app.add_middleware(Guarded)
-    app.add_middleware(FastPredictions, parts=parts)
     problems.install(app)
     for noun in NOUNS:
         app.include_router(noun.router, responses=openapi.COMMON)

@@ -2,10 +2,10 @@
 
     python benchmarks/load.py REQUESTS.json
 
-reads {"pid", "host", "port", "path", "headers", "bodies" (files), "clients", "seconds", "warm_s"} and, for an open loop,
-"rate" (requests a second, sent whether or not earlier ones were answered, each on whichever of the `clients`
-connections is free).  Prints JSON: answers of each status, the good ones a second, their latencies, and the CPU-seconds
-that process `pid` and its children took meanwhile.
+reads {"pid", "host", "port", "path", "headers", "bodies" (files), "clients", "seconds", "warm_s"} and, for an open
+loop, "rate" (requests a second, sent whether or not earlier ones were answered, each on whichever of the `clients`
+connections is free).  Prints JSON: answers of each status, the good ones a second, their latencies, and the
+CPU-seconds that process `pid` and its children took meanwhile.
 """
 
 import asyncio

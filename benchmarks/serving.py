@@ -2,18 +2,16 @@
 
     python benchmarks/serving.py [--rounds 5] [--seconds 4] [--no-peers]
 
-The service is the real one: API and worker as processes, an uploaded checkpoint, keys on.  Bare is decode + ONNX Runtime
-on the same graph, one thread, in batches of 32.  All are measured in turn, round by round; the load generator shares
+The service is the real one: API and worker as processes, an uploaded checkpoint, keys on.  Bare is decode + ONNX
+Runtime on the same graph, one thread, in batches of 32.  All are measured in turn, round by round; the load generator shares
 the machine's cores with whichever server runs, so what is compared with bare is images per CPU-second of the server.
 LitServe gets each image as its documentation has it (JSON, base64), batches of 32, the same number of threads.
 """
 
 import argparse
 import base64
-import io
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
@@ -21,10 +19,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import ledger
 import numpy as np
 import onnxruntime
 import psutil
@@ -38,8 +38,14 @@ from regraft.processes import Server, free_port
 HERE = Path(__file__).parent
 PEERS = HERE.parent / ".benchmarks" / "peers" / "serving"
 CLIENTS, BATCH, FILES = 32, 32, 64
+FLOOD = 4096  # connections
+THREADS = os.cpu_count() or 1  # of LitServe's network
 NORM = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
-LIMITS = {"queue": 64}
+NOTE = (
+    "LitServe: one worker process, batches of up to 32 within 10 ms, images as base64 in JSON, as its documentation has "
+    "them. The load generator runs on the same cores. At 4 × the peak, requests come at a set rate, whether or not "
+    "earlier ones were answered; at 32×32 generator and server are together more than the two cores can do."
+)
 
 
 class Bare:
@@ -77,7 +83,9 @@ class Bare:
 class Target:
     """A server under load: its processes sleep while others are measured."""
 
-    def __init__(self, process: psutil.Process, port: int, path: str, headers: dict[str, str], bodies: list[Path]):
+    def __init__(
+        self, process: psutil.Process, port: int, path: str, headers: dict[str, str], bodies: list[Path]
+    ) -> None:
         self.process = process
         self._spec = {"pid": process.pid, "host": "127.0.0.1", "port": port, "path": path, "headers": headers}
         self._spec |= {"bodies": [str(body) for body in bodies]}
@@ -124,33 +132,58 @@ def as_json(paths: list[Path]) -> list[Path]:
     return made
 
 
+@dataclass(frozen=True)
+class Served:
+    """A checkpoint at one image size: as the service serves it, and bare."""
+
+    images: list[Path]
+    graph: Path
+    target: Target
+    bare: Bare
+
+
+class House(ExitStack):
+    """The service on this machine, with a ResNet-18 of the given weights."""
+
+    def __init__(self, folder: Path, weights: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        log = self.enter_context((folder / "server.log").open("wb"))
+        self._server = self.enter_context(Server(folder / "home", port=0, log=log))
+        self._key = self._server.key_file.read_text().strip()
+        self._client = self.enter_context(Client(self._server.url, key=self._key))
+        self._file = self._client.files.upload(weights).id
+        listening = psutil.net_connections("tcp")
+        [pid] = {one.pid for one in listening if one.status == "LISTEN" and one.laddr.port == self._server.port}
+        self._api = psutil.Process(pid)
+        self.callback(self._api.resume)
+
+    def served(self, size: int) -> Served:
+        made = self._client.checkpoints.create(
+            name=f"r18-{size}",
+            file=self._file,
+            network={"name": "torchvision/resnet18", "num_classes": 10},
+            input={"size": [size, size], "channels": 3, **NORM},
+        )
+        path = f"/v1/checkpoints/{self._client.checkpoints.wait(made.id, timeout_s=120).id}"
+        auth = {"Authorization": f"Bearer {self._key}"}
+        graph = self._folder / f"{size}.onnx"
+        graph.write_bytes(
+            httpx.get(f"{self._server.url}{path}/weights", params={"format": "onnx"}, headers=auth).content
+        )
+        paths = files(self._folder, size)
+        headers = auth | {"Content-Type": "image/png"}
+        target = Target(self._api, self._server.port, f"{path}/predictions", headers, paths)
+        return Served(paths, graph, target, Bare(graph, size, [file.read_bytes() for file in paths]))
+
+    def memory_mib(self) -> float:
+        return float(self._api.memory_info().rss / 2**20)
+
+
 @contextmanager
-def ours(folder: Path, weights: Path) -> Iterator[tuple[Server, Client, Callable[[int], str]]]:
-    """A served ResNet-18 checkpoint for each size."""
-    environment = {"REGRAFT_POLL_S": "0.05"}
-    os.environ |= environment
-    with (folder / "server.log").open("wb") as log, Server(folder / "home", port=0, log=log) as server:
-        client = Client(server.url, key=server.key_file.read_text().strip())
-        file = client.files.upload(weights)
-
-        def checkpoint(size: int) -> str:
-            made = client.checkpoints.create(
-                name=f"r18-{size}",
-                file=file.id,
-                network={"name": "torchvision/resnet18", "num_classes": 10},
-                input={"size": [size, size], "channels": 3, **NORM},
-            )
-            return client.checkpoints.wait(made.id, timeout_s=120).id
-
-        yield server, client, checkpoint
-        for half in server._halves.values():
-            half.send_signal(signal.SIGCONT)
-
-
-@contextmanager
-def litserve(kind: str, file: Path, bodies: list[Path], threads: int) -> Iterator[Target]:
+def litserve(kind: str, file: Path, bodies: list[Path]) -> Iterator[Target]:
     port = free_port("127.0.0.1")
-    command = [PEERS / "bin/python", HERE / "peers/litserve_server.py", kind, file, str(port), str(threads)]
+    command = [PEERS / "bin/python", HERE / "peers/litserve_server.py", kind, file, str(port), str(THREADS)]
     process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         until = time.monotonic() + 90
@@ -192,60 +225,121 @@ def save_weights(path: Path) -> None:
     subprocess.run([sys.executable, "-c", script, path], check=True)
 
 
-def median(values: list[float]) -> str:
-    return f"{statistics.median(values):.2f} [{min(values):.2f} {max(values):.2f}]"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--no-peers", action="store_true")
     args = parser.parse_args()
-    if not args.no_peers:
-        install_peers()
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        save_weights(folder / "resnet18.pt")
-        server, client, checkpoint = stack.enter_context(ours(folder, folder / "resnet18.pt"))
-        rounds = measure(args, folder, server, client, checkpoint, stack)
-    print(json.dumps(rounds, indent=1))
-
-
-def measure(args, folder, server, client, checkpoint, stack) -> list[dict[str, Any]]:
-    threads = os.cpu_count() or 1
-    paths = files(folder, 32)
-    id_ = checkpoint(32)
-    graph, key = folder / "32.onnx", server.key_file.read_text().strip()
-    graph.write_bytes(
-        httpx.get(
-            f"{server.url}/v1/checkpoints/{id_}/weights",
-            params={"format": "onnx"},
-            headers={"Authorization": f"Bearer {key}"},
-        ).content
-    )
-    api = psutil.Process(server._halves["api"].pid)
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "image/png"}
-    target = Target(api, server.port, f"/v1/checkpoints/{id_}/predictions", headers, paths)
-    bare = Bare(graph, 32, [path.read_bytes() for path in paths])
-    peers = {}
-    if not args.no_peers:
-        for kind, file in (("torch", folder / "resnet18.pt"), ("onnx", graph)):
-            peers[kind] = stack.enter_context(litserve(kind, file, as_json(paths), threads))
-    found = []
-    for _ in range(args.rounds):
-        row = {
-            "bare": bare.per_cpu_s(args.seconds),
-            "bare_batch_ms": bare.median_ms(BATCH, 1),
-            "bare_one_ms": bare.median_ms(1, 1),
+        weights = folder / "resnet18.pt"
+        save_weights(weights)
+        house = stack.enter_context(House(folder, weights))
+        small = house.served(32)
+        small.target.measure(CLIENTS, args.seconds)
+        memory_mib = house.memory_mib()
+        large = house.served(224)
+        peers: dict[str, Target] = {}
+        if not args.no_peers:
+            install_peers()
+            for kind, file in (("torch", weights), ("onnx", small.graph)):
+                peers[kind] = stack.enter_context(litserve(kind, file, as_json(small.images)))
+        rounds = [one_round(small, large, peers, args.seconds) for _ in range(args.rounds)]
+        overloads = {
+            size: [overload(served, args.seconds) for _ in range(args.rounds)]
+            for size, served in (("224×224", large), ("32×32", small))
         }
-        row["ours"] = target.measure(CLIENTS, args.seconds)
-        row["ours_one"] = target.measure(1, args.seconds / 2)
-        for kind, peer in peers.items():
-            row[f"litserve_{kind}"] = peer.measure(CLIENTS, args.seconds)
-        found.append(row)
-        print(json.dumps(row), file=sys.stderr)
+    rows = [*figures(rounds), ledger.row("memory of the API with the model at 32×32, MiB", [memory_mib], most=400)]
+    for size, found in overloads.items():
+        rows += overload_figures(size, found)
+    ledger.write("serving", "Prediction over HTTP: ResNet-18, 10 classes", "python benchmarks/serving.py", rows, [NOTE])
+
+
+def one_round(small: Served, large: Served, peers: dict[str, Target], seconds: float) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "bare": small.bare.per_cpu_s(seconds),
+        "bare_batch_ms": small.bare.median_ms(BATCH, 1),
+        "bare_one_ms": small.bare.median_ms(1, 1),
+        "ours": small.target.measure(CLIENTS, seconds),
+        "ours_one": small.target.measure(1, seconds / 2),
+        "bare_224": large.bare.per_cpu_s(seconds),
+        "ours_224": large.target.measure(CLIENTS, 2 * seconds),
+    }
+    found |= {f"litserve_{kind}": peer.measure(CLIENTS, seconds) for kind, peer in peers.items()}
+    print(json.dumps(found), file=sys.stderr)
     return found
+
+
+def overload(served: Served, seconds: float) -> dict[str, Any]:
+    peak = served.target.measure(CLIENTS, seconds)
+    flood = served.target.measure(FLOOD, 2 * seconds, rate=4 * peak["good_per_s"])
+    print(json.dumps({"peak": peak, "flood": flood}), file=sys.stderr)
+    return {"peak": peak, "flood": flood}
+
+
+def figures(rounds: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def each(give: Callable[[dict[str, Any]], float]) -> list[float]:
+        return [give(one) for one in rounds]
+
+    rows = [
+        ledger.row(
+            f"32×32, {CLIENTS} clients: images per CPU-second, share of bare",
+            each(lambda one: one["ours"]["per_cpu_s"] / one["bare"]),
+            least=0.75,
+        ),
+        ledger.row(f"32×32, {CLIENTS} clients: images a second", each(lambda one: one["ours"]["good_per_s"])),
+        ledger.row(
+            f"32×32, {CLIENTS} clients: p99 over the time of a bare batch of {BATCH}",
+            each(lambda one: one["ours"]["p99_ms"] / one["bare_batch_ms"]),
+            most=3,
+        ),
+        ledger.row(
+            "32×32, one client: p50 over 1.3 × a bare batch of one + 1 ms",
+            each(lambda one: one["ours_one"]["p50_ms"] / (1.3 * one["bare_one_ms"] + 1)),
+            most=1,
+        ),
+        ledger.row(
+            f"224×224, {CLIENTS} clients: images per CPU-second, share of bare",
+            each(lambda one: one["ours_224"]["per_cpu_s"] / one["bare_224"]),
+            least=0.9,
+        ),
+    ]
+    for kind, name, least in (("torch", "LitServe with torch", 2.5), ("onnx", "LitServe with ONNX Runtime", 1.8)):
+        if f"litserve_{kind}" in rounds[0]:
+            theirs = each(lambda one, kind=kind: one[f"litserve_{kind}"]["good_per_s"])
+            ratios = [one["ours"]["good_per_s"] / their for one, their in zip(rounds, theirs, strict=True)]
+            rows.append(ledger.row(f"32×32, {CLIENTS} clients: images a second over {name}", ratios, least=least))
+    return rows
+
+
+def overload_figures(size: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    asked = [sum(one["flood"]["answers"].values()) + one["flood"]["unsent"] for one in found]
+    told = [sum(one["flood"]["answers"].values()) for one in found]
+    return [
+        ledger.row(
+            f"{size}, asked for 4 × the peak: good answers a second, share of the peak",
+            [one["flood"]["good_per_s"] / one["peak"]["good_per_s"] for one in found],
+            least=0.9,
+        ),
+        ledger.row(
+            f"{size}, the same: p99 of a refusal, ms",
+            [one["flood"]["refused_p99_ms"] or 0.0 for one in found],
+            most=100,
+        ),
+        ledger.row(
+            f"{size}, the same: answers that are neither 200 nor 503",
+            [
+                float(all_ - one["flood"]["answers"].get("200", 0) - one["flood"]["answers"].get("503", 0))
+                for one, all_ in zip(found, told, strict=True)
+            ],
+            most=0,
+        ),
+        ledger.row(
+            f"{size}, the same: requests that were really sent, share",
+            [t / a for t, a in zip(told, asked, strict=True)],
+        ),
+    ]
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ It gives what the routes of models and checkpoints give, which take every other 
 an Idempotency-Key, and those with anything unusual about them.
 """
 
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -24,8 +25,11 @@ from app.keys import service as keys
 from app.models import service as models
 from app.serving.service import Servable
 
+log = logging.getLogger(__name__)
+
 _PATH = re.compile(r"/v1/(models|checkpoints)/([a-z]+_[0-9a-z]{4,40})/predictions")
 _QUERY = re.compile(rb"|top_k=([1-9]\d{0,2}|1000)")
+_Told = tuple[int, list[tuple[bytes, bytes]], bytes]  # status, headers, body
 _GOOD = [*guards(), (b"content-type", b"application/json")]
 _FIND: dict[str, Callable[[Session, str, str], Row]] = {"models": models.get, "checkpoints": checkpoints.ready}
 
@@ -60,12 +64,15 @@ class FastPredictions:
         began = time.perf_counter()
         try:
             status, headers, body = 200, _GOOD, await self._answer(asked, receive)
+        except errors.Overloaded:
+            status, headers, body = _OVERLOADED  # there may be thousands a second, and they must not cost the rest
         except errors.RegraftError as error:
-            refusal = problems.answer(error)
-            status, body = refusal.status_code, bytes(refusal.body)
-            headers = [*guards(refusal.headers), *((n, v) for n, v in refusal.raw_headers if n != b"content-length")]
+            status, headers, body = _refusal(error)
         except ClientDisconnect:
             return
+        except Exception:
+            log.exception("POST %s", scope["path"])
+            status, headers, body = _refusal(errors.RegraftError())
         self._parts.meters.note("POST", f"/v1/{asked.noun}/{{id}}/predictions", status, time.perf_counter() - began)
         length = (b"content-length", str(len(body)).encode())
         await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
@@ -73,10 +80,19 @@ class FastPredictions:
 
     async def _answer(self, asked: _Asked, receive: Receive) -> bytes:
         # the key first: whoever has none does not get a byte of the body read
-        served = await self._known.get(asked.name, lambda db: _look(db, asked))
+        served = self._known.now(asked.name) or await self._known.get(asked.name, lambda db: _look(db, asked))
         image = await bodies.received(receive, self._parts.settings.max_predict_bytes, asked.announced)
         predictions = await self._parts.serving.predict(served.servable, [image])
         return predicting.encoded(predicting.classified(asked.top_k)(served.row, predictions))
+
+
+def _refusal(error: errors.RegraftError) -> _Told:
+    answer = problems.answer(error)
+    own = [(name, value) for name, value in answer.raw_headers if name != b"content-length"]
+    return answer.status_code, [*guards(answer.headers), *own], bytes(answer.body)
+
+
+_OVERLOADED = _refusal(errors.Overloaded(retry_after_s=1))
 
 
 def _asked(scope: Scope) -> _Asked | None:

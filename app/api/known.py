@@ -37,11 +37,7 @@ class Known(Generic[T]):
 
     async def get(self, name: Hashable, look: Callable[[Session], T]) -> T:
         """What `look` gives, which `name` stands for; whatever it raises is raised, and not remembered."""
-        found = self._found.get(name)
-        if found is None or found.commits != self._database.commits or found.until < time.monotonic():
-            found = self._look(name, look)
-        if found.future.done() and not found.future.cancelled() and found.future.exception() is None:
-            return found.future.result()
+        found = self._fresh(name) or self._look(name, look)
         try:
             # those that come meanwhile share the one look-up, which outlives whoever began it
             return await asyncio.shield(found.future)
@@ -49,6 +45,19 @@ class Known(Generic[T]):
             if self._found.get(name) is found:
                 del self._found[name]
             raise
+
+    def now(self, name: Hashable) -> T | None:
+        """What `get` would give without a look-up; None if it needs one."""
+        found = self._fresh(name)
+        if found is None or not found.future.done() or found.future.cancelled() or found.future.exception():
+            return None
+        return found.future.result()
+
+    def _fresh(self, name: Hashable) -> _Found[T] | None:
+        found = self._found.get(name)
+        if found is None or found.commits != self._database.commits or found.until < time.monotonic():
+            return None
+        return found
 
     def _look(self, name: Hashable, look: Callable[[Session], T]) -> _Found[T]:
         commits, until = self._database.commits, time.monotonic() + LIFETIME_S

@@ -11,6 +11,7 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10
 class Meters:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         ProcessCollector(registry=self.registry)
         self.requests = Counter(
             "regraft_requests_total",
@@ -34,8 +35,16 @@ class Meters:
 
     def note(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request, answered with `status` after `seconds`."""
-        self.requests.labels(method, route, status).inc()
-        self.seconds.labels(method, route).observe(seconds)
+        counter, histogram = self._series(method, route, status)
+        counter.inc()
+        histogram.observe(seconds)
+
+    def _series(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+        """Looked up once: that takes longer than counting."""
+        name = method, route, status
+        if name not in self._known:
+            self._known[name] = self.requests.labels(*name), self.seconds.labels(method, route)
+        return self._known[name]
 
 
 class Metered:
