@@ -12,8 +12,9 @@ ORDER = ("serving", "int8", "training", "overhead", "probe", "startup", "scaling
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 HEAD = """# Performance
 
-Ratios in one run, made by the commands beside them (`make bench` runs them all, `python benchmarks/report.py` writes this
-page).  The machines are shared, so single figures vary; medians of rounds that were measured in turn, with their spread.
+Ratios in one run, made by the commands beside them (`make bench` runs them all, `python benchmarks/report.py` writes
+this page).  The machines are shared, so single figures vary: medians of rounds that were measured in turn, with their
+spread.
 """
 
 

@@ -3,8 +3,8 @@
     python benchmarks/serving.py [--rounds 5] [--seconds 4] [--no-peers]
 
 The service is the real one: API and worker as processes, an uploaded checkpoint, keys on.  Bare is decode + ONNX
-Runtime on the same graph, one thread, in batches of 32.  All are measured in turn, round by round; the load generator shares
-the machine's cores with whichever server runs, so what is compared with bare is images per CPU-second of the server.
+Runtime on the same graph, one thread, in batches of 32.  All are measured in turn, round by round; the load generator
+shares the machine's cores with whichever server runs, so what is compared with bare is images per CPU-second of the server.
 LitServe gets each image as its documentation has it (JSON, base64), batches of 32, the same number of threads.
 """
 
@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import ledger
 import numpy as np
 import onnxruntime
 import psutil
 from PIL import Image
 
+import ledger
 from app.imaging import images
 from app.methods.inputs import InputSpec
 from regraft import Client
@@ -42,8 +42,8 @@ FLOOD = 4096  # connections
 THREADS = os.cpu_count() or 1  # of LitServe's network
 NORM = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 NOTE = (
-    "LitServe: one worker process, batches of up to 32 within 10 ms, images as base64 in JSON, as its documentation has "
-    "them. The load generator runs on the same cores. At 4 × the peak, requests come at a set rate, whether or not "
+    "LitServe: one worker process, batches of up to 32 within 10 ms, images as base64 in JSON, as its documentation "
+    "has them. The load generator runs on the same cores. At 4 × the peak, requests come at a set rate, whether or not "
     "earlier ones were answered; at 32×32 generator and server are together more than the two cores can do."
 )
 
