@@ -5,6 +5,7 @@ import socket
 
 import uvicorn
 
+from app.api.fast import FastPredictions
 from app.api.parts import Parts
 from app.core.settings import Settings
 from app.jobs.feed import Feed
@@ -34,7 +35,7 @@ def main() -> None:
     parts: Parts = app.state.parts
     schema.require_current(parts.database.engine)
     config = uvicorn.Config(
-        app,
+        FastPredictions(app, parts),
         host=settings.host,
         port=settings.port,
         lifespan="on",

@@ -1,6 +1,7 @@
 """The API's composition root: parts, layers, routes."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from importlib import metadata as packages
@@ -77,7 +78,9 @@ def _parts(settings: Settings) -> Parts:
         database=database,
         blobs=blobs,
         serving=Serving(
-            onnx_loader(blobs.path), memory_bytes=settings.serving_memory_bytes, capacity=settings.serving_queue
+            onnx_loader(blobs.path, settings.serving_threads),
+            memory_bytes=settings.serving_memory_bytes,
+            capacity=settings.serving_queue,
         ),
         feed=Feed(states, FEED_INTERVAL_S),
         meters=Meters(),
@@ -88,6 +91,8 @@ def _parts(settings: Settings) -> Parts:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
     await asyncio.to_thread(_make_first_key, parts)
+    gc.collect()
+    gc.freeze()  # what is here now stays: no collection need look at it again
     yield
     parts.feed.close()
     await parts.serving.close()

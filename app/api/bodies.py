@@ -6,6 +6,8 @@ from typing import Any
 import orjson
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from app.core import errors
 
@@ -26,15 +28,37 @@ async def capped(request: Request, limit: int) -> AsyncIterator[bytes]:
     Raises:
         TooLarge: it has more than `limit` bytes; at once where it says so itself.
     """
-    too_large = errors.TooLarge(f"The body is larger than the {limit:,} bytes that are taken here.")
-    if announced(request) > limit:
-        raise too_large
+    _require_at_most(limit, announced(request))
     size = 0
     async for piece in request.stream():
         size += len(piece)
-        if size > limit:
-            raise too_large
+        _require_at_most(limit, size)
         yield piece
+
+
+async def received(receive: Receive, limit: int, announced: int) -> bytes:
+    """The same of a bare ASGI connection, whole; `announced` is its Content-Length, 0 if it has none.
+
+    Raises:
+        TooLarge: see `capped`.
+        ClientDisconnect: the connection broke before the body was there.
+    """
+    _require_at_most(limit, announced)
+    message = await receive()
+    pieces, size = [], 0
+    while message["type"] != "http.disconnect":
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        _require_at_most(limit, size)
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+        message = await receive()
+    raise ClientDisconnect
+
+
+def _require_at_most(limit: int, size: int) -> None:
+    if size > limit:
+        raise errors.TooLarge(f"The body is larger than the {limit:,} bytes that are taken here.")
 
 
 async def whole(request: Request, limit: int) -> bytes:

@@ -35,7 +35,9 @@ class Authentication:
         if connection["type"] == "http" and f"{connection['path']}/".startswith("/v1/"):
             request = Request(connection)
             try:
-                request.state.identity = await run_in_threadpool(self._identify, _bearer(request))
+                request.state.identity = await run_in_threadpool(
+                    self._identify, bearer(request.headers.get("Authorization", ""))
+                )
             except errors.RegraftError as error:
                 await problems.answer(error)(connection, receive, send)
                 return
@@ -46,11 +48,25 @@ class Authentication:
             return keys.authenticate(db, text)
 
 
-def _bearer(request: Request) -> str:
-    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+def bearer(header: str) -> str:
+    """The key in an Authorization header.
+
+    Raises:
+        Unauthenticated: there is none.
+    """
+    scheme, _, text = header.partition(" ")
     if scheme.lower() != "bearer":
         raise errors.Unauthenticated
     return text.strip()
+
+
+def require(identity: Identity, scope: Scope) -> None:
+    """
+    Raises:
+        Forbidden: the key was not made for this.
+    """
+    if scope not in identity.scopes:
+        raise errors.Forbidden(f"This key does not carry the scope `{scope}`.")
 
 
 @dataclass(frozen=True)
@@ -129,8 +145,7 @@ def _calling(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
         request: Request, house: House, _: Annotated[HTTPAuthorizationCredentials | None, Security(_scheme)]
     ) -> Caller:
         identity: Identity = request.state.identity
-        if scope not in identity.scopes:
-            raise errors.Forbidden(f"This key does not carry the scope `{scope}`.")
+        require(identity, scope)
         return Caller(identity.owner, house.database)
 
     return caller

@@ -1,5 +1,7 @@
 """Headers that every answer carries unless it has its own."""
 
+from collections.abc import Collection
+
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -9,6 +11,11 @@ DEFAULTS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
+
+
+def guards(own: Collection[str] = ()) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer that has its `own` already, as the wire has them."""
+    return [(name.lower().encode(), value.encode()) for name, value in DEFAULTS.items() if name not in own]
 
 
 class Guarded:

@@ -11,6 +11,7 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10
 class Meters:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         ProcessCollector(registry=self.registry)
         self.requests = Counter(
             "regraft_requests_total",
@@ -31,6 +32,19 @@ class Meters:
             ["kind", "status"],
             registry=self.registry,
         )
+
+    def note(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request, answered with `status` after `seconds`."""
+        counter, histogram = self._series(method, route, status)
+        counter.inc()
+        histogram.observe(seconds)
+
+    def _series(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+        """Looked up once: that takes longer than counting."""
+        name = method, route, status
+        if name not in self._known:
+            self._known[name] = self.requests.labels(*name), self.seconds.labels(method, route)
+        return self._known[name]
 
 
 class Metered:
@@ -61,6 +75,4 @@ class Metered:
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")  # never the path itself, of which there are endlessly many
-        method = scope["method"] if route != "none" else "any"
-        self._meters.requests.labels(method, route, status).inc()
-        self._meters.seconds.labels(method, route).observe(seconds)
+        self._meters.note(scope["method"] if route != "none" else "any", route, status, seconds)

@@ -1,7 +1,7 @@
 """Predictions and embeddings: the same for models and checkpoints."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,11 +16,13 @@ from app.api.parts import Parts
 from app.api.shapes.predictions import Images
 from app.core import errors
 from app.db.tables import Servable as Row
+from app.serving.predictor import Floats
 from app.serving.service import Prediction, Servable
 
 TOP_K = 5  # unless more are asked for
 PRESENT = 0.5  # the probability from which on a class is one of an image's labels
 MOST = 1000
+MANY = 64  # from so many classes on it is faster not to sort them all
 RESPONSES = openapi.refusals(
     errors.BadRequest,
     errors.NotFound,
@@ -52,13 +54,16 @@ async def answer(
     """What the network of the row that `find` gives makes of the images of the request, in the order sent."""
     row = await run_in_threadpool(sender.reads, find)
     servable = Servable.of(row)
-    encoded = await images.read(request, house.settings.max_predict_bytes)
-    data = give(row, await house.serving.predict(servable, encoded))
-    body = orjson.dumps({"object": "list", "data": data}, option=orjson.OPT_SERIALIZE_NUMPY)
+    sent = await images.read(request, house.settings.max_predict_bytes)
+    body = encoded(give(row, await house.serving.predict(servable, sent)))
     if sender.key is None:
         return Response(body, media_type="application/json")
-    digests = "".join(hashlib.sha256(image).hexdigest() for image in encoded)
+    digests = "".join(hashlib.sha256(image).hexdigest() for image in sent)
     return await run_in_threadpool(sender.once, lambda _: body, of=digests)
+
+
+def encoded(data: list[dict[str, Any]]) -> bytes:
+    return orjson.dumps({"object": "list", "data": data}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def classified(top_k: int | None) -> Give:
@@ -69,18 +74,28 @@ def classified(top_k: int | None) -> Give:
     """
 
     def give(row: Row, predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
-        probabilities_NK = np.stack([prediction.probabilities for prediction in predictions])
-        classes = row.classes or [str(k) for k in range(probabilities_NK.shape[1])]
-        shown = top_k or (None if row.multi_label else TOP_K)
-        order_NK = np.argsort(-probabilities_NK, axis=1, kind="stable")
         data = []
-        for index, (order_K, probabilities_K) in enumerate(zip(order_NK.tolist(), probabilities_NK, strict=True)):
-            top = [{"label": classes[k], "probability": probabilities_K[k]} for k in order_K[:shown]]
-            several = {"labels": [classes[k] for k in order_K if probabilities_K[k] >= PRESENT]}
-            data.append({"index": index, **top[0], **(several if row.multi_label else {}), "top": top})
+        for index, (p_K, _) in enumerate(predictions):
+            shown = top_k or (len(p_K) if row.multi_label else TOP_K)
+            top = [{"label": _label(row, k), "probability": p_K[k]} for k in _likeliest(p_K, shown)]
+            present = _likeliest(p_K, int(np.count_nonzero(p_K >= PRESENT))) if row.multi_label else []
+            several = {"labels": [_label(row, k) for k in present]} if row.multi_label else {}
+            data.append({"index": index, **top[0], **several, "top": top})
         return data
 
     return give
+
+
+def _label(row: Row, k: int) -> str:
+    return row.classes[k] if row.classes else str(k)
+
+
+def _likeliest(p_K: Floats, count: int) -> list[int]:
+    """The classes of the greatest probabilities, the greatest first; of equal ones the first class first."""
+    among: Iterable[int] = range(len(p_K))
+    if count < len(p_K) > MANY:
+        among = np.flatnonzero(p_K >= np.partition(p_K, -count)[-count]).tolist()
+    return sorted(among, key=p_K.tolist().__getitem__, reverse=True)[:count]
 
 
 def embedded(row: Row, predictions: Sequence[Prediction]) -> list[dict[str, Any]]:

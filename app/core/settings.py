@@ -1,5 +1,6 @@
 """Settings: one frozen class, read from `REGRAFT_*` at the composition roots and nowhere else."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,7 @@ class Settings(BaseSettings):
     ingest_memory_bytes: Bytes = 6 * 1024 * MIB
     feature_cache_bytes: Bytes = 4 * 1024 * MIB
     serving_memory_bytes: Bytes = 512 * MIB
+    serving_threads: Annotated[int, Field(ge=1)] = max(1, (os.cpu_count() or 1) - 1)  # one core is left to HTTP
     serving_queue: Annotated[int, Field(ge=1)] = 1024
 
     @property

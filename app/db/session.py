@@ -38,9 +38,10 @@ def _now_postgresql(element: now, compiler: Any, **kwargs: Any) -> str:
 
 
 class Database:
-    """One engine.  `unit_of_work` is the only place that commits."""
+    """One engine.  `unit_of_work` is the only place that commits; `commits` is another number after it did."""
 
     def __init__(self, url: str) -> None:
+        self.commits = 0
         self.engine = _sqlite(url) if url.startswith("sqlite") else _postgresql(url)
 
     @contextmanager
@@ -52,6 +53,7 @@ class Database:
         """
         with _translated(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
+        self.commits += 1
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

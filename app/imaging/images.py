@@ -45,16 +45,35 @@ def decode(data: bytes) -> Pixels:
     Raises:
         BadImage: empty, of another format, broken, cut short, or of more than `MAX_PIXELS` pixels.
     """
+    return decoded(opened(data))
+
+
+def opened(data: bytes) -> Image.Image:
+    """The file with its size and format known, and nothing decoded yet.
+
+    Raises:
+        BadImage: see `decode`.
+    """
     if not data:
         raise BadImage("The file is empty.")
-    try:
-        return _decode(data)
-    except (BadImage, MemoryError):
-        raise
-    except UnidentifiedImageError:
-        raise BadImage("The file is not a readable JPEG, PNG, WebP, BMP or GIF.") from None
-    except Exception as error:  # on hostile files Pillow's plug-ins raise nearly everything there is
-        raise BadImage(f"The image is broken: {error}.") from error
+    with _told(), _quiet():
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+    width, height = image.size
+    if not 0 < width * height <= MAX_PIXELS:
+        raise BadImage(f"The image has {width}×{height} pixels; {MAX_PIXELS:,} in all are the limit.")
+    return image
+
+
+def decoded(image: Image.Image) -> Pixels:
+    """What `opened` gave, as `decode` gives it.
+
+    Raises:
+        BadImage: see `decode`.
+    """
+    with _told():
+        image.load()
+        turn = _TURNS.get(_orientation(image))
+        return _pixels(image if turn is None else image.transpose(turn))
 
 
 def bound(image: Pixels) -> Pixels:
@@ -77,15 +96,17 @@ def fit(image: Pixels, spec: InputSpec) -> Pixels:
     return image if image.shape[:2] == spec.size else _centred(image, spec.size)
 
 
-def _decode(data: bytes) -> Pixels:
-    with _quiet():
-        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-    width, height = image.size
-    if not 0 < width * height <= MAX_PIXELS:
-        raise BadImage(f"The image has {width}×{height} pixels; {MAX_PIXELS:,} in all are the limit.")
-    image.load()
-    turn = _TURNS.get(_orientation(image))
-    return _pixels(image if turn is None else image.transpose(turn))
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Within, whatever goes wrong with a file is a BadImage."""
+    try:
+        yield
+    except (BadImage, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        raise BadImage("The file is not a readable JPEG, PNG, WebP, BMP or GIF.") from None
+    except Exception as error:  # on hostile files Pillow's plug-ins raise nearly everything there is
+        raise BadImage(f"The image is broken: {error}.") from error
 
 
 @contextlib.contextmanager

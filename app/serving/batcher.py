@@ -50,18 +50,30 @@ class Batcher(Generic[Item, Answer]):
             Overloaded: more items are waiting than `capacity`.
             Unavailable: `timeout_s` passed before the items' turn came, or the batcher was closed.
         """
+        self.require_room(len(items))
         loop = asyncio.get_running_loop()
         request = _Request[Item, Answer](items, time.monotonic() + timeout_s, loop, loop.create_future())
         with self._changed:
             if self._closed:
                 raise errors.Unavailable(retry_after_s=1)
-            # a request larger than the whole capacity is taken when nothing else waits, or it could never be
-            if self._waiting and self._waiting_items + len(items) > self._capacity:
-                raise errors.Overloaded(retry_after_s=1)
             self._waiting.append(request)
             self._waiting_items += len(items)
-            self._changed.notify()
+            if len(self._waiting) == 1:
+                loop.call_soon(self._wake)  # once the requests that the loop has at hand are all here
         return await request.future
+
+    def require_room(self, count: int) -> None:
+        """
+        Raises:
+            Overloaded: more items are waiting than `capacity`.
+        """
+        # a request larger than the whole capacity is taken when nothing else waits, or it could never be
+        if self._waiting and self._waiting_items + count > self._capacity:
+            raise errors.Overloaded(retry_after_s=1)
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
 
     def close(self) -> None:
         """Answer what is waiting with Unavailable and end the thread."""

@@ -3,8 +3,9 @@
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -14,13 +15,14 @@ import numpy as np
 from app.core import errors
 from app.db import tables
 from app.imaging import images
+from app.imaging.images import Pixels
 from app.methods.inputs import InputSpec
 from app.serving.batcher import Batcher
 from app.serving.predictor import Floats, OnnxPredictor, Predictor
 
 MAX_BATCH = 32
 TIMEOUT_S = 30.0
-POOLED_BYTES = 256 * 1024  # below this a batch is decoded faster than a pool is woken
+SMALL_BYTES, SMALL_PIXELS = 32 * 1024, 100 * 100  # an image up to both is decoded faster than a thread is woken
 
 
 class Prediction(NamedTuple):
@@ -51,15 +53,14 @@ class Servable:
 @dataclass(frozen=True)
 class _Loaded:
     predictor: Predictor
-    batcher: Batcher[bytes, Prediction]
+    batcher: Batcher[Pixels, Prediction]
 
 
 Load = Callable[[Servable], Predictor]
 
 
-def onnx_loader(path: Callable[[str], Path]) -> Load:
+def onnx_loader(path: Callable[[str], Path], threads: int) -> Load:
     """Loads graphs with ONNX Runtime; `path` gives the local file of a content address."""
-    threads = max(1, (os.cpu_count() or 1))
     return lambda servable: OnnxPredictor(path(servable.graph), threads)
 
 
@@ -86,10 +87,10 @@ class Serving:
             Overloaded, Unavailable: see `Batcher.submit`.
         """
         loaded = await self._get(servable)
+        loaded.batcher.require_room(len(encoded))  # before any work is put into them
+        pixels = await self._decoded(encoded, servable.input)
         predictions: list[Prediction] = []
-        for index, answer in enumerate(await loaded.batcher.submit(encoded, timeout_s)):
-            if isinstance(answer, images.BadImage):
-                raise errors.InvalidImage(f"Image {index}: {answer}", param=f"images.{index}")
+        for answer in await loaded.batcher.submit(pixels, timeout_s):
             if isinstance(answer, Exception):
                 raise answer
             predictions.append(answer)
@@ -104,6 +105,9 @@ class Serving:
 
     async def _get(self, servable: Servable) -> _Loaded:
         future = self._loaded.get(servable)
+        if future is not None and future.done() and not future.exception():
+            self._loaded.move_to_end(servable)
+            return future.result()
         if future is None:
             # entered before it is awaited: requests that come meanwhile wait for this one load
             future = asyncio.ensure_future(asyncio.to_thread(self._open, servable))
@@ -125,12 +129,25 @@ class Serving:
         return _Loaded(
             predictor,
             Batcher(
-                lambda encoded: self._process(predictor, servable.input, encoded),
+                lambda pixels: list(map(Prediction, *predictor.predict(np.stack(pixels)))),
                 max_batch=MAX_BATCH,
                 capacity=self._capacity,
                 name=servable.graph[:8],
             ),
         )
+
+    async def _decoded(self, encoded: Sequence[bytes], spec: InputSpec) -> list[Pixels]:
+        """The pixels that the network takes, uint8 [H,W,C] each: at once where that takes no time, else in a thread.
+
+        Raises:
+            InvalidImage: see `predict`.
+        """
+        if len(encoded) == 1 and len(encoded[0]) <= SMALL_BYTES:
+            with _naming(0):
+                image = images.opened(encoded[0])
+                if image.width * image.height <= SMALL_PIXELS:
+                    return [_fitted(images.decoded(image), spec)]
+        return await asyncio.get_running_loop().run_in_executor(self._pool, _all_decoded, encoded, spec)
 
     def _evict(self, keep: Servable) -> None:
         loaded = {s: f.result() for s, f in self._loaded.items() if f.done() and not f.exception()}
@@ -143,19 +160,23 @@ class Serving:
                 del self._loaded[servable]
                 self._pool.submit(entry.batcher.close)
 
-    def _process(self, predictor: Predictor, spec: InputSpec, encoded: list[bytes]) -> list[Prediction | Exception]:
-        in_pool = sum(map(len, encoded)) > POOLED_BYTES and len(encoded) > 1
-        pixels = list((self._pool.map if in_pool else map)(lambda data: _pixels(data, spec), encoded))
-        good = [p for p in pixels if not isinstance(p, Exception)]
-        if not good:
-            return [p for p in pixels if isinstance(p, Exception)]
-        answers = map(Prediction, *predictor.predict(np.stack(good)))
-        return [p if isinstance(p, Exception) else next(answers) for p in pixels]
+
+def _all_decoded(encoded: Sequence[bytes], spec: InputSpec) -> list[Pixels]:
+    pixels = []
+    for index, data in enumerate(encoded):
+        with _naming(index):
+            pixels.append(_fitted(images.decode(data), spec))
+    return pixels
 
 
-def _pixels(encoded: bytes, spec: InputSpec) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | images.BadImage:
-    """The one path from a file to a network's input, the same as in training: uint8 [H,W,C]."""
+def _fitted(image: Pixels, spec: InputSpec) -> Pixels:
+    """The one path from an image to a network's input, the same as in training."""
+    return images.fit(images.bound(image), spec)
+
+
+@contextmanager
+def _naming(index: int) -> Iterator[None]:
     try:
-        return images.fit(images.bound(images.decode(encoded)), spec)
+        yield
     except images.BadImage as error:
-        return error
+        raise errors.InvalidImage(f"Image {index}: {error}", param=f"images.{index}") from None

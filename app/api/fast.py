@@ -1,0 +1,119 @@
+"""The fast path of prediction: one image as the body of a plain request, answered without the framework.
+
+It gives what the routes of models and checkpoints give, which take every other request: forms and JSON, requests with
+an Idempotency-Key, and those with anything unusual about them.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from sqlalchemy.orm import Session
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api import bodies, caller, predicting, problems
+from app.api.headers import guards
+from app.api.known import Known
+from app.api.parts import Parts
+from app.checkpoints import service as checkpoints
+from app.core import errors
+from app.db.tables import Servable as Row
+from app.keys import service as keys
+from app.models import service as models
+from app.serving.service import Servable
+
+log = logging.getLogger(__name__)
+
+_PATH = re.compile(r"/v1/(models|checkpoints)/([a-z]+_[0-9a-z]{4,40})/predictions")
+_QUERY = re.compile(rb"|top_k=([1-9]\d{0,2}|1000)")
+_Told = tuple[int, list[tuple[bytes, bytes]], bytes]  # status, headers, body
+_GOOD = [*guards(), (b"content-type", b"application/json")]
+_FIND: dict[str, Callable[[Session, str, str], Row]] = {"models": models.get, "checkpoints": checkpoints.ready}
+
+
+class _Asked(NamedTuple):
+    noun: str
+    id: str
+    key: str
+    top_k: int | None
+    announced: int
+
+    @property
+    def name(self) -> tuple[str, str, str]:
+        return self[:3]
+
+
+class _Served(NamedTuple):
+    row: Row
+    servable: Servable
+
+
+class FastPredictions:
+    def __init__(self, app: ASGIApp, parts: Parts) -> None:
+        self._app, self._parts = app, parts
+        self._known: Known[_Served] = Known(parts.database)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = _asked(scope)
+        if asked is None:
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        try:
+            status, headers, body = 200, _GOOD, await self._answer(asked, receive)
+        except errors.Overloaded:
+            status, headers, body = _OVERLOADED  # there may be thousands a second, and they must not cost the rest
+        except errors.RegraftError as error:
+            status, headers, body = _refusal(error)
+        except ClientDisconnect:
+            return
+        except Exception:
+            log.exception("POST %s", scope["path"])
+            status, headers, body = _refusal(errors.RegraftError())
+        self._parts.meters.note("POST", f"/v1/{asked.noun}/{{id}}/predictions", status, time.perf_counter() - began)
+        length = (b"content-length", str(len(body)).encode())
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, asked: _Asked, receive: Receive) -> bytes:
+        # the key first: whoever has none does not get a byte of the body read
+        served = self._known.now(asked.name) or await self._known.get(asked.name, lambda db: _look(db, asked))
+        image = await bodies.received(receive, self._parts.settings.max_predict_bytes, asked.announced)
+        predictions = await self._parts.serving.predict(served.servable, [image])
+        return predicting.encoded(predicting.classified(asked.top_k)(served.row, predictions))
+
+
+def _refusal(error: errors.RegraftError) -> _Told:
+    answer = problems.answer(error)
+    own = [(name, value) for name, value in answer.raw_headers if name != b"content-length"]
+    return answer.status_code, [*guards(answer.headers), *own], bytes(answer.body)
+
+
+_OVERLOADED = _refusal(errors.Overloaded(retry_after_s=1))
+
+
+def _asked(scope: Scope) -> _Asked | None:
+    """What the request asks for; None unless it is one for the fast path."""
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return None
+    path, query = _PATH.fullmatch(scope["path"]), _QUERY.fullmatch(scope["query_string"])
+    if path is None or query is None:
+        return None
+    headers = dict(scope["headers"])
+    kind = headers.get(b"content-type", b"")
+    if b"idempotency-key" in headers or not kind.startswith((b"image/", b"application/octet-stream")):
+        return None
+    key = headers.get(b"authorization", b"").decode("latin-1")
+    length = headers.get(b"content-length", b"")
+    announced = int(length) if length.isdigit() else 0
+    return _Asked(path[1], path[2], key, int(query[1]) if query[1] else None, announced)
+
+
+def _look(db: Session, asked: _Asked) -> _Served:
+    identity = keys.authenticate(db, caller.bearer(asked.key))
+    caller.require(identity, "predict")
+    row = _FIND[asked.noun](db, identity.owner, asked.id)
+    return _Served(row, Servable.of(row))
