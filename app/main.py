@@ -35,6 +35,7 @@ from app.jobs.feed import Feed
 from app.jobs.repository import State
 from app.keys import service as key_service
 from app.serving.service import Serving, onnx_loader
+from app.serving.streams import Streams
 
 NOUNS = (files, uploads, checkpoints, datasets, jobs, models, catalogue, keys)
 FEED_INTERVAL_S = 0.3
@@ -82,6 +83,7 @@ def _parts(settings: Settings) -> Parts:
             memory_bytes=settings.serving_memory_bytes,
             capacity=settings.serving_queue,
         ),
+        streams=Streams(blobs.path, device=settings.device, threads=settings.serving_threads),
         feed=Feed(states, FEED_INTERVAL_S),
         meters=Meters(),
     )
@@ -96,6 +98,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     parts.feed.close()
     await parts.serving.close()
+    await parts.streams.close()
     parts.database.close()
 
 

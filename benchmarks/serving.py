@@ -4,7 +4,7 @@
 
 The service is the real one: API and worker as processes, an uploaded checkpoint, keys on.  Bare is decode + ONNX
 Runtime on the same graph, one thread, in batches of 32.  All are measured in turn, round by round; the load generator
-shares the machine's cores with whichever server runs, so what is compared with bare is images per CPU-second of the server.
+shares the cores with whichever server runs, so what is compared with bare is images per CPU-second of the server.
 LitServe gets each image as its documentation has it (JSON, base64), batches of 32, the same number of threads.
 """
 

@@ -259,6 +259,16 @@ class Prediction(Record):
     top: list[Score] = []
 
 
+class Adaptation(Record):
+    """Where a network stands that adapts to the images it is asked about."""
+
+    steps: int
+    images: int
+    entropy: float | None
+    waiting: int
+    collapses: int
+
+
 class MethodInfo(Record):
     """What a job can name, with the JSON Schema of its parameters."""
 

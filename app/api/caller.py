@@ -180,6 +180,7 @@ def _sending(scope: Scope, *, streamed: bool) -> Callable[..., AsyncIterator[Sen
 
 Reader = Annotated[Caller, Depends(_calling("read"))]
 Writer = Annotated[Caller, Depends(_calling("write"))]
+Guest = Annotated[Caller, Depends(_calling("predict"))]
 Admin = Annotated[Caller, Depends(_calling("admin"))]
 Asker = Annotated[Sender, Depends(_sending("read", streamed=False), scope="function")]
 Poster = Annotated[Sender, Depends(_sending("write", streamed=False), scope="function")]

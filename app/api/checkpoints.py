@@ -4,18 +4,21 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import JSONResponse
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
 from app.api import bodies, downloads, examples, openapi, predicting
-from app.api.caller import Poster, Predictor, Reader, Writer
+from app.api.caller import Guest, Poster, Predictor, Reader, Writer
 from app.api.lists import Cascade, Id, Paging
 from app.api.parts import House
 from app.api.shapes.checkpoints import Checkpoint, FromFile, NewCheckpoint, Pretrained
 from app.api.shapes.common import Listing
-from app.api.shapes.predictions import Predictions
+from app.api.shapes.predictions import Adaptation, Predictions
 from app.checkpoints import service as checkpoints
 from app.checkpoints.repository import Stored
 from app.core import errors
 from app.core.status import Readiness
+from app.db.tables import Servable as Row
 from app.methods.recipe import Recipe
 from app.removal import service as removal
 
@@ -97,8 +100,34 @@ def weights(
     responses=predicting.RESPONSES,
     openapi_extra=predicting.BODY,
 )
-async def predict(id: Id, request: Request, sender: Predictor, house: House, top_k: predicting.TopK = None) -> Response:
+async def predict(
+    id: Id,
+    request: Request,
+    sender: Predictor,
+    house: House,
+    top_k: predicting.TopK = None,
+    adapt: predicting.Adapt = None,
+) -> Response:
     """One image as the body, or many as a form or in JSON."""
-    return await predicting.answer(
-        request, sender, house, lambda db: checkpoints.ready(db, sender.owner, id), predicting.classified(top_k)
-    )
+
+    def find(db: Session) -> Row:
+        return checkpoints.ready(db, sender.owner, id)
+
+    give = predicting.classified(top_k)
+    if adapt:
+        return await predicting.adapting(request, id, sender, house, find, give)
+    return await predicting.answer(request, sender, house, find, give)
+
+
+@router.get("/{id}/adaptation", summary="Where its adaptation stands", responses=openapi.refusals(errors.NotFound))
+async def adaptation(id: Id, caller: Reader, house: House) -> Adaptation:
+    """Of predictions with `adapt`, by this server process since it started."""
+    await run_in_threadpool(caller.reads, lambda db: checkpoints.get(db, caller.owner, id))
+    return Adaptation.model_validate(await house.streams.told(id), from_attributes=True)
+
+
+@router.delete("/{id}/adaptation", status_code=204, summary="Begin anew", responses=openapi.refusals(errors.NotFound))
+async def reset(id: Id, caller: Guest, house: House) -> None:
+    """The next prediction with `adapt` is by the network as it is stored."""
+    await run_in_threadpool(caller.reads, lambda db: checkpoints.get(db, caller.owner, id))
+    await house.streams.reset(id)

@@ -11,6 +11,7 @@ from app.core.settings import Settings
 from app.db.session import Database
 from app.jobs.feed import Feed
 from app.serving.service import Serving
+from app.serving.streams import Streams
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Parts:
     database: Database
     blobs: Blobs
     serving: Serving
+    streams: Streams
     feed: Feed
     meters: Meters
     in_flight: set[tuple[str, str]] = field(default_factory=set)

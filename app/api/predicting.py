@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import orjson
@@ -16,8 +16,10 @@ from app.api.parts import Parts
 from app.api.shapes.predictions import Images
 from app.core import errors
 from app.db.tables import Servable as Row
-from app.serving.predictor import Floats
-from app.serving.service import Prediction, Servable
+from app.methods.inputs import InputSpec
+from app.serving.predictor import Floats, Prediction
+from app.serving.service import Servable
+from app.serving.streams import Adaptable
 
 TOP_K = 5  # unless more are asked for
 PRESENT = 0.5  # the probability from which on a class is one of an image's labels
@@ -32,6 +34,8 @@ RESPONSES = openapi.refusals(
     errors.InvalidImage,
     errors.Unavailable,
     errors.Overloaded,
+    errors.NotAdaptable,
+    errors.NotInstalled,
 )
 BODY = openapi.body(
     {
@@ -48,6 +52,27 @@ TopK = Annotated[
 Give = Callable[[Row, Sequence[Prediction]], list[dict[str, Any]]]
 
 
+Adapt = Annotated[
+    Literal["tent"] | None,
+    Query(description="Answered by a network that has adapted to the images it was asked about before, and adapts on."),
+]
+
+
+async def adapting(
+    request: Request, id: str, sender: Sender, house: Parts, find: Callable[[Session], Row], give: Give
+) -> Response:
+    """The same by the network that adapts to the stream of such requests, and where its adaptation stands."""
+    if sender.key is not None:
+        said = "An adapting network answers differently every time: leave the Idempotency-Key out."
+        raise errors.Invalid(said, param="adapt")
+    row = await run_in_threadpool(sender.reads, find)
+    what = Adaptable.of(row, id)
+    sent = await images.read(request, house.settings.max_predict_bytes)
+    pixels = await house.serving.decoded(sent, InputSpec.model_validate(row.input))
+    predictions, adaptation = await house.streams.predict(what, pixels)
+    return Response(encoded(give(row, predictions), adaptation=adaptation), media_type="application/json")
+
+
 async def answer(
     request: Request, sender: Sender, house: Parts, find: Callable[[Session], Row], give: Give
 ) -> Response:
@@ -62,8 +87,8 @@ async def answer(
     return await run_in_threadpool(sender.once, lambda _: body, of=digests)
 
 
-def encoded(data: list[dict[str, Any]]) -> bytes:
-    return orjson.dumps({"object": "list", "data": data}, option=orjson.OPT_SERIALIZE_NUMPY)
+def encoded(data: list[dict[str, Any]], **more: Any) -> bytes:
+    return orjson.dumps({"object": "list", "data": data, **more}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def classified(top_k: int | None) -> Give:

@@ -77,6 +77,10 @@ class NotServable(Conflict):
     code, title = "not_servable", "This network could not be exported for serving."
 
 
+class NotAdaptable(Conflict):
+    code, title = "not_adaptable", "This network cannot adapt to a stream of images."
+
+
 class RequestInFlight(Conflict):
     code, title = "idempotency_in_flight", "A request with this Idempotency-Key is still being worked on."
 
@@ -131,6 +135,10 @@ class BadRequest(RegraftError):
 
 class RateLimited(RegraftError):
     status, code, title = 429, "rate_limited", "Too many requests for this key."
+
+
+class NotInstalled(RegraftError):
+    status, code, title = 501, "not_installed", "This server was installed without what the call needs."
 
 
 class Unavailable(RegraftError):

@@ -1,7 +1,7 @@
 """A trained network that answers for a batch of images."""
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import onnxruntime
@@ -9,6 +9,13 @@ from numpy.typing import NDArray
 
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+
+
+class Prediction(NamedTuple):
+    """Of one image: probabilities [K], features [D]."""
+
+    probabilities: Floats
+    features: Floats
 
 
 class Predictor(Protocol):

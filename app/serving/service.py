@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 
@@ -18,18 +18,11 @@ from app.imaging import images
 from app.imaging.images import Pixels
 from app.methods.inputs import InputSpec
 from app.serving.batcher import Batcher
-from app.serving.predictor import Floats, OnnxPredictor, Predictor
+from app.serving.predictor import OnnxPredictor, Prediction, Predictor
 
 MAX_BATCH = 32
 TIMEOUT_S = 30.0
 SMALL_BYTES, SMALL_PIXELS = 32 * 1024, 100 * 100  # an image up to both is decoded faster than a thread is woken
-
-
-class Prediction(NamedTuple):
-    """Of one image: probabilities [K], features [D]."""
-
-    probabilities: Floats
-    features: Floats
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ class Serving:
         """
         loaded = await self._get(servable)
         loaded.batcher.require_room(len(encoded))  # before any work is put into them
-        pixels = await self._decoded(encoded, servable.input)
+        pixels = await self.decoded(encoded, servable.input)
         predictions: list[Prediction] = []
         for answer in await loaded.batcher.submit(pixels, timeout_s):
             if isinstance(answer, Exception):
@@ -136,7 +129,7 @@ class Serving:
             ),
         )
 
-    async def _decoded(self, encoded: Sequence[bytes], spec: InputSpec) -> list[Pixels]:
+    async def decoded(self, encoded: Sequence[bytes], spec: InputSpec) -> list[Pixels]:
         """The pixels that the network takes, uint8 [H,W,C] each: at once where that takes no time, else in a thread.
 
         Raises:

@@ -7,9 +7,10 @@ from typing import Any
 from regraft import errors
 from regraft.images import Image
 from regraft.nouns.base import D, Noun, given, waiting
-from regraft.nouns.predicting import predicting
+from regraft.nouns.predicting import Adapt, predicting
 from regraft.steps import Steps, Stream, call, items
-from regraft.types import Checkpoint, Prediction
+from regraft.types import Adaptation, Checkpoint, Prediction
+from regraft.wire import Request
 
 
 class Checkpoints(Noun[D]):
@@ -61,10 +62,27 @@ class Checkpoints(Noun[D]):
 
     @call
     def predict(
-        self, checkpoint: str, images: Image | Sequence[Image], *, top_k: int | None = None
+        self,
+        checkpoint: str,
+        images: Image | Sequence[Image],
+        *,
+        top_k: int | None = None,
+        adapt: Adapt | None = None,
     ) -> Steps[list[Prediction]]:
-        """In the order sent.  An image is a path, a file's bytes, a Pillow image, or a uint8 array [H,W] or [H,W,3]."""
-        return (yield from predicting(self._send, f"/v1/checkpoints/{checkpoint}/predictions", images, top_k))
+        """In the order sent.  An image is a path, a file's bytes, a Pillow image, or a uint8 array [H,W] or [H,W,3].
+
+        With `adapt` by a network that adapts to the images of all such calls."""
+        return (yield from predicting(self._send, f"/v1/checkpoints/{checkpoint}/predictions", images, top_k, adapt))
+
+    @call
+    def adaptation(self, checkpoint: str) -> Steps[Adaptation]:
+        """Where the network stands that adapts."""
+        return (yield from self._fetch(f"/v1/checkpoints/{checkpoint}/adaptation", Adaptation))
+
+    @call
+    def reset_adaptation(self, checkpoint: str) -> Steps[None]:
+        """It begins anew."""
+        yield from self._send(Request("DELETE", f"/v1/checkpoints/{checkpoint}/adaptation", repeatable=True))
 
     @call
     def recipe(self, checkpoint: str) -> Steps[dict[str, Any]]:

@@ -7,9 +7,9 @@ from typing import Any, Literal
 from regraft.images import Image
 from regraft.nouns.base import D, Noun
 from regraft.nouns.downloads import downloading
-from regraft.nouns.predicting import image_request, predicting
+from regraft.nouns.predicting import Adapt, image_request, predicting
 from regraft.steps import Steps, Stream, call, items
-from regraft.types import Model, Prediction
+from regraft.types import Adaptation, Model, Prediction
 from regraft.wire import Progress, Request
 
 
@@ -55,10 +55,27 @@ class Models(Noun[D]):
 
     @call
     def predict(
-        self, model: str, images: Image | Sequence[Image], *, top_k: int | None = None
+        self,
+        model: str,
+        images: Image | Sequence[Image],
+        *,
+        top_k: int | None = None,
+        adapt: Adapt | None = None,
     ) -> Steps[list[Prediction]]:
-        """In the order sent.  An image is a path, a file's bytes, a Pillow image, or a uint8 array [H,W] or [H,W,3]."""
-        return (yield from predicting(self._send, f"/v1/models/{model}/predictions", images, top_k))
+        """In the order sent.  An image is a path, a file's bytes, a Pillow image, or a uint8 array [H,W] or [H,W,3].
+
+        With `adapt` by a network that adapts to the images of all such calls."""
+        return (yield from predicting(self._send, f"/v1/models/{model}/predictions", images, top_k, adapt))
+
+    @call
+    def adaptation(self, model: str) -> Steps[Adaptation]:
+        """Where the network stands that adapts."""
+        return (yield from self._fetch(f"/v1/models/{model}/adaptation", Adaptation))
+
+    @call
+    def reset_adaptation(self, model: str) -> Steps[None]:
+        """It begins anew."""
+        yield from self._send(Request("DELETE", f"/v1/models/{model}/adaptation", repeatable=True))
 
     @call
     def embeddings(self, model: str, images: Image | Sequence[Image]) -> Steps[list[list[float]]]:

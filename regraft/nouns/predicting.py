@@ -1,7 +1,7 @@
 """Predictions and embeddings: one image as the raw body, many as a form."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
@@ -14,17 +14,25 @@ from regraft.wire import Request
 Sender = Callable[[Request], Steps[httpx.Response]]
 
 
-def predicting(send: Sender, path: str, images: Image | Sequence[Image], top_k: int | None) -> Steps[list[Prediction]]:
-    response = yield from send(image_request(path, images, given({"top_k": top_k})))
+Adapt = Literal["tent"]
+
+
+def predicting(
+    send: Sender, path: str, images: Image | Sequence[Image], top_k: int | None, adapt: Adapt | None
+) -> Steps[list[Prediction]]:
+    request = image_request(path, images, given({"top_k": top_k, "adapt": adapt}), repeatable=adapt is None)
+    response = yield from send(request)
     return [Prediction.model_validate(entry) for entry in response.json()["data"]]
 
 
-def image_request(path: str, images: Image | Sequence[Image], params: dict[str, Any]) -> Request:
-    """Repeatable: it changes nothing."""
+def image_request(
+    path: str, images: Image | Sequence[Image], params: dict[str, Any], *, repeatable: bool = True
+) -> Request:
+    """Repeatable where it changes nothing."""
     if not isinstance(images, list | tuple):
         data = encoded(images)
         headers = {"Content-Type": media_type(data)}
-        return Request("POST", path, repeatable=True, params=params, headers=headers, content=data)
+        return Request("POST", path, repeatable=repeatable, params=params, headers=headers, content=data)
     parts = [encoded(image) for image in images]
     form = [("images", (f"{index}", data, media_type(data))) for index, data in enumerate(parts)]
-    return Request("POST", path, repeatable=True, params=params, files=form)
+    return Request("POST", path, repeatable=repeatable, params=params, files=form)

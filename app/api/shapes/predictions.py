@@ -48,11 +48,26 @@ class Prediction(Shape):
     top: list[Score]
 
 
+class Adaptation(Shape):
+    """Where a network stands that adapts to the images it is asked about.
+
+    `steps` since it began (anew), on `images`; `entropy` of its last batch, in nats.  Up to 15 images of small requests
+    are `waiting` to be enough for a step.  Where its predictions collapse to few classes it begins anew: `collapses`.
+    """
+
+    steps: int
+    images: int
+    entropy: float | None
+    waiting: int
+    collapses: int
+
+
 class Predictions(Shape):
-    """In the order sent."""
+    """In the order sent; `adaptation` where that was asked for."""
 
     object: Literal["list"] = "list"
     data: list[Prediction]
+    adaptation: Adaptation | None = None
 
 
 class Embedding(Shape):

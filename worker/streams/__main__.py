@@ -1,0 +1,80 @@
+"""`python -m worker.streams DESCRIPTOR DEVICE THREADS`: adapts networks for the API, which holds the other end of the
+socket `DESCRIPTOR`.  It ends when that end closes."""
+
+import sys
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from app.methods.inputs import InputSpec
+from app.methods.networks import NetworkSpec
+from worker.engine import device
+from worker.engine.contract import Failure
+from worker.engine.data import Prepare
+from worker.networks import load
+from worker.streams.tent import Stream
+
+MOST = 8  # networks; of more, the one that was asked longest ago is forgotten
+
+
+class Streams:
+    """All that adapt at present, by name."""
+
+    def __init__(self, on: torch.device) -> None:
+        self._device = on
+        self._streams: OrderedDict[str, tuple[Stream, Prepare]] = OrderedDict()
+
+    def predict(self, name: str, document: Mapping[str, Any], weights: Path, images: Any) -> Any:
+        """`images` uint8 [N,H,W,C] → probabilities [N,K], features [N,D], and where the stream stands."""
+        stream, prepare = self._open(name, document, weights)
+        pixels_NHWC = torch.from_numpy(images).to(self._device)
+        x_BCHW = prepare.normalised(prepare.pixels(pixels_NHWC, torch.arange(len(images), device=self._device)))
+        probabilities_NK, features_ND = stream.predict(x_BCHW)
+        return probabilities_NK.cpu().numpy(), features_ND.cpu().numpy(), asdict(stream.told())
+
+    def tell(self, name: str) -> Any:
+        """Where it stands; None where nothing is known of it."""
+        return asdict(self._streams[name][0].told()) if name in self._streams else None
+
+    def reset(self, name: str) -> None:
+        self._streams.pop(name, None)
+
+    def _open(self, name: str, document: Mapping[str, Any], weights: Path) -> tuple[Stream, Prepare]:
+        if name not in self._streams:
+            input = InputSpec.model_validate(document["input"])
+            made = load.make(NetworkSpec.model_validate(document["network"]), input, load_file(weights))
+            device.place(made.network, self._device)
+            prepare = Prepare(input, self._device, device.memory_format(made.network))
+            self._streams[name] = Stream(made.network, made.anatomy), prepare
+        self._streams.move_to_end(name)
+        if len(self._streams) > MOST:
+            self._streams.popitem(last=False)
+        return self._streams[name]
+
+
+def main() -> None:
+    connection = Connection(int(sys.argv[1]))
+    torch.set_num_threads(int(sys.argv[3]))
+    streams = Streams(device.resolve(sys.argv[2]))
+    while True:
+        try:
+            verb, *args = connection.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            answer = "done", getattr(streams, verb)(*args)
+        except Failure as failure:
+            answer = failure.code, failure.message
+        except Exception as error:  # noqa: BLE001  # the caller is to hear of it, and the other networks go on
+            answer = "broken", f"{type(error).__name__}: {error}"
+        connection.send(answer)
+
+
+if __name__ == "__main__":
+    main()
