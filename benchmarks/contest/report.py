@@ -118,7 +118,11 @@ Seeds: {", ".join(map(str, seeds))}.
 - **Figures**: mean over the seeds [95 % interval, Student's t over seeds]; differences are paired by seed.
 - **{NO_HELP}: not clearly better** than what it is compared with (in the first table: scratch): the interval of the
   paired difference is not above zero.
-- **Tuning** never saw a test image: see [Settings](#settings)."""
+- **Tuning** never saw a test image: see [Settings](#settings).
+
+Other pages have what needs no labels of the target, or several sources: unsupervised and source-free adaptation
+(docs/domains.md), several environments (docs/environments.md), self-supervised pre-training (docs/pretraining.md),
+fusion (docs/fusion.md)."""
 
 
 def _transfers(domain: str, found: Accuracies) -> list[str]:
