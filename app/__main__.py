@@ -1,5 +1,6 @@
 """`python -m app`: the API on a migrated database, until SIGTERM or SIGINT."""
 
+import gc
 import logging
 import socket
 
@@ -31,6 +32,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s api %(levelname)s %(message)s")
     settings = Settings()
     settings.home.mkdir(parents=True, exist_ok=True)
+    gc.disable()  # until all is made: see `app.main`
     app = create_app(settings)
     parts: Parts = app.state.parts
     schema.require_current(parts.database.engine)

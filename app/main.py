@@ -93,8 +93,8 @@ def _parts(settings: Settings) -> Parts:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
     await asyncio.to_thread(_make_first_key, parts)
-    gc.collect()
     gc.freeze()  # what is here now stays: no collection need look at it again
+    gc.enable()
     yield
     parts.feed.close()
     await parts.serving.close()

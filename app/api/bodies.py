@@ -1,5 +1,6 @@
 """Request bodies: of the right type, capped by their announced length and again as they arrive."""
 
+import hashlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -70,7 +71,8 @@ async def whole(request: Request, limit: int) -> bytes:
 
 
 class Route(APIRoute):
-    """Reads a JSON body before FastAPI does, which neither caps it nor refuses NaN or another media type."""
+    """Reads a JSON body before FastAPI does, which neither caps it nor refuses NaN or another media type; and tells
+    whoever polls, by ETag, when nothing has changed."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -80,9 +82,26 @@ class Route(APIRoute):
             ours = _Request(request.scope, request.receive)
             if takes_json:
                 await ours.json()
-            return await handle(ours)
+            return unless_known(request, await handle(ours))
 
         return handler
+
+
+def unless_known(request: Request, answer: Response) -> Response:
+    """The answer to a GET with its digest as ETag (RFC 9110, section 8.8.3), or 304 where the caller has it already."""
+    if request.method != "GET" or answer.status_code != 200 or not hasattr(answer, "body") or "ETag" in answer.headers:
+        return answer
+    tag = f'"{hashlib.blake2b(answer.body, digest_size=16).hexdigest()}"'
+    kept = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if known(request.headers.get("If-None-Match", ""), tag):
+        return Response(status_code=304, headers=kept)
+    answer.headers.update(kept)
+    return answer
+
+
+def known(tags: str, tag: str) -> bool:
+    """Whether `tag` is among the `tags` of an If-Match or If-None-Match header."""
+    return tags.strip() == "*" or tag in (one.strip().removeprefix("W/") for one in tags.split(","))
 
 
 class _Request(Request):

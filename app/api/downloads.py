@@ -6,7 +6,7 @@ from typing import Literal
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
-from app.api import openapi, problems
+from app.api import bodies, openapi, problems
 from app.blobs.store import Blobs
 from app.core import errors
 from app.db.tables import Servable
@@ -54,9 +54,9 @@ def serve(request: Request, blobs: Blobs, sha256: str, *, filename: str, media_t
         "Cache-Control": "private, no-cache",
         "Content-Disposition": f'attachment; filename="{filename}"',
     }
-    if not _matches(request.headers.get("If-Match", "*"), tag):
+    if not bodies.known(request.headers.get("If-Match", "*"), tag):
         raise errors.PreconditionFailed
-    if "If-None-Match" in request.headers and _matches(request.headers["If-None-Match"], tag):
+    if "If-None-Match" in request.headers and bodies.known(request.headers["If-None-Match"], tag):
         return Response(status_code=304, headers=headers)
     asked = _asked(request.headers.get("Range", ""), size) if request.headers.get("If-Range", tag) == tag else None
     start, end = asked or (0, size)
@@ -69,10 +69,6 @@ def serve(request: Request, blobs: Blobs, sha256: str, *, filename: str, media_t
     if request.method == "HEAD":
         return Response(None, status, headers, media_type)
     return StreamingResponse(blobs.stream(sha256, start, end), status, headers, media_type)
-
-
-def _matches(tags: str, tag: str) -> bool:
-    return tags.strip() == "*" or tag in (one.strip().removeprefix("W/") for one in tags.split(","))
 
 
 def _asked(header: str, size: int) -> tuple[int, int] | None:

@@ -112,3 +112,19 @@ def test_checkpoints_and_datasets_are_filtered_by_readiness(world, client):
         assert [one["id"] for one in found] == [dataset["id"]]
     assert client.get("/v1/checkpoints", params={"status": "ready"}).json()["data"] == []
     assert client.get("/v1/datasets", params={"status": "queued"}).status_code == 422
+
+
+def test_who_polls_is_told_when_nothing_has_changed(world, client):
+    job = world.queued_job()["id"]
+    for path in (f"/v1/jobs/{job}", "/v1/jobs?limit=5"):
+        first = client.get(path)
+        assert first.headers["Cache-Control"] == "private, no-cache"
+        for tags in (first.headers["ETag"], f"W/{first.headers['ETag']}", f'"x", {first.headers["ETag"]}', "*"):
+            again = client.get(path, headers={"If-None-Match": tags})
+            assert (again.status_code, again.content) == (304, b"")
+            assert again.headers["ETag"] == first.headers["ETag"]
+        assert client.get(path, headers={"If-None-Match": '"x"'}).content == first.content
+        assert client.post(f"/v1/jobs/{job}/cancel" if path.endswith(job) else f"/v1/jobs/{job}/retry").is_success
+        changed = client.get(path, headers={"If-None-Match": first.headers["ETag"]})
+        assert (changed.status_code, changed.headers["ETag"] == first.headers["ETag"]) == (200, False)
+    assert "ETag" not in client.get("/v1/jobs/job_nobody").headers
