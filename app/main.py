@@ -34,7 +34,7 @@ from app.jobs import repository as job_repository
 from app.jobs.feed import Feed
 from app.jobs.repository import State
 from app.keys import service as key_service
-from app.serving.service import Serving, onnx_loader
+from app.serving.service import Serving, loader
 from app.serving.streams import Streams
 
 NOUNS = (files, uploads, checkpoints, datasets, jobs, models, catalogue, keys)
@@ -79,7 +79,7 @@ def _parts(settings: Settings) -> Parts:
         database=database,
         blobs=blobs,
         serving=Serving(
-            onnx_loader(blobs.path, settings.serving_threads),
+            loader(blobs.path, settings.serving_threads),
             memory_bytes=settings.serving_memory_bytes,
             capacity=settings.serving_queue,
         ),

@@ -220,6 +220,7 @@ class Model(Object):
     sha256: str
     evaluation: Evaluation | None = None
     transfer: dict[str, Any] | None = None
+    quantization: dict[str, Any] | None = None
     metadata: Metadata = {}
 
 

@@ -23,12 +23,12 @@ from app.core import errors
 from app.db.tables import Servable as Row
 from app.keys import service as keys
 from app.models import service as models
-from app.serving.service import Servable
+from app.serving.service import Precision, Servable
 
 log = logging.getLogger(__name__)
 
 _PATH = re.compile(r"/v1/(models|checkpoints)/([a-z]+_[0-9a-z]{4,40})/predictions")
-_QUERY = re.compile(rb"|top_k=([1-9]\d{0,2}|1000)")
+_QUERY = re.compile(rb"(?:top_k=([1-9]\d{0,2}|1000))?(?:(?:^|&)precision=(float32|int8))?")
 _Told = tuple[int, list[tuple[bytes, bytes]], bytes]  # status, headers, body
 _GOOD = [*guards(), (b"content-type", b"application/json")]
 _FIND: dict[str, Callable[[Session, str, str], Row]] = {"models": models.get, "checkpoints": checkpoints.ready}
@@ -38,12 +38,13 @@ class _Asked(NamedTuple):
     noun: str
     id: str
     key: str
+    precision: Precision
     top_k: int | None
     announced: int
 
     @property
-    def name(self) -> tuple[str, str, str]:
-        return self[:3]
+    def name(self) -> tuple[str, str, str, Precision]:
+        return self[:4]
 
 
 class _Served(NamedTuple):
@@ -109,11 +110,12 @@ def _asked(scope: Scope) -> _Asked | None:
     key = headers.get(b"authorization", b"").decode("latin-1")
     length = headers.get(b"content-length", b"")
     announced = int(length) if length.isdigit() else 0
-    return _Asked(path[1], path[2], key, int(query[1]) if query[1] else None, announced)
+    precision: Precision = "int8" if query[2] == b"int8" else "float32"
+    return _Asked(path[1], path[2], key, precision, int(query[1]) if query[1] else None, announced)
 
 
 def _look(db: Session, asked: _Asked) -> _Served:
     identity = keys.authenticate(db, caller.bearer(asked.key))
     caller.require(identity, "predict")
     row = _FIND[asked.noun](db, identity.owner, asked.id)
-    return _Served(row, Servable.of(row))
+    return _Served(row, Servable.of(row, asked.precision))

@@ -8,14 +8,17 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from app.api import bodies, downloads, openapi, predicting
-from app.api.caller import Guest, Predictor, Reader, Writer
+from app.api.caller import Guest, Poster, Predictor, Reader, Writer
 from app.api.lists import Cascade, Id, Paging
 from app.api.parts import House
 from app.api.shapes.common import Listing
-from app.api.shapes.models import Model
+from app.api.shapes.jobs import Job
+from app.api.shapes.models import Model, Quantization
 from app.api.shapes.predictions import Adaptation, Embeddings, Predictions
 from app.core import errors
 from app.db.tables import Servable as Row
+from app.jobs import planning
+from app.jobs import service as jobs
 from app.methods.base import ObjectId, Text
 from app.methods.recipe import Recipe
 from app.models import service as models
@@ -107,6 +110,7 @@ async def predict(
     house: House,
     top_k: predicting.TopK = None,
     adapt: predicting.Adapt = None,
+    precision: predicting.AtPrecision = "float32",
 ) -> Response:
     """One image as the body, or many as a form or in JSON."""
 
@@ -116,7 +120,25 @@ async def predict(
     give = predicting.classified(top_k)
     if adapt:
         return await predicting.adapting(request, id, sender, house, find, give)
-    return await predicting.answer(request, sender, house, find, give)
+    return await predicting.answer(request, sender, house, find, give, precision)
+
+
+@router.post(
+    "/{id}/quantizations",
+    status_code=202,
+    response_model=Job,
+    summary="Have it served in eight bits, too",
+    responses=openapi.refusals(errors.NotFound, *openapi.BODY, errors.Unfit),
+)
+def quantize(id: Id, body: Quantization, sender: Poster) -> Response:
+    """A job, which fails where too much would be lost.  Afterwards predictions take `?precision=int8`."""
+
+    def create(db: Session) -> Job:
+        dataset = models.get(db, sender.owner, id).dataset
+        asked = planning.Request(checkpoint=id, dataset=dataset, source_dataset=None, method=body.method, seed=0)
+        return Job.of(jobs.create(db, sender.owner, asked, name=body.name, metadata=body.metadata))
+
+    return sender.once(create)
 
 
 @router.get("/{id}/adaptation", summary="Where its adaptation stands", responses=openapi.refusals(errors.NotFound))

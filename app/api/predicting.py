@@ -18,7 +18,7 @@ from app.core import errors
 from app.db.tables import Servable as Row
 from app.methods.inputs import InputSpec
 from app.serving.predictor import Floats, Prediction
-from app.serving.service import Servable
+from app.serving.service import Precision, Servable
 from app.serving.streams import Adaptable
 
 TOP_K = 5  # unless more are asked for
@@ -35,6 +35,7 @@ RESPONSES = openapi.refusals(
     errors.Unavailable,
     errors.Overloaded,
     errors.NotAdaptable,
+    errors.NotQuantized,
     errors.NotInstalled,
 )
 BODY = openapi.body(
@@ -73,12 +74,20 @@ async def adapting(
     return Response(encoded(give(row, predictions), adaptation=adaptation), media_type="application/json")
 
 
+AtPrecision = Annotated[Precision, Query(description="`int8`: by the graph that a quantization has made.")]
+
+
 async def answer(
-    request: Request, sender: Sender, house: Parts, find: Callable[[Session], Row], give: Give
+    request: Request,
+    sender: Sender,
+    house: Parts,
+    find: Callable[[Session], Row],
+    give: Give,
+    precision: Precision = "float32",
 ) -> Response:
     """What the network of the row that `find` gives makes of the images of the request, in the order sent."""
     row = await run_in_threadpool(sender.reads, find)
-    servable = Servable.of(row)
+    servable = Servable.of(row, precision)
     sent = await images.read(request, house.settings.max_predict_bytes)
     body = encoded(give(row, await house.serving.predict(servable, sent)))
     if sender.key is None:

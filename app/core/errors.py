@@ -77,6 +77,10 @@ class NotServable(Conflict):
     code, title = "not_servable", "This network could not be exported for serving."
 
 
+class NotQuantized(Conflict):
+    code, title = "not_quantized", "This network is not served in eight bits."
+
+
 class NotAdaptable(Conflict):
     code, title = "not_adaptable", "This network cannot adapt to a stream of images."
 

@@ -234,6 +234,8 @@ class Model(Servable, Owned, Base):
     __tablename__ = "models"
     __table_args__ = (Index("ix_models_owner_created", "owner", "created_at", "id"),)
     adapter: Mapped[str | None] = mapped_column(SHA256)  # blob: corrections alone, of the source's weights
+    quantized: Mapped[str | None] = mapped_column(SHA256)  # blob: ONNX in eight bits
+    quantization: Mapped[Document | None] = mapped_column(Json)  # what that loses
     job: Mapped[str] = mapped_column(ID, unique=True)
     checkpoint: Mapped[str | None] = mapped_column(ID)
     dataset: Mapped[str] = mapped_column(ID)

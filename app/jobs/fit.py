@@ -17,6 +17,7 @@ from app.methods.distil_ensemble import DistilEnsemble
 from app.methods.evaluate import Evaluate
 from app.methods.fusion import Fusing
 from app.methods.generalisation import Generalisation
+from app.methods.quantize import Quantize
 from app.methods.recipe import Recipe
 from app.methods.registry import METHODS, Method
 from app.methods.rule_transfer import RuleTransfer
@@ -60,6 +61,7 @@ def faults(parts: Parts) -> list[Detail]:
         _calibrate,
         _multi_label,
         _kinds,
+        _quantized,
         _softmax_terms,
         _fusion,
     )
@@ -279,6 +281,11 @@ def _multi_label(parts: Parts) -> Iterator[Detail]:
     if isinstance(parts.method, CrossDomain | SourceFree) and parts.source is not None and parts.source.multi_label:
         said = f"takes classes to exclude each other, but {parts.source.id} gives an image any number."
         yield _fault("checkpoint", f"`{parts.method.name}` {said}")
+
+
+def _quantized(parts: Parts) -> Iterator[Detail]:
+    if isinstance(parts.method, Quantize) and parts.source is not None and not parts.source.id.startswith("model_"):
+        yield _fault("checkpoint", f"What is quantised is a model, and {parts.source.id} is a checkpoint.")
 
 
 def _kinds(parts: Parts) -> Iterator[Detail]:

@@ -181,6 +181,10 @@ def publish(db: Session, job_id: str, document: Mapping[str, Any], blobs: Mappin
     job.evaluation = document.get("evaluation")
     source = sources.find(db, job.owner, job.checkpoint, "checkpoint") if job.checkpoint else None
     job.lineage = _lineage(source, datasets.stored(db, job.dataset))
+    if "quantized" in blobs and job.checkpoint is not None:
+        models.quantize(db, job.owner, job.checkpoint, document["quantization"], blobs["quantized"])
+        job.model = job.checkpoint
+        return job.model
     if "weights" not in blobs:
         return None
     job.model = models.publish(db, job, document, blobs).id

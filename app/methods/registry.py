@@ -30,6 +30,7 @@ from app.methods.lora import Lora
 from app.methods.lp_ft import LpFt
 from app.methods.mcc import Mcc
 from app.methods.mixstyle import MixStyle
+from app.methods.quantize import Quantize
 from app.methods.random_forest import RandomForest
 from app.methods.reg_mean import RegMean
 from app.methods.ridge import Ridge
@@ -89,7 +90,8 @@ Method = Annotated[
     | DistilEnsemble
     | Shot
     | AdaBn
-    | Tent,
+    | Tent
+    | Quantize,
     Field(discriminator="name"),
 ]
 
@@ -132,6 +134,14 @@ _INFOS = (
         "Guo et al. 2017, On calibration of modern neural networks (calibration error)",
         gives_model=False,
         multi_label=True,
+    ),
+    MethodInfo(
+        Quantize,
+        "Serve a model in eight bits, if it loses no more than it may.",
+        ("checkpoint", "target_labels"),
+        "Predictions are to be faster, and a little less exact.",
+        "Jacob et al. 2018, Quantization and training of neural networks for integer-arithmetic-only inference",
+        gives_model=False,
     ),
     MethodInfo(
         FineTune,

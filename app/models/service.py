@@ -71,6 +71,16 @@ def publish(db: Session, job: Job, document: Mapping[str, Any], blobs: Mapping[s
     return model
 
 
+def quantize(db: Session, owner: str, model_id: str, document: dict[str, Any], graph: str) -> None:
+    """The model is served in eight bits from now on, too, where that is asked for; an earlier such graph is replaced.
+
+    Raises:
+        NotFound: the owner has no such model.
+    """
+    model = get(db, owner, model_id)
+    model.quantized, model.quantization = graph, document
+
+
 def recipe(db: Session, owner: str, model_id: str) -> dict[str, Any]:
     """
     Raises:

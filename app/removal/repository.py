@@ -32,6 +32,7 @@ _BLOBS = (
     Model.weights,
     Model.graph,
     Model.adapter,
+    Model.quantized,
 )
 _TABLES: dict[str, type[Owned]] = {"file": File, "ckpt": Checkpoint, "ds": Dataset, "job": Job, "model": Model}
 

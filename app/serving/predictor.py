@@ -27,6 +27,21 @@ class Predictor(Protocol):
         """`images` uint8 [N,H,W,C] at the model's size → probabilities [N,K] and features [N,D]."""
 
 
+class OpenVinoPredictor:
+    """An eight-bit graph, on the CPU: OpenVINO runs these about twice as fast as ONNX Runtime (docs/adr/0013)."""
+
+    def __init__(self, graph: Path, threads: int) -> None:
+        from openvino import Core  # here: most servers never need it, and it takes a third of a second
+
+        options = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+        self._network: Any = Core().compile_model(str(graph), "CPU", options)
+        self.nbytes = 2 * graph.stat().st_size
+
+    def predict(self, images: Images) -> tuple[Floats, Floats]:
+        found = self._network({"image": images})
+        return found["probabilities"], found["features"]
+
+
 class OnnxPredictor:
     """The graph that the worker exported and verified, on the CPU."""
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 
@@ -18,10 +18,11 @@ from app.imaging import images
 from app.imaging.images import Pixels
 from app.methods.inputs import InputSpec
 from app.serving.batcher import Batcher
-from app.serving.predictor import OnnxPredictor, Prediction, Predictor
+from app.serving.predictor import OnnxPredictor, OpenVinoPredictor, Prediction, Predictor
 
 MAX_BATCH = 32
 TIMEOUT_S = 30.0
+Precision = Literal["float32", "int8"]
 SMALL_BYTES, SMALL_PIXELS = 32 * 1024, 100 * 100  # an image up to both is decoded faster than a thread is woken
 
 
@@ -31,16 +32,21 @@ class Servable:
 
     graph: str
     input: InputSpec
+    precision: Precision = "float32"
 
     @classmethod
-    def of(cls, row: tables.Servable) -> Self:
+    def of(cls, row: tables.Servable, precision: Precision = "float32") -> Self:
         """
         Raises:
             NotServable: the network could not be exported.
+            NotQuantized: it has not been, or is no model.
         """
         if row.graph is None or row.input is None:
             raise errors.NotServable(row.not_servable or "")
-        return cls(row.graph, InputSpec.model_validate(row.input))
+        graph = row.graph if precision == "float32" else getattr(row, "quantized", None)
+        if graph is None:
+            raise errors.NotQuantized("Only models are, once POST /v1/models/{id}/quantizations has ended well.")
+        return cls(graph, InputSpec.model_validate(row.input), precision)
 
 
 @dataclass(frozen=True)
@@ -52,9 +58,13 @@ class _Loaded:
 Load = Callable[[Servable], Predictor]
 
 
-def onnx_loader(path: Callable[[str], Path], threads: int) -> Load:
-    """Loads graphs with ONNX Runtime; `path` gives the local file of a content address."""
-    return lambda servable: OnnxPredictor(path(servable.graph), threads)
+def loader(path: Callable[[str], Path], threads: int) -> Load:
+    """Loads graphs, each into what runs it fastest; `path` gives the local file of a content address."""
+    predictors: dict[Precision, type[OnnxPredictor | OpenVinoPredictor]] = {
+        "float32": OnnxPredictor,
+        "int8": OpenVinoPredictor,
+    }
+    return lambda servable: predictors[servable.precision](path(servable.graph), threads)
 
 
 class Serving:

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from regraft.images import Image
-from regraft.nouns.base import D, Noun
+from regraft.nouns.base import D, Noun, given
 from regraft.nouns.downloads import downloading
-from regraft.nouns.predicting import Adapt, image_request, predicting
+from regraft.nouns.predicting import Adapt, Precision, image_request, predicting
 from regraft.steps import Steps, Stream, call, items
-from regraft.types import Adaptation, Model, Prediction
+from regraft.types import Adaptation, Job, Model, Prediction
 from regraft.wire import Progress, Request
 
 
@@ -61,11 +61,28 @@ class Models(Noun[D]):
         *,
         top_k: int | None = None,
         adapt: Adapt | None = None,
+        precision: Precision | None = None,
     ) -> Steps[list[Prediction]]:
         """In the order sent.  An image is a path, a file's bytes, a Pillow image, or a uint8 array [H,W] or [H,W,3].
 
-        With `adapt` by a network that adapts to the images of all such calls."""
-        return (yield from predicting(self._send, f"/v1/models/{model}/predictions", images, top_k, adapt))
+        With `adapt` by a network that adapts to the images of all such calls; `precision` `int8` needs `quantize`."""
+        path = f"/v1/models/{model}/predictions"
+        return (yield from predicting(self._send, path, images, top_k, adapt, precision))
+
+    @call
+    def quantize(
+        self,
+        model: str,
+        *,
+        max_accuracy_drop: float | None = None,
+        max_score_shift: float | None = None,
+        images: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Steps[Job]:
+        """A job that makes it ready to be served in eight bits, too; it fails where more than that would be lost."""
+        limits = {"max_accuracy_drop": max_accuracy_drop, "max_score_shift": max_score_shift, "images": images}
+        path = f"/v1/models/{model}/quantizations"
+        return (yield from self._post(path, Job, given(limits), idempotency_key))
 
     @call
     def adaptation(self, model: str) -> Steps[Adaptation]:

@@ -15,12 +15,19 @@ Sender = Callable[[Request], Steps[httpx.Response]]
 
 
 Adapt = Literal["tent"]
+Precision = Literal["float32", "int8"]
 
 
 def predicting(
-    send: Sender, path: str, images: Image | Sequence[Image], top_k: int | None, adapt: Adapt | None
+    send: Sender,
+    path: str,
+    images: Image | Sequence[Image],
+    top_k: int | None,
+    adapt: Adapt | None,
+    precision: Precision | None = None,
 ) -> Steps[list[Prediction]]:
-    request = image_request(path, images, given({"top_k": top_k, "adapt": adapt}), repeatable=adapt is None)
+    params = given({"top_k": top_k, "adapt": adapt, "precision": precision})
+    request = image_request(path, images, params, repeatable=adapt is None)
     response = yield from send(request)
     return [Prediction.model_validate(entry) for entry in response.json()["data"]]
 

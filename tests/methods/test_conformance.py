@@ -45,6 +45,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     },
     "train_multi_label": {"name": "train", "network": tasks.network(10), "input": tasks.INPUT, **COMMON},
     "evaluate": {"name": "evaluate"},
+    "quantize": {"name": "quantize", "max_accuracy_drop": 1.0, "max_score_shift": 1.0},
     "fine_tune": {"name": "fine_tune", **COMMON},
     "fine_tune_head": {"name": "fine_tune", "trainable": "head", **COMMON},
     "fine_tune_last": {"name": "fine_tune", "trainable": "last_stages", "labels_per_class": 2, **COMMON},
@@ -179,7 +180,7 @@ MERGED = {  # weights are calculated, in no epochs: how many candidates are judg
 # Points of the accuracy on the validation split; else one an epoch.
 POINTS = MERGED | {"distil_ensemble": 0} | dict.fromkeys(FITTED, 1) | dict.fromkeys(PASSING, 0)
 OF_ITS_SOURCES = [*MERGED, "distil_ensemble", "distil_ensemble_labels"]  # whose classes they have
-ADAPTING = [variant for variant, method in VARIANTS.items() if method["name"] != "evaluate"]
+ADAPTING = [variant for variant, method in VARIANTS.items() if INFOS[method["name"]].gives_model]
 TRAINING = [variant for variant in ADAPTING if variant not in {*FITTED, *MERGED, *PASSING}]
 DRAWING = [*TRAINING, "random_forest"]  # the others have nothing to draw where all labels may be seen
 MOMENTS = {variant: [0, 1, 2] if variant not in TRAINING else [0, 1, 5, 9] for variant in ADAPTING}
@@ -366,6 +367,7 @@ def test_label_use_is_declared(plain, variant):
     used = (document["transfer"]["features"] if variant in HEADLESS else document["evaluation"])["labels_used"]
     expected = dict.fromkeys(("evaluate", *MONITORED), "none of the target's") | {
         "fine_tune_last": "20 training labels and 20 validation",
+        "quantize": "0 training labels and 20 validation",
         "dann_separate": "0 training labels and 20 validation",
         "distil_ensemble": "none",
         "distil_ensemble_labels": "20 training labels and 20 validation",

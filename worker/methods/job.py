@@ -51,6 +51,8 @@ def run(spec: Spec, channel: Channel) -> Result:
         channel.emit(Note("training" if INFOS[params.name].gives_model else "measuring", f"On {run.device}."))
         adapted, evaluation = _adapt(task, params)
     document = {"method": adapted.params.model_dump(mode="json"), "evaluation": evaluation}
+    if adapted.quantised is not None:
+        return Result(document | {"quantization": adapted.quantised.document}, {"quantized": adapted.quantised.graph})
     if not INFOS[params.name].gives_model:
         return Result(document)
     channel.emit(Note("exporting", "Writing weights and graph, and comparing the two."))

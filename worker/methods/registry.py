@@ -23,6 +23,7 @@ from worker.methods.lora import lora
 from worker.methods.lp_ft import lp_ft
 from worker.methods.matching import coral, dan, jan, mcc
 from worker.methods.mixstyle import mixstyle
+from worker.methods.quantize import quantize
 from worker.methods.random_forest import random_forest
 from worker.methods.reg_mean import reg_mean
 from worker.methods.ridge import ridge
@@ -45,6 +46,7 @@ from worker.methods.wise_ft import wise_ft
 METHODS: Mapping[str, Callable[[Task, Any], Adapted]] = {
     "train": train,
     "evaluate": evaluate,
+    "quantize": quantize,
     "fine_tune": fine_tune,
     "linear_probe": linear_probe,
     "lp_ft": lp_ft,

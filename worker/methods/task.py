@@ -163,13 +163,22 @@ class Adapter:
 
 
 @dataclass(frozen=True)
+class Quantised:
+    """A graph of another precision, and what is to be known of it."""
+
+    graph: Path
+    document: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Adapted:
     """What a method has made: a network in evaluation mode, and all that is to be known of it.
 
     `params` are the method's, every default closed.  `transfer` says what came from the source and how.
     `source_head` is the source's head where that went on learning.  `temperature` is what the scores were divided by.
     `without` is the same without what the method is about, to be compared with when all is learnt.
-    `headless`: its output says nothing, it is there for its features.
+    `headless`: its output says nothing, it is there for its features.  `quantised`: the network is the source as it
+    was, and this is what was made.
     """
 
     network: nn.Module
@@ -185,6 +194,7 @@ class Adapted:
     temperature: float | None = None
     without: "Adapted | None" = None
     headless: bool = False
+    quantised: Quantised | None = None
 
     @classmethod
     def of(

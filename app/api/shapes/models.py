@@ -1,9 +1,28 @@
 """`/v1/models`: what jobs made."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from app.api.shapes.common import Evaluation, InputShape, NetworkShape, Object
+from pydantic import Field
+
+from app.api.shapes.common import Evaluation, InputShape, Metadata, Name, NetworkShape, Object
 from app.db.tables import Model as Row
+from app.methods.base import Closed
+from app.methods.quantize import Quantize
+
+
+class Quantization(Closed):
+    """What may be lost by it."""
+
+    precision: Literal["int8"] = "int8"
+    max_accuracy_drop: Annotated[float, Field(ge=0, le=1)] = Quantize().max_accuracy_drop
+    max_score_shift: Annotated[float, Field(ge=0, le=1)] = Quantize().max_score_shift
+    images: Annotated[int, Field(ge=1, le=10_000)] = Quantize().images
+    name: Name | None = None
+    metadata: Metadata = {}
+
+    @property
+    def method(self) -> Quantize:
+        return Quantize.model_validate(self.model_dump(exclude={"name", "metadata"}))
 
 
 class Model(Object):
@@ -23,6 +42,7 @@ class Model(Object):
     not_servable: str | None
     evaluation: Evaluation | None
     transfer: dict[str, Any] | None
+    quantization: dict[str, Any] | None
     metadata: dict[str, str]
 
     @classmethod
@@ -43,5 +63,6 @@ class Model(Object):
             not_servable=row.not_servable,
             evaluation=row.evaluation,
             transfer=row.transfer,
+            quantization=row.quantization,
             metadata=row.user_metadata,
         )
