@@ -1,17 +1,16 @@
 """What our own machinery costs: the engine against a bare PyTorch loop, and the statements of a job poll.
 
-    python benchmarks/overhead.py [--rounds 5] [--steps 20]
+    python benchmarks/overhead.py [--rounds 5]
 
 The bare loop and the engine train the same network from the same start on the same tensors with the same optimiser, in
-turn, in one process.  Prints the ratio of their throughputs, round by round, as a median with its spread.
+turn, in one process.
 """
 
 import argparse
 import copy
-import json
-import statistics
 import tempfile
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +22,11 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, event
 from torch import nn
 
+import ledger
 from app.core.settings import Settings
 from app.main import create_app
 from app.methods.inputs import InputSpec
+from app.methods.networks import NetworkSpec
 from app.methods.training import Training
 from migrations import commands
 from worker.engine import device
@@ -35,11 +36,16 @@ from worker.engine.run import Run
 from worker.methods import supervised
 from worker.methods.supervised import Examples
 from worker.methods.task import Task
-from worker.networks import anatomy
+from worker.networks import anatomy, build
 from worker.terms.base import Frame
 
 SPEC = InputSpec(size=(32, 32), channels=3, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 RATE, MOMENTUM, DECAY, CLASSES = 0.05, 0.9, 5e-4, 10
+STEPS = {"ResNet-18": 20, "cnn3": 60, "empty": 1000}
+NOTE = (
+    "The bare loop and the engine train the same network from the same start on the same tensors, in turn, in one "
+    "process whose C library keeps its memory (`worker/engine/device.py: keep_memory`)."
+)
 
 
 def images(count: int) -> Images:
@@ -55,11 +61,12 @@ def bare(network: nn.Module, data: Images, batch: int) -> float:
         network.parameters(), RATE, momentum=MOMENTUM, nesterov=True, weight_decay=DECAY, fused=True
     )
     mean_C11, std_C11 = (torch.tensor(values)[:, None, None] for values in (SPEC.mean, SPEC.std))
+    scale_C11, shift_C11 = 1 / (255 * std_C11), -mean_C11 / std_C11
     began = time.perf_counter()
     for index_B in torch.randperm(len(data)).split(batch):
-        x_BCHW = data.pixels_NHWC[index_B].permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last)
-        x_BCHW = x_BCHW.div_(255).sub_(mean_C11).div_(std_C11)
-        loss = F.cross_entropy(network(x_BCHW), data.label_N[index_B])
+        x_BCHW = data.pixels_NHWC.index_select(0, index_B).permute(0, 3, 1, 2)
+        x_BCHW = x_BCHW.to(torch.float32, memory_format=torch.channels_last).mul_(scale_C11).add_(shift_C11)
+        loss = F.cross_entropy(network(x_BCHW), data.label_N.index_select(0, index_B))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -80,28 +87,28 @@ def engine(network: nn.Module, data: Images, batch: int) -> float:
         return time.perf_counter() - began
 
 
-def training(rounds: int, steps: int, batch: int) -> dict[str, object]:
-    start = torchvision.models.resnet18(num_classes=CLASSES)
+def networks() -> dict[str, nn.Module]:
+    """`empty` is there for what a step costs besides the network."""
+    cnn3 = build.build(NetworkSpec(name="cnn3", num_classes=CLASSES), SPEC)
+    return {
+        "ResNet-18": torchvision.models.resnet18(num_classes=CLASSES),
+        "cnn3": cnn3,
+        "empty": nn.Sequential(
+            OrderedDict(pool=nn.AvgPool2d(32), flatten=nn.Flatten(), head=nn.Linear(3, CLASSES)),
+        ),
+    }
+
+
+def training(start: nn.Module, rounds: int, steps: int, batch: int) -> list[tuple[float, float]]:
+    """Seconds for `steps` steps, of the bare loop and of the engine, in each round."""
     device.place(start, torch.device("cpu"))
     data = images(steps * batch)
     for loop in (bare, engine):
         loop(copy.deepcopy(start), images(2 * batch), batch)
-    seconds = [
-        (bare(copy.deepcopy(start), data, batch), engine(copy.deepcopy(start), data, batch)) for _ in range(rounds)
-    ]
-    ratios = [b / e for b, e in seconds]
-    return {
-        "network": "resnet18, 32×32",
-        "batch": batch,
-        "threads": torch.get_num_threads(),
-        "engine_images_per_s": round(statistics.median(len(data) / e for _, e in seconds), 1),
-        "bare_images_per_s": round(statistics.median(len(data) / b for b, _ in seconds), 1),
-        "ratio_median": round(statistics.median(ratios), 3),
-        "ratio_min_max": [round(min(ratios), 3), round(max(ratios), 3)],
-    }
+    return [(bare(copy.deepcopy(start), data, batch), engine(copy.deepcopy(start), data, batch)) for _ in range(rounds)]
 
 
-def poll() -> dict[str, object]:
+def poll() -> int:
     """Statements that one poll of a job costs, authentication included, in the application that serves it."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(home=Path(folder))
@@ -115,7 +122,7 @@ def poll() -> dict[str, object]:
             job = client.post("/v1/jobs", json={"dataset": dataset, "method": method}).json()["id"]
             with counted() as statements:
                 client.get(f"/v1/jobs/{job}").raise_for_status()
-    return {"statements": len(statements), "what": [statement.split()[0] for statement in statements]}
+    return len(statements)
 
 
 @contextmanager
@@ -136,12 +143,24 @@ def counted() -> Iterator[list[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch", type=int, default=64)
     options = parser.parse_args()
     device.keep_memory()
-    figures = {"poll": poll(), "training": training(options.rounds, options.steps, options.batch)}
-    print(json.dumps(figures, indent=2))
+    rows = []
+    for name, network in networks().items():
+        steps = STEPS[name]
+        found = training(network, options.rounds, steps, options.batch)
+        if name == "empty":
+            above = [1e3 * (ours_s - bare_s) / steps for bare_s, ours_s in found]
+            rows.append(
+                ledger.row("a step of a network with next to nothing in it, above the bare loop, ms", above, most=0.1)
+            )
+        else:
+            ratios = [bare_s / ours_s for bare_s, ours_s in found]
+            what = f"engine over a bare PyTorch loop, {name} at 32×32, batches of {options.batch}, images a second"
+            rows.append(ledger.row(what, ratios, least=0.97))
+    rows.append(ledger.row("statements of a job poll, authentication included", [poll()], most=2))
+    ledger.write("overhead", "What our own machinery costs", "python benchmarks/overhead.py", rows, [NOTE])
 
 
 if __name__ == "__main__":

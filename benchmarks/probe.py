@@ -1,6 +1,6 @@
 """What a linear probe costs: all of its training part against one bare forward pass over the same images.
 
-    python benchmarks/probe.py [--images 4096] [--epochs 50] [--rounds 3]
+    python benchmarks/probe.py [--images 4096] [--epochs 50] [--rounds 5]
 
 ResNet-18 at 32×32, in one process.  The bare pass only runs the network over the prepared images in large batches.  The
 probe is the method's own function, from opening the source's weights to the trained head, with an empty feature cache
@@ -8,8 +8,6 @@ and again with a full one.  The limit is 1.2 × the bare pass + 1 s.
 """
 
 import argparse
-import json
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+import ledger
 from app.imaging.packed import PackedWriter
 from app.methods.inputs import InputSpec
 from app.methods.linear_probe import LinearProbe
@@ -83,7 +82,8 @@ def probe(origin: Source, target: Domain, epochs: int, cache: Path) -> float:
         return time.perf_counter() - began
 
 
-def measure(count: int, epochs: int, rounds: int) -> dict[str, object]:
+def measure(count: int, epochs: int, rounds: int) -> list[tuple[float, float, float, float]]:
+    """Of each round the seconds of a pass, of a probe, of one with a full cache; and the share of the limit."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         target = domain(folder, count)
@@ -94,28 +94,26 @@ def measure(count: int, epochs: int, rounds: int) -> dict[str, object]:
             pass_s = bare(network, target)
             cold_s, warm_s = (probe(origin, target, epochs, folder / f"cache{i}") for _ in range(2))
             found.append((pass_s, cold_s, warm_s, cold_s / (1.2 * pass_s + 1)))
-    pass_s, cold_s, warm_s, share = (statistics.median(column) for column in zip(*found, strict=True))
-    return {
-        "network": "resnet18, 32×32",
-        "images": count,
-        "epochs": epochs,
-        "threads": torch.get_num_threads(),
-        "forward_pass_s": round(pass_s, 2),
-        "probe_s": round(cold_s, 2),
-        "probe_with_full_cache_s": round(warm_s, 2),
-        "share_of_limit": round(share, 3),
-        "share_of_limit_min_max": [round(edge(row[3] for row in found), 3) for edge in (min, max)],
-    }
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=4096)
     parser.add_argument("--epochs", type=int, default=50)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     device.keep_memory()
-    print(json.dumps(measure(options.images, options.epochs, options.rounds), indent=2, ensure_ascii=False))
+    found = measure(options.images, options.epochs, options.rounds)
+    pass_s, cold_s, warm_s, share = ([*column] for column in zip(*found, strict=True))
+    rows = [
+        ledger.row("a probe's training over 1.2 × one bare forward pass + 1 s", share, most=1),
+        ledger.row("one bare forward pass, s", pass_s),
+        ledger.row("a probe's training, s", cold_s),
+        ledger.row("the same with a full feature cache, s", warm_s, most=2),
+    ]
+    title = f"A linear probe of {options.epochs} epochs: ResNet-18 at 32×32, {options.images:,} images"
+    ledger.write("probe", title, "python benchmarks/probe.py", rows)
 
 
 if __name__ == "__main__":
