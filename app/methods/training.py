@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from app.methods.augmentation import AugmentationStep, RandomCrop
 from app.methods.base import Closed, Parameters
@@ -104,16 +104,29 @@ class Loop(Parameters):
 class Training(Loop, Guarded):
     """Learning from the target's labels.
 
+    `micro_batch_size`: a batch is taken in parts of at most so many examples, and their gradients are accumulated.
     `class_weights` weighs the loss, `sampling` the drawing of examples, so that all classes count alike.  `terms` join
     the loss.  `calibrate`: one temperature for all scores, fitted on the validation split, is kept in the head.
     """
 
+    micro_batch_size: Annotated[int, Field(ge=4, le=65_536)] | None = None
     mixing: Mixing | None = None
     class_weights: Literal["balanced"] | None = None
     sampling: Literal["balanced"] | None = None
     early_stopping: EarlyStopping | None = None
     terms: Terms = []
     calibrate: bool = False
+
+    @property
+    def divisible(self) -> bool:
+        """Whether the loss of a batch is the mean of its parts' losses."""
+        return not self.terms and self.class_weights is None
+
+    @model_validator(mode="after")
+    def _micro_batches_are_of_a_mean(self) -> Self:
+        if self.micro_batch_size is not None and not self.divisible:
+            raise ValueError("`micro_batch_size` goes with neither `terms` nor `class_weights`")
+        return self
 
     def usual(self) -> Rates:
         usual = super().usual()

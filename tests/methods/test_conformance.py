@@ -47,6 +47,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "evaluate": {"name": "evaluate"},
     "quantize": {"name": "quantize", "max_accuracy_drop": 1.0, "max_score_shift": 1.0},
     "fine_tune": {"name": "fine_tune", **COMMON},
+    "fine_tune_micro": {"name": "fine_tune", "micro_batch_size": 4, "mixing": {"name": "mixup"}, **COMMON},
     "fine_tune_head": {"name": "fine_tune", "trainable": "head", **COMMON},
     "fine_tune_last": {"name": "fine_tune", "trainable": "last_stages", "labels_per_class": 2, **COMMON},
     "fine_tune_gradually": {

@@ -53,6 +53,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.y_B)
 
+    def part(self, first: int, end: int) -> "Batch":
+        """Its examples `first` … `end` − 1."""
+        partner_y_B = None if self.partner_y_B is None else self.partner_y_B[first:end]
+        return Batch(self.x[first:end], self.y_B[first:end], self.index_B[first:end], partner_y_B, self.share)
+
 
 class Prepare:
     """From stored pixels to what a network takes: on the device, scaled to 0–1, normalised."""

@@ -63,6 +63,7 @@ class Moment:
 
 Losses = Mapping[str, Tensor]  # scalars: `loss` is minimised, all are logged as series of their names
 Loss = Callable[[B, Moment], Losses]
+Backward = Callable[[B, Callable[[B], Losses]], Losses]
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,13 @@ def fit(
     validate: Callable[[], Validation] | None = None,
     beside: Mapping[str, nn.Module] | None = None,
     stateful: Mapping[str, Stateful] | None = None,
+    backward: Backward[B] | None = None,
     phase: str = "train",
 ) -> Fitted:
     """Train `network` in place; afterwards it holds the weights that `plan.keep` names, and is in evaluation mode.
 
     `beside` are modules that learn with it, and are kept with it.  `stateful` is whatever else changes as the training
-    goes on; it joins the snapshot.
+    goes on; it joins the snapshot.  `backward` leaves the gradient of a batch's loss, if not all at once.
 
     Raises:
         Failure: `diverged`, the loss was no finite number.
@@ -141,7 +143,9 @@ def fit(
     """
     done = run.result(phase)
     if done is None:
-        loop = _Loop(run, network, optimiser, data, loss, plan, validate, dict(beside or {}), dict(stateful or {}))
+        loop = _Loop(
+            run, network, optimiser, data, loss, plan, validate, dict(beside or {}), dict(stateful or {}), backward
+        )
         done = loop.train(phase)
     else:
         _set_random_state(run.device, done["random"])
@@ -165,10 +169,11 @@ class _Loop(Generic[B]):
         validate: Callable[[], Validation] | None,
         beside: dict[str, nn.Module],
         stateful: dict[str, Stateful],
+        backward: Backward[B] | None,
     ) -> None:
         self._run, self._network, self._optimiser, self._data = run, network, optimiser, data
         self._loss, self._plan, self._validate = loss, plan, validate
-        self._beside, self._stateful = beside, stateful
+        self._beside, self._stateful, self._backward = beside, stateful, backward
         self._average = None if plan.average is None else Average(network, plan.average)
         self._freezer = Freezer(network)
         self._meter = Meter()
@@ -206,9 +211,13 @@ class _Loop(Generic[B]):
     def _update(self, batch: B, epoch: int) -> None:
         if self._plan.turn and self._step == self._plan.turn:
             self._optimiser.forget()
-        losses = self._loss(batch, Moment(self._step, epoch, self._step / self._total))
-        self._optimiser.zero_grad()
-        losses["loss"].backward()  # type: ignore[no-untyped-call]
+        moment = Moment(self._step, epoch, self._step / self._total)
+        if self._backward is not None:
+            losses = self._backward(batch, lambda part: self._loss(part, moment))
+        else:
+            losses = self._loss(batch, moment)
+            self._optimiser.zero_grad()
+            losses["loss"].backward()  # type: ignore[no-untyped-call]
         self._optimiser.step(self._step)
         if self._average is not None:
             self._average.update()

@@ -1,5 +1,6 @@
 """A method's view of the process that runs it: where to compute, whom to tell, when to stop, what to go on from."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -54,6 +55,20 @@ class Run:
         """How many threads the run began with, where it is resumed: sums come out the same only with as many."""
         threads = self._ledger.state.get("threads")
         return None if threads is None else int(threads)
+
+    @property
+    def part_size(self) -> int | None:
+        """The most examples of a batch that memory was found to hold at once; None: it never ran out."""
+        size = self._ledger.state.get("part_size")
+        return None if size is None else int(size)
+
+    @part_size.setter
+    def part_size(self, size: int) -> None:
+        self._ledger.state["part_size"] = size
+
+    def save_soon(self) -> None:
+        """A snapshot is due at the next `heed`."""
+        self._ledger.saved_at = -math.inf
 
     def emit(self, event: Event) -> None:
         self._channel.emit(event)

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from worker.engine import device
+from worker.engine import device, parts
 from worker.engine.contract import Channel, Command, Event, Failure, Interrupted, Result, Retry, Spec
 from worker.executors.base import Crashed
 from worker.ingest import checkpoint, dataset
@@ -70,7 +70,7 @@ def main(connection: Connection, spec: Spec) -> None:
     except (MemoryError, torch.OutOfMemoryError) as error:
         channel.end(out_of_memory(spec, str(error)))
     except Exception as error:  # noqa: BLE001  # whatever it is, the supervisor must hear of it
-        if "not enough memory" in str(error):  # a plain RuntimeError of PyTorch's CPU allocator
+        if parts.ran_out(error):
             channel.end(out_of_memory(spec, str(error)))
             return
         traceback.print_exc()

@@ -69,6 +69,8 @@ def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
     if isinstance(params, Training) and params.calibrate:
         adapted = calibrating.calibrate(task, adapted, params)
     adapted = replace(adapted, transfer=adapted.transfer | {"drift": drift.measure(task, adapted)})
+    if task.run.part_size is not None:
+        adapted = replace(adapted, transfer=adapted.transfer | {"micro_batch_size": task.run.part_size})
     evaluation = measure.evaluation(task, adapted)
     if adapted.without is not None and evaluation is not None:
         evaluation["ablation"] = ablating.judge(task, adapted, adapted.without)

@@ -7,7 +7,7 @@ from torch import nn
 
 from app.methods.training import Loop
 from worker.engine import optimise
-from worker.engine.fit import B, Batches, Fitted, Loss, Plan, Stateful, Validation, everything, fit
+from worker.engine.fit import B, Backward, Batches, Fitted, Loss, Plan, Stateful, Validation, everything, fit
 from worker.engine.freeze import Trainable
 from worker.engine.run import Run
 
@@ -29,6 +29,7 @@ def minimise(
     beside: Mapping[str, nn.Module] | None = None,
     stateful: Mapping[str, Stateful] | None = None,
     turn: int = 0,
+    backward: Backward[B] | None = None,
     phase: str = "train",
 ) -> Fitted:
     """`factor` gives a parameter's share of the learning rate, `trainable` what learns in an epoch; see `fit` and its
@@ -54,6 +55,7 @@ def minimise(
         validate=validate,
         beside=beside,
         stateful=stateful,
+        backward=backward,
         phase=phase,
     )
 

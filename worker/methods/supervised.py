@@ -16,6 +16,7 @@ from worker.engine.contract import Failure
 from worker.engine.data import Images, Prepare, Shuffled
 from worker.engine.fit import Fitted, Loss, everything
 from worker.engine.freeze import Trainable
+from worker.engine.parts import Accumulator
 from worker.engine.run import Run
 from worker.methods import loop, objective
 from worker.methods.loop import closed
@@ -135,6 +136,7 @@ def minimise(
 ) -> Fitted:
     """The loop, as `params` say, over any batches of (what the network takes, label)."""
     stopping = params.early_stopping
+    accumulator: Accumulator[data.Batch] = Accumulator(run, network, params.micro_batch_size)
     metric = stopping.metric if stopping else "accuracy"
     return loop.minimise(
         run,
@@ -147,6 +149,7 @@ def minimise(
         factor=factor,
         trainable=trainable,
         beside=beside,
+        backward=accumulator.backward if params.divisible else None,
     )
 
 

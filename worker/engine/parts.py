@@ -1,0 +1,102 @@
+"""Batches in parts whose gradients are accumulated, and smaller parts where memory runs out."""
+
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from worker.engine.contract import Note
+from worker.engine.data import bounds
+from worker.engine.run import Run
+
+SMALLEST = 4  # spread evenly, no part then is a single example, on which batch norm would fail
+_ALLOCATOR = ("not enough memory", "can't allocate memory", "bad_alloc")  # plain RuntimeErrors on the CPU
+
+
+class Divisible(Protocol):
+    def __len__(self) -> int: ...
+
+    def part(self, first: int, end: int) -> Self: ...
+
+
+D = TypeVar("D", bound=Divisible)
+Losses = Mapping[str, Tensor]
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether memory ran out, on whichever device."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(text in str(error) for text in _ALLOCATOR)
+    )
+
+
+class Accumulator(Generic[D]):
+    """Leaves the gradient of a batch's loss, which must be a mean over its examples.
+
+    A batch larger than `size` is spread evenly over parts of at most `size`, and a part counts as it has examples.
+    Where memory runs out the size is halved, and the step begins again with the buffers and the random state that it
+    began with.  The run keeps the size, for its snapshots and its result.
+    """
+
+    def __init__(self, run: Run, network: nn.Module, size: int | None = None) -> None:
+        self._run, self._network, self._size = run, network, size
+
+    def backward(self, batch: D, loss: Callable[[D], Losses]) -> Losses:
+        """The losses of the whole batch.
+
+        Raises:
+            MemoryError, RuntimeError: memory ran out even in the smallest parts.
+        """
+        before = self._state()
+        while True:
+            self._network.zero_grad()
+            size = min(len(batch), self._size or len(batch), self._run.part_size or len(batch))
+            try:
+                return self._in_parts(batch, loss, size)
+            except (MemoryError, RuntimeError) as error:
+                if not ran_out(error) or size <= SMALLEST:
+                    raise
+            # Only here, where the error and what its frames hold are gone, is their memory free.
+            self._restore(before)
+            self._split(max(SMALLEST, size // 2))
+
+    def _in_parts(self, batch: D, loss: Callable[[D], Losses], size: int) -> Losses:
+        cuts = bounds(len(batch), size)
+        if len(cuts) == 2:
+            losses = loss(batch)
+            losses["loss"].backward()  # type: ignore[no-untyped-call]
+            return losses
+        total: dict[str, Tensor] = {}
+        for first, end in pairwise(cuts):
+            share = (end - first) / len(batch)
+            losses = loss(batch.part(first, end))
+            (losses["loss"] * share).backward()  # type: ignore[no-untyped-call]
+            for name, value in losses.items():
+                weighed = value.detach() * share
+                total[name] = total[name] + weighed if name in total else weighed
+        return total
+
+    def _split(self, size: int) -> None:
+        self._run.part_size = size
+        self._run.save_soon()
+        if self._run.device.type == "cuda":
+            torch.cuda.empty_cache()
+        message = f"Memory ran out: batches go on in parts of at most {size}."
+        self._run.emit(Note("batch_split", message, "warning", {"micro_batch_size": size}))
+
+    def _state(self) -> dict[str, Any]:
+        device = self._run.device
+        return {
+            "buffers": [buffer.clone() for buffer in self._network.buffers()],
+            "cpu": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        }
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        for buffer, before in zip(self._network.buffers(), state["buffers"], strict=True):
+            buffer.copy_(before)
+        torch.set_rng_state(state["cpu"])
+        if state["cuda"] is not None:
+            torch.cuda.set_rng_state(state["cuda"], self._run.device)
