@@ -1,6 +1,6 @@
 """What a linear probe costs: all of its training part against one bare forward pass over the same images.
 
-    python benchmarks/probe.py [--images 4096] [--epochs 50] [--rounds 3]
+    python benchmarks/probe.py [--images 4096] [--epochs 50] [--rounds 5]
 
 ResNet-18 at 32×32, in one process.  The bare pass only runs the network over the prepared images in large batches.  The
 probe is the method's own function, from opening the source's weights to the trained head, with an empty feature cache
@@ -9,7 +9,6 @@ and again with a full one.  The limit is 1.2 × the bare pass + 1 s.
 
 import argparse
 import json
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+import ledger
 from app.imaging.packed import PackedWriter
 from app.methods.inputs import InputSpec
 from app.methods.linear_probe import LinearProbe
@@ -83,7 +83,7 @@ def probe(origin: Source, target: Domain, epochs: int, cache: Path) -> float:
         return time.perf_counter() - began
 
 
-def measure(count: int, epochs: int, rounds: int) -> dict[str, object]:
+def measure(count: int, epochs: int, rounds: int) -> list[ledger.Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         target = domain(folder, count)
@@ -94,28 +94,27 @@ def measure(count: int, epochs: int, rounds: int) -> dict[str, object]:
             pass_s = bare(network, target)
             cold_s, warm_s = (probe(origin, target, epochs, folder / f"cache{i}") for _ in range(2))
             found.append((pass_s, cold_s, warm_s, cold_s / (1.2 * pass_s + 1)))
-    pass_s, cold_s, warm_s, share = (statistics.median(column) for column in zip(*found, strict=True))
-    return {
-        "network": "resnet18, 32×32",
-        "images": count,
-        "epochs": epochs,
-        "threads": torch.get_num_threads(),
-        "forward_pass_s": round(pass_s, 2),
-        "probe_s": round(cold_s, 2),
-        "probe_with_full_cache_s": round(warm_s, 2),
-        "share_of_limit": round(share, 3),
-        "share_of_limit_min_max": [round(edge(row[3] for row in found), 3) for edge in (min, max)],
-    }
+    pass_s, cold_s, warm_s, share = (list(column) for column in zip(*found, strict=True))
+    what = f"linear probe, {epochs} epochs, ResNet-18 at 32×32, {count:,} images"
+    return [
+        ledger.measured(f"{what}, over 1.2 × a bare forward pass + 1 s", share, limit=("≤", 1)),
+        ledger.measured("the bare forward pass", pass_s, unit="s"),
+        ledger.measured("the probe", cold_s, unit="s"),
+        ledger.measured("the probe with a full feature cache", warm_s, unit="s", limit=("≤", 2)),
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=4096)
     parser.add_argument("--epochs", type=int, default=50)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     device.keep_memory()
-    print(json.dumps(measure(options.images, options.epochs, options.rounds), indent=2, ensure_ascii=False))
+    rows = measure(options.images, options.epochs, options.rounds)
+    print(json.dumps(rows, indent=2, ensure_ascii=False))
+    command = f"python benchmarks/probe.py --images {options.images} --epochs {options.epochs}"
+    ledger.write("probe", command, rows, [f"{torch.get_num_threads()} threads."])
 
 
 if __name__ == "__main__":
