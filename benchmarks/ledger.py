@@ -64,7 +64,7 @@ def measured(
 
 
 def write(name: str, command: str, rows: Sequence[Row], notes: Sequence[str] = ()) -> Path:
-    """Replace what `name` left before.  `name` is a file's name and a heading."""
+    """Replace what `name` left before.  `name` is a heading and, with a dash for a colon, a file."""
     record: Record = {
         "name": name,
         "command": command,
@@ -74,7 +74,7 @@ def write(name: str, command: str, rows: Sequence[Row], notes: Sequence[str] = (
         "notes": list(notes),
     }
     FOLDER.mkdir(parents=True, exist_ok=True)
-    path = FOLDER / f"{name}.json"
+    path = FOLDER / f"{name.replace(': ', '-')}.json"
     path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 

@@ -8,15 +8,18 @@ from torch import Tensor
 from worker.engine import device
 
 
-def cut(padded_NHWC: Tensor, index_B: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 [B,H,W,C]: for each image a window of its own, mirrored or not, in one gathering."""
-    count, (height, width) = len(index_B), size
-    top_B, left_B = torch.randint(2 * common.PADDING + 1, (2, count))
-    mirror_B1 = torch.rand(count, 1) < 0.5
-    column_W = torch.arange(width)
-    column_BW = torch.where(mirror_B1, width - 1 - column_W, column_W) + left_B[:, None]
-    row_BH = torch.arange(height) + top_B[:, None]
-    return padded_NHWC[index_B[:, None, None], row_BH[:, :, None], column_BW[:, None, :]]
+def windows(pixels_NHWC: Tensor) -> Tensor:
+    """A view of all that a crop can be, of images padded once: [N,2p+1,2p+1,C,H,W]."""
+    _, height, width, _ = pixels_NHWC.shape
+    padded_NHWC = F.pad(pixels_NHWC, (0, 0, *[common.PADDING] * 4))
+    return padded_NHWC.unfold(1, height, 1).unfold(2, width, 1)
+
+
+def cut(windows: Tensor, index_B: Tensor) -> Tensor:
+    """uint8 [B,C,H,W]: of each image a window of its own, mirrored or not."""
+    top_B, left_B = torch.randint(2 * common.PADDING + 1, (2, len(index_B)))
+    x_BCHW = windows[index_B, top_B, left_B]
+    return torch.where((torch.rand(len(index_B)) < 0.5)[:, None, None, None], x_BCHW.flip(-1), x_BCHW)
 
 
 def main() -> None:
@@ -27,17 +30,19 @@ def main() -> None:
     layout = device.memory_format(network)
     optimizer = torch.optim.SGD(network.parameters(), common.RATE, momentum=common.MOMENTUM, nesterov=True, fused=True)
     pixels_NHWC, label_N = task.train()
-    if not task.plain:
-        pixels_NHWC = F.pad(pixels_NHWC, (0, 0, *[common.PADDING] * 4))
+    crops = windows(pixels_NHWC)
     mean_C11, std_C11 = (torch.tensor(values)[:, None, None] for values in (task.spec.mean, task.spec.std))
     scale_C11, shift_C11 = 1 / (255 * std_C11), -mean_C11 / std_C11
     for _ in range(task.epochs):
         gate.wait()
         network.train()
         for index_B in torch.randperm(len(label_N)).split(common.BATCH):
-            x_BHWC = pixels_NHWC[index_B] if task.plain else cut(pixels_NHWC, index_B, task.spec.size)
-            x_BCHW = x_BHWC.permute(0, 3, 1, 2).to(torch.float32, memory_format=layout).mul_(scale_C11).add_(shift_C11)
-            loss = F.cross_entropy(network(x_BCHW), label_N[index_B])
+            if task.plain:
+                x_BCHW = pixels_NHWC.index_select(0, index_B).permute(0, 3, 1, 2)
+            else:
+                x_BCHW = cut(crops, index_B)
+            x_BCHW = x_BCHW.to(torch.float32, memory_format=layout).mul_(scale_C11).add_(shift_C11)
+            loss = F.cross_entropy(network(x_BCHW), label_N.index_select(0, index_B))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

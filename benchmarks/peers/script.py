@@ -8,6 +8,7 @@ import json
 import math
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import common
@@ -16,9 +17,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 from torchvision import transforms
-from with_regraft import run_task
+from with_regraft import settings
 
-from app.methods.training import Training
 from worker.engine import device
 from worker.engine.contract import Command, Interrupted
 from worker.engine.data import Images
@@ -26,6 +26,7 @@ from worker.engine.recorder import Recorder
 from worker.engine.run import Run
 from worker.methods import supervised
 from worker.methods.supervised import Examples
+from worker.methods.task import Task
 from worker.networks import anatomy
 from worker.terms.base import Frame
 
@@ -96,17 +97,7 @@ def ours(task: common.Task, network: nn.Module, enough: float, seed: int) -> Fou
     structure = anatomy.study(network, task.spec)
     device.place(network, torch.device("cpu"))
     seen = Images(*task.train())
-    params = Training.model_validate(
-        {
-            "epochs": MOST_EPOCHS,
-            "batch_size": common.BATCH,
-            "learning_rate": common.RATE,
-            "momentum": common.MOMENTUM,
-            "weight_decay": 0.0,
-            "scheduler": "constant",
-            "augmentation": "none",
-        }
-    ).resolve(len(seen), task.spec.size)
+    params = settings(replace(task, epochs=MOST_EPOCHS), len(seen))
     learner = Frame(network, structure, task.spec, [str(k) for k in range(common.CLASSES)])
     nothing = Images(seen.pixels_NHWC[:0], seen.label_N[:0])
     with tempfile.TemporaryDirectory() as folder, device.reproducible(torch.device("cpu"), seed):
@@ -114,7 +105,7 @@ def ours(task: common.Task, network: nn.Module, enough: float, seed: int) -> Fou
         looking = Looking(task, network, enough, watch)
         run = Run(Recorder(looking), Path(folder), seed=seed, snapshot_every_s=math.inf)
         try:
-            supervised.learn(run_task(run), learner, params, Examples(seen, nothing))
+            supervised.learn(Task(run, target=None), learner, params, Examples(seen, nothing))
         except Interrupted:
             watch.stop()
             return watch.found(looking.accuracy)

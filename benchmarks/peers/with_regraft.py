@@ -44,7 +44,20 @@ def main() -> None:
     structure = anatomy.study(network, task.spec)
     device.place(network, torch.device("cpu"))
     seen = Images(*task.train())
-    params = Training.model_validate(
+    params = settings(task, len(seen))
+    learner = Frame(network, structure, task.spec, [str(k) for k in range(common.CLASSES)])
+    turns = Turns(gate, task.steps)
+    with tempfile.TemporaryDirectory() as folder, device.reproducible(torch.device("cpu"), common.SEED):
+        run = Run(Recorder(turns), Path(folder), snapshot_every_s=math.inf)
+        supervised.learn(
+            Task(run, target=None), learner, params, Examples(seen, Images(*(part[:0] for part in task.train())))
+        )
+    gate.done()
+    gate.end(task, network)
+
+
+def settings(task: common.Task, count: int) -> Training:
+    return Training.model_validate(
         {
             "epochs": task.epochs,
             "batch_size": common.BATCH,
@@ -54,18 +67,7 @@ def main() -> None:
             "scheduler": "constant",
             "augmentation": "none" if task.plain else AUGMENTATION,
         }
-    ).resolve(len(seen), task.spec.size)
-    learner = Frame(network, structure, task.spec, [str(k) for k in range(common.CLASSES)])
-    turns = Turns(gate, task.steps)
-    with tempfile.TemporaryDirectory() as folder, device.reproducible(torch.device("cpu"), common.SEED):
-        run = Run(Recorder(turns), Path(folder), snapshot_every_s=math.inf)
-        supervised.learn(run_task(run), learner, params, Examples(seen, Images(*(part[:0] for part in task.train()))))
-    gate.done()
-    gate.end(task, network)
-
-
-def run_task(run: Run) -> Task:
-    return Task(run, target=None)
+    ).resolve(count, task.spec.size)
 
 
 if __name__ == "__main__":
