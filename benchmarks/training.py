@@ -155,7 +155,7 @@ def overhead(rounds: int, quick: bool) -> Iterator[ledger.Row]:
             limit = ("≥", 0.97) if name == CPU else None  # the clock on the wall is not that exact
             yield ledger.measured(f"engine against the bare loop, {what}, {name}", values, limit=limit)
     python = installed()
-    steps = STEPS * (4 if quick else 30)
+    steps = STEPS * (4 if quick else 15)
     for plain in (False, True):
         peers = OURS | BARE | ({"Lightning": (python, "with_lightning", ())} if plain else {})
         found, missing = in_turn(peers, rounds, "empty", steps, *(["--plain"] if plain else []))

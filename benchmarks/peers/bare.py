@@ -22,6 +22,10 @@ def cut(windows: Tensor, index_B: Tensor) -> Tensor:
     return torch.where((torch.rand(len(index_B)) < 0.5)[:, None, None, None], x_BCHW.flip(-1), x_BCHW)
 
 
+def whole(pixels_NHWC: Tensor, index_B: Tensor) -> Tensor:
+    return pixels_NHWC.index_select(0, index_B).permute(0, 3, 1, 2)
+
+
 def main() -> None:
     task, gate = common.task(), common.Gate()
     device.keep_memory()
@@ -37,10 +41,7 @@ def main() -> None:
         gate.wait()
         network.train()
         for index_B in torch.randperm(len(label_N)).split(common.BATCH):
-            if task.plain:
-                x_BCHW = pixels_NHWC.index_select(0, index_B).permute(0, 3, 1, 2)
-            else:
-                x_BCHW = cut(crops, index_B)
+            x_BCHW = whole(pixels_NHWC, index_B) if task.plain else cut(crops, index_B)
             x_BCHW = x_BCHW.to(torch.float32, memory_format=layout).mul_(scale_C11).add_(shift_C11)
             loss = F.cross_entropy(network(x_BCHW), label_N.index_select(0, index_B))
             optimizer.zero_grad()

@@ -3,9 +3,7 @@
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import common
 import torch
@@ -18,18 +16,19 @@ from worker.engine.data import Images, Prepare
 from worker.engine.recorder import Recorder
 from worker.engine.run import Run
 
+PASSES = 30  # of ours at once
 
-def ours(task: common.Task, epoch: int, run: Run) -> Iterable[Any]:
+
+def ours(task: common.Task, run: Run) -> data.Shuffled:
     params = Training.model_validate({"augmentation": AUGMENTATION})
     assert isinstance(params.augmentation, list)
-    batches = data.image_batches(
+    return data.image_batches(
         run,
         Images(*task.train()),
         prepare=Prepare(task.spec, run.device, torch.channels_last),
         batch_size=common.BATCH,
         augment=augment.compose(params.augmentation),
     )
-    return batches.epoch(epoch)
 
 
 def main() -> None:
@@ -37,17 +36,18 @@ def main() -> None:
     parser.add_argument("--path", choices=("ours", "pil"), required=True)
     chosen, sys.argv[1:] = parser.parse_known_args()
     task, gate = common.task(), common.Gate()
+    passes = PASSES if chosen.path == "ours" else 1
     if chosen.path == "ours":
         device.keep_memory()
     pictures = with_pil.loader(task)
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(Recorder(), Path(folder))
-        for epoch in range(task.epochs):
-            batches = ours(task, epoch, run) if chosen.path == "ours" else pictures
+        batches = ours(task, Run(Recorder(), Path(folder)))
+        for turn in range(task.epochs):
             gate.wait()
-            for _ in batches:
-                pass
-            gate.done()
+            for number in range(turn * passes, (turn + 1) * passes):
+                for _ in batches.epoch(number) if chosen.path == "ours" else pictures:
+                    pass
+            gate.done(passes)
     gate.end(task, task.network())
 
 
