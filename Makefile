@@ -43,11 +43,12 @@ golden: install  ## renew the golden loss traces, after a change that is meant t
 faults: install  ## the fault suite in its full counts (long)
 	REGRAFT_FAULTS=full $(BIN)/pytest tests/faults tests/jobs
 
-bench: install  ## docs/performance.md: ratios against the bare engine and named peers
+bench: install  ## benchmarks: ratios against named peers, into docs/performance.md
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/int8.py
-	$(BIN)/python benchmarks/overhead.py
-	$(BIN)/python benchmarks/probe.py
+	$(BIN)/python benchmarks/training.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/probe.py
+	$(BIN)/python benchmarks/poll.py
 	$(BIN)/python benchmarks/report.py
 
 results: install  ## docs/results.md: every transfer on real data against tuned baselines (long; goes on where it was)

@@ -1,73 +1,104 @@
-"""What the benchmarks measured, as JSON in `.benchmarks/performance`; `report.py` makes docs/performance.md of it."""
+"""Where benchmarks leave their figures: one JSON file each under .benchmarks/performance, for `report.py` to render.
+
+    {"name", "command", "machine": {…}, "when", "rows": [{"what", "figure", "spread", "limit", "holds"}], "notes": […]}
+
+A row is made with `row` or, from what the rounds of one run gave, with `measured`.
+"""
 
 import json
 import os
 import platform
 import statistics
-import time
 from collections.abc import Sequence
-from importlib import metadata
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypedDict
 
 FOLDER = Path(__file__).parents[1] / ".benchmarks" / "performance"
+PACKAGES = ("torch", "torchvision", "numpy", "onnxruntime", "openvino", "fastapi")
 
 
-Row = dict[str, Any]
+class Row(TypedDict):
+    """`figure`, `spread` and `limit` as they are printed; `holds`: null where there is no limit."""
+
+    what: str
+    figure: str
+    spread: str
+    limit: str
+    holds: bool | None
 
 
-def row(
-    what: str, values: Sequence[float], unit: str = "", *, least: float | None = None, most: float | None = None
+class Record(TypedDict):
+    """What one benchmark found in one run; `when` is UTC, ISO 8601."""
+
+    name: str
+    command: str
+    machine: dict[str, str]
+    when: str
+    rows: list[Row]
+    notes: list[str]
+
+
+def row(what: str, figure: str, spread: str = "", limit: str = "", holds: bool | None = None) -> Row:
+    return {"what": what, "figure": figure, "spread": spread, "limit": limit, "holds": holds}
+
+
+def measured(
+    what: str,
+    values: Sequence[float],
+    *,
+    digits: int = 2,
+    unit: str = "",
+    limit: tuple[Literal["≥", "≤"], float] | None = None,
 ) -> Row:
-    """One figure: the median of `values` with its spread, and whether it keeps the limit that is set for it."""
+    """The median of `values`, one a round, with [min max]; it holds if the median keeps the limit."""
     figure = statistics.median(values)
-    holds = None if least is None and most is None else (least is None or figure >= least) and figure <= (most or 1e99)
-    return {"what": what, "values": list(values), "unit": unit, "least": least, "most": most, "holds": holds}
+    end = f" {unit}" if unit else ""
+    spread = f"[{min(values):,.{digits}f} {max(values):,.{digits}f}] of {len(values)}"
+    if limit is None:
+        return row(what, f"{figure:,.{digits}f}{end}", spread)
+    side, bound = limit
+    holds = figure >= bound if side == "≥" else figure <= bound
+    return row(what, f"{figure:,.{digits}f}{end}", spread, f"{side} {bound:g}{end}", holds)
 
 
-def write(name: str, title: str, command: str, rows: Sequence[Row], notes: Sequence[str] = ()) -> None:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    found = {
-        "title": title,
+def write(name: str, command: str, rows: Sequence[Row], notes: Sequence[str] = ()) -> Path:
+    """Replace what `name` left before.  `name` is a heading and, with a dash for a colon, a file."""
+    record: Record = {
+        "name": name,
         "command": command,
-        "when": time.strftime("%Y-%m-%d"),
         "machine": machine(),
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "rows": list(rows),
         "notes": list(notes),
     }
-    (FOLDER / f"{name}.json").write_text(json.dumps(found, indent=1))
-    print(render(found))
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    path = FOLDER / f"{name.replace(': ', '-')}.json"
+    path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
 
 
-def machine() -> str:
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.machine(),
-    )
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "onnxruntime"))
-    return f"{os.cpu_count()} cores of {model}, shared; Python {platform.python_version()}, {versions}"
+def read() -> list[Record]:
+    """What every benchmark left, by name."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))]
 
 
-def render(found: dict[str, Any]) -> str:
-    """The benchmark as Markdown."""
-    lines = [f"## {found['title']}", "", f"`{found['command']}`, {found['when']}: {found['machine']}.", ""]
-    lines += ["| What | Median [least, greatest] | Limit | Holds |", "|---|---|---|---|"]
-    for one in found["rows"]:
-        limit = "" if one["least"] is None and one["most"] is None else _limit(one)
-        holds = {None: "", True: "yes", False: "**no**"}[one["holds"]]
-        lines.append(f"| {one['what']} | {_figure(one)} | {limit} | {holds} |")
-    return "\n".join([*lines, "", *(f"{note}\n" for note in found["notes"])])
+def machine() -> dict[str, str]:
+    """What the figures depend on beside the code."""
+    found = {"cpu": _cpu(), "cores": str(len(os.sched_getaffinity(0))), "system": platform.platform(terse=True)}
+    found |= {"load": f"{os.getloadavg()[0]:.1f}", "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
-def _figure(one: Row) -> str:
-    values, unit = one["values"], one["unit"] and f" {one['unit']}"
-    spread = f" [{_short(min(values))}, {_short(max(values))}] of {len(values)}" if len(values) > 1 else ""
-    return f"{_short(statistics.median(values))}{unit}{spread}"
-
-
-def _limit(one: Row) -> str:
-    return f"≥ {_short(one['least'])}" if one["most"] is None else f"≤ {_short(one['most'])}"
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+def _cpu() -> str:
+    """The name that the kernel has for the processor."""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()

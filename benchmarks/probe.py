@@ -8,6 +8,7 @@ and again with a full one.  The limit is 1.2 × the bare pass + 1 s.
 """
 
 import argparse
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -82,8 +83,7 @@ def probe(origin: Source, target: Domain, epochs: int, cache: Path) -> float:
         return time.perf_counter() - began
 
 
-def measure(count: int, epochs: int, rounds: int) -> list[tuple[float, float, float, float]]:
-    """Of each round the seconds of a pass, of a probe, of one with a full cache; and the share of the limit."""
+def measure(count: int, epochs: int, rounds: int) -> list[ledger.Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         target = domain(folder, count)
@@ -94,7 +94,14 @@ def measure(count: int, epochs: int, rounds: int) -> list[tuple[float, float, fl
             pass_s = bare(network, target)
             cold_s, warm_s = (probe(origin, target, epochs, folder / f"cache{i}") for _ in range(2))
             found.append((pass_s, cold_s, warm_s, cold_s / (1.2 * pass_s + 1)))
-    return found
+    pass_s, cold_s, warm_s, share = (list(column) for column in zip(*found, strict=True))
+    what = f"linear probe, {epochs} epochs, ResNet-18 at 32×32, {count:,} images"
+    return [
+        ledger.measured(f"{what}, over 1.2 × a bare forward pass + 1 s", share, limit=("≤", 1)),
+        ledger.measured("the bare forward pass", pass_s, unit="s"),
+        ledger.measured("the probe", cold_s, unit="s"),
+        ledger.measured("the probe with a full feature cache", warm_s, unit="s", limit=("≤", 2)),
+    ]
 
 
 def main() -> None:
@@ -104,16 +111,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     device.keep_memory()
-    found = measure(options.images, options.epochs, options.rounds)
-    pass_s, cold_s, warm_s, share = ([*column] for column in zip(*found, strict=True))
-    rows = [
-        ledger.row("a probe's training over 1.2 × one bare forward pass + 1 s", share, most=1),
-        ledger.row("one bare forward pass, s", pass_s),
-        ledger.row("a probe's training, s", cold_s),
-        ledger.row("the same with a full feature cache, s", warm_s, most=2),
-    ]
-    title = f"A linear probe of {options.epochs} epochs: ResNet-18 at 32×32, {options.images:,} images"
-    ledger.write("probe", title, "python benchmarks/probe.py", rows)
+    rows = measure(options.images, options.epochs, options.rounds)
+    print(json.dumps(rows, indent=2, ensure_ascii=False))
+    command = f"python benchmarks/probe.py --images {options.images} --epochs {options.epochs}"
+    ledger.write("probe", command, rows, [f"{torch.get_num_threads()} threads."])
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ FLOOD = 4096  # connections
 THREADS = os.cpu_count() or 1  # of LitServe's network
 NORM = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 NOTE = (
-    "LitServe: one worker process, batches of up to 32 within 10 ms, images as base64 in JSON, as its documentation "
+    "ResNet-18 of 10 classes. LitServe: one worker process, batches of up to 32 within 10 ms, images as base64 in JSON, as its documentation "
     "has them. The load generator runs on the same cores. At 4 × the peak, requests come at a set rate, whether or not "
     "earlier ones were answered; at 32×32 generator and server are together more than the two cores can do."
 )
@@ -250,10 +250,13 @@ def main() -> None:
             size: [overload(served, args.seconds) for _ in range(args.rounds)]
             for size, served in (("224×224", large), ("32×32", small))
         }
-    rows = [*figures(rounds), ledger.row("memory of the API with the model at 32×32, MiB", [memory_mib], most=400)]
+    rows = [
+        *figures(rounds),
+        ledger.measured("memory of the API with the model at 32×32, MiB", [memory_mib], limit=("≤", 400)),
+    ]
     for size, found in overloads.items():
         rows += overload_figures(size, found)
-    ledger.write("serving", "Prediction over HTTP: ResNet-18, 10 classes", "python benchmarks/serving.py", rows, [NOTE])
+    ledger.write("serving", "python benchmarks/serving.py", rows, [NOTE])
 
 
 def one_round(small: Served, large: Served, peers: dict[str, Target], seconds: float) -> dict[str, Any]:
@@ -283,33 +286,35 @@ def figures(rounds: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [give(one) for one in rounds]
 
     rows = [
-        ledger.row(
+        ledger.measured(
             f"32×32, {CLIENTS} clients: images per CPU-second, share of bare",
             each(lambda one: one["ours"]["per_cpu_s"] / one["bare"]),
-            least=0.75,
+            limit=("≥", 0.75),
         ),
-        ledger.row(f"32×32, {CLIENTS} clients: images a second", each(lambda one: one["ours"]["good_per_s"])),
-        ledger.row(
+        ledger.measured(f"32×32, {CLIENTS} clients: images a second", each(lambda one: one["ours"]["good_per_s"])),
+        ledger.measured(
             f"32×32, {CLIENTS} clients: p99 over the time of a bare batch of {BATCH}",
             each(lambda one: one["ours"]["p99_ms"] / one["bare_batch_ms"]),
-            most=3,
+            limit=("≤", 3),
         ),
-        ledger.row(
+        ledger.measured(
             "32×32, one client: p50 over 1.3 × a bare batch of one + 1 ms",
             each(lambda one: one["ours_one"]["p50_ms"] / (1.3 * one["bare_one_ms"] + 1)),
-            most=1,
+            limit=("≤", 1),
         ),
-        ledger.row(
+        ledger.measured(
             f"224×224, {CLIENTS} clients: images per CPU-second, share of bare",
             each(lambda one: one["ours_224"]["per_cpu_s"] / one["bare_224"]),
-            least=0.9,
+            limit=("≥", 0.9),
         ),
     ]
     for kind, name, least in (("torch", "LitServe with torch", 2.5), ("onnx", "LitServe with ONNX Runtime", 1.8)):
         if f"litserve_{kind}" in rounds[0]:
             theirs = each(lambda one, kind=kind: one[f"litserve_{kind}"]["good_per_s"])
             ratios = [one["ours"]["good_per_s"] / their for one, their in zip(rounds, theirs, strict=True)]
-            rows.append(ledger.row(f"32×32, {CLIENTS} clients: images a second over {name}", ratios, least=least))
+            rows.append(
+                ledger.measured(f"32×32, {CLIENTS} clients: images a second over {name}", ratios, limit=("≥", least))
+            )
     return rows
 
 
@@ -317,25 +322,25 @@ def overload_figures(size: str, found: list[dict[str, Any]]) -> list[dict[str, A
     asked = [sum(one["flood"]["answers"].values()) + one["flood"]["unsent"] for one in found]
     told = [sum(one["flood"]["answers"].values()) for one in found]
     return [
-        ledger.row(
+        ledger.measured(
             f"{size}, asked for 4 × the peak: good answers a second, share of the peak",
             [one["flood"]["good_per_s"] / one["peak"]["good_per_s"] for one in found],
-            least=0.9,
+            limit=("≥", 0.9),
         ),
-        ledger.row(
+        ledger.measured(
             f"{size}, the same: p99 of a refusal, ms",
             [one["flood"]["refused_p99_ms"] or 0.0 for one in found],
-            most=100,
+            limit=("≤", 100),
         ),
-        ledger.row(
+        ledger.measured(
             f"{size}, the same: answers that are neither 200 nor 503",
             [
                 float(all_ - one["flood"]["answers"].get("200", 0) - one["flood"]["answers"].get("503", 0))
                 for one, all_ in zip(found, told, strict=True)
             ],
-            most=0,
+            limit=("≤", 0),
         ),
-        ledger.row(
+        ledger.measured(
             f"{size}, the same: requests that were really sent, share",
             [t / a for t, a in zip(told, asked, strict=True)],
         ),

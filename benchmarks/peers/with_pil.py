@@ -1,0 +1,56 @@
+"""torchvision's usual recipe: a dataset of PIL images, transforms one by one, a DataLoader."""
+
+import common
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+
+class Pictures(Dataset[tuple[Tensor, int]]):
+    """As torchvision's own FashionMNIST: an array in memory, an image made of it at each access."""
+
+    def __init__(self, task: common.Task) -> None:
+        pixels_NHWC, self._label_N = task.train()
+        self._pixels_NHW = pixels_NHWC[..., 0]
+        self._transform = transforms.Compose(
+            [
+                transforms.RandomCrop(task.spec.size, padding=common.PADDING),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(task.spec.mean, task.spec.std),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self._label_N)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        return self._transform(Image.fromarray(self._pixels_NHW[i].numpy(), mode="L")), int(self._label_N[i])
+
+
+def loader(task: common.Task) -> DataLoader[tuple[Tensor, int]]:
+    return DataLoader(
+        Pictures(task), common.BATCH, shuffle=True, num_workers=task.workers, persistent_workers=task.workers > 0
+    )
+
+
+def main() -> None:
+    task, gate = common.task(), common.Gate()
+    network, data = task.network(), loader(task)
+    optimizer = torch.optim.SGD(network.parameters(), common.RATE, momentum=common.MOMENTUM, nesterov=True)
+    for _ in range(task.epochs):
+        gate.wait()
+        network.train()
+        for x_BCHW, y_B in data:
+            optimizer.zero_grad()
+            F.cross_entropy(network(x_BCHW), y_B).backward()
+            optimizer.step()
+        gate.done()
+    gate.end(task, network)
+
+
+if __name__ == "__main__":
+    main()
