@@ -42,9 +42,10 @@ FLOOD = 4096  # connections
 THREADS = os.cpu_count() or 1  # of LitServe's network
 NORM = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 NOTE = (
-    "ResNet-18 of 10 classes. LitServe: one worker process, batches of up to 32 within 10 ms, images as base64 in JSON, as its documentation "
-    "has them. The load generator runs on the same cores. At 4 × the peak, requests come at a set rate, whether or not "
-    "earlier ones were answered; at 32×32 generator and server are together more than the two cores can do."
+    "ResNet-18 of 10 classes. LitServe: one worker process, batches of up to 32 within 10 ms, images as base64 in "
+    "JSON, as its documentation has them. The load generator runs on the same cores. At 4 × the peak, requests "
+    "come at a set rate, whether or not earlier ones were answered; at 32×32 generator and server are together "
+    "more than the two cores can do."
 )
 
 
