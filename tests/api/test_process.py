@@ -16,7 +16,7 @@ from api.world import World, png
 from app.core.settings import Settings
 from app.db.session import Database
 from app.main import create_app
-from migrations import commands
+from migrations import commands, schema
 from services import until
 
 
@@ -74,7 +74,7 @@ def test_a_database_with_another_schema_is_refused(each_database, tmp_path, faul
     finished = start(servers.environment(tmp_path, url))
     assert finished.returncode == 1
     assert len(finished.stderr.splitlines()) == 1
-    said = {"none": "no schema yet", "older": "needs 0001", "newer": "install the newer version"}[fault]
+    said = {"none": "no schema yet", "older": f"needs {schema.HEAD}", "newer": "install the newer version"}[fault]
     assert said in finished.stderr
 
 
@@ -84,7 +84,7 @@ def test_a_schema_that_changes_meanwhile_is_told(each_database, tmp_path):
         response = api.anybody.get("/readyz")
         assert (response.status_code, response.json()["code"]) == (503, "unavailable")
         assert "9999" in response.json()["detail"]
-        set_revision(api.database_url, "0001")
+        set_revision(api.database_url, schema.HEAD)
         assert api.anybody.get("/readyz").status_code == 200
 
 
