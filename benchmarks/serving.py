@@ -160,6 +160,7 @@ class House(ExitStack):
         self.callback(self._api.resume)
 
     def served(self, size: int) -> Served:
+        self._api.resume()
         made = self._client.checkpoints.create(
             name=f"r18-{size}",
             file=self._file,
