@@ -118,6 +118,8 @@ async def predict(
         return models.get(db, sender.owner, id)
 
     give = predicting.classified(top_k)
+    if adapt and precision != "float32":
+        raise errors.Invalid("What adapts is the network in float32: leave one of them out.", param="precision")
     if adapt:
         return await predicting.adapting(request, id, sender, house, find, give)
     return await predicting.answer(request, sender, house, find, give, precision)

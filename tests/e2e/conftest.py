@@ -2,6 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import digits
 import services
 from databases import Databases
 from services import Service
@@ -20,3 +21,13 @@ def own_service(each_database: Databases, tmp_path_factory: pytest.TempPathFacto
     """One that may be killed."""
     with services.running(tmp_path_factory.mktemp("home"), each_database.migrated()) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def digits_model(service: Service, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model that knows 60 optdigits a class: its id."""
+    client = service.client
+    file = client.files.upload(digits.optdigits_folders(tmp_path_factory.mktemp("d") / "optdigits.zip", 60))
+    dataset = client.datasets.wait(client.datasets.create(name="d", file=file.id).id, timeout_s=60)
+    method = {"name": "train", "network": digits.TINY, "epochs": 25, "batch_size": 32, "augmentation": "none"}
+    return client.jobs.wait(client.jobs.create(method=method, dataset=dataset.id, seed=1).id, timeout_s=120).model

@@ -4,19 +4,14 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-import digits
 from regraft import ApiError, Unsuccessful
 
 IMAGES = np.round(load_digits().images[-300:] * (255 / 16)).astype(np.uint8)
 
 
-@pytest.fixture(scope="module")
-def model(service, tmp_path_factory):
-    client = service.client
-    file = client.files.upload(digits.optdigits_folders(tmp_path_factory.mktemp("d") / "optdigits.zip", 60))
-    dataset = client.datasets.wait(client.datasets.create(name="d", file=file.id).id, timeout_s=60)
-    method = {"name": "train", "network": digits.TINY, "epochs": 25, "batch_size": 32, "augmentation": "none"}
-    return client.jobs.wait(client.jobs.create(method=method, dataset=dataset.id, seed=1).id, timeout_s=120).model
+@pytest.fixture
+def model(digits_model):
+    return digits_model
 
 
 def likeliest(client, model, **options):

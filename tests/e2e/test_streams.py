@@ -6,19 +6,14 @@ import psutil
 import pytest
 from sklearn.datasets import load_digits
 
-import digits
 from regraft import ApiError, Client
 from regraft.demo.data import png
 from services import until
 
 
-@pytest.fixture(scope="module")
-def model(service, tmp_path_factory):
-    client = service.client
-    file = client.files.upload(digits.optdigits_folders(tmp_path_factory.mktemp("d") / "optdigits.zip", 60))
-    dataset = client.datasets.wait(client.datasets.create(name="d", file=file.id).id, timeout_s=60)
-    method = {"name": "train", "network": digits.TINY, "epochs": 25, "batch_size": 32, "augmentation": "none"}
-    return client.jobs.wait(client.jobs.create(method=method, dataset=dataset.id, seed=1).id, timeout_s=120).model
+@pytest.fixture
+def model(digits_model):
+    return digits_model
 
 
 def stream():
@@ -136,5 +131,7 @@ def test_it_is_the_owners_alone_and_takes_no_idempotency_key(service, model):
     answer = httpx.post(url, content=image, headers=headers)
     assert (answer.status_code, answer.json()["param"]) == (422, "adapt")
     del headers["Idempotency-Key"]
+    answer = httpx.post(f"{url}&precision=int8", content=image, headers=headers)
+    assert (answer.status_code, answer.json()["param"]) == (422, "precision")
     answer = httpx.post(url, content=image, headers=headers)
     assert set(answer.json()["adaptation"]) == {"steps", "images", "entropy", "waiting", "collapses"}
