@@ -83,7 +83,8 @@ def test_every_noun_lists(regraft, noun):
     assert regraft(noun, "list")[0] == 0
 
 
-def test_what_can_be_named(regraft):
+def test_what_can_be_named(regraft, service):
+    until(lambda: any(True for _ in service.client.networks.list()), 120)  # the worker has told what it can build
     assert {"train", "evaluate", "fine_tune", "linear_probe"} <= {
         m["name"] for m in as_json(regraft("methods", "--json"))
     }
