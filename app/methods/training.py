@@ -107,8 +107,12 @@ class Training(Loop, Guarded):
     `micro_batch_size`: a batch is taken in parts of at most so many examples, and their gradients are accumulated.
     `class_weights` weighs the loss, `sampling` the drawing of examples, so that all classes count alike.  `terms` join
     the loss.  `calibrate`: one temperature for all scores, fitted on the validation split, is kept in the head.
+    `precision`: `bfloat16` is automatic mixed precision, `auto` takes it where a long training is clearly faster by it.
+    `compile`: by `torch.compile`, which takes a minute or so before the first step.
     """
 
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
     micro_batch_size: Annotated[int, Field(ge=4, le=65_536)] | None = None
     mixing: Mixing | None = None
     class_weights: Literal["balanced"] | None = None
@@ -121,6 +125,13 @@ class Training(Loop, Guarded):
     def divisible(self) -> bool:
         """Whether the loss of a batch is the mean of its parts' losses."""
         return not self.terms and self.class_weights is None
+
+    @model_validator(mode="after")
+    def _terms_look_into_the_network(self) -> Self:
+        for name, given in (("precision", self.precision == "bfloat16"), ("compile", self.compile)):
+            if given and self.terms:
+                raise ValueError(f"`{name}` does not go with `terms`, which look into the network")
+        return self
 
     @model_validator(mode="after")
     def _micro_batches_are_of_a_mean(self) -> Self:

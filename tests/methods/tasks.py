@@ -1,6 +1,7 @@
 """Small jobs for the methods, run in this process exactly as a worker's child runs them: spec in, events out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from app.imaging.packed import PackedWriter
 from app.methods.inputs import InputSpec
@@ -181,3 +183,19 @@ class Outcome:
 def run(setting: Setting, workdir: Path, order: Callable[[Recorder], Any] | None = None, **changes: Any) -> Outcome:
     recorder = Recorder(order)
     return Outcome(job.run(setting.spec(workdir, **changes), recorder), recorder)
+
+
+@contextmanager
+def counted() -> Iterator[list[int]]:
+    """How many images have gone through a network's first layer, all in all."""
+    seen = [0]
+
+    def count(module: nn.Module, given: Any, made: Any) -> None:
+        if isinstance(module, nn.Conv2d) and module.in_channels == 1:
+            seen[0] += len(given[0])
+
+    hook = nn.modules.module.register_module_forward_hook(count)
+    try:
+        yield seen
+    finally:
+        hook.remove()

@@ -1,10 +1,7 @@
 """Features of the same weights and the same images are computed once, whoever asks, and that changes nothing else."""
 
-from contextlib import contextmanager
-
 import pytest
 import torch
-from torch import nn
 
 from methods import tasks
 from methods.tasks import Setting
@@ -33,33 +30,17 @@ def go(tmp_path, origin, data):
     return go
 
 
-@contextmanager
-def counted():
-    """How many images have gone through a network's first layer, all in all."""
-    seen = [0]
-
-    def count(module, given, made):
-        if isinstance(module, nn.Conv2d) and module.in_channels == 1:
-            seen[0] += len(given[0])
-
-    hook = nn.modules.module.register_module_forward_hook(count)
-    try:
-        yield seen
-    finally:
-        hook.remove()
-
-
 def entries(folder):
     return {path.name: path.stat().st_ino for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("second", [PROBE, {"name": "svm"}, {"name": "knn"}, {"name": "lp_ft", "epochs": 1}])
 def test_a_second_probe_of_the_same_pair_recomputes_nothing(go, tmp_path, second):
-    with counted() as without:
+    with tasks.counted() as without:
         go(second, cache=None)
     go(PROBE)
     before = entries(tmp_path / "cache")
-    with counted() as with_cache:
+    with tasks.counted() as with_cache:
         go(second)
     assert without[0] - with_cache[0] == TRAIN + VALIDATION
     assert entries(tmp_path / "cache") == before
@@ -80,9 +61,9 @@ def test_a_broken_entry_is_computed_again(go, tmp_path):
         path.write_bytes(path.read_bytes()[:-5])
     again = go(PROBE)
     assert again.result.document["sha256"] == whole.result.document["sha256"]
-    with counted() as third:
+    with tasks.counted() as third:
         go(PROBE)
-    with counted() as none:
+    with tasks.counted() as none:
         go(PROBE, cache=None)
     assert none[0] - third[0] == TRAIN + VALIDATION
 

@@ -26,6 +26,7 @@ from worker.methods.registry import METHODS
 from worker.networks import build
 
 GOLDEN = Path(__file__).parent / "golden"
+ROUGH = {"fine_tune_bfloat16": 0.02}  # golden traces of eight bits of mantissa, which processors round in their own ways
 COMMON = {"epochs": 4, "batch_size": 8}
 VIEWS = {"hidden": 16, "dimensions": 8}
 PLACES = ["ds_here", "ds_there", "ds_yonder"]
@@ -50,6 +51,8 @@ VARIANTS: dict[str, dict[str, object]] = {
     "fine_tune_micro": {"name": "fine_tune", "micro_batch_size": 4, "mixing": {"name": "mixup"}, **COMMON},
     "fine_tune_head": {"name": "fine_tune", "trainable": "head", **COMMON},
     "fine_tune_last": {"name": "fine_tune", "trainable": "last_stages", "labels_per_class": 2, **COMMON},
+    "fine_tune_bfloat16": {"name": "fine_tune", "precision": "bfloat16", **COMMON},
+    "fine_tune_edge": {"name": "fine_tune", "trainable": "last_stages", "augmentation": "none", **COMMON},
     "fine_tune_gradually": {
         "name": "fine_tune",
         "unfreeze_every": 1,
@@ -398,4 +401,5 @@ def test_golden_trace(plain, variant):
     if os.environ.get("REGRAFT_RENEW_GOLDEN"):
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(trace, indent=0))
-    assert trace == pytest.approx(json.loads(path.read_text()), rel=1e-4, abs=1e-4)
+    tolerance = ROUGH.get(variant, 1e-4)
+    assert trace == pytest.approx(json.loads(path.read_text()), rel=tolerance, abs=tolerance)

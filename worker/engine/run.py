@@ -66,6 +66,16 @@ class Run:
     def part_size(self, size: int) -> None:
         self._ledger.state["part_size"] = size
 
+    @property
+    def pace(self) -> State | None:
+        """How this part of the run computes (see `pace`); None: it was not settled."""
+        pace: State | None = self._ledger.state["paces"].get(self._prefix)
+        return pace
+
+    @pace.setter
+    def pace(self, pace: State) -> None:
+        self._ledger.state["paces"][self._prefix] = dict(pace)
+
     def save_soon(self) -> None:
         """A snapshot is due at the next `heed`."""
         self._ledger.saved_at = -math.inf
@@ -173,6 +183,6 @@ class _Ledger:
 
 def _read(snapshot: Path | None) -> State:
     if snapshot is None:
-        return {"threads": None, "done": {}, "live": None}
+        return {"threads": None, "paces": {}, "done": {}, "live": None}
     state: State = torch.load(snapshot, map_location="cpu", weights_only=True)
     return state

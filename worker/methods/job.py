@@ -71,6 +71,8 @@ def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
     adapted = replace(adapted, transfer=adapted.transfer | {"drift": drift.measure(task, adapted)})
     if task.run.part_size is not None:
         adapted = replace(adapted, transfer=adapted.transfer | {"micro_batch_size": task.run.part_size})
+    if task.run.pace is not None:
+        adapted = replace(adapted, transfer=adapted.transfer | {"pace": task.run.pace})
     evaluation = measure.evaluation(task, adapted)
     if adapted.without is not None and evaluation is not None:
         evaluation["ablation"] = ablating.judge(task, adapted, adapted.without)

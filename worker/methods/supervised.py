@@ -1,7 +1,8 @@
 """Learning from labels, as every method with a training loop does it: data within the budget, recipe, loop."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -11,14 +12,16 @@ from torch import Tensor, nn
 from app.imaging.packed import Split
 from app.methods.inputs import InputSpec
 from app.methods.training import LabelBudget, Training
-from worker.engine import augment, data, device, evaluate, kinds, mix
+from worker.engine import augment, data, evaluate, kinds, mix, pace
 from worker.engine.contract import Failure
 from worker.engine.data import Images, Prepare, Shuffled
 from worker.engine.fit import Fitted, Loss, everything
 from worker.engine.freeze import Trainable
+from worker.engine.pace import Pace, Precision, Work
 from worker.engine.parts import Accumulator
 from worker.engine.run import Run
-from worker.methods import loop, objective
+from worker.methods import edge, loop, objective
+from worker.methods.edge import Edge
 from worker.methods.loop import closed
 from worker.methods.task import Domain, LabelUse, Task
 from worker.terms.base import Frame
@@ -96,30 +99,69 @@ def learn(
     if not any(True for path in learner.anatomy.heads for _ in learner.network.get_submodule(path).parameters()):
         message = "The head of this network was fitted and does not learn by gradients: name the network under it."
         raise Failure("does_not_fit", message)
-    prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
     train, validation = seen.train.to(run.device), seen.validation.to(run.device)
-    batches = data.image_batches(
-        run,
-        train,
-        prepare=prepare,
-        batch_size=closed(params.batch_size),
-        augment=augment.compose(params.augmentation) if isinstance(params.augmentation, list) else None,
-        mix=mix.compose(params.mixing),
-        weight_N=drawing(params, train.label_N, learner),
-    )
-    loss = objective.build(task, learner, params, train, lambda: evaluate.image_batches(run, train, prepare))
-    minimise(
-        run,
-        learner.network,
-        params,
-        batches,
-        loss,
-        (lambda: evaluate.image_batches(run, validation, prepare)) if len(validation) else None,
-        factor=factor,
-        trainable=trainable,
-        beside=loss.modules,
-    )
+    cut = edge.find(task, learner, params, train, validation, trainable, run)
+    how = _pace(run, learner, params, seen, measure=cut is None)
+    feed = cut or Pixels(run, learner, params, how.memory_format)
+    seen_from = replace(learner, network=feed.network)
+    with pace.kept(how, learner.network), _compiled(run, feed, train, params):
+        loss = objective.build(task, seen_from, params, train, lambda: feed.in_order(train))
+        minimise(
+            run,
+            learner.network,
+            params,
+            feed.batches(train, closed(params.batch_size), drawing(params, train.label_N, learner)),
+            pace.cast(how, run.device, loss),
+            (lambda: feed.in_order(validation)) if len(validation) else None,
+            forward=feed.network,
+            factor=factor,
+            trainable=trainable,
+            beside=loss.modules,
+        )
     return loss.modules
+
+
+class Pixels:
+    """What a network learns from where it is all of it that learns, or where every epoch sees other pixels."""
+
+    def __init__(self, run: Run, learner: Frame, params: Training, layout: torch.memory_format) -> None:
+        self.network, self._run = learner.network, run
+        self._prepare = Prepare(learner.input, run.device, layout)
+        self._augment = augment.compose(params.augmentation) if isinstance(params.augmentation, list) else None
+        self._mix = mix.compose(params.mixing)
+
+    def batches(self, images: Images, batch_size: int, weight_N: Tensor | None) -> Shuffled:
+        return data.image_batches(
+            self._run,
+            images,
+            prepare=self._prepare,
+            batch_size=batch_size,
+            augment=self._augment,
+            mix=self._mix,
+            weight_N=weight_N,
+        )
+
+    def in_order(self, images: Images) -> evaluate.Split:
+        return evaluate.image_batches(self._run, images, self._prepare)
+
+
+def _pace(run: Run, learner: Frame, params: Training, seen: Examples, *, measure: bool) -> Pace:
+    """As the parameters say, or as is fastest; terms look into the network, and stay with float32."""
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    if params.precision != "auto" or params.terms:
+        precisions = ("bfloat16",) if params.precision == "bfloat16" else ("float32",)
+    if not measure:
+        return replace(pace.usual(learner.network), precision=precisions[0])
+    shape = (learner.input.channels, *learner.input.size)
+    work = Work(shape, min(closed(params.batch_size), len(seen.train)), steps(params, seen), precisions)
+    return pace.settle(run, learner.network, work)
+
+
+def _compiled(run: Run, feed: Edge | Pixels, train: Images, params: Training) -> AbstractContextManager[None]:
+    if not params.compile:
+        return nullcontext()
+    example, _ = next(iter(feed.in_order(train)))
+    return pace.compiled(run, feed.network, example[:2])
 
 
 def minimise(
@@ -130,11 +172,13 @@ def minimise(
     loss: Loss[data.Batch],
     validate_on: Callable[[], evaluate.Split] | None,
     *,
+    forward: nn.Module | None = None,
     factor: Callable[[str], float] = lambda name: 1.0,
     trainable: Callable[[int], Trainable] = everything,
     beside: dict[str, nn.Module] | None = None,
 ) -> Fitted:
-    """The loop, as `params` say, over any batches of (what the network takes, label)."""
+    """The loop, as `params` say, over any batches of (what `forward` takes, label); that is the network, or a part of
+    it."""
     stopping = params.early_stopping
     accumulator: Accumulator[data.Batch] = Accumulator(run, network, params.micro_batch_size)
     metric = stopping.metric if stopping else "accuracy"
@@ -144,7 +188,7 @@ def minimise(
         params,
         batches,
         loss,
-        evaluate.validator(run, network, validate_on, metric) if validate_on else None,
+        evaluate.validator(run, forward or network, validate_on, metric) if validate_on else None,
         patience=stopping.patience if stopping else None,
         factor=factor,
         trainable=trainable,

@@ -1,0 +1,116 @@
+"""How a training computes is measured where that repays, and replayed."""
+
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from worker.engine import pace
+from worker.engine.contract import Note, Snapshot
+from worker.engine.pace import Pace, Work
+from worker.engine.recorder import Recorder
+from worker.engine.run import Run
+
+LONG = Work((3, 8, 8), 4, 1_000_000, ("float32", "bfloat16"))
+
+
+class Slow(nn.Module):
+    """A convolution that dawdles in one layout or precision."""
+
+    def __init__(self, *, in_layout: torch.memory_format | None = None, in_dtype: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.conv, self.norm, self.drop = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5)
+        self.in_layout, self.in_dtype = in_layout, in_dtype
+
+    def forward(self, x):
+        made = self.conv(x)
+        slow_layout = self.in_layout is not None and x.is_contiguous(memory_format=self.in_layout)
+        time.sleep(0.02 * (slow_layout + (made.dtype is self.in_dtype)))
+        return self.drop(self.norm(made)).mean((2, 3))
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(Recorder(), tmp_path)
+
+
+def settled(run, network, work=LONG):
+    return pace.settle(run, network, work)
+
+
+def test_the_faster_layout_is_taken_and_told(run):
+    found = settled(run, Slow(in_layout=torch.channels_last, in_dtype=torch.bfloat16))
+    assert found == Pace("contiguous", "float32")
+    assert run.pace == {"layout": "contiguous", "precision": "float32"}
+    [note] = [note for note in run._channel.of(Note) if note.type == "pace"]
+    assert note.data == run.pace
+
+
+def test_the_faster_precision_is_taken_if_it_may(run, tmp_path):
+    network = Slow(in_layout=torch.contiguous_format, in_dtype=torch.float32)
+    assert settled(run, network) == Pace("channels_last", "bfloat16")
+    only = Work(LONG.shape, LONG.batch_size, LONG.steps, ("float32",))
+    assert settled(Run(Recorder(), tmp_path), network, only).precision == "float32"
+
+
+def test_a_short_training_is_left_as_usual(run):
+    assert settled(run, Slow(in_layout=torch.channels_last), Work((3, 8, 8), 4, 100, LONG.precisions)) == Pace(
+        "channels_last", "float32"
+    )
+
+
+def test_what_was_chosen_is_part_of_a_snapshot(run, tmp_path):
+    chosen = settled(run, Slow(in_layout=torch.channels_last, in_dtype=torch.bfloat16))
+    run.part("other").pace = {"layout": "channels_last", "precision": "bfloat16"}
+    run._save()
+    [snapshot] = run._channel.of(Snapshot)
+    resumed = Run(Recorder(), tmp_path, snapshot=snapshot.path)
+    assert settled(resumed, Slow(in_layout=torch.contiguous_format)) == chosen  # though the other were faster now
+    assert settled(resumed.part("other"), Slow()).precision == "bfloat16"
+
+
+def test_a_look_touches_neither_the_network_nor_random_numbers(run):
+    network = Slow(in_layout=torch.channels_last).to(memory_format=torch.channels_last)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    state = torch.get_rng_state()
+    settled(run, network)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert network.conv.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_layout_is_kept_for_the_training_only():
+    network = Slow().to(memory_format=torch.channels_last)
+    with pace.kept(Pace("contiguous", "float32"), network):
+        assert network.conv.weight.is_contiguous()
+    assert network.conv.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_autocast_is_of_the_loss_and_leaves_weights_alone():
+    network = nn.Linear(3, 2)
+    seen = []
+
+    def loss(batch, moment):
+        made = network(batch)
+        seen.append(made.dtype)
+        return {"loss": made.float().sum()}
+
+    for precision in ("float32", "bfloat16"):
+        cast = pace.cast(Pace("contiguous", precision), torch.device("cpu"), loss)
+        cast(torch.ones(4, 3), None)["loss"].backward()
+    assert seen == [torch.float32, torch.bfloat16]
+    assert network.weight.grad.dtype is torch.float32
+
+
+class Awkward(nn.Module):
+    def forward(self, x):
+        raise NotImplementedError("not within a graph") if torch.compiler.is_compiling() else ValueError("nor outside")
+
+
+def test_what_cannot_be_compiled_is_told_and_trained_as_it_is(run):
+    network = Awkward()
+    with pace.compiled(run, network, torch.zeros(2, 3)):
+        assert network._compiled_call_impl is None
+    assert [note.type for note in run._channel.of(Note)] == ["not_compiled"]
