@@ -3,7 +3,8 @@
     python benchmarks/scaling.py [--counts 1000 100000 1000000] [--requests 200]
 
 The API is a process of its own on SQLite; the tables are filled past it with jobs that have ended, of one owner and of
-the same age each.  Then one client asks, and what is compared is its median latency.
+the same age each.  Then one client asks, and what is compared is its median latency.  What it submits is removed again:
+as many jobs wait whatever the size.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from startup import alone
 
 CHUNK = 50_000
 LINEAGE = json.dumps({"checkpoint_sha256": None, "dataset_sha256": None, "code_version": "0"})
+WAITING = "kind = 'run' AND status = 'queued'"
 METHOD = {"name": "train", "network": {"name": "cnn3", "num_classes": 10}}
 
 
@@ -50,6 +52,15 @@ def fill(database: Path, dataset: str, first: int, count: int) -> None:
     connection.close()
 
 
+def unqueue(database: Path) -> None:
+    """Remove what waits."""
+    connection = pysqlite3.connect(str(database), isolation_level=None)
+    for table, column in (("dependencies", "dependent"), ("jobs", "id")):
+        connection.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT id FROM tasks WHERE {WAITING})")
+    connection.execute(f"DELETE FROM tasks WHERE {WAITING}")
+    connection.close()
+
+
 def median_ms(ask: Callable[[], httpx.Response], requests: int) -> float:
     took = []
     for _ in range(requests):
@@ -68,6 +79,8 @@ def measured(client: httpx.Client, dataset: str, count: int, requests: int) -> d
         "poll": median_ms(lambda: client.get(f"/v1/jobs/{middle}"), requests),
         "list": median_ms(lambda: client.get("/v1/jobs"), requests),
         "list of one status": median_ms(lambda: client.get("/v1/jobs?status=succeeded"), requests),
+        "list of a status that none has": median_ms(lambda: client.get("/v1/jobs?status=failed"), requests),
+        "list of a dataset that none has": median_ms(lambda: client.get("/v1/jobs?dataset=ds_other"), requests),
         "list from the middle on": median_ms(lambda: client.get(f"/v1/jobs?after={middle}"), requests),
     }
 
@@ -85,7 +98,9 @@ def sizes(counts: list[int], requests: int) -> Iterator[dict[str, float]]:
                 for before, count in pairwise([0, *counts]):
                     fill(home / "regraft.db", dataset, before, count)
                     measured(client, dataset, count, 20)
+                    unqueue(home / "regraft.db")
                     yield measured(client, dataset, count, requests)
+                    unqueue(home / "regraft.db")
 
 
 def main() -> None:

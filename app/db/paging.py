@@ -7,7 +7,7 @@ from sqlalchemy import Select, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.core import errors
-from app.db.tables import Owned
+from app.db.tables import Owned, Task
 
 Row = TypeVarTuple("Row")
 Order = Literal["asc", "desc"]
@@ -22,7 +22,7 @@ class Page:
     order: Order = "desc"
 
 
-def paged(db: Session, query: Select[*Row], table: type[Owned], owner: str, page: Page) -> Select[*Row]:
+def paged(db: Session, query: Select[*Row], table: type[Owned] | type[Task], owner: str, page: Page) -> Select[*Row]:
     """`query` over the owner's rows of `table`, narrowed to the page and one more, which says that there are more.
 
     Raises:

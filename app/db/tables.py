@@ -91,6 +91,7 @@ class Task(Base):
         Index("ix_tasks_claim", "lane", "owner", "status", "seq"),
         Index("ix_tasks_position", "lane", "status", "seq"),
         Index("ix_tasks_lease", "status", "lease_expires_at"),
+        Index("ix_tasks_owner_status", "owner", "kind", "status", "created_at", "id"),
     )
     id: Mapped[str] = mapped_column(ID, primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger, index=True)  # order of arrival
@@ -214,10 +215,12 @@ class Job(Owned, Base):
     __table_args__ = (
         Index("ix_jobs_owner_created", "owner", "created_at", "id"),
         Index("ix_jobs_owner_method", "owner", "method_name", "created_at", "id"),
+        Index("ix_jobs_checkpoint", "checkpoint", "owner", "created_at", "id"),
+        Index("ix_jobs_dataset", "dataset", "owner", "created_at", "id"),
     )
     name: Mapped[str | None] = mapped_column(String(256))
-    checkpoint: Mapped[str | None] = mapped_column(ID, index=True)  # ckpt_ or model_
-    dataset: Mapped[str] = mapped_column(ID, index=True)
+    checkpoint: Mapped[str | None] = mapped_column(ID)  # ckpt_ or model_
+    dataset: Mapped[str] = mapped_column(ID)
     source_dataset: Mapped[str | None] = mapped_column(ID)
     method: Mapped[Document] = mapped_column(Json)
     method_name: Mapped[str] = mapped_column(String(64))

@@ -47,19 +47,23 @@ def page(
     owner: str,
     page: Page,
     *,
+    kind: str,
     statuses: Collection[Status],
     method: str | None,
     checkpoint: str | None,
     dataset: str | None,
 ) -> list[Stored]:
-    """Up to `page.limit + 1` jobs: the one too many says that there are more."""
+    """Up to `page.limit + 1` jobs: the one too many says that there are more.
+
+    Those of one status are found by their steps, in the order of these: a status may be rare.
+    """
     query = _stored()
     if statuses:
-        query = query.where(Task.status.in_(statuses))
+        query = query.where(Task.kind == kind, Task.status.in_(statuses))
     for column, wanted in ((Job.method_name, method), (Job.checkpoint, checkpoint), (Job.dataset, dataset)):
         if wanted is not None:
             query = query.where(column == wanted)
-    return [Stored(*row) for row in db.execute(paged(db, query, Job, owner, page))]
+    return [Stored(*row) for row in db.execute(paged(db, query, Task if len(statuses) == 1 else Job, owner, page))]
 
 
 def _stored() -> Select[Job, Task, int | None]:

@@ -74,7 +74,9 @@ def page(
     checkpoint: str | None = None,
     dataset: str | None = None,
 ) -> list[Stored]:
-    return repository.page(db, owner, page, statuses=statuses, method=method, checkpoint=checkpoint, dataset=dataset)
+    return repository.page(
+        db, owner, page, kind=KIND, statuses=statuses, method=method, checkpoint=checkpoint, dataset=dataset
+    )
 
 
 def cancel(db: Session, owner: str, job_id: str) -> Stored:
