@@ -65,15 +65,17 @@ class PackedImages:
         """The images of a split, ascending."""
         return np.flatnonzero(self.split == SPLITS.index(split))
 
-    def fitted(self, rows: Rows, spec: InputSpec) -> Pixels:
-        """uint8 [N,H,W,C], contiguous: each of `rows` as `images.fit` gives it."""
-        shape = (*spec.size, spec.channels)
-        if self._frames is not None and self._frames.shape[1:] == shape and not spec.margin:
-            stored: Pixels = self._frames[self._offset[rows] // self._frames[0].size]
-            return stored
-        fitted = np.empty((len(rows), *shape), np.uint8)
+    def fitted(self, rows: Rows, spec: InputSpec, into: Pixels | None = None) -> Pixels:
+        """uint8 [N,H,W,C], contiguous: each of `rows` as `images.fit` gives it; written `into`, if that is given."""
+        fitted = np.empty((len(rows), *spec.shape), np.uint8) if into is None else into
+        frames = self._frames
+        as_stored = frames is not None and frames.shape[1:] == fitted.shape[1:] and not spec.margin
 
         def fit(start: int) -> None:
+            if frames is not None and as_stored:
+                at = self._offset[rows[start : start + CHUNK]] // frames[0].size
+                fitted[start : start + CHUNK] = frames[at]
+                return
             for place, row in enumerate(rows[start : start + CHUNK].tolist(), start):
                 fitted[place] = images.fit(self[row], spec)
 

@@ -26,6 +26,11 @@ class InputSpec(Closed):
     fit: Literal["stretch", "pad"] = "stretch"
     margin: Annotated[int, Field(ge=0, le=256)] = 0
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return (*self.size, self.channels)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if len(self.mean) != self.channels or len(self.std) != self.channels:

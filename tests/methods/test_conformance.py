@@ -26,9 +26,7 @@ from worker.methods.registry import METHODS
 from worker.networks import build
 
 GOLDEN = Path(__file__).parent / "golden"
-ROUGH = {
-    "fine_tune_bfloat16": 0.02
-}  # golden traces of eight bits: processors round in their own ways
+ROUGH = {"fine_tune_bfloat16": 0.02}  # golden traces of eight bits: processors round in their own ways
 COMMON = {"epochs": 4, "batch_size": 8}
 VIEWS = {"hidden": 16, "dimensions": 8}
 PLACES = ["ds_here", "ds_there", "ds_yonder"]

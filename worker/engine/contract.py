@@ -18,7 +18,8 @@ class Spec:
 
     `kind` names what is to be done, `payload` is its JSON document, `inputs` maps a role to a local file that is
     only read, `workdir` is an empty folder for what the step writes, `snapshot` is the state to go on from.  `cache` is
-    a folder that steps share, in which they keep what others may need: at most `cache_bytes`.
+    a folder that steps share, in which they keep what others may need: at most `cache_bytes`.  Pixels of more than
+    `resident_bytes` are kept in `workdir`.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class Spec:
     memory_bytes: int | None = None  # address space for untrusted input; None: no limit
     cache: Path | None = None
     cache_bytes: int = 4 * 2**30
+    resident_bytes: int = 2**62
 
 
 @dataclass(frozen=True)

@@ -19,20 +19,27 @@ RESIDENT_SHARE = 1 / 3  # of a GPU's free memory that images may take
 
 @dataclass(frozen=True)
 class Images:
-    """`pixels_NHWC` uint8 at the network's size, and `label_N`, its targets (see `kinds`), on the same device."""
+    """`pixels_NHWC` uint8 at the network's size, and `label_N`, its targets (see `kinds`), on the same device.
+
+    Where the pixels are read from a disk (see `mapped`), `soon` is to be told of rows before they are wanted.
+    """
 
     pixels_NHWC: Tensor
     label_N: Tensor
+    soon: Callable[[Tensor], None] | None = None
 
     def __len__(self) -> int:
         return len(self.label_N)
 
     def to(self, device: torch.device) -> "Images":
-        """On a GPU if they leave room for the training there; else in page-locked memory, sent batch by batch."""
+        """On a GPU if they leave room for the training there; else in page-locked memory, or where they are mapped,
+        and sent batch by batch."""
         if device.type != "cuda":
             return self
         free, _ = torch.cuda.mem_get_info(device)
         if self.pixels_NHWC.nbytes > free * RESIDENT_SHARE:
+            if self.soon is not None:
+                return self
             return Images(self.pixels_NHWC.pin_memory(), self.label_N.pin_memory())
         return Images(self.pixels_NHWC.to(device), self.label_N.to(device))
 
@@ -87,6 +94,7 @@ class Shuffled:
     An epoch's `count` examples are spread evenly over ⌈count / batch_size⌉ batches: none has more than `batch_size`,
     and none is a leftover of one or two on which batch norm would fail.  `make` builds a batch from the places of its
     examples (int64 [B], on the CPU); if it draws random numbers, then from `generators`, which join the snapshot.
+    `soon` is told of the places of a batch before the one before it is made.
     """
 
     def __init__(
@@ -99,7 +107,9 @@ class Shuffled:
         generators: Sequence[Generator] = (),
         weight_N: Tensor | None = None,
         stream: str = "data",
+        soon: Callable[[Tensor], None] | None = None,
     ) -> None:
+        self._soon = soon
         self._seed, self._stream, self._count = run.seed, stream, count
         self._make, self._generators, self._weight_N = make, generators, weight_N
         self._bounds = bounds(count, batch_size)
@@ -110,8 +120,15 @@ class Shuffled:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         index_N = self._order(epoch)
-        for first, end in zip(self._bounds[start:-1], self._bounds[start + 1 :], strict=True):
-            yield self._make(index_N[first:end])
+        for batch in range(start, self.per_epoch):
+            if self._soon is not None:
+                self._soon(self._places(index_N, batch + 1))
+            yield self._make(self._places(index_N, batch))
+
+    def _places(self, index_N: Tensor, batch: int) -> Tensor:
+        """Of a batch's examples; of none, after the last batch."""
+        first, end = (self._bounds[min(i, self.per_epoch)] for i in (batch, batch + 1))
+        return index_N[first:end]
 
     def _order(self, epoch: int) -> Tensor:
         """Drawn on the CPU, so that every device sees the same."""
@@ -156,7 +173,16 @@ def image_batches(
         return Batch(mixed.x_BCHW, y_B, index_B, y_B[mixed.partner_B], mixed.share)
 
     generators = (generator, mixer)
-    return Shuffled(run, len(images), batch_size, make, generators=generators, weight_N=weight_N, stream=stream)
+    return Shuffled(
+        run,
+        len(images),
+        batch_size,
+        make,
+        generators=generators,
+        weight_N=weight_N,
+        stream=stream,
+        soon=images.soon,
+    )
 
 
 def row_batches(

@@ -21,7 +21,7 @@ def view_batches(run: Run, images: Images, *, prepare: Prepare, batch_size: int,
         y_B = images.label_N.index_select(0, place_B).to(x_BCHW.device, non_blocking=True)
         return Batch(prepare.normalised(x_BCHW), y_B, index_B)
 
-    return Shuffled(run, len(images), batch_size, make, generators=(generator,))
+    return Shuffled(run, len(images), batch_size, make, generators=(generator,), soon=images.soon)
 
 
 def quarter_turns(x_BCHW: Tensor) -> Tensor:

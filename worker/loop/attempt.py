@@ -89,6 +89,7 @@ class _Attempt:
             memory_bytes=settings.ingest_memory_bytes if self._step.untrusted else None,
             cache=None if self._step.untrusted else settings.cache / "features",
             cache_bytes=settings.feature_cache_bytes,
+            resident_bytes=settings.resident_bytes,
         )
 
     def _follow(self, spec: Spec) -> Result:

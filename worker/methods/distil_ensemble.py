@@ -120,8 +120,7 @@ def _training(task: Task, params: DistilEnsemble, learner: Frame) -> tuple[Image
         seen = np.isin(rows, target.within(target.labelled("train"), params, task.run.seed))
         place_K = np.array([(learner.classes or []).index(name) for name in target.classes])
         label_N[seen] = place_K[target.images.label[rows[seen]]]
-    pixels_NHWC = torch.from_numpy(target.images.fitted(rows, learner.input))
-    return Images(pixels_NHWC, torch.from_numpy(label_N)), int((label_N >= 0).sum())
+    return target.pictures(rows, learner.input, torch.from_numpy(label_N)), int((label_N >= 0).sum())
 
 
 def _terms(task: Task, params: DistilEnsemble, learner: Frame) -> list[Term]:
@@ -149,8 +148,7 @@ def _validation(
     rows = target.images.rows("validation")
     if params.selection == "last" or not len(rows):
         return None, 0
-    pixels_NHWC = torch.from_numpy(target.images.fitted(rows, learner.input))
-    images = Images(pixels_NHWC, torch.full((len(rows),), -1)).to(run.device)
+    images = target.unlabelled(rows, learner.input).to(run.device)
     return lambda: _agreed(run, learner, terms, images, prepare), 0
 
 

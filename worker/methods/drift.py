@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from app.methods.inputs import InputSpec
 from worker.engine import device, evaluate
-from worker.engine.data import Images, Prepare
+from worker.engine.data import Prepare
 from worker.methods import transferred
 from worker.methods.task import Adapted, Task
 
@@ -112,8 +112,7 @@ def _outputs(
     paths: Sequence[str],
 ) -> dict[str, Tensor]:
     """[N, at most `NUMBERS`] by path, of the modules that were executed."""
-    pixels_NHWC = torch.from_numpy(task.target.images.fitted(rows, input))
-    images = Images(pixels_NHWC, torch.full((len(rows),), -1)).to(task.run.device)
+    images = task.target.unlabelled(rows, input).to(task.run.device)
     prepare = Prepare(input, task.run.device, device.memory_format(network))
     found: dict[str, list[Tensor]] = {}
     with torch.inference_mode(), _thinned(network, paths) as outputs:

@@ -19,6 +19,7 @@ from app.methods.training import Guarded, Training
 from worker.engine import device
 from worker.engine.cache import Cache
 from worker.engine.contract import Channel, Note, Result, Spec
+from worker.engine.mapped import Room
 from worker.engine.run import Run
 from worker.export import package
 from worker.methods import ablating, calibrating, drift, guarding, measure
@@ -47,7 +48,7 @@ def run(spec: Spec, channel: Channel) -> Result:
     )
     params = parse(payload["method"])
     with device.reproducible(run.device, run.seed, run.threads):
-        task = _task(run, payload, spec.inputs)
+        task = _task(run, payload, spec.inputs, Room(spec.workdir, spec.resident_bytes))
         channel.emit(Note("training" if INFOS[params.name].gives_model else "measuring", f"On {run.device}."))
         adapted, evaluation = _adapt(task, params)
     document = {"method": adapted.params.model_dump(mode="json"), "evaluation": evaluation}
@@ -83,27 +84,24 @@ def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
     return adapted, evaluation
 
 
-def _task(run: Run, payload: Mapping[str, Any], inputs: Mapping[str, Path]) -> Task:
-    target = _domain(payload["target"], inputs, "target")
+def _task(run: Run, payload: Mapping[str, Any], inputs: Mapping[str, Path], room: Room) -> Task:
+    def domain(document: Mapping[str, Any], role: str) -> Domain:
+        return Domain.open(document, inputs[f"{role}.pixels"], inputs[f"{role}.index"], room)
+
+    target = domain(payload["target"], "target")
     return Task(
         run,
         target=target,
         source=_source(payload["source"], inputs["source.weights"]) if payload["source"] else None,
-        source_domain=_domain(payload["source_dataset"], inputs, "source_dataset")
-        if payload["source_dataset"]
-        else None,
+        source_domain=domain(payload["source_dataset"], "source_dataset") if payload["source_dataset"] else None,
         teachers={
             id_: _source(document, inputs[f"teacher.{id_}.weights"]) for id_, document in payload["teachers"].items()
         },
         environments={
-            id_: target if document == payload["target"] else _domain(document, inputs, f"environment.{id_}")
+            id_: target if document == payload["target"] else domain(document, f"environment.{id_}")
             for id_, document in payload["environments"].items()
         },
     )
-
-
-def _domain(document: Mapping[str, Any], inputs: Mapping[str, Path], role: str) -> Domain:
-    return Domain.open(document, inputs[f"{role}.pixels"], inputs[f"{role}.index"])
 
 
 def _source(document: Mapping[str, Any], weights: Path) -> Source:

@@ -5,13 +5,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from app.methods.fusion import Fusing
 from worker.engine import batch_norm, data, device, merge
 from worker.engine.contract import Failure, Note
-from worker.engine.data import Images, Prepare
+from worker.engine.data import Prepare
 from worker.engine.merge import Weights
 from worker.methods import ingredients, measure, transferred
 from worker.methods.measure import Examine
@@ -97,8 +96,7 @@ class Merger:
         rows = rows[np.linspace(0, len(rows) - 1, min(images, len(rows))).astype(np.int64)]
         if len(rows) < 2:
             raise Failure("does_not_fit", "Merging looks at the target's training images, and there are not two.")
-        pixels_NHWC = torch.from_numpy(self._task.target.images.fitted(rows, self.frame.input))
-        unlabelled = Images(pixels_NHWC, torch.full((len(rows),), -1)).to(self._run.device)
+        unlabelled = self._task.target.unlabelled(rows, self.frame.input).to(self._run.device)
         stream = data.image_batches(self._run, unlabelled, prepare=self._prepare, batch_size=size, stream="statistics")
         for batch in stream.epoch(0):
             self._run.heed()

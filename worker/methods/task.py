@@ -1,5 +1,6 @@
 """What a method is given, and what it gives back."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,7 @@ from app.methods.training import LabelBudget
 from worker.engine import labels
 from worker.engine.contract import Failure
 from worker.engine.data import Images
+from worker.engine.mapped import Mapped, Room
 from worker.engine.run import Run
 from worker.networks.anatomy import Anatomy
 from worker.terms.base import Frame
@@ -35,15 +37,17 @@ class Domain:
     image: Mapping[str, int] | None  # height, width, channels; None where sizes are mixed
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    room: Room | None = None  # None: all is kept in memory
 
     @classmethod
-    def open(cls, document: Mapping[str, Any], pixels: Path, index: Path) -> "Domain":
+    def open(cls, document: Mapping[str, Any], pixels: Path, index: Path, room: Room | None = None) -> "Domain":
         return cls(
             PackedImages.open(pixels, index),
             list(document["classes"] or ()),
             document["image"],
             tuple(document["mean"]),
             tuple(document["std"]),
+            room,
         )
 
     @property
@@ -72,17 +76,25 @@ class Domain:
         if self.images.target is not None:
             columns_K = [self.classes.index(name) for name in classes]
             target_NK = np.ascontiguousarray(self.images.target[rows][:, columns_K])
-            return Images(torch.from_numpy(self.images.fitted(rows, spec)), torch.from_numpy(target_NK))
+            return self.pictures(rows, spec, torch.from_numpy(target_NK))
         place = {name: i for i, name in enumerate(classes)}
         place_K = np.array([place.get(name, -1) for name in self.classes], np.int64)
         label_N = place_K[self.images.label[rows]]
         known = label_N >= 0
-        pixels_NHWC = torch.from_numpy(self.images.fitted(rows[known], spec))
-        return Images(pixels_NHWC, torch.from_numpy(label_N[known]))
+        return self.pictures(rows[known], spec, torch.from_numpy(label_N[known]))
 
     def unlabelled(self, rows: NDArray[np.int64], spec: InputSpec) -> Images:
         """The images at the network's size; no label is read, all are −1."""
-        return Images(torch.from_numpy(self.images.fitted(rows, spec)), torch.full((len(rows),), -1))
+        return self.pictures(rows, spec, torch.full((len(rows),), -1))
+
+    def pictures(self, rows: NDArray[np.int64], spec: InputSpec, label_N: Tensor) -> Images:
+        """The images at the network's size, with these targets: in memory, or mapped where they are too many for it."""
+        shape = (len(rows), *spec.shape)
+        if self.room is None or math.prod(shape) <= self.room.resident_bytes:
+            return Images(torch.from_numpy(self.images.fitted(rows, spec)), label_N)
+        mapped = Mapped(self.room.folder, shape)
+        self.images.fitted(rows, spec, mapped.pixels_NHWC)
+        return Images(torch.from_numpy(mapped.pixels_NHWC), label_N, mapped.soon)
 
 
 @dataclass(frozen=True)
