@@ -27,7 +27,7 @@ Precision = Literal["float32", "bfloat16"]
 SHORT_S = 60.0  # a training that takes no longer as it is, is not looked at
 MOST_SHARE = 0.02  # of the training, that a look may take
 CLEARLY = 1.1  # times as fast
-TIMES = 3  # steps that are timed, after one that is not; the fastest counts
+TIMES = 4  # steps that are timed; the fastest counts
 ELEMENTS = {"cpu": 2**20, "cuda": 2**27}  # of the input of such a step, at most
 
 FORMATS: dict[Layout, torch.memory_format] = {
@@ -128,10 +128,11 @@ def _fastest(on: torch.device, network: nn.Module, first: Pace, work: Work) -> P
     examples = max(2, min(work.batch_size, ELEMENTS[on.type] // math.prod(work.shape)))
     try:
         look = _Look(on, network, (examples, *work.shape))
-        best, took = first, look.seconds(first)
-        whole = work.steps * took * work.batch_size / examples
-        if whole < SHORT_S or len(choices) * (TIMES + 1) * took > MOST_SHARE * whole:
+        once = look.seconds(first, times=1)  # the first step of all is no faster than those that are to come
+        whole = work.steps * once * work.batch_size / examples
+        if whole < SHORT_S or len(choices) * TIMES * once > MOST_SHARE * whole:
             return first
+        best, took = first, look.seconds(first)
         for choice in choices:
             other = replace(best, **choice)
             if other != best and (seconds := look.seconds(other)) * CLEARLY < took:
@@ -150,12 +151,12 @@ class _Look:
         self._on, self._network = on, deepcopy(network).train()
         self._x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(on)
 
-    def seconds(self, pace: Pace) -> float:
-        """Of a forward and a backward pass."""
+    def seconds(self, pace: Pace, times: int = TIMES) -> float:
+        """Of a forward and a backward pass, the fastest of `times`."""
         self._network.to(memory_format=pace.memory_format)
         x = self._x.contiguous(memory_format=pace.memory_format) if self._x.ndim == 4 else self._x
         with torch.random.fork_rng(devices=[self._on] if self._on.type == "cuda" else []):
-            return min([self._step(x, pace) for _ in range(TIMES + 1)][1:])
+            return min([self._step(x, pace) for _ in range(times)])
 
     def _step(self, x: Tensor, pace: Pace) -> float:
         self._synchronise()
