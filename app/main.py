@@ -34,6 +34,7 @@ from app.jobs import repository as job_repository
 from app.jobs.feed import Feed
 from app.jobs.repository import State
 from app.keys import service as key_service
+from app.serving.beside import Beside
 from app.serving.service import Serving, loader
 from app.serving.streams import Streams
 
@@ -74,15 +75,19 @@ def _parts(settings: Settings) -> Parts:
         with database.reading() as db:
             return job_repository.states(db, job_ids)
 
+    beside = None
+    if settings.serving_backend == "torch":
+        beside = Beside(device=settings.device, threads=settings.serving_threads)
     return Parts(
         settings=settings,
         database=database,
         blobs=blobs,
         serving=Serving(
-            loader(blobs.path, settings.serving_threads),
+            loader(blobs.path, settings.serving_threads, beside),
             memory_bytes=settings.serving_memory_bytes,
             capacity=settings.serving_queue,
         ),
+        beside=beside,
         streams=Streams(blobs.path, device=settings.device, threads=settings.serving_threads),
         feed=Feed(states, FEED_INTERVAL_S),
         meters=Meters(),
@@ -99,6 +104,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts.feed.close()
     await parts.serving.close()
     await parts.streams.close()
+    if parts.beside is not None:
+        parts.beside.close()
     parts.database.close()
 
 

@@ -101,6 +101,18 @@ def running(home: Path, database_url: str, **settings: str) -> Iterator[Service]
         service.close()
 
 
+def beside(api: int) -> list[psutil.Process]:
+    """The PyTorch processes that an API has beside it, those that live."""
+    found = []
+    for child in psutil.Process(api).children():
+        try:
+            if "worker.serving" in child.cmdline():
+                found.append(child)
+        except (psutil.ZombieProcess, psutil.NoSuchProcess):
+            continue
+    return found
+
+
 def until(met: Callable[[], Any], timeout_s: float = 60.0) -> Any:
     """What `met` gives, once it is true."""
     deadline = time.monotonic() + timeout_s

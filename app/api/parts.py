@@ -10,19 +10,22 @@ from app.blobs.store import Blobs
 from app.core.settings import Settings
 from app.db.session import Database
 from app.jobs.feed import Feed
+from app.serving.beside import Beside
 from app.serving.service import Serving
 from app.serving.streams import Streams
 
 
 @dataclass(frozen=True)
 class Parts:
-    """`in_flight`: (owner, Idempotency-Key) of the requests that this process is working on."""
+    """`beside` is the PyTorch process that `serving` asks, if it asks one.  `in_flight`: (owner, Idempotency-Key) of
+    the requests that this process is working on."""
 
     settings: Settings
     database: Database
     blobs: Blobs
     serving: Serving
     streams: Streams
+    beside: Beside | None
     feed: Feed
     meters: Meters
     in_flight: set[tuple[str, str]] = field(default_factory=set)

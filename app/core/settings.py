@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -41,6 +41,7 @@ class Settings(BaseSettings):
     ingest_memory_bytes: Bytes = 6 * 1024 * MIB
     feature_cache_bytes: Bytes = 4 * 1024 * MIB
     resident_bytes: Bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
+    serving_backend: Literal["onnx", "torch"] = "onnx"  # torch: on `device`, in a process beside the API
     serving_memory_bytes: Bytes = 512 * MIB
     serving_threads: Annotated[int, Field(ge=1)] = max(1, (os.cpu_count() or 1) - 1)  # one core is left to HTTP
     serving_queue: Annotated[int, Field(ge=1)] = 1024

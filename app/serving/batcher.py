@@ -4,7 +4,8 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -27,7 +28,8 @@ class Batcher(Generic[Item, Answer]):
     """One thread that feeds `process` with up to `max_batch` items of several requests at a time.
 
     `process` gets a list of items and returns an answer or an exception for each, in order; one that it raises stands
-    for every item of that batch.  `capacity` bounds the items that wait; beyond it `submit` refuses at once.
+    for every item of that batch.  `capacity` bounds the items that wait; beyond it `submit` refuses at once.  It
+    belongs to one event loop.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Batcher(Generic[Item, Answer]):
         self._capacity = capacity
         self._waiting: deque[_Request[Item, Answer]] = deque()
         self._waiting_items = 0
+        self._promised = 0
         self._closed = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=f"batcher-{name}", daemon=True)
@@ -50,7 +53,7 @@ class Batcher(Generic[Item, Answer]):
             Overloaded: more items are waiting than `capacity`.
             Unavailable: `timeout_s` passed before the items' turn came, or the batcher was closed.
         """
-        self.require_room(len(items))
+        self._require_room(len(items))
         loop = asyncio.get_running_loop()
         request = _Request[Item, Answer](items, time.monotonic() + timeout_s, loop, loop.create_future())
         with self._changed:
@@ -62,13 +65,24 @@ class Batcher(Generic[Item, Answer]):
                 loop.call_soon(self._wake)  # once the requests that the loop has at hand are all here
         return await request.future
 
-    def require_room(self, count: int) -> None:
-        """
+    @contextmanager
+    def room(self, count: int) -> Iterator[None]:
+        """Within, as many items are sure to find room, so that work may be put into them before they are submitted.
+
         Raises:
-            Overloaded: more items are waiting than `capacity`.
+            Overloaded: see `submit`.
         """
+        self._require_room(count)
+        self._promised += count
+        try:
+            yield
+        finally:
+            self._promised -= count
+
+    def _require_room(self, count: int) -> None:
         # a request larger than the whole capacity is taken when nothing else waits, or it could never be
-        if self._waiting and self._waiting_items + count > self._capacity:
+        taken = self._waiting_items + self._promised
+        if taken and taken + count > self._capacity:
             raise errors.Overloaded(retry_after_s=1)
 
     def _wake(self) -> None:

@@ -7,6 +7,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from app.serving.beside import Beside
+
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
@@ -19,12 +21,32 @@ class Prediction(NamedTuple):
 
 
 class Predictor(Protocol):
-    """What serves a model: ONNX Runtime here, PyTorch on a GPU box."""
+    """What serves a model."""
 
     nbytes: int  # memory that it holds, as far as that can be told
 
     def predict(self, images: Images) -> tuple[Floats, Floats]:
         """`images` uint8 [N,H,W,C] at the model's size → probabilities [N,K] and features [N,D]."""
+
+    def close(self) -> None:
+        """It is not asked any more."""
+
+
+class TorchPredictor:
+    """The network itself, in a PyTorch process beside the API: on a GPU."""
+
+    def __init__(self, beside: Beside, name: str, document: dict[str, Any], weights: Path) -> None:
+        """`name` is nobody else's; `document`: {network, input, multi_label}."""
+        self._beside, self._known = beside, (name, document, weights)
+        self.nbytes: int = beside.ask("load", *self._known)
+
+    def predict(self, images: Images) -> tuple[Floats, Floats]:
+        probabilities, features = self._beside.ask("predict", *self._known, images)
+        return probabilities, features
+
+    def close(self) -> None:
+        if self._beside.alive:
+            self._beside.ask("forget", self._known[0])
 
 
 class OpenVinoPredictor:
@@ -40,6 +62,9 @@ class OpenVinoPredictor:
     def predict(self, images: Images) -> tuple[Floats, Floats]:
         found = self._network({"image": images})
         return found["probabilities"], found["features"]
+
+    def close(self) -> None:
+        """Its memory goes with it."""
 
 
 class OnnxPredictor:
@@ -57,3 +82,6 @@ class OnnxPredictor:
     def predict(self, images: Images) -> tuple[Floats, Floats]:
         probabilities, features = self._session.run(["probabilities", "features"], {"image": images})
         return probabilities, features
+
+    def close(self) -> None:
+        """Its memory goes with it."""

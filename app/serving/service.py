@@ -6,9 +6,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from app.imaging import images
 from app.imaging.images import Pixels
 from app.methods.inputs import InputSpec
 from app.serving.batcher import Batcher
-from app.serving.predictor import OnnxPredictor, OpenVinoPredictor, Prediction, Predictor
+from app.serving.beside import Beside
+from app.serving.predictor import OnnxPredictor, OpenVinoPredictor, Prediction, Predictor, TorchPredictor
 
 MAX_BATCH = 32
 TIMEOUT_S = 30.0
@@ -29,11 +30,16 @@ SMALL_BYTES, SMALL_PIXELS = 32 * 1024, 100 * 100  # an image up to both is decod
 
 @dataclass(frozen=True)
 class Servable:
-    """What is to be served: the graph's content address, and the pixels that it takes."""
+    """What is to be served: the graph's content address, and the pixels that it takes.
+
+    `document` and `weights` are what PyTorch makes the same network of.
+    """
 
     graph: str
     input: InputSpec
     precision: Precision = "float32"
+    document: dict[str, Any] = field(default_factory=dict, compare=False)
+    weights: str = field(default="", compare=False)
 
     @classmethod
     def of(cls, row: tables.Servable, precision: Precision = "float32") -> Self:
@@ -47,7 +53,8 @@ class Servable:
         graph = row.graph if precision == "float32" else getattr(row, "quantized", None)
         if graph is None:
             raise errors.NotQuantized("Only models are, once POST /v1/models/{id}/quantizations has ended well.")
-        return cls(graph, InputSpec.model_validate(row.input), precision)
+        document = {"network": row.network, "input": row.input, "multi_label": row.multi_label}
+        return cls(graph, InputSpec.model_validate(row.input), precision, document, row.weights or "")
 
 
 @dataclass(frozen=True)
@@ -55,17 +62,28 @@ class _Loaded:
     predictor: Predictor
     batcher: Batcher[Pixels, Prediction]
 
+    def close(self) -> None:
+        self.batcher.close()
+        self.predictor.close()
+
 
 Load = Callable[[Servable], Predictor]
 
 
-def loader(path: Callable[[str], Path], threads: int) -> Load:
-    """Loads graphs, each into what runs it fastest; `path` gives the local file of a content address."""
-    predictors: dict[Precision, type[OnnxPredictor | OpenVinoPredictor]] = {
-        "float32": OnnxPredictor,
-        "int8": OpenVinoPredictor,
-    }
-    return lambda servable: predictors[servable.precision](path(servable.graph), threads)
+def loader(path: Callable[[str], Path], threads: int, beside: Beside | None) -> Load:
+    """Loads graphs, each into what runs it fastest; `path` gives the local file of a content address.
+
+    Where there is a PyTorch process beside, networks go there, but for those of eight bits.
+    """
+
+    def load(servable: Servable) -> Predictor:
+        if servable.precision == "int8":
+            return OpenVinoPredictor(path(servable.graph), threads)
+        if beside is not None:
+            return TorchPredictor(beside, servable.graph, servable.document, path(servable.weights))
+        return OnnxPredictor(path(servable.graph), threads)
+
+    return load
 
 
 class Serving:
@@ -91,8 +109,8 @@ class Serving:
             Overloaded, Unavailable: see `Batcher.submit`.
         """
         loaded = await self._get(servable)
-        loaded.batcher.require_room(len(encoded))  # before any work is put into them
-        pixels = await self.decoded(encoded, servable.input)
+        with loaded.batcher.room(len(encoded)):
+            pixels = await self.decoded(encoded, servable.input)
         predictions: list[Prediction] = []
         for answer in await loaded.batcher.submit(pixels, timeout_s):
             if isinstance(answer, Exception):
@@ -103,7 +121,7 @@ class Serving:
     async def close(self) -> None:
         for future in self._loaded.values():
             if future.done() and not future.exception():
-                await asyncio.to_thread(future.result().batcher.close)
+                await asyncio.to_thread(future.result().close)
         self._loaded.clear()
         self._pool.shutdown()
 
@@ -170,7 +188,7 @@ class Serving:
             if servable != keep:
                 held -= entry.predictor.nbytes
                 del self._loaded[servable]
-                self._pool.submit(entry.batcher.close)
+                self._pool.submit(entry.close)
 
 
 def _all_decoded(encoded: Sequence[bytes], first: int, spec: InputSpec) -> list[Pixels]:

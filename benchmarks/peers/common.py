@@ -25,7 +25,7 @@ from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
 from worker.networks import build
 
-CLASSES, BATCH, SEED = 10, 64, 0
+CLASSES, BATCH = 10, 64
 RATE, MOMENTUM = 0.02, 0.9  # SGD with Nesterov's momentum, constant, no decay
 PADDING = 4  # of the random crop; mirrored left and right with probability .5
 GREY = InputSpec(size=(28, 28), channels=1, mean=(0.286,), std=(0.353,))
@@ -34,7 +34,7 @@ COLOUR = InputSpec(size=(32, 32), channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
 
 @dataclass(frozen=True)
 class Task:
-    """`name` is the network; with `plain` images are not augmented; `workers` are a DataLoader's."""
+    """`name` is the network, drawn from `seed`; with `plain` images are not augmented; `workers` are a DataLoader's."""
 
     name: str
     folder: Path
@@ -42,6 +42,7 @@ class Task:
     steps: int
     workers: int
     plain: bool
+    seed: int
 
     @property
     def spec(self) -> InputSpec:
@@ -49,7 +50,7 @@ class Task:
 
     def network(self) -> nn.Module:
         """The same weights in every process."""
-        torch.manual_seed(SEED)
+        torch.manual_seed(self.seed)
         if self.name == "cnn3":
             return build.build(NetworkSpec(name="cnn3", num_classes=CLASSES), GREY)
         if self.name == "resnet18":
@@ -60,7 +61,7 @@ class Task:
         """uint8 [N,H,W,C] and labels: Fashion-MNIST's for `cnn3`, else random ones."""
         count = self.steps * BATCH
         if self.name != "cnn3":
-            generator = torch.Generator().manual_seed(SEED)
+            generator = torch.Generator().manual_seed(0)
             shape = (count, *self.spec.size, self.spec.channels)
             pixels_NHWC = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
             return pixels_NHWC, torch.randint(CLASSES, (count,), generator=generator)
@@ -83,9 +84,11 @@ def task() -> Task:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    return Task(options.task, options.folder, options.epochs, options.steps, options.workers, options.plain)
+    chosen = (options.epochs, options.steps, options.workers, options.plain, options.seed)
+    return Task(options.task, options.folder, *chosen)
 
 
 class Gate:

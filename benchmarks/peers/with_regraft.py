@@ -47,7 +47,7 @@ def main() -> None:
     params = settings(task, len(seen))
     learner = Frame(network, structure, task.spec, [str(k) for k in range(common.CLASSES)])
     turns = Turns(gate, task.steps)
-    with tempfile.TemporaryDirectory() as folder, device.reproducible(torch.device("cpu"), common.SEED):
+    with tempfile.TemporaryDirectory() as folder, device.reproducible(torch.device("cpu"), task.seed):
         run = Run(Recorder(turns), Path(folder), snapshot_every_s=math.inf)
         supervised.learn(
             Task(run, target=None), learner, params, Examples(seen, Images(*(part[:0] for part in task.train())))

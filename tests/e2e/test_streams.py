@@ -2,13 +2,12 @@
 
 import httpx
 import numpy as np
-import psutil
 import pytest
 from sklearn.datasets import load_digits
 
 from regraft import ApiError, Client
 from regraft.demo.data import png
-from services import until
+from services import beside, until
 
 
 @pytest.fixture
@@ -34,11 +33,6 @@ def right(client, model, **options):
     for start in range(0, len(IMAGES), 64):
         said += client.models.predict(model, list(IMAGES[start : start + 64]), **options)
     return np.mean([one.label == str(label) for one, label in zip(said, LABELS, strict=True)])
-
-
-def adapter(service):
-    """The process that adapts."""
-    return [child for child in psutil.Process(service.api.pid).children() if "worker.streams" in child.cmdline()]
 
 
 def test_it_learns_from_what_it_is_asked(service, model):
@@ -88,9 +82,9 @@ def test_a_collapse_is_told_and_it_begins_anew(service, model):
 def test_a_process_that_dies_takes_nothing_with_it_but_the_adaptation(service, model):
     client = service.client
     client.models.predict(model, list(IMAGES[:64]), adapt="tent")
-    [process] = adapter(service)
+    [process] = beside(service.api.pid)
     process.kill()
-    until(lambda: not adapter(service) or adapter(service)[0].status() == psutil.STATUS_ZOMBIE)
+    until(lambda: not beside(service.api.pid))
     assert client.models.adaptation(model).steps == 0
     assert len(client.models.predict(model, list(IMAGES[:64]), adapt="tent")) == 64
     assert client.models.adaptation(model).steps == 1

@@ -14,6 +14,7 @@ from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
 from worker.engine import digest
 from worker.export import onnx, package, safetensors
+from worker.export.served import Served
 from worker.networks import anatomy, build
 
 SIDES = {"timm/vit_tiny_patch16_224": 32, "torchvision/squeezenet1_1": 64}
@@ -89,7 +90,7 @@ def test_a_graph_that_differs_is_refused(tmp_path):
     with torch.no_grad():
         network.fc3.bias[0] += 1
     with pytest.raises(onnx.NotExportable, match="probabilities differ"):
-        onnx._compare(onnx.Served(network, structure, input).eval(), input, tmp_path / "graph.onnx")
+        onnx._compare(Served(network, structure, input).eval(), input, tmp_path / "graph.onnx")
 
 
 def tensors():

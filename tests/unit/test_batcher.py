@@ -75,6 +75,32 @@ def test_beyond_capacity_is_refused_at_once_with_retry_after(batcher, recorder):
     assert answers[2] == [8]
 
 
+def test_room_that_was_given_is_kept(batcher, recorder):
+    async def ask():
+        recorder.gate.clear()
+        first = asyncio.ensure_future(batcher.submit([0], 10))
+        await asyncio.to_thread(recorder.entered.wait, 10)
+        with batcher.room(6):
+            with pytest.raises(errors.Overloaded), batcher.room(5):
+                pass
+            others = asyncio.ensure_future(batcher.submit([1] * 4, 10))
+            await asyncio.sleep(0.01)
+            with pytest.raises(errors.Overloaded):
+                await batcher.submit([2], 10)
+        mine = asyncio.ensure_future(batcher.submit([3] * 6, 10))
+        await asyncio.sleep(0.01)
+        recorder.gate.set()
+        return await asyncio.gather(first, others, mine)
+
+    assert asyncio.run(ask()) == [[0], [2] * 4, [6] * 6]
+
+
+def test_what_is_larger_than_all_room_is_taken_when_nothing_waits(batcher):
+    with batcher.room(20):
+        pass
+    assert asyncio.run(batcher.submit(list(range(20)), 5)) == [2 * i for i in range(20)]
+
+
 def test_a_late_request_is_refused_not_computed(batcher, recorder):
     answers = asyncio.run(_while_busy(batcher, recorder, [([1], 0.01), ([2], 5)]))
     assert isinstance(answers[0], errors.Unavailable)

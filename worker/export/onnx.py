@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from app.methods.inputs import InputSpec
-from worker.networks import anatomy
+from worker.export.served import Served
 from worker.networks.anatomy import Anatomy
 from worker.networks.heads import Head
 
@@ -29,24 +29,6 @@ _LOUD = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 class NotExportable(Exception):
     """The network cannot be served from a graph; the sentence says why."""
-
-
-class Served(nn.Module):
-    """From pixels as they come, uint8 [N,H,W,C], to probabilities [N,K] and features [N,D].
-
-    `multi_label`: each class has a probability of its own; else they sum to 1.
-    """
-
-    def __init__(self, network: nn.Module, structure: Anatomy, input: InputSpec, *, multi_label: bool = False) -> None:
-        super().__init__()
-        self.network, self._anatomy, self._multi_label = network, structure, multi_label
-        mean_C11, std_C11 = (torch.tensor(values)[:, None, None] for values in (input.mean, input.std))
-        self._scale_C11, self._shift_C11 = 1 / (255 * std_C11), -mean_C11 / std_C11
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        x_BCHW = image.permute(0, 3, 1, 2).float() * self._scale_C11 + self._shift_C11
-        logits_BK, features_BD = anatomy.forward(self.network, self._anatomy, x_BCHW)
-        return logits_BK.sigmoid() if self._multi_label else logits_BK.softmax(1), features_BD
 
 
 def export(network: nn.Module, structure: Anatomy, input: InputSpec, path: Path, *, multi_label: bool = False) -> None:

@@ -1,5 +1,5 @@
-"""`python -m worker.streams DESCRIPTOR DEVICE THREADS`: adapts networks for the API, which holds the other end of the
-socket `DESCRIPTOR`.  It ends when that end closes."""
+"""`python -m worker.serving DESCRIPTOR DEVICE THREADS`: networks for the API, which holds the other end of the socket
+`DESCRIPTOR`.  It ends when that end closes."""
 
 import sys
 from collections import OrderedDict
@@ -17,22 +17,26 @@ from app.methods.networks import NetworkSpec
 from worker.engine import device
 from worker.engine.contract import Failure
 from worker.engine.data import Prepare
+from worker.export.served import Served
 from worker.networks import load
-from worker.streams.tent import Stream
+from worker.networks.load import Made
+from worker.serving.plain import Plain
+from worker.serving.tent import Stream
 
-MOST = 8  # networks; of more, the one that was asked longest ago is forgotten
+MOST = 8  # networks that adapt; of more, the one that was asked longest ago is forgotten
 
 
-class Streams:
-    """All that adapt at present, by name."""
+class Networks:
+    """All that adapt at present, and all that do not, by name."""
 
     def __init__(self, on: torch.device) -> None:
         self._device = on
         self._streams: OrderedDict[str, tuple[Stream, Prepare]] = OrderedDict()
+        self._plain: dict[str, Plain] = {}
 
-    def predict(self, name: str, document: Mapping[str, Any], weights: Path, images: Any) -> Any:
+    def adapt(self, name: str, document: Mapping[str, Any], weights: Path, images: Any) -> Any:
         """`images` uint8 [N,H,W,C] → probabilities [N,K], features [N,D], and where the stream stands."""
-        stream, prepare = self._open(name, document, weights)
+        stream, prepare = self._stream(name, document, weights)
         pixels_NHWC = torch.from_numpy(images).to(self._device)
         x_BCHW = prepare.normalised(prepare.pixels(pixels_NHWC, torch.arange(len(images), device=self._device)))
         probabilities_NK, features_ND = stream.predict(x_BCHW)
@@ -45,10 +49,27 @@ class Streams:
     def reset(self, name: str) -> None:
         self._streams.pop(name, None)
 
-    def _open(self, name: str, document: Mapping[str, Any], weights: Path) -> tuple[Stream, Prepare]:
+    def load(self, name: str, document: Mapping[str, Any], weights: Path) -> int:
+        """Bytes of its weights."""
+        return self._open(name, document, weights).nbytes
+
+    def predict(self, name: str, document: Mapping[str, Any], weights: Path, images: Any) -> Any:
+        """`images` uint8 [N,H,W,C] → probabilities [N,K] and features [N,D]."""
+        return self._open(name, document, weights).predict(images)
+
+    def forget(self, name: str) -> None:
+        self._plain.pop(name, None)
+
+    def _open(self, name: str, document: Mapping[str, Any], weights: Path) -> Plain:
+        if name not in self._plain:
+            made, input = _made(document, weights)
+            served = Served(made.network, made.anatomy, input, multi_label=document["multi_label"])
+            self._plain[name] = Plain(served, self._device)
+        return self._plain[name]
+
+    def _stream(self, name: str, document: Mapping[str, Any], weights: Path) -> tuple[Stream, Prepare]:
         if name not in self._streams:
-            input = InputSpec.model_validate(document["input"])
-            made = load.make(NetworkSpec.model_validate(document["network"]), input, load_file(weights))
+            made, input = _made(document, weights)
             device.place(made.network, self._device)
             prepare = Prepare(input, self._device, device.memory_format(made.network))
             self._streams[name] = Stream(made.network, made.anatomy), prepare
@@ -58,17 +79,22 @@ class Streams:
         return self._streams[name]
 
 
+def _made(document: Mapping[str, Any], weights: Path) -> tuple[Made, InputSpec]:
+    input = InputSpec.model_validate(document["input"])
+    return load.make(NetworkSpec.model_validate(document["network"]), input, load_file(weights)), input
+
+
 def main() -> None:
     connection = Connection(int(sys.argv[1]))
     torch.set_num_threads(int(sys.argv[3]))
-    streams = Streams(device.resolve(sys.argv[2]))
+    networks = Networks(device.resolve(sys.argv[2]))
     while True:
         try:
             verb, *args = connection.recv()
         except (EOFError, OSError):
             return
         try:
-            answer = "done", getattr(streams, verb)(*args)
+            answer = "done", getattr(networks, verb)(*args)
         except Failure as failure:
             answer = failure.code, failure.message
         except Exception as error:  # noqa: BLE001  # the caller is to hear of it, and the other networks go on

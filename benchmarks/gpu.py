@@ -1,0 +1,223 @@
+"""Training and serving on a GPU, against the bare loop and the bare network.
+
+    python benchmarks/gpu.py [--device cuda] [--images 50000] [--batch 512] [--rounds 5] [--seconds 3]
+
+Needs PyTorch and torchvision, and neither FastAPI nor a database.
+
+training  epochs of ResNet-18 on random images shaped as CIFAR's, in bfloat16, cropped and mirrored on the device, the
+          pixels resident there: by the engine, and by a loop that does nothing else
+serving   ResNet-18 at 32×32: single images of many callers through the batcher, and batches of 32 that lie ready
+"""
+
+import argparse
+import asyncio
+import itertools
+import math
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+
+import ledger
+from app.methods.inputs import InputSpec
+from app.methods.training import Training
+from app.serving.batcher import Batcher
+from worker.engine import device
+from worker.engine.contract import Command
+from worker.engine.data import Images
+from worker.engine.recorder import Recorder
+from worker.engine.run import Run
+from worker.export.served import Served
+from worker.methods import supervised
+from worker.methods.supervised import Examples
+from worker.methods.task import Task
+from worker.networks import anatomy
+from worker.serving.plain import Plain
+from worker.terms.base import Frame
+
+SPEC = InputSpec(size=(32, 32), channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
+CLASSES, PADDING, CALLERS = 10, 4, 256
+RATE, MOMENTUM = 0.05, 0.9
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return torchvision.models.resnet18(num_classes=CLASSES)
+
+
+def images(count: int) -> Images:
+    generator = torch.Generator().manual_seed(0)
+    pixels_NHWC = torch.randint(0, 256, (count, 32, 32, 3), dtype=torch.uint8, generator=generator)
+    return Images(pixels_NHWC, torch.randint(CLASSES, (count,), generator=generator))
+
+
+def synchronise(on: torch.device) -> None:
+    if on.type == "cuda":
+        torch.cuda.synchronize(on)
+
+
+def peak_mib(on: torch.device, do: Callable[[], list[float]]) -> tuple[list[float], float]:
+    if on.type != "cuda":
+        return do(), math.nan
+    torch.cuda.reset_peak_memory_stats(on)
+    found = do()
+    return found, torch.cuda.max_memory_allocated(on) / 2**20
+
+
+def ours(on: torch.device, seen: Images, batch: int, epochs: int) -> list[float]:
+    """Seconds of each epoch but the first."""
+    made = network()
+    structure = anatomy.study(made, SPEC)
+    device.place(made, on)
+    params = Training.model_validate(
+        {
+            "epochs": epochs,
+            "batch_size": batch,
+            "learning_rate": RATE,
+            "momentum": MOMENTUM,
+            "weight_decay": 0.0,
+            "scheduler": "constant",
+            "precision": "bfloat16",
+            "augmentation": [{"name": "random_crop", "padding": PADDING}, {"name": "horizontal_flip"}],
+        }
+    ).resolve(len(seen), SPEC.size)
+    asked, at = itertools.count(), []
+    steps = math.ceil(len(seen) / batch)
+
+    def before_batch(_: Recorder) -> Command | None:
+        if next(asked) % steps == 0:
+            synchronise(on)
+            at.append(time.perf_counter())
+        return None
+
+    learner = Frame(made, structure, SPEC, [str(k) for k in range(CLASSES)])
+    with tempfile.TemporaryDirectory() as folder, device.reproducible(on, 0):
+        run = Run(Recorder(before_batch), Path(folder), device=on, snapshot_every_s=math.inf)
+        nothing = Images(seen.pixels_NHWC[:0], seen.label_N[:0])
+        supervised.learn(Task(run, target=None), learner, params, Examples(seen, nothing))  # type: ignore[arg-type]
+    synchronise(on)
+    at.append(time.perf_counter())
+    return [end - begin for begin, end in itertools.pairwise(at)][1:]
+
+
+def bare(on: torch.device, seen: Images, batch: int, epochs: int) -> list[float]:
+    made = network()
+    device.place(made, on)
+    made.train()
+    optimizer = torch.optim.SGD(made.parameters(), RATE, momentum=MOMENTUM, nesterov=True, fused=True)
+    pixels_NHWC, label_N = seen.pixels_NHWC.to(on), seen.label_N.to(on)
+    padded_NHWC = F.pad(pixels_NHWC, (0, 0, *[PADDING] * 4))
+    windows = padded_NHWC.unfold(1, 32, 1).unfold(2, 32, 1)
+    mean_C11, std_C11 = (torch.tensor(values, device=on)[:, None, None] for values in (SPEC.mean, SPEC.std))
+    scale_C11, shift_C11 = 1 / (255 * std_C11), -mean_C11 / std_C11
+    found = []
+    torch.backends.cudnn.benchmark = True
+    for _ in range(epochs):
+        synchronise(on)
+        began = time.perf_counter()
+        for index_B in torch.randperm(len(label_N), device=on).split(batch):
+            top_B, left_B = torch.randint(2 * PADDING + 1, (2, len(index_B)), device=on)
+            x_BCHW = windows[index_B, top_B, left_B]
+            flip_B = torch.rand(len(index_B), device=on) < 0.5
+            x_BCHW = torch.where(flip_B[:, None, None, None], x_BCHW.flip(-1), x_BCHW)
+            x_BCHW = x_BCHW.to(torch.float32, memory_format=torch.channels_last).mul_(scale_C11).add_(shift_C11)
+            with torch.autocast(on.type, torch.bfloat16):
+                loss = F.cross_entropy(made(x_BCHW), label_N[index_B])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        synchronise(on)
+        found.append(time.perf_counter() - began)
+    return found[1:]
+
+
+def training(on: torch.device, count: int, batch: int, rounds: int) -> list[ledger.Row]:
+    seen, epochs = images(count), 2
+    shares, speeds, memory = [], [], []
+    for _ in range(rounds):
+        theirs, bare_mib = peak_mib(on, lambda: bare(on, seen, batch, epochs))
+        mine, our_mib = peak_mib(on, lambda: ours(on, seen, batch, epochs))
+        shares.append(theirs[0] / mine[0])
+        speeds.append(count / mine[0])
+        memory.append(our_mib / bare_mib)
+    rows = [
+        ledger.measured("ResNet-18 at 32×32, bfloat16: engine against the bare loop", shares, limit=("≥", 0.95)),
+        ledger.measured("images a second by the engine", speeds, digits=0),
+    ]
+    if on.type == "cuda":
+        rows.append(ledger.measured("peak memory, over that of the bare loop", memory))
+    return rows
+
+
+def serving(on: torch.device, rounds: int, seconds: float) -> list[ledger.Row]:
+    made = network()
+    plain = Plain(Served(made, anatomy.study(made.eval(), SPEC), SPEC), on)
+    batch_NHWC = images(32).pixels_NHWC.numpy()
+    plain.predict(batch_NHWC)
+    shares, speeds = [], []
+    for _ in range(rounds):
+        ready = _ready(plain, batch_NHWC, seconds)
+        asked = asyncio.run(_asked(plain, batch_NHWC, seconds))
+        shares.append(asked / ready)
+        speeds.append(asked)
+    return [
+        ledger.measured(f"ResNet-18 at 32×32: {CALLERS} callers of the batcher, over batches that lie ready", shares),
+        ledger.measured("images a second through the batcher", speeds, digits=0),
+    ]
+
+
+def _ready(plain: Plain, batch_NHWC: np.ndarray, seconds: float) -> float:
+    count, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        plain.predict(batch_NHWC)
+        count += len(batch_NHWC)
+    return count / (time.perf_counter() - began)
+
+
+async def _asked(plain: Plain, batch_NHWC: np.ndarray, seconds: float) -> float:
+    def process(pixels: list[np.ndarray]) -> list[object]:
+        return list(zip(*plain.predict(np.stack(pixels)), strict=True))
+
+    batcher = Batcher(process, max_batch=32, capacity=1024, name="gpu")
+    began = time.perf_counter()
+
+    async def caller(image: np.ndarray) -> int:
+        count = 0
+        while time.perf_counter() - began < seconds:
+            await batcher.submit([image], 60)
+            count += 1
+        return count
+
+    try:
+        counts = await asyncio.gather(*(caller(batch_NHWC[i % len(batch_NHWC)]) for i in range(CALLERS)))
+    finally:
+        batcher.close()
+    return sum(counts) / (time.perf_counter() - began)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--images", type=int, default=50_000)
+    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    options = parser.parse_args()
+    on = torch.device(options.device)
+    rows = training(on, options.images, options.batch, options.rounds) + serving(on, options.rounds, options.seconds)
+    for row in rows:
+        print(row)
+    if on.type == "cuda":
+        card = f"{torch.cuda.get_device_name(on)}, CUDA {torch.version.cuda}, {platform.node()}"
+        ledger.write("GPU", "python benchmarks/gpu.py", rows, [card])
+
+
+if __name__ == "__main__":
+    main()
