@@ -27,6 +27,7 @@ from worker.networks import build
 
 CLASSES, BATCH = 10, 64
 RATE, MOMENTUM = 0.02, 0.9  # SGD with Nesterov's momentum, constant, no decay
+SCALE = (0.64, 1.0)  # of the resized crop
 PADDING = 4  # of the random crop; mirrored left and right with probability .5
 GREY = InputSpec(size=(28, 28), channels=1, mean=(0.286,), std=(0.353,))
 COLOUR = InputSpec(size=(32, 32), channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -34,7 +35,10 @@ COLOUR = InputSpec(size=(32, 32), channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
 
 @dataclass(frozen=True)
 class Task:
-    """`name` is the network, drawn from `seed`; with `plain` images are not augmented; `workers` are a DataLoader's."""
+    """`name` is the network, drawn from `seed`; `workers` are a DataLoader's.
+
+    With `plain` images are not augmented, with `resized` a random part of them is cut and resized.
+    """
 
     name: str
     folder: Path
@@ -42,6 +46,7 @@ class Task:
     steps: int
     workers: int
     plain: bool
+    resized: bool
     seed: int
 
     @property
@@ -84,10 +89,11 @@ def task() -> Task:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--resized", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    chosen = (options.epochs, options.steps, options.workers, options.plain, options.seed)
+    chosen = (options.epochs, options.steps, options.workers, options.plain, options.resized, options.seed)
     return Task(options.task, options.folder, *chosen)
 
 

@@ -19,7 +19,9 @@ from worker.methods.task import Task
 from worker.networks import anatomy
 from worker.terms.base import Frame
 
-AUGMENTATION = [{"name": "random_crop", "padding": common.PADDING}, {"name": "horizontal_flip"}]
+FLIP = {"name": "horizontal_flip"}
+PADDED = [{"name": "random_crop", "padding": common.PADDING}, FLIP]
+RESIZED = [{"name": "random_resized_crop", "scale": common.SCALE, "ratio": (1.0, 1.0)}, FLIP]
 
 
 class Turns:
@@ -48,7 +50,7 @@ def main() -> None:
     learner = Frame(network, structure, task.spec, [str(k) for k in range(common.CLASSES)])
     turns = Turns(gate, task.steps)
     with tempfile.TemporaryDirectory() as folder, device.reproducible(torch.device("cpu"), task.seed):
-        run = Run(Recorder(turns), Path(folder), snapshot_every_s=math.inf)
+        run = Run(Recorder(turns), Path(folder), seed=task.seed, snapshot_every_s=math.inf)
         supervised.learn(
             Task(run, target=None), learner, params, Examples(seen, Images(*(part[:0] for part in task.train())))
         )
@@ -65,7 +67,7 @@ def settings(task: common.Task, count: int) -> Training:
             "momentum": common.MOMENTUM,
             "weight_decay": 0.0,
             "scheduler": "constant",
-            "augmentation": "none" if task.plain else AUGMENTATION,
+            "augmentation": "none" if task.plain else RESIZED if task.resized else PADDED,
         }
     ).resolve(count, task.spec.size)
 

@@ -17,7 +17,7 @@ def main() -> None:
         input_size=(task.spec.channels, *task.spec.size),
         batch_size=common.BATCH,
         is_training=True,
-        scale=(0.64, 1.0),
+        scale=common.SCALE,
         ratio=(1.0, 1.0),
         hflip=0.5,
         color_jitter=0.0,

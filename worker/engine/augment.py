@@ -2,7 +2,7 @@
 
 Every step takes and gives uint8 images and draws each image's own random numbers from one generator, whose state is
 all that has to be kept to go on exactly.  In distribution the steps equal torchvision's `RandomCrop(padding=)`,
-`RandomHorizontalFlip`, `RandomVerticalFlip`, `RandomAffine(interpolation=BILINEAR)` and
+`RandomResizedCrop`, `RandomHorizontalFlip`, `RandomVerticalFlip`, `RandomAffine(interpolation=BILINEAR)` and
 `RandomApply([RandomChannelPermutation()])`, which are done here for a batch at once; the other steps are torchvision's
 own, image by image.
 """
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as tv
 
 from app.methods.augmentation import (
     MAGNITUDES,
@@ -30,6 +31,9 @@ from app.methods.augmentation import (
     TrivialAugment,
     VerticalFlip,
 )
+
+SMALL = 64 * 64  # pixels
+TRIES = 10  # boxes that a random resized crop draws, as torchvision does
 
 Augment = Callable[[Tensor, Generator], Tensor]  # uint8 [B,C,H,W] and a generator on its device -> uint8 [B,C,H,W]
 
@@ -93,8 +97,57 @@ def one_by_one(x_BCHW: Tensor, generator: Generator, *, transform: v2.Transform)
 def random_resized_crop(
     x_BCHW: Tensor, generator: Generator, *, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> Tensor:
-    height, width = x_BCHW.shape[2:]
-    return one_by_one(x_BCHW, generator, transform=v2.RandomResizedCrop((height, width), scale, ratio))
+    """Cut a box of a share `scale` of the area and of an aspect within `ratio`, and resize it to the original size.
+
+    Of `TRIES` boxes the first that fits is taken, else the largest in the middle whose aspect is not beyond `ratio`.
+    """
+    batch, _, height, width = x_BCHW.shape
+    u = torch.rand((2, TRIES, batch), generator=generator, device=x_BCHW.device)
+    area_TB = height * width * (scale[0] + (scale[1] - scale[0]) * u[0])
+    aspect_TB = torch.exp(math.log(ratio[0]) + (math.log(ratio[1]) - math.log(ratio[0])) * u[1])
+    sides_2TB = torch.stack(((area_TB / aspect_TB).sqrt().round(), (area_TB * aspect_TB).sqrt().round()))
+    whole_21 = torch.tensor([[height], [width]], device=x_BCHW.device)
+    fits_TB = ((sides_2TB >= 1) & (sides_2TB <= whole_21[..., None])).all(0)
+    first_B = fits_TB.int().argmax(0)
+    sides_2B = sides_2TB.gather(1, first_B.expand(2, 1, batch))[:, 0]
+    at_2B = torch.rand((2, batch), generator=generator, device=x_BCHW.device).mul(whole_21 - sides_2B + 1).floor_()
+    central_21 = torch.tensor(_central(height, width, ratio), device=x_BCHW.device)[:, None]
+    found_B = fits_TB.any(0)
+    sides_2B = torch.where(found_B, sides_2B, central_21)
+    at_2B = torch.where(found_B, at_2B, (whole_21 - central_21).div(2, rounding_mode="floor"))
+    return resized_crop(x_BCHW, at_2B, sides_2B)
+
+
+def _central(height: int, width: int, ratio: tuple[float, float]) -> tuple[float, float]:
+    """Height and width of the box where none that was drawn fits."""
+    aspect = min(max(width / height, ratio[0]), ratio[1])
+    return round(min(height, width / aspect)), round(min(width, height * aspect))
+
+
+def resized_crop(x_BCHW: Tensor, at_2B: Tensor, sides_2B: Tensor) -> Tensor:
+    """Of image b the box at (top, left) `at_2B[:, b]` with (height, width) `sides_2B[:, b]`, at the original size.
+
+    Bilinear; a box is never larger than its image, so there is nothing to smooth before.  Large images on a CPU are
+    faster one by one, by the integer arithmetic that torchvision has for them.
+    """
+    if x_BCHW.device.type == "cpu" and x_BCHW[0, 0].numel() > SMALL:
+        whole, boxes = list(x_BCHW.shape[2:]), torch.cat((at_2B, sides_2B)).int().T.tolist()
+        return torch.stack(
+            [
+                tv.resized_crop(x_CHW, top, left, height, width, whole)
+                for x_CHW, (top, left, height, width) in zip(x_BCHW, boxes, strict=True)
+            ]
+        )
+    places = []
+    for size, first_B, side_B in zip(x_BCHW.shape[2:], at_2B[:, :, None], sides_2B[:, :, None], strict=True):
+        within_BS = (torch.arange(size, device=x_BCHW.device) + 0.5) * side_B / size - 0.5
+        place_BS = first_B + within_BS.clamp(min=0).minimum(side_B - 1)
+        places.append(place_BS * (2 / max(1, size - 1)) - 1)  # in `grid_sample`'s coordinates: −1 … 1
+    y_BH, x_BW = places
+    shape_BHW = (len(x_BCHW), *x_BCHW.shape[2:])
+    grid = torch.stack((x_BW[:, None, :].expand(shape_BHW), y_BH[:, :, None].expand(shape_BHW)), dim=3)
+    made = F.grid_sample(x_BCHW.float(), grid, mode="bilinear", padding_mode="border", align_corners=True)
+    return made.round_().to(torch.uint8)
 
 
 def random_crop(x_BCHW: Tensor, generator: Generator, *, padding: int) -> Tensor:

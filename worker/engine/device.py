@@ -58,6 +58,15 @@ def place(network: nn.Module, device: torch.device) -> None:
         network.to(memory_format=torch.channels_last)
 
 
+def give_back_memory() -> None:
+    """Have the C library, and PyTorch on a GPU, give back to the system what is free."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
+    if trim is not None:
+        trim(0)
+
+
 def keep_memory() -> None:
     """Have the C library keep what is freed, for the next batch, instead of giving it back to the system.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from worker.engine import kinds
+from worker.engine import kinds, parts
 from worker.engine.data import Images, Prepare
 from worker.engine.fit import Validation
 from worker.engine.run import Run
@@ -44,14 +44,16 @@ def judge(
 
     The caller has put the network into evaluation mode, and there is at least one batch: its targets say the kind.
     """
-    parts: list[Tensor] = []
+    made: list[Tensor] = []
     index = None if columns is None else torch.tensor(columns, device=run.device)
     with torch.inference_mode():
         for x, y in batches:
             kind = kinds.of(y)
-            logits_BK = forward(x) if index is None else forward(x).index_select(1, index)
-            parts.append(kind.part(logits_BK.float(), y))
-    return kind.verdict(parts)
+            logits_BK = parts.forward(forward, x)
+            if index is not None:
+                logits_BK = logits_BK.index_select(1, index)
+            made.append(kind.part(logits_BK.float(), y))
+    return kind.verdict(made)
 
 
 def validator(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from worker.engine import parts
+
 
 @dataclass(frozen=True)
 class Features:
@@ -23,7 +25,7 @@ def compute(extract: Callable[[Tensor], Tensor], batches: Iterator[tuple[Tensor,
     x_BD, y_B = [], []
     with torch.no_grad():
         for x, y in batches:
-            x_BD.append(extract(x))
+            x_BD.append(parts.forward(extract, x))
             y_B.append(y)
     return Features(torch.cat(x_BD), torch.cat(y_B))
 

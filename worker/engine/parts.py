@@ -7,12 +7,19 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from worker.engine import device
 from worker.engine.contract import Note
 from worker.engine.data import bounds
 from worker.engine.run import Run
 
 SMALLEST = 4  # spread evenly, no part then is a single example, on which batch norm would fail
-_ALLOCATOR = ("not enough memory", "can't allocate memory", "bad_alloc")  # plain RuntimeErrors on the CPU
+_ALLOCATOR = (  # plain RuntimeErrors on the CPU; the last two are oneDNN's
+    "not enough memory",
+    "can't allocate memory",
+    "bad_alloc",
+    "could not create a primitive",
+    "could not execute a primitive",
+)
 
 
 class Divisible(Protocol):
@@ -30,6 +37,21 @@ def ran_out(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(text in str(error) for text in _ALLOCATOR)
     )
+
+
+def forward(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """`network(x)` in evaluation mode, where memory runs out in halves.
+
+    Raises:
+        MemoryError, RuntimeError: memory ran out even for a single example.
+    """
+    try:
+        return network(x)
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error) or len(x) < 2:
+            raise
+    half = len(x) // 2
+    return torch.cat((forward(network, x[:half]), forward(network, x[half:])))
 
 
 class Accumulator(Generic[D]):
@@ -81,8 +103,7 @@ class Accumulator(Generic[D]):
     def _split(self, size: int) -> None:
         self._run.part_size = size
         self._run.save_soon()
-        if self._run.device.type == "cuda":
-            torch.cuda.empty_cache()
+        device.give_back_memory()
         message = f"Memory ran out: batches go on in parts of at most {size}."
         self._run.emit(Note("batch_split", message, "warning", {"micro_batch_size": size}))
 
