@@ -1,7 +1,8 @@
 """The fast path of prediction: one image as the body of a plain request, answered without the framework.
 
 It gives what the routes of models and checkpoints give, which take every other request: forms and JSON, requests with
-an Idempotency-Key, and those with anything unusual about them.
+an Idempotency-Key, and those with anything unusual about them.  Of these no more are let in than can be worked on: the
+rest is refused before a byte of it is read.
 """
 
 import logging
@@ -28,6 +29,8 @@ from app.serving.service import Precision, Servable
 log = logging.getLogger(__name__)
 
 _PATH = re.compile(r"/v1/(models|checkpoints)/([a-z]+_[0-9a-z]{4,40})/predictions")
+MOST_REQUESTS, MOST_BYTES = 256, 512 * 2**20  # of predictions that the framework works on; one is always let in
+
 _QUERY = re.compile(rb"(?:top_k=([1-9]\d{0,2}|1000))?(?:(?:^|&)precision=(float32|int8))?")
 _Told = tuple[int, list[tuple[bytes, bytes]], bytes]  # status, headers, body
 _GOOD = [*guards(), (b"content-type", b"application/json")]
@@ -52,15 +55,39 @@ class _Served(NamedTuple):
     servable: Servable
 
 
+class Gate:
+    """Lets prediction requests in while there are few of them under way; all others pass."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._requests = self._bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST" or not _PATH.fullmatch(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        announced = _announced(dict(scope["headers"]))
+        if self._requests and (self._requests >= MOST_REQUESTS or self._bytes + announced > MOST_BYTES):
+            await _send(send, *_OVERLOADED)
+            return
+        self._requests += 1
+        self._bytes += announced
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._requests -= 1
+            self._bytes -= announced
+
+
 class FastPredictions:
     def __init__(self, app: ASGIApp, parts: Parts) -> None:
-        self._app, self._parts = app, parts
+        self._gate, self._parts = Gate(app), parts
         self._known: Known[_Served] = Known(parts.database)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = _asked(scope)
         if asked is None:
-            await self._app(scope, receive, send)
+            await self._gate(scope, receive, send)
             return
         began = time.perf_counter()
         try:
@@ -75,9 +102,7 @@ class FastPredictions:
             log.exception("POST %s", scope["path"])
             status, headers, body = _refusal(errors.RegraftError())
         self._parts.meters.note("POST", f"/v1/{asked.noun}/{{id}}/predictions", status, time.perf_counter() - began)
-        length = (b"content-length", str(len(body)).encode())
-        await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-        await send({"type": "http.response.body", "body": body})
+        await _send(send, status, headers, body)
 
     async def _answer(self, asked: _Asked, receive: Receive) -> bytes:
         # the key first: whoever has none does not get a byte of the body read
@@ -85,6 +110,12 @@ class FastPredictions:
         image = await bodies.received(receive, self._parts.settings.max_predict_bytes, asked.announced)
         predictions = await self._parts.serving.predict(served.servable, [image])
         return predicting.encoded(predicting.classified(asked.top_k)(served.row, predictions))
+
+
+async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _refusal(error: errors.RegraftError) -> _Told:
@@ -108,10 +139,14 @@ def _asked(scope: Scope) -> _Asked | None:
     if b"idempotency-key" in headers or not kind.startswith((b"image/", b"application/octet-stream")):
         return None
     key = headers.get(b"authorization", b"").decode("latin-1")
-    length = headers.get(b"content-length", b"")
-    announced = int(length) if length.isdigit() else 0
+    announced = _announced(headers)
     precision: Precision = "int8" if query[2] == b"int8" else "float32"
     return _Asked(path[1], path[2], key, precision, int(query[1]) if query[1] else None, announced)
+
+
+def _announced(headers: dict[bytes, bytes]) -> int:
+    length = headers.get(b"content-length", b"")
+    return int(length) if length.isdigit() else 0
 
 
 def _look(db: Session, asked: _Asked) -> _Served:
