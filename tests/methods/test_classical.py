@@ -21,6 +21,7 @@ from methods.tasks import Setting
 from worker.engine import seeds
 from worker.engine.contract import Failure, Note
 from worker.methods.job import _source as opened
+from worker.methods.task import Domain
 from worker.networks import anatomy, build, load
 
 SEED = 3
@@ -74,7 +75,7 @@ def origin(tmp_path_factory):
 
 def splits(data, source):
     """Features of the source's backbone, and labels, by split: computed here, without the methods."""
-    domain = tasks.job._domain(data.document, {"t.pixels": data.pixels, "t.index": data.index}, "t")
+    domain = Domain.open(data.document, data.pixels, data.index)
     made = opened(*source)
     network, structure, _ = load.make(made.network, made.input, tasks.load_file(made.weights))
     found = {}
