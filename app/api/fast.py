@@ -26,11 +26,11 @@ from app.keys import service as keys
 from app.models import service as models
 from app.serving.service import Precision, Servable
 
+MOST_REQUESTS, MOST_BYTES = 256, 512 * 2**20  # of predictions that the framework works on; one is always let in
+
 log = logging.getLogger(__name__)
 
 _PATH = re.compile(r"/v1/(models|checkpoints)/([a-z]+_[0-9a-z]{4,40})/predictions")
-MOST_REQUESTS, MOST_BYTES = 256, 512 * 2**20  # of predictions that the framework works on; one is always let in
-
 _QUERY = re.compile(rb"(?:top_k=([1-9]\d{0,2}|1000))?(?:(?:^|&)precision=(float32|int8))?")
 _Told = tuple[int, list[tuple[bytes, bytes]], bytes]  # status, headers, body
 _GOOD = [*guards(), (b"content-type", b"application/json")]
