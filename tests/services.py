@@ -53,10 +53,7 @@ class Service:
 
     def _ready(self) -> bool:
         assert self.api.poll() is None, self.log
-        try:
-            return httpx.get(f"{self.url}/readyz").status_code == 200
-        except httpx.TransportError:
-            return False
+        return _answers(self.url)
 
     @property
     def log(self) -> str:
@@ -99,6 +96,31 @@ def running(home: Path, database_url: str, **settings: str) -> Iterator[Service]
         yield service
     finally:
         service.close()
+
+
+@contextmanager
+def another_api(service: Service, **settings: str) -> Iterator[tuple[Client, int]]:
+    """One more API on the same database and files, with networks in PyTorch; its client and its process."""
+    port = free_port("127.0.0.1")
+    more = {"REGRAFT_PORT": str(port), "REGRAFT_SERVING_BACKEND": "torch", "REGRAFT_DEVICE": "cpu"}
+    command = [sys.executable, "-m", "app"]
+    with (service.home / "another.log").open("ab") as log:
+        process = subprocess.Popen(command, env=service.environment | more | settings, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: _answers(url), READY_S)
+        with Client(url, key=service.client_key) as client:
+            yield client, process.pid
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def beside(api: int) -> list[psutil.Process]:

@@ -22,4 +22,4 @@ def test_it_runs_without_server_or_database():
     )
     assert done.returncode == 0, done.stderr
     assert "engine against the bare loop" in done.stdout
-    assert "through the batcher" in done.stdout
+    assert "callers of the batcher" in done.stdout

@@ -1,44 +1,12 @@
 """An API that has its networks in a PyTorch process beside it, on the device of the settings: here the CPU."""
 
-import subprocess
-import sys
-from contextlib import contextmanager
-
-import httpx
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from regraft import Client
-from regraft.processes import free_port
-from services import beside, until
+from services import another_api, beside, until
 
 IMAGES = list(np.round(load_digits().images[:40] * (255 / 16)).astype(np.uint8))
-
-
-@contextmanager
-def api(service, **settings):
-    """One more API on the same database and files; its client and its process."""
-    port = free_port("127.0.0.1")
-    more = {"REGRAFT_PORT": str(port), "REGRAFT_SERVING_BACKEND": "torch", "REGRAFT_DEVICE": "cpu"}
-    command = [sys.executable, "-m", "app"]
-    with (service.home / "torch.log").open("ab") as log:
-        process = subprocess.Popen(command, env=service.environment | more | settings, stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        until(lambda: answers(f"{url}/readyz"))
-        with Client(url, key=service.client_key) as client:
-            yield client, process.pid
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def answers(url):
-    try:
-        return httpx.get(url).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture
@@ -48,7 +16,7 @@ def model(digits_model):
 
 def test_it_answers_as_the_graph_does(service, model):
     graph = service.client.models.predict(model, IMAGES, top_k=10)
-    with api(service) as (client, process):
+    with another_api(service) as (client, process):
         assert not beside(process)  # it is started when it is first asked
         network = client.models.predict(model, IMAGES, top_k=10)
         features = client.models.predict(model, IMAGES[0])
@@ -61,7 +29,7 @@ def test_it_answers_as_the_graph_does(service, model):
 
 
 def test_a_process_that_dies_is_replaced(service, model):
-    with api(service) as (client, process):
+    with another_api(service) as (client, process):
         client.models.predict(model, IMAGES)
         [child] = beside(process)
         child.kill()
@@ -74,7 +42,7 @@ def test_what_makes_room_is_forgotten_there(service, model):
     """With memory for no network but the one that is asked, both are answered in turn."""
     checkpoint = service.client.checkpoints.create(name="again", model=model).id
     service.client.checkpoints.wait(checkpoint, timeout_s=60)
-    with api(service, REGRAFT_SERVING_MEMORY_BYTES="1") as (client, _):
+    with another_api(service, REGRAFT_SERVING_MEMORY_BYTES="1") as (client, _):
         for _ in range(3):
             assert len(client.models.predict(model, IMAGES)) == len(IMAGES)
             assert len(client.checkpoints.predict(checkpoint, IMAGES)) == len(IMAGES)

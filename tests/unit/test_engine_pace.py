@@ -4,7 +4,9 @@ import time
 
 import pytest
 import torch
+from functorch.compile import make_boxed_func
 from torch import nn
+from torch._dynamo.backends.common import aot_autograd
 
 from worker.engine import pace
 from worker.engine.contract import Note, Snapshot
@@ -104,13 +106,27 @@ def test_autocast_is_of_the_loss_and_leaves_weights_alone():
     assert network.weight.grad.dtype is torch.float32
 
 
-class Awkward(nn.Module):
-    def forward(self, x):
-        raise NotImplementedError("not within a graph") if torch.compiler.is_compiling() else ValueError("nor outside")
+@pytest.mark.parametrize("part", ["forward", "backward"])
+def test_what_cannot_be_compiled_is_told_and_trained_as_it_is(run, monkeypatch, part):
+    """The compiler of the machine is missing, or breaks on the gradients."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 2))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    x = torch.ones(4, 3, 8, 8)
 
+    def broken(graph, inputs):
+        raise RuntimeError("no compiler\nat all\nof any kind")
 
-def test_what_cannot_be_compiled_is_told_and_trained_as_it_is(run):
-    network = Awkward()
-    with pace.compiled(run, network, torch.zeros(2, 3)):
-        assert network._compiled_call_impl is None
-    assert [note.type for note in run._channel.of(Note)] == ["not_compiled"]
+    def as_it_is(graph, inputs):
+        return make_boxed_func(graph.forward)
+
+    backend = aot_autograd(fw_compiler=broken if part == "forward" else as_it_is, bw_compiler=broken)
+    monkeypatch.setattr(network, "compile", lambda: nn.Module.compile(network, backend=backend))
+    with pace.compiled(run, Pace("contiguous", "float32"), network, x):
+        network.train()(x).sum().backward()
+    [note] = run._channel.of(Note)
+    assert note.type == "not_compiled"
+    assert "no compiler" in note.message
+    assert "of any kind" not in note.message
+    learned = {name for name, _ in network.named_parameters()}
+    assert all(torch.equal(network.state_dict()[name], before[name]) for name in learned)
+    assert network[1].num_batches_tracked == 1  # the trial left nothing

@@ -19,19 +19,20 @@ class Average:
         self._network, self._decay = network, decay
         self._steps = 0
         self._beneath: dict[str, Tensor] | None = None
-        self._mean = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        self._weights = network.state_dict(keep_vars=True)
+        self._mean = {name: tensor.detach().clone() for name, tensor in self._weights.items()}
+        self._whole = [name for name, tensor in self._mean.items() if not tensor.is_floating_point()]
+        self._fractions = [name for name in self._mean if name not in self._whole]
 
     @torch.no_grad()
     def update(self) -> None:
         """After an optimiser step."""
         share = 1 - min(self._decay, (1 + self._steps) / (10 + self._steps))
         self._steps += 1
-        for name, tensor in self._network.state_dict().items():
-            mean = self._mean[name]
-            if mean.is_floating_point():
-                mean.lerp_(tensor, share)
-            else:
-                mean.copy_(tensor)
+        mean, now = ([of[name] for name in self._fractions] for of in (self._mean, self._weights))
+        torch._foreach_lerp_(mean, now, share)
+        for name in self._whole:
+            self._mean[name].copy_(self._weights[name])
 
     @contextmanager
     def applied(self) -> Iterator[None]:

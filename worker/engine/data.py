@@ -11,10 +11,9 @@ from torch import Generator, Tensor
 from app.methods.inputs import InputSpec
 from worker.engine import seeds
 from worker.engine.augment import Augment
+from worker.engine.device import holds, send
 from worker.engine.mix import Mix
 from worker.engine.run import Run
-
-RESIDENT_SHARE = 1 / 3  # of a GPU's free memory that images may take
 
 
 @dataclass(frozen=True)
@@ -36,12 +35,11 @@ class Images:
         and sent batch by batch."""
         if device.type != "cuda":
             return self
-        free, _ = torch.cuda.mem_get_info(device)
-        if self.pixels_NHWC.nbytes > free * RESIDENT_SHARE:
-            if self.soon is not None:
-                return self
-            return Images(self.pixels_NHWC.pin_memory(), self.label_N.pin_memory())
-        return Images(self.pixels_NHWC.to(device), self.label_N.to(device))
+        if holds(self.pixels_NHWC.nbytes, device):
+            return Images(self.pixels_NHWC.to(device), self.label_N.to(device))
+        if self.soon is not None:
+            return self
+        return Images(self.pixels_NHWC.pin_memory(), self.label_N.pin_memory())
 
 
 @dataclass(frozen=True)
@@ -77,8 +75,7 @@ class Prepare:
 
     def pixels(self, pixels_NHWC: Tensor, index_B: Tensor) -> Tensor:
         """uint8 [B,C,H,W]."""
-        chosen_BHWC = pixels_NHWC.index_select(0, index_B)
-        return chosen_BHWC.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
+        return send(pixels_NHWC.index_select(0, index_B), self._device).permute(0, 3, 1, 2)
 
     def normalised(self, x_BCHW: Tensor) -> Tensor:
         """float32 [B,C,H,W]: (x / 255 − mean) / std."""
@@ -161,11 +158,11 @@ def image_batches(
     mixer = seeds.generator(run.seed, stream, "mix")
 
     def make(index_B: Tensor) -> Batch:
-        place_B = index_B.to(images.label_N.device, non_blocking=True)
+        place_B = send(index_B, images.label_N.device)
         x_BCHW = prepare.pixels(images.pixels_NHWC, place_B)
         if augment is not None:
             x_BCHW = augment(x_BCHW, generator)
-        y_B = images.label_N.index_select(0, place_B).to(x_BCHW.device, non_blocking=True)
+        y_B = send(images.label_N.index_select(0, place_B), x_BCHW.device)
         x_BCHW = prepare.normalised(x_BCHW)
         if mix is None:
             return Batch(x_BCHW, y_B, index_B)
@@ -191,7 +188,7 @@ def row_batches(
     """Batches of the rows of a tensor on the run's device: cached features, for instance."""
 
     def make(index_B: Tensor) -> Batch:
-        place_B = index_B.to(x_ND.device, non_blocking=True)
+        place_B = send(index_B, x_ND.device)
         return Batch(x_ND.index_select(0, place_B), label_N.index_select(0, place_B), index_B)
 
     return Shuffled(run, len(label_N), batch_size, make, weight_N=weight_N, stream=stream)

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils import deterministic
 
+RESIDENT_SHARE = 1 / 3  # of a GPU's free memory that examples may take
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h
 
 
@@ -56,6 +57,19 @@ def place(network: nn.Module, device: torch.device) -> None:
     network.to(device=device)
     if memory_format(network) is torch.channels_last:
         network.to(memory_format=torch.channels_last)
+
+
+def holds(nbytes: int, on: torch.device) -> bool:
+    """Whether a GPU has room for so much, and for a training beside it."""
+    free, _ = torch.cuda.mem_get_info(on)
+    return nbytes <= free * RESIDENT_SHARE
+
+
+def send(tensor: Tensor, to: torch.device) -> Tensor:
+    """`tensor` on `to`.  Nobody waits for a GPU, as they would if the memory were not page-locked."""
+    if to.type != "cuda" or tensor.is_cuda:
+        return tensor.to(to)
+    return tensor.pin_memory().to(to, non_blocking=True)
 
 
 def give_back_memory() -> None:

@@ -195,6 +195,7 @@ class _Loop(Generic[B]):
             while self._step < self._total and not self._stopped:
                 self._epoch()
                 self._validate_if_due()
+            self._log_points(wait=True)
         self._clock.end(self._step)
         self._freezer.release()
         return self._finish()
@@ -224,9 +225,15 @@ class _Loop(Generic[B]):
         self._step += 1
         self._meter.add(losses, len(batch))
         if self._step % self._log_interval == 0 or self._step == self._total:
-            self._log("train", self._meter.read(self._step))
-            self._log("train", {"learning_rate": self._optimiser.learning_rate(self._step - 1)})
+            self._meter.mark(self._step)
+        self._log_points()
         self._clock.tick(self._step)
+
+    def _log_points(self, *, wait: bool = False) -> None:
+        """Of the training, as far as the device has come."""
+        for step, means in self._meter.read(wait=wait):
+            self._log("train", step, means)
+            self._log("train", step, {"learning_rate": self._optimiser.learning_rate(step - 1)})
 
     def _validate_if_due(self) -> None:
         """At the end of an epoch; also right after a resume, if it was the validation that was interrupted."""
@@ -234,12 +241,13 @@ class _Loop(Generic[B]):
         due = self._step == self._total or (epochs > 0 and epochs % self._plan.validate_every == 0)
         if self._validate is None or within or not due or self._validated_at == self._step:
             return
+        self._log_points(wait=True)
         self._meter.require_finite(self._step)
         with self._averaged():
             self._network.eval()
             found = self._validate()
             self._validated_at = self._step
-            self._log("validation", found.values)
+            self._log("validation", self._step, found.values)
             if self._best is None or found.rank > self._best.rank or self._turned_since(self._best):
                 self._best = _Best(epochs, found.values, found.rank, *self._weights())
         patience = self._plan.patience
@@ -248,8 +256,8 @@ class _Loop(Generic[B]):
     def _turned_since(self, best: _Best) -> bool:
         return best.epoch * self._data.per_epoch <= self._plan.turn < self._step
 
-    def _log(self, split: str, values: Mapping[str, float]) -> None:
-        self._run.log(values, split, self._step, self._step / self._data.per_epoch)
+    def _log(self, split: str, step: int, values: Mapping[str, float]) -> None:
+        self._run.log(values, split, step, step / self._data.per_epoch)
 
     def _averaged(self) -> AbstractContextManager[None]:
         return nullcontext() if self._average is None else self._average.applied()
@@ -277,6 +285,7 @@ class _Loop(Generic[B]):
         return {"network": network, "beside": beside, "fitted": asdict(fitted), "random": random}
 
     def _capture(self) -> tuple[int, State]:
+        self._log_points(wait=True)
         return self._step, {
             "step": self._step,
             "validated_at": self._validated_at,

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from app.methods.mixing import Mixing, Mixup
+from worker.engine.device import send
 
 
 class Mixed(NamedTuple):
@@ -29,7 +30,7 @@ def compose(mixing: Mixing | None) -> Mix | None:
 
     def mix(x_BCHW: Tensor, generator: Generator) -> Mixed:
         share = _beta(mixing.alpha, generator)
-        partner_B = torch.randperm(len(x_BCHW), generator=generator).to(x_BCHW.device)
+        partner_B = send(torch.randperm(len(x_BCHW), generator=generator), x_BCHW.device)
         if torch.rand((), generator=generator) >= mixing.p:
             return Mixed(x_BCHW, partner_B, 1.0)
         return kind(x_BCHW, partner_B, share, generator)

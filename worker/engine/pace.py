@@ -93,20 +93,38 @@ def kept(pace: Pace, network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def compiled(run: Run, network: nn.Module, example: Tensor) -> Iterator[None]:
-    """Within, the network is `torch.compile`d, if that can be done here; `example` is what it takes."""
+def compiled(run: Run, pace: Pace, network: nn.Module, example: Tensor) -> Iterator[None]:
+    """Within, the network is `torch.compile`d, if a step and a prediction of it succeed; `example` is a batch."""
     network.compile()
     try:
         try:
-            with torch.no_grad():
-                network.eval()(example)
+            _try(run, pace, network, example)
         except Exception as error:  # noqa: BLE001  # a compiler that is missing, a network that it does not take, …
             network._compiled_call_impl = None
-            reason = str(error).strip().partition("\n")[0]
+            reason = " ".join(str(error).strip().splitlines()[:2])  # often: who raised it, and what
             run.emit(Note("not_compiled", f"Trains without torch.compile: {reason}", "warning"))
         yield
     finally:
         network._compiled_call_impl = None
+
+
+def _try(run: Run, pace: Pace, network: nn.Module, example: Tensor) -> None:
+    """Nothing of it stays but what the compiler made."""
+    buffers = [buffer.clone() for buffer in network.buffers()]
+    x = example.contiguous(memory_format=pace.memory_format) if example.ndim == 4 else example
+    try:
+        with torch.random.fork_rng(_gpus(run.device)), _autocast(pace, run.device):
+            network.train()(x).float().square().mean().backward()
+            with torch.no_grad():
+                network.eval()(x)
+    finally:
+        network.zero_grad()
+        for buffer, before in zip(network.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+
+
+def _autocast(pace: Pace, on: torch.device) -> torch.autocast:
+    return torch.autocast(on.type, torch.bfloat16, enabled=pace.precision == "bfloat16")
 
 
 def cast(pace: Pace, on: torch.device, loss: Loss[B]) -> Loss[B]:
@@ -115,7 +133,7 @@ def cast(pace: Pace, on: torch.device, loss: Loss[B]) -> Loss[B]:
         return loss
 
     def within(batch: B, moment: Moment) -> Losses:
-        with torch.autocast(on.type, torch.bfloat16):
+        with _autocast(pace, on):
             return loss(batch, moment)
 
     return within
@@ -155,13 +173,13 @@ class _Look:
         """Of a forward and a backward pass, the fastest of `times`."""
         self._network.to(memory_format=pace.memory_format)
         x = self._x.contiguous(memory_format=pace.memory_format) if self._x.ndim == 4 else self._x
-        with torch.random.fork_rng(devices=[self._on] if self._on.type == "cuda" else []):
+        with torch.random.fork_rng(_gpus(self._on)):
             return min([self._step(x, pace) for _ in range(times)])
 
     def _step(self, x: Tensor, pace: Pace) -> float:
         self._synchronise()
         start = time.perf_counter()
-        with torch.autocast(self._on.type, torch.bfloat16, enabled=pace.precision == "bfloat16"):
+        with _autocast(pace, self._on):
             made: Any = self._network(x)
             loss = made.float().square().mean()
         loss.backward()
@@ -171,3 +189,7 @@ class _Look:
     def _synchronise(self) -> None:
         if self._on.type == "cuda":
             torch.cuda.synchronize(self._on)
+
+
+def _gpus(on: torch.device) -> list[torch.device]:
+    return [on] if on.type == "cuda" else []

@@ -1,6 +1,6 @@
 """Batches in parts whose gradients are accumulated, and smaller parts where memory runs out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -63,7 +63,9 @@ class Accumulator(Generic[D]):
     """
 
     def __init__(self, run: Run, network: nn.Module, size: int | None = None) -> None:
-        self._run, self._network, self._size = run, network, size
+        self._run, self._size = run, size
+        self._parameters = list(network.parameters())
+        self._kept = [_Kept(of_one_kind) for of_one_kind in _by_dtype(network.buffers())]
 
     def backward(self, batch: D, loss: Callable[[D], Losses]) -> Losses:
         """The losses of the whole batch.
@@ -73,7 +75,8 @@ class Accumulator(Generic[D]):
         """
         before = self._state()
         while True:
-            self._network.zero_grad()
+            for parameter in self._parameters:
+                parameter.grad = None
             size = min(len(batch), self._size or len(batch), self._run.part_size or len(batch))
             try:
                 return self._in_parts(batch, loss, size)
@@ -109,15 +112,38 @@ class Accumulator(Generic[D]):
 
     def _state(self) -> dict[str, Any]:
         device = self._run.device
+        for kept in self._kept:
+            kept.take()
         return {
-            "buffers": [buffer.clone() for buffer in self._network.buffers()],
             "cpu": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
-        for buffer, before in zip(self._network.buffers(), state["buffers"], strict=True):
-            buffer.copy_(before)
+        for kept in self._kept:
+            kept.put_back()
         torch.set_rng_state(state["cpu"])
         if state["cuda"] is not None:
             torch.cuda.set_rng_state(state["cuda"], self._run.device)
+
+
+class _Kept:
+    """Copies of tensors of one kind, in few kernels."""
+
+    def __init__(self, tensors: list[Tensor]) -> None:
+        self._tensors, self._copies = tensors, [tensor.clone() for tensor in tensors]
+
+    @torch.no_grad()
+    def take(self) -> None:
+        torch._foreach_copy_(self._copies, self._tensors)
+
+    @torch.no_grad()
+    def put_back(self) -> None:
+        torch._foreach_copy_(self._tensors, self._copies)
+
+
+def _by_dtype(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
+    found: dict[torch.dtype, list[Tensor]] = {}
+    for tensor in tensors:
+        found.setdefault(tensor.dtype, []).append(tensor)
+    return list(found.values())

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from worker.engine.data import Batch, Shuffled
+from worker.engine.device import send
 
 
 class Relabelled:
@@ -29,8 +30,8 @@ class Relabelled:
         if start == 0:
             self._label_N = self._label()
         for batch in self._batches.epoch(epoch, start):
-            place_B = batch.index_B.to(self._label_N.device)
-            yield replace(batch, y_B=self._label_N[place_B].to(batch.x.device))
+            place_B = send(batch.index_B, self._label_N.device)
+            yield replace(batch, y_B=send(self._label_N[place_B], batch.x.device))
 
     def state_dict(self) -> dict[str, Any]:
         return {"batches": self._batches.state_dict(), "label_N": self._label_N}

@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from worker.engine.data import Batch, Images, Prepare, Shuffled
+from worker.engine.device import send
 from worker.engine.run import Run
 
 Look = Callable[[Tensor, Generator], Tensor]  # uint8 [B,C,H,W] -> uint8 [V·B,C,H,W], view after view
@@ -16,9 +17,9 @@ def view_batches(run: Run, images: Images, *, prepare: Prepare, batch_size: int,
     generator = run.generator("data", "augment")
 
     def make(index_B: Tensor) -> Batch:
-        place_B = index_B.to(images.label_N.device, non_blocking=True)
+        place_B = send(index_B, images.label_N.device)
         x_BCHW = look(prepare.pixels(images.pixels_NHWC, place_B), generator)
-        y_B = images.label_N.index_select(0, place_B).to(x_BCHW.device, non_blocking=True)
+        y_B = send(images.label_N.index_select(0, place_B), x_BCHW.device)
         return Batch(prepare.normalised(x_BCHW), y_B, index_B)
 
     return Shuffled(run, len(images), batch_size, make, generators=(generator,), soon=images.soon)

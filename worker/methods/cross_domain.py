@@ -141,7 +141,7 @@ class Objective:
         return {
             "loss": on_labels + found["alignment"],
             "cross_entropy": on_labels,
-            "strength": torch.tensor(strength),
+            "strength": on_labels.new_full((), strength),
             **found,
         }
 

@@ -39,8 +39,11 @@ class Edge:
         """The same images in the same order as `data.image_batches` gives them, as activations."""
 
         def make(index_B: Tensor) -> Batch:
-            y_B = images.label_N[index_B.to(images.label_N.device)].to(self._run.device)
-            return Batch(self._placed(self._of(images)[index_B]), y_B, index_B)
+            x_NE = self._of(images)
+            y_B = images.label_N[device.send(index_B, images.label_N.device)]
+            return Batch(
+                self._placed(x_NE[device.send(index_B, x_NE.device)]), device.send(y_B, self._run.device), index_B
+            )
 
         return Shuffled(self._run, len(images), batch_size, make, weight_N=weight_N)
 
@@ -53,7 +56,8 @@ class Edge:
     def _of(self, images: Images) -> Tensor:
         """Computed when they are first needed: a training that was done before a resume needs none."""
         if id(images) not in self._rows:
-            self._rows[id(images)] = once(self._run, self._frozen, images, self._compute)
+            rows, on = once(self._run, self._frozen, images, self._compute), self._run.device
+            self._rows[id(images)] = rows.to(on) if on.type == "cuda" and device.holds(rows.nbytes, on) else rows
         return self._rows[id(images)]
 
     def _compute(self, images: Images) -> Tensor:
@@ -61,7 +65,7 @@ class Edge:
         return engine.compute(lambda x_BCHW: _stored(self._before(x_BCHW)).cpu(), batches).x_ND
 
     def _placed(self, rows: Tensor) -> Tensor:
-        x = rows.to(self._run.device, non_blocking=True)
+        x = device.send(rows, self._run.device)
         return x.permute(0, 3, 1, 2) if x.ndim == 4 else x
 
 

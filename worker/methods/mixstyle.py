@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from app.methods.mixstyle import MixStyle
 from worker.engine.contract import Failure
+from worker.engine.device import send
 from worker.methods import generalisation
 from worker.methods.penalised import MeanRisk
 from worker.methods.task import Adapted, Task
@@ -40,7 +41,7 @@ def _mixed(module: nn.Module, given: Any, made: Tensor, *, params: MixStyle) -> 
     """Random numbers are drawn from PyTorch's global generator, as dropout's are."""
     if not module.training or float(torch.rand(())) >= params.p:
         return made
-    partner_B = torch.randperm(len(made)).to(made.device)
+    partner_B = send(torch.randperm(len(made)), made.device)
     share_B = torch.distributions.Beta(params.alpha, params.alpha).sample((len(made),)).to(made)
     return mix_style(made, partner_B, share_B)
 

@@ -54,7 +54,7 @@ def once(run: Run, layers: Document | None, images: Images, compute: Callable[[I
 def _key(layers: Document, images: Images) -> str:
     """Of everything that the result depends on, by its content: equal keys, equal bits."""
     pixels_NHWC = images.pixels_NHWC
-    sha256 = hashlib.sha256(pixels_NHWC.contiguous().numpy().data).hexdigest()
+    sha256 = hashlib.sha256(pixels_NHWC.cpu().contiguous().numpy().data).hexdigest()
     document = layers | {"pixels": [list(pixels_NHWC.shape), sha256]}
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 

@@ -104,7 +104,7 @@ def learn(
     how = _pace(run, learner, params, seen, measure=cut is None)
     feed = cut or Pixels(run, learner, params, how.memory_format)
     seen_from = replace(learner, network=feed.network)
-    with pace.kept(how, learner.network), _compiled(run, feed, train, params):
+    with pace.kept(how, learner.network), _compiled(run, how, feed, train, params):
         loss = objective.build(task, seen_from, params, train, lambda: feed.in_order(train))
         minimise(
             run,
@@ -157,11 +157,13 @@ def _pace(run: Run, learner: Frame, params: Training, seen: Examples, *, measure
     return pace.settle(run, learner.network, work)
 
 
-def _compiled(run: Run, feed: Edge | Pixels, train: Images, params: Training) -> AbstractContextManager[None]:
+def _compiled(
+    run: Run, how: Pace, feed: Edge | Pixels, train: Images, params: Training
+) -> AbstractContextManager[None]:
     if not params.compile:
         return nullcontext()
     example, _ = next(iter(feed.in_order(train)))
-    return pace.compiled(run, feed.network, example[:2])
+    return pace.compiled(run, how, feed.network, example[: closed(params.batch_size)])
 
 
 def minimise(
