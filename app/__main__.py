@@ -3,10 +3,13 @@
 import gc
 import logging
 import socket
+import sys
+from functools import partial
 
 import uvicorn
 
-from app.api.fast import FastPredictions
+from app.api.door import Door
+from app.api.fast import OVERLOADED, FastPredictions
 from app.api.parts import Parts
 from app.core.settings import Settings
 from app.jobs.feed import Feed
@@ -14,6 +17,7 @@ from app.main import create_app
 from migrations import schema
 
 GRACE_S = 20  # for requests under way
+SWITCH_S = 0.0005  # that a thread may keep the interpreter for: a network that has its batch must not wait for long
 
 
 class _Server(uvicorn.Server):
@@ -32,12 +36,16 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s api %(levelname)s %(message)s")
     settings = Settings()
     settings.home.mkdir(parents=True, exist_ok=True)
+    sys.setswitchinterval(SWITCH_S)
     gc.disable()  # until all is made: see `app.main`
     app = create_app(settings)
     parts: Parts = app.state.parts
     schema.require_current(parts.database.engine)
+    _, headers, body = OVERLOADED
+    told = [*headers, (b"content-length", str(len(body)).encode())]
     config = uvicorn.Config(
         FastPredictions(app, parts),
+        http=partial(Door, refusals=parts.refusals, headers=told, body=body),  # type: ignore[arg-type]  # it is only called
         host=settings.host,
         port=settings.port,
         lifespan="on",

@@ -24,6 +24,7 @@ from app.api import (
     uploads,
 )
 from app.api.caller import Authentication
+from app.api.door import Refusals
 from app.api.headers import Guarded
 from app.api.meters import Metered, Meters
 from app.api.parts import Parts
@@ -78,6 +79,7 @@ def _parts(settings: Settings) -> Parts:
     beside = None
     if settings.serving_backend == "torch":
         beside = Beside(device=settings.device, threads=settings.serving_threads)
+    meters = Meters()
     return Parts(
         settings=settings,
         database=database,
@@ -90,7 +92,8 @@ def _parts(settings: Settings) -> Parts:
         beside=beside,
         streams=Streams(blobs.path, device=settings.device, threads=settings.serving_threads),
         feed=Feed(states, FEED_INTERVAL_S),
-        meters=Meters(),
+        meters=meters,
+        refusals=Refusals(meters),
     )
 
 

@@ -8,18 +8,25 @@ connections is free).  Prints JSON: answers of each status, the good ones a seco
 CPU-seconds that process `pid` and its children took meanwhile.
 """
 
+from __future__ import annotations
+
 import asyncio
+import gc
 import itertools
 import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import uvloop
+
+IDLE_S = 2.0  # after which a connection is not used again
+HUNG_UP = 0  # in the place of a status
 
 
 class Load:
@@ -29,7 +36,7 @@ class Load:
         head += "".join(f"{name}: {value}\r\n" for name, value in spec["headers"].items())
         bodies = [Path(name).read_bytes() for name in spec["bodies"]]
         self._requests = itertools.cycle(
-            f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body for body in bodies
+            [f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body for body in bodies]
         )
         self._clients, self._rate = spec["clients"], spec.get("rate")
         self._server = psutil.Process(spec["pid"])
@@ -42,10 +49,7 @@ class Load:
 
     async def run(self) -> dict[str, Any]:
         measured = asyncio.ensure_future(self._cpu_s())
-        if self._rate is None:
-            await asyncio.gather(*(self._closed() for _ in range(self._clients)))
-        else:
-            await self._open()
+        await (self._closed() if self._rate is None else self._open(self._rate))
         return {
             "cpu_s": await measured,
             "answers": {str(status): count for status, count in sorted(self._answers.items())},
@@ -66,46 +70,97 @@ class Load:
         latency_s = self._latency_s.get(status)
         return float(np.percentile(latency_s, p)) * 1e3 if latency_s else None
 
+    async def _connections(self, then: Callable[[Connection], None]) -> list[Connection]:
+        loop = asyncio.get_running_loop()
+        made = [
+            await loop.create_connection(lambda: Connection(self._requests, self._note, then), self._host, self._port)
+            for _ in range(self._clients)
+        ]
+        return [connection for _, connection in made]
+
     async def _closed(self) -> None:
-        """Sends the next request when the last is answered."""
-        reader, writer = await asyncio.open_connection(self._host, self._port)
-        while time.perf_counter() < self._until:
-            await self._ask(reader, writer)
-        writer.close()
+        """Each connection sends the next request when its last is answered."""
 
-    async def _open(self) -> None:
+        def go_on(connection: Connection) -> None:
+            if time.perf_counter() < self._until:
+                connection.ask()
+
+        connections = await self._connections(go_on)
+        for connection in connections:
+            connection.ask()
+        await self._end(connections)
+
+    async def _open(self, rate: float) -> None:
         """Sends at the set rate; where all connections are busy, the request counts as unsent."""
-        free = [await asyncio.open_connection(self._host, self._port) for _ in range(self._clients)]
-        under_way: set[asyncio.Task[None]] = set()
-
-        async def once(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
-            await self._ask(*connection)
-            free.append(connection)
-
+        free: list[Connection] = []
+        connections = await self._connections(free.append)
+        free.extend(connections)
         start, sent = time.perf_counter(), 0
         while (now := time.perf_counter()) < self._until:
-            for _ in range(int((now - start) * self._rate) - sent):
-                sent += 1
-                if free:
-                    task = asyncio.ensure_future(once(free.pop()))
-                    under_way.add(task)
-                    task.add_done_callback(under_way.discard)
+            due = int((now - start) * rate) - sent
+            sent += due
+            while due and free:
+                connection = free.pop()
+                if now - connection.asked_at < IDLE_S:
+                    connection.ask()
+                    due -= 1
                 else:
-                    self._unsent += 1
+                    connection.close()  # before the server does, at the very moment of the next request
+            self._unsent += due
             await asyncio.sleep(0.002)
-        await asyncio.gather(*under_way)
+        await self._end(connections)
 
-    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        began = time.perf_counter()
-        writer.write(next(self._requests))
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
-        await reader.readexactly(length)
+    async def _end(self, connections: list[Connection]) -> None:
+        """Every request gets its answer."""
+        while time.perf_counter() < self._until or any(connection.busy for connection in connections):
+            await asyncio.sleep(0.05)
+        for connection in connections:
+            connection.close()
+
+    def _note(self, status: int, began: float) -> None:
         ended = time.perf_counter()
         if self._from <= ended <= self._until:
-            status = int(head[9:12])
             self._answers[status] += 1
             self._latency_s.setdefault(status, []).append(ended - began)
+
+
+class Connection(asyncio.Protocol):
+    """One request at a time; `then` is called when it has been answered and noted."""
+
+    def __init__(
+        self, requests: Iterator[bytes], note: Callable[[int, float], None], then: Callable[[Connection], None]
+    ) -> None:
+        self._requests, self._note, self._then = requests, note, then
+        self._received = b""
+        self.busy, self.asked_at = False, time.perf_counter()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: Any = transport
+
+    def ask(self) -> None:
+        self.busy, self.asked_at = True, time.perf_counter()
+        self._transport.write(next(self._requests))
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        end = self._received.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = self._received[:end].lower()
+        length = int(head.split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
+        if len(self._received) < end + 4 + length:
+            return
+        self._received, self.busy = b"", False
+        self._note(int(head[9:12]), self.asked_at)
+        self._then(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.busy:
+            self.busy = False
+            self._note(HUNG_UP, self.asked_at)
+
+    def close(self) -> None:
+        self._transport.close()
 
 
 def _cpu_s(process: psutil.Process) -> float:
@@ -114,4 +169,5 @@ def _cpu_s(process: psutil.Process) -> float:
 
 
 if __name__ == "__main__":
+    gc.disable()  # it holds no cycles, and pauses would be the server's
     print(json.dumps(uvloop.run(Load(json.loads(Path(sys.argv[1]).read_text())).run())))

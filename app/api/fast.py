@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import bodies, caller, predicting, problems
+from app.api.door import Refusals
 from app.api.headers import guards
 from app.api.known import Known
 from app.api.parts import Parts
@@ -26,7 +27,7 @@ from app.keys import service as keys
 from app.models import service as models
 from app.serving.service import Precision, Servable
 
-MOST_REQUESTS, MOST_BYTES = 256, 512 * 2**20  # of predictions that the framework works on; one is always let in
+MOST_REQUESTS, MOST_BYTES = 64, 512 * 2**20  # of predictions that the framework works on; one is always let in
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +59,8 @@ class _Served(NamedTuple):
 class Gate:
     """Lets prediction requests in while there are few of them under way; all others pass."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, refusals: Refusals) -> None:
+        self._app, self._refusals = app, refusals
         self._requests = self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,7 +69,8 @@ class Gate:
             return
         announced = _announced(dict(scope["headers"]))
         if self._requests and (self._requests >= MOST_REQUESTS or self._bytes + announced > MOST_BYTES):
-            await _send(send, *_OVERLOADED)
+            self._refusals.note(scope["path"], MOST_REQUESTS)
+            await _send(send, *OVERLOADED)
             return
         self._requests += 1
         self._bytes += announced
@@ -81,7 +83,7 @@ class Gate:
 
 class FastPredictions:
     def __init__(self, app: ASGIApp, parts: Parts) -> None:
-        self._gate, self._parts = Gate(app), parts
+        self._gate, self._parts = Gate(app, parts.refusals), parts
         self._known: Known[_Served] = Known(parts.database)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,9 +93,9 @@ class FastPredictions:
             return
         began = time.perf_counter()
         try:
-            status, headers, body = 200, _GOOD, await self._answer(asked, receive)
+            status, headers, body = 200, _GOOD, await self._answer(asked, scope["path"], receive)
         except errors.Overloaded:
-            status, headers, body = _OVERLOADED  # there may be thousands a second, and they must not cost the rest
+            status, headers, body = OVERLOADED
         except errors.RegraftError as error:
             status, headers, body = _refusal(error)
         except ClientDisconnect:
@@ -104,11 +106,11 @@ class FastPredictions:
         self._parts.meters.note("POST", f"/v1/{asked.noun}/{{id}}/predictions", status, time.perf_counter() - began)
         await _send(send, status, headers, body)
 
-    async def _answer(self, asked: _Asked, receive: Receive) -> bytes:
+    async def _answer(self, asked: _Asked, path: str, receive: Receive) -> bytes:
         # the key first: whoever has none does not get a byte of the body read
         served = self._known.now(asked.name) or await self._known.get(asked.name, lambda db: _look(db, asked))
         image = await bodies.received(receive, self._parts.settings.max_predict_bytes, asked.announced)
-        predictions = await self._parts.serving.predict(served.servable, [image])
+        predictions = await predicting.asked(self._parts, path, served.servable, [image])
         return predicting.encoded(predicting.classified(asked.top_k)(served.row, predictions))
 
 
@@ -124,7 +126,7 @@ def _refusal(error: errors.RegraftError) -> _Told:
     return answer.status_code, [*guards(answer.headers), *own], bytes(answer.body)
 
 
-_OVERLOADED = _refusal(errors.Overloaded(retry_after_s=1))
+OVERLOADED = _refusal(errors.Overloaded(retry_after_s=1))
 
 
 def _asked(scope: Scope) -> _Asked | None:

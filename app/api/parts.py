@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.api.door import Refusals
 from app.api.meters import Meters
 from app.blobs.store import Blobs
 from app.core.settings import Settings
@@ -28,6 +29,7 @@ class Parts:
     beside: Beside | None
     feed: Feed
     meters: Meters
+    refusals: Refusals
     in_flight: set[tuple[str, str]] = field(default_factory=set)
 
 

@@ -89,11 +89,20 @@ async def answer(
     row = await run_in_threadpool(sender.reads, find)
     servable = Servable.of(row, precision)
     sent = await images.read(request, house.settings.max_predict_bytes)
-    body = encoded(give(row, await house.serving.predict(servable, sent)))
+    body = encoded(give(row, await asked(house, request.url.path, servable, sent)))
     if sender.key is None:
         return Response(body, media_type="application/json")
     digests = "".join(hashlib.sha256(image).hexdigest() for image in sent)
     return await run_in_threadpool(sender.once, lambda _: body, of=digests)
+
+
+async def asked(house: Parts, path: str, servable: Servable, sent: Sequence[bytes]) -> list[Prediction]:
+    """Predictions; where there is no room for them, the next requests of that path get no further than the door."""
+    try:
+        return await house.serving.predict(servable, sent)
+    except errors.Overloaded:
+        house.refusals.note(path, house.serving.capacity // len(sent))
+        raise
 
 
 def encoded(data: list[dict[str, Any]], **more: Any) -> bytes:

@@ -95,7 +95,7 @@ class Serving:
     def __init__(self, load: Load, *, memory_bytes: int, capacity: int) -> None:
         self._load = load
         self._memory_bytes = memory_bytes
-        self._capacity = capacity
+        self.capacity = capacity  # images of one network that may wait
         self._loaded: OrderedDict[Servable, asyncio.Future[_Loaded]] = OrderedDict()
         self._pool = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1), thread_name_prefix="decode")
 
@@ -153,7 +153,7 @@ class Serving:
             Batcher(
                 lambda pixels: list(map(Prediction, *predictor.predict(np.stack(pixels)))),
                 max_batch=MAX_BATCH,
-                capacity=self._capacity,
+                capacity=self.capacity,
                 name=servable.graph[:8],
             ),
         )

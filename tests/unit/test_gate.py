@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from app.api import fast
+from app.api.door import Refusals
+from app.api.meters import Meters
 
 PATH = "/v1/models/model_abcdef/predictions"
 
@@ -34,7 +36,7 @@ def test_what_is_too_much_is_refused_and_let_in_again_later(requests, announced)
                 await open_.wait()
             await send({"type": "http.response.start", "status": 200, "headers": []})
 
-        gate = fast.Gate(app)
+        gate = fast.Gate(app, Refusals(Meters()))
         under_way = [asyncio.ensure_future(sent(gate, announced=announced)) for _ in range(requests)]
         await asyncio.sleep(0)
         assert await sent(gate, announced=1) == 503
