@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 import uvloop
 
-IDLE_S = 2.0  # after which a connection is not used again
+IDLE_S = 2.0  # after which a connection is replaced before it is used again
 HUNG_UP = 0  # in the place of a status
 
 
@@ -70,13 +70,12 @@ class Load:
         latency_s = self._latency_s.get(status)
         return float(np.percentile(latency_s, p)) * 1e3 if latency_s else None
 
-    async def _connections(self, then: Callable[[Connection], None]) -> list[Connection]:
+    async def _connection(self, then: Callable[[Connection], None]) -> Connection:
         loop = asyncio.get_running_loop()
-        made = [
-            await loop.create_connection(lambda: Connection(self._requests, self._note, then), self._host, self._port)
-            for _ in range(self._clients)
-        ]
-        return [connection for _, connection in made]
+        _, made = await loop.create_connection(
+            lambda: Connection(self._requests, self._note, then), self._host, self._port
+        )
+        return made
 
     async def _closed(self) -> None:
         """Each connection sends the next request when its last is answered."""
@@ -85,7 +84,7 @@ class Load:
             if time.perf_counter() < self._until:
                 connection.ask()
 
-        connections = await self._connections(go_on)
+        connections = [await self._connection(go_on) for _ in range(self._clients)]
         for connection in connections:
             connection.ask()
         await self._end(connections)
@@ -93,21 +92,30 @@ class Load:
     async def _open(self, rate: float) -> None:
         """Sends at the set rate; where all connections are busy, the request counts as unsent."""
         free: list[Connection] = []
-        connections = await self._connections(free.append)
+        connections = [await self._connection(free.append) for _ in range(self._clients)]
         free.extend(connections)
+
+        async def ask_anew() -> None:
+            connection = await self._connection(free.append)
+            connections.append(connection)
+            connection.ask()
+
+        opening: set[asyncio.Task[None]] = set()
         start, sent = time.perf_counter(), 0
         while (now := time.perf_counter()) < self._until:
             due = int((now - start) * rate) - sent
             sent += due
             while due and free:
                 connection = free.pop()
+                due -= 1
                 if now - connection.asked_at < IDLE_S:
                     connection.ask()
-                    due -= 1
-                else:
-                    connection.close()  # before the server does, at the very moment of the next request
+                else:  # the server may be closing it at this very moment
+                    connection.close()
+                    opening.add(asyncio.ensure_future(ask_anew()))
             self._unsent += due
             await asyncio.sleep(0.002)
+        await asyncio.gather(*opening)
         await self._end(connections)
 
     async def _end(self, connections: list[Connection]) -> None:

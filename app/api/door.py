@@ -13,7 +13,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.meters import Meters
 
-_HEAD = re.compile(rb"POST (/v1/(models|checkpoints)/[a-z]+_[0-9a-z]{4,40}/predictions)(?:\?[!-~]*)? HTTP/1\.1\r\n")
+PATH = r"/v1/(models|checkpoints)/([a-z]+_[0-9a-z]{4,40})/predictions"
+
+_HEAD = re.compile(rb"POST (%s)(?:\?[!-~]*)? HTTP/1\.1\r\n" % PATH.encode())
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d{1,12})\r\n")
 _UNUSUAL = (b"\r\ntransfer-encoding", b"\r\nexpect", b"\r\nupgrade", b"\r\nconnection: close")
 

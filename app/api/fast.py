@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import bodies, caller, predicting, problems
-from app.api.door import Refusals
+from app.api.door import PATH, Refusals
 from app.api.headers import guards
 from app.api.known import Known
 from app.api.parts import Parts
@@ -31,7 +31,7 @@ MOST_REQUESTS, MOST_BYTES = 64, 512 * 2**20  # of predictions that the framework
 
 log = logging.getLogger(__name__)
 
-_PATH = re.compile(r"/v1/(models|checkpoints)/([a-z]+_[0-9a-z]{4,40})/predictions")
+_PATH = re.compile(PATH)
 _QUERY = re.compile(rb"(?:top_k=([1-9]\d{0,2}|1000))?(?:(?:^|&)precision=(float32|int8))?")
 _Told = tuple[int, list[tuple[bytes, bytes]], bytes]  # status, headers, body
 _GOOD = [*guards(), (b"content-type", b"application/json")]

@@ -8,7 +8,7 @@ from pathlib import Path
 import common
 import torch
 import with_pil
-from with_regraft import AUGMENTATION
+from with_regraft import PADDED
 
 from app.methods.training import Training
 from worker.engine import augment, data, device
@@ -20,7 +20,7 @@ PASSES = 30  # of ours at once
 
 
 def ours(task: common.Task, run: Run) -> data.Shuffled:
-    params = Training.model_validate({"augmentation": AUGMENTATION})
+    params = Training.model_validate({"augmentation": PADDED})
     assert isinstance(params.augmentation, list)
     return data.image_batches(
         run,

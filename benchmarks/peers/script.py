@@ -119,7 +119,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    task = common.Task("cnn3", options.folder, epochs=1, steps=options.steps, workers=0, plain=True)
+    task = common.Task(
+        "cnn3", options.folder, epochs=1, steps=options.steps, workers=0, plain=True, resized=False, seed=options.seed
+    )
     torch.manual_seed(options.seed)
     script = one_by_one(task, task.network())
     print(json.dumps({"script": script, "ours": ours(task, task.network(), script["accuracy"], options.seed)}))

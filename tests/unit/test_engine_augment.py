@@ -123,23 +123,25 @@ def test_torchvisions_draws_leave_the_global_generator_alone():
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 9, 6), (3, 5, 12), (3, 32, 32), (1, 1, 7), (3, 72, 80)])
-def test_a_resized_crop_is_torchvisions_image_by_image(shape):
-    batch = images(40, *shape)
+@pytest.mark.parametrize("size", [None, (5, 7), (16, 4)])
+def test_a_resized_crop_is_torchvisions_image_by_image(shape, size):
+    batch, size = images(40, *shape), size or shape[1:]
     whole_21 = torch.tensor(shape[1:])[:, None]
     sides = (torch.rand(2, 40, generator=generator()) * whole_21).floor() + 1
     at = (torch.rand(2, 40, generator=generator(1)) * (whole_21 - sides + 1)).floor()
-    ours = augment.resized_crop(batch, at, sides)
+    ours = augment.resized_crop(batch, at, sides, size)
+    assert ours.shape == (40, shape[0], *size)
     for i, image in enumerate(batch):
         box = [int(value) for value in (*at[:, i], *sides[:, i])]
-        theirs = tv.resized_crop(image, *box, size=list(shape[1:]), antialias=True)
-        assert (ours[i].int() - theirs.int()).abs().max() <= 1  # rounding
+        theirs = tv.resized_crop(image.float(), *box, size=list(size), antialias=True)
+        assert (ours[i] - theirs).abs().max() <= 1  # rounding
 
 
 @pytest.mark.parametrize(
     ("size", "ratio"), [((4, 40), (0.5, 1.0)), ((40, 4), (1.0, 2.0)), ((10, 11), (5, 5)), ((9, 9), (1, 1))]
 )
 def test_where_no_box_fits_the_middle_is_taken_as_torchvision_does(monkeypatch, size, ratio):
-    monkeypatch.setattr(augment, "resized_crop", lambda x, at, sides: torch.stack((*at, *sides), dim=1).int())
+    monkeypatch.setattr(augment, "resized_crop", lambda x, at, sides, size: torch.stack((*at, *sides), dim=1).int())
     step = RandomResizedCrop(scale=(1, 1), ratio=ratio)
     ours = augment.compose([step])(images(5, 3, *size), generator())
     theirs = v2.RandomResizedCrop(size, (1, 1), ratio).make_params([images(1, 3, *size)[0]])

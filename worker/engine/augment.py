@@ -35,14 +35,15 @@ from app.methods.augmentation import (
 SMALL = 64 * 64  # pixels
 TRIES = 10  # boxes that a random resized crop draws, as torchvision does
 
+Size = tuple[int, int]  # height, width
 Augment = Callable[[Tensor, Generator], Tensor]  # uint8 [B,C,H,W] and a generator on its device -> uint8 [B,C,H,W]
 
 
-def compose(steps: Sequence[AugmentationStep]) -> Augment | None:
-    """The steps in their order; None if there are none."""
+def compose(steps: Sequence[AugmentationStep], size: Size | None = None) -> Augment | None:
+    """The steps in their order; None if there are none.  What is cut comes out at `size`, else as large as it was."""
     if not steps:
         return None
-    functions = [_function(step) for step in steps]
+    functions = [_function(step, size) for step in steps]
 
     def augment(x_BCHW: Tensor, generator: Generator) -> Tensor:
         for function in functions:
@@ -52,12 +53,17 @@ def compose(steps: Sequence[AugmentationStep]) -> Augment | None:
     return augment
 
 
-def _function(step: AugmentationStep) -> Augment:
+def cuts(steps: Sequence[AugmentationStep]) -> bool:
+    """Whether parts of the images as they are given are brought to the network's size: more pixels show more then."""
+    return bool(steps) and isinstance(steps[0], RandomResizedCrop)
+
+
+def _function(step: AugmentationStep, size: Size | None) -> Augment:
     match step:
         case RandomCrop(padding=padding):
             return partial(random_crop, padding=padding)
         case RandomResizedCrop(scale=scale, ratio=ratio):
-            return partial(random_resized_crop, scale=scale, ratio=ratio)
+            return partial(random_resized_crop, scale=scale, ratio=ratio, size=size)
         case HorizontalFlip(p=p):
             return partial(flip, p=p, side=-1)
         case VerticalFlip(p=p):
@@ -95,9 +101,15 @@ def one_by_one(x_BCHW: Tensor, generator: Generator, *, transform: v2.Transform)
 
 
 def random_resized_crop(
-    x_BCHW: Tensor, generator: Generator, *, scale: tuple[float, float], ratio: tuple[float, float]
+    x_BCHW: Tensor,
+    generator: Generator,
+    *,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    size: Size | None = None,
 ) -> Tensor:
-    """Cut a box of a share `scale` of the area and of an aspect within `ratio`, and resize it to the original size.
+    """Cut a box of a share `scale` of the area and of an aspect within `ratio`, and resize it to `size`, else to the
+    original size.
 
     Of `TRIES` boxes the first that fits is taken, else the largest in the middle whose aspect is not beyond `ratio`.
     """
@@ -115,7 +127,7 @@ def random_resized_crop(
     found_B = fits_TB.any(0)
     sides_2B = torch.where(found_B, sides_2B, central_21)
     at_2B = torch.where(found_B, at_2B, (whole_21 - central_21).div(2, rounding_mode="floor"))
-    return resized_crop(x_BCHW, at_2B, sides_2B)
+    return resized_crop(x_BCHW, at_2B, sides_2B, size or (height, width))
 
 
 def _central(height: int, width: int, ratio: tuple[float, float]) -> tuple[float, float]:
@@ -124,20 +136,46 @@ def _central(height: int, width: int, ratio: tuple[float, float]) -> tuple[float
     return round(min(height, width / aspect)), round(min(width, height * aspect))
 
 
-def resized_crop(x_BCHW: Tensor, at_2B: Tensor, sides_2B: Tensor) -> Tensor:
-    """Of image b the box at (top, left) `at_2B[:, b]` with (height, width) `sides_2B[:, b]`, at the original size.
+def resized_crop(x_BCHW: Tensor, at_2B: Tensor, sides_2B: Tensor, size: Size) -> Tensor:
+    """Of image b the box at (top, left) `at_2B[:, b]` with (height, width) `sides_2B[:, b]`, at `size`.
 
-    Bilinear; a box is never larger than its image, so there is nothing to smooth before.  Large images on a CPU are
-    faster one by one, by the integer arithmetic that torchvision has for them.
+    Bilinear, and smoothed where a box is larger than `size`.  Large images on a CPU are faster one by one, by the
+    integer arithmetic that torchvision has for them.
     """
     if x_BCHW.device.type == "cpu" and x_BCHW[0, 0].numel() > SMALL:
-        whole, boxes = list(x_BCHW.shape[2:]), torch.cat((at_2B, sides_2B)).int().T.tolist()
+        boxes = torch.cat((at_2B, sides_2B)).int().T.tolist()
         return torch.stack(
             [
-                tv.resized_crop(x_CHW, top, left, height, width, whole)
+                tv.resized_crop(x_CHW, top, left, height, width, list(size))
                 for x_CHW, (top, left, height, width) in zip(x_BCHW, boxes, strict=True)
             ]
         )
+    made = _enlarged(x_BCHW, at_2B, sides_2B) if x_BCHW.shape[2:] == size else _resampled(x_BCHW, at_2B, sides_2B, size)
+    return made.round_().to(torch.uint8)
+
+
+def _resampled(x_BCHW: Tensor, at_2B: Tensor, sides_2B: Tensor, size: Size) -> Tensor:
+    """By a triangle as wide as a pixel of the result, where that is larger, as Pillow's and torchvision's is."""
+    y_BHh, x_BWw = (
+        _triangles(whole, *place, count)
+        for whole, place, count in zip(x_BCHW.shape[2:], zip(at_2B, sides_2B, strict=True), size, strict=True)
+    )
+    return y_BHh[:, None] @ x_BCHW.float() @ x_BWw[:, None].mT
+
+
+def _triangles(whole: int, first_B: Tensor, side_B: Tensor, count: int) -> Tensor:
+    """[B,count,whole]: what each of `count` pixels takes of each of the `side_B[b]` from `first_B[b]` on; sums are 1."""
+    first_B11, side_B11 = first_B[:, None, None], side_B[:, None, None]
+    scale_B11 = side_B11 / count
+    centre_BS1 = first_B11 + (torch.arange(count, device=first_B.device)[:, None] + 0.5) * scale_B11
+    at_N = torch.arange(whole, device=first_B.device)
+    weight_BSN = (1 - (at_N + 0.5 - centre_BS1).abs() / scale_B11.clamp(min=1)).clamp(min=0)
+    weight_BSN = weight_BSN * ((at_N >= first_B11) & (at_N < first_B11 + side_B11))
+    return weight_BSN / weight_BSN.sum(2, keepdim=True)
+
+
+def _enlarged(x_BCHW: Tensor, at_2B: Tensor, sides_2B: Tensor) -> Tensor:
+    """At the images' own size, which no box is larger than, so that there is nothing to smooth."""
     places = []
     for size, first_B, side_B in zip(x_BCHW.shape[2:], at_2B[:, :, None], sides_2B[:, :, None], strict=True):
         within_BS = (torch.arange(size, device=x_BCHW.device) + 0.5) * side_B / size - 0.5
@@ -146,8 +184,7 @@ def resized_crop(x_BCHW: Tensor, at_2B: Tensor, sides_2B: Tensor) -> Tensor:
     y_BH, x_BW = places
     shape_BHW = (len(x_BCHW), *x_BCHW.shape[2:])
     grid = torch.stack((x_BW[:, None, :].expand(shape_BHW), y_BH[:, :, None].expand(shape_BHW)), dim=3)
-    made = F.grid_sample(x_BCHW.float(), grid, mode="bilinear", padding_mode="border", align_corners=True)
-    return made.round_().to(torch.uint8)
+    return F.grid_sample(x_BCHW.float(), grid, mode="bilinear", padding_mode="border", align_corners=True)
 
 
 def random_crop(x_BCHW: Tensor, generator: Generator, *, padding: int) -> Tensor:

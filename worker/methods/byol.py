@@ -31,7 +31,7 @@ def byol(task: Task, params: Byol) -> Adapted:
         return {"loss": views.foretold(one_BD, of_two_BD) + views.foretold(two_BD, of_one_BD)}
 
     beside = {"projector": projector, "predictor": predictor}
-    return pretraining.learn(task, ground, pretraining.two(params), loss, beside=beside, stateful={"target": target})
+    return pretraining.learn(task, ground, pretraining.two(ground), loss, beside=beside, stateful={"target": target})
 
 
 def decay(start: float, progress: float) -> float:

@@ -7,7 +7,8 @@ from itertools import pairwise
 import torch
 from torch import Generator, Tensor, nn
 
-from app.methods.pretraining import Pretraining, TwoViews
+from app.methods.augmentation import AugmentationStep
+from app.methods.pretraining import Pretraining
 from worker.engine import augment, device, evaluate, views
 from worker.engine.contract import Failure
 from worker.engine.data import Batch, Images, Prepare
@@ -24,11 +25,13 @@ FEWEST_IMAGES = 4
 
 @dataclass(frozen=True)
 class Ground:
-    """What a pretext works on; `params` have their defaults closed."""
+    """What a pretext works on; `params` have their defaults closed.  `closer` makes the images with more pixels, where
+    they are stored with more."""
 
     start: Start
     params: Pretraining
     images: Images
+    closer: Callable[[], Images] | None = None
 
     @property
     def width(self) -> int:
@@ -49,8 +52,10 @@ def begin(task: Task, params: Pretraining) -> Ground:
     rows = task.target.images.rows("train")
     if len(rows) < FEWEST_IMAGES:
         raise Failure("does_not_fit", f"The training split has {len(rows)} images; {FEWEST_IMAGES} are the fewest.")
-    images = task.target.unlabelled(rows, start.learner.input)
-    return Ground(start, params.resolve(len(images), start.learner.input.size), images)
+    input = start.learner.input
+    images, larger = task.target.unlabelled(rows, input), task.target.closer(input)
+    closer = (lambda: task.target.unlabelled(rows, larger)) if larger else None
+    return Ground(start, params.resolve(len(images), input.size), images, closer)
 
 
 def projector(task: Task, widths: list[int]) -> nn.Sequential:
@@ -61,9 +66,9 @@ def projector(task: Task, widths: list[int]) -> nn.Sequential:
     return nn.Sequential(*layers).to(task.run.device)
 
 
-def two(params: TwoViews) -> views.Look:
+def two(ground: Ground) -> views.Look:
     """Each image augmented twice."""
-    augmented = _augmented(params)
+    augmented = _augmented(ground)
 
     def look(x_BCHW: Tensor, generator: Generator) -> Tensor:
         return torch.cat([augmented(x_BCHW, generator) for _ in range(2)])
@@ -71,9 +76,9 @@ def two(params: TwoViews) -> views.Look:
     return look
 
 
-def turned(params: Pretraining) -> views.Look:
+def turned(ground: Ground) -> views.Look:
     """Each image augmented once, in its four quarter turns."""
-    augmented = _augmented(params)
+    augmented = _augmented(ground)
     return lambda x_BCHW, generator: views.quarter_turns(augmented(x_BCHW, generator))
 
 
@@ -89,8 +94,9 @@ def learn(
     """The weights of the last step: nothing is selected, so nothing can be selected by labels."""
     learner, params, run = ground.start.learner, ground.params, task.run
     prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
+    images = ground.closer() if ground.closer and augment.cuts(_steps(params)) else ground.images
     batches = views.view_batches(
-        run, ground.images.to(run.device), prepare=prepare, batch_size=closed(params.batch_size), look=look
+        run, images.to(run.device), prepare=prepare, batch_size=closed(params.batch_size), look=look
     )
     watch = neighbours.Watch(task, learner)
     loop.minimise(
@@ -123,6 +129,10 @@ def share_recognised(task: Task, ground: Ground, look: views.Look, right: Callab
     return float(torch.cat(found).mean())
 
 
-def _augmented(params: Pretraining) -> augment.Augment:
-    steps = params.augmentation if isinstance(params.augmentation, list) else []
-    return augment.compose(steps) or (lambda x_BCHW, generator: x_BCHW)
+def _augmented(ground: Ground) -> augment.Augment:
+    steps = augment.compose(_steps(ground.params), ground.start.learner.input.size)
+    return steps or (lambda x_BCHW, generator: x_BCHW)
+
+
+def _steps(params: Pretraining) -> list[AugmentationStep]:
+    return params.augmentation if isinstance(params.augmentation, list) else []

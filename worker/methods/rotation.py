@@ -28,8 +28,8 @@ def rotation(task: Task, params: Rotation) -> Adapted:
         logits_NK = classifier(ground.features(batch.x))
         return {"loss": F.cross_entropy(logits_NK, turns(logits_NK)), "rotation_accuracy": right(logits_NK).mean()}
 
-    adapted = pretraining.learn(task, ground, pretraining.turned(ground.params), loss, beside={"turns": classifier})
-    upright = ground.params.model_copy(update={"augmentation": []})
+    adapted = pretraining.learn(task, ground, pretraining.turned(ground), loss, beside={"turns": classifier})
+    upright = replace(ground, params=ground.params.model_copy(update={"augmentation": []}))
     told = pretraining.share_recognised(
         task, ground, pretraining.turned(upright), lambda features_ND: right(classifier(features_ND))
     )

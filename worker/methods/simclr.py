@@ -16,4 +16,4 @@ def simclr(task: Task, params: SimClr) -> Adapted:
         z_BD, other_BD = projector(ground.features(batch.x)).chunk(2)
         return {"loss": views.nt_xent(z_BD, other_BD, params.temperature)}
 
-    return pretraining.learn(task, ground, pretraining.two(params), loss, beside={"projector": projector})
+    return pretraining.learn(task, ground, pretraining.two(ground), loss, beside={"projector": projector})

@@ -42,11 +42,13 @@ class Examples:
     """What a run may learn from and select by, on the network's input size; validation may be empty.
 
     `whole`: what these are of, by split, where that is known.  Its labels are not for a method.
+    `closer`: makes the training images with more pixels, where they are stored with more.
     """
 
     train: Images
     validation: Images
     whole: Mapping[Split, Whole] = field(default_factory=dict)
+    closer: Callable[[], Images] | None = None
 
     @property
     def use(self) -> LabelUse:
@@ -61,10 +63,12 @@ def examples(run: Run, domain: Domain, params: LabelBudget, input: InputSpec, cl
     """
     train = domain.within(domain.labelled("train"), params, run.seed)
     validation = domain.within(domain.labelled("validation"), params, run.seed)
+    larger = domain.closer(input)
     found = Examples(
         domain.examples(train, input, classes),
         domain.examples(validation, input, classes),
         {"train": _whole(domain, "train", train, input), "validation": _whole(domain, "validation", validation, input)},
+        (lambda: domain.examples(train, larger, classes)) if larger else None,
     )
     if not len(found.train):
         raise Failure("does_not_fit", "The training split has no labelled image of the network's classes.")
@@ -102,7 +106,7 @@ def learn(
     train, validation = seen.train.to(run.device), seen.validation.to(run.device)
     cut = edge.find(task, learner, params, train, validation, trainable, run)
     how = _pace(run, learner, params, seen, measure=cut is None)
-    feed = cut or Pixels(run, learner, params, how.memory_format)
+    feed = cut or Pixels(run, learner, params, how.memory_format, seen.closer)
     seen_from = replace(learner, network=feed.network)
     with pace.kept(how, learner.network), _compiled(run, how, feed, train, params):
         loss = objective.build(task, seen_from, params, train, lambda: feed.in_order(train))
@@ -124,16 +128,25 @@ def learn(
 class Pixels:
     """What a network learns from where it is all of it that learns, or where every epoch sees other pixels."""
 
-    def __init__(self, run: Run, learner: Frame, params: Training, layout: torch.memory_format) -> None:
+    def __init__(
+        self,
+        run: Run,
+        learner: Frame,
+        params: Training,
+        layout: torch.memory_format,
+        closer: Callable[[], Images] | None = None,
+    ) -> None:
         self.network, self._run = learner.network, run
         self._prepare = Prepare(learner.input, run.device, layout)
-        self._augment = augment.compose(params.augmentation) if isinstance(params.augmentation, list) else None
+        steps = params.augmentation if isinstance(params.augmentation, list) else []
+        self._augment = augment.compose(steps, learner.input.size)
+        self._closer = closer if augment.cuts(steps) else None
         self._mix = mix.compose(params.mixing)
 
     def batches(self, images: Images, batch_size: int, weight_N: Tensor | None) -> Shuffled:
         return data.image_batches(
             self._run,
-            images,
+            images if self._closer is None else self._closer().to(self._run.device),
             prepare=self._prepare,
             batch_size=batch_size,
             augment=self._augment,

@@ -24,6 +24,8 @@ from worker.engine.run import Run
 from worker.networks.anatomy import Anatomy
 from worker.terms.base import Frame
 
+CLOSER = 2.0  # times the network's size; a part of a quarter of the area then has a pixel for each of its inputs
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -67,6 +69,14 @@ class Domain:
         if budget.train_size is not None:
             rows = labels.total(rows, label_N[rows], budget.train_size, seed)
         return rows
+
+    def closer(self, spec: InputSpec) -> InputSpec | None:
+        """The same at a larger size, if the images are stored with more pixels; for those who cut parts from them."""
+        height, width, _ = self.images.median_shape
+        times = min(CLOSER, height / spec.size[0], width / spec.size[1])
+        if times <= 1 or spec.margin:
+            return None
+        return spec.model_copy(update={"size": tuple(round(times * side) for side in spec.size)})
 
     def examples(self, rows: NDArray[np.int64], spec: InputSpec, classes: Sequence[str]) -> Images:
         """The images at the network's size, with targets in the order of `classes`, as `kinds` has them.

@@ -20,4 +20,4 @@ def vicreg(task: Task, params: VicReg) -> Adapted:
         whole = params.invariance * alike + params.variance * alive + params.covariance * apart
         return {"loss": whole, "invariance": alike, "variance": alive, "covariance": apart}
 
-    return pretraining.learn(task, ground, pretraining.two(params), loss, beside={"expander": expander})
+    return pretraining.learn(task, ground, pretraining.two(ground), loss, beside={"expander": expander})
