@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 import uvloop
 
-IDLE_S = 2.0  # after which a connection is replaced before it is used again
+IDLE_S = 4.0  # after which a connection is replaced before it is used again: servers close theirs after 5 or more
 HUNG_UP = 0  # in the place of a status
 
 
