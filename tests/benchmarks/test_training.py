@@ -1,4 +1,4 @@
-"""What the training benchmark runs without packages of its own, at its smallest: for its code and not for its figures."""
+"""What the training benchmark runs without packages of its own, at its smallest: its code, not its figures."""
 
 import json
 import os

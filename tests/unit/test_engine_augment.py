@@ -134,7 +134,7 @@ def test_a_resized_crop_is_torchvisions_image_by_image(shape, size):
     for i, image in enumerate(batch):
         box = [int(value) for value in (*at[:, i], *sides[:, i])]
         theirs = tv.resized_crop(image.float(), *box, size=list(size), antialias=True)
-        assert (ours[i] - theirs).abs().max() <= 1  # rounding
+        assert (ours[i] - theirs).abs().max() <= (2 if shape[1] > 64 else 1)  # rounding, of large ones in two passes
 
 
 @pytest.mark.parametrize(

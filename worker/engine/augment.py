@@ -164,7 +164,7 @@ def _resampled(x_BCHW: Tensor, at_2B: Tensor, sides_2B: Tensor, size: Size) -> T
 
 
 def _triangles(whole: int, first_B: Tensor, side_B: Tensor, count: int) -> Tensor:
-    """[B,count,whole]: what each of `count` pixels takes of each of the `side_B[b]` from `first_B[b]` on; sums are 1."""
+    """[B,count,whole]: what each of `count` pixels takes of the `side_B[b]` from `first_B[b]` on; sums are 1."""
     first_B11, side_B11 = first_B[:, None, None], side_B[:, None, None]
     scale_B11 = side_B11 / count
     centre_BS1 = first_B11 + (torch.arange(count, device=first_B.device)[:, None] + 0.5) * scale_B11
