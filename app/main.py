@@ -41,6 +41,7 @@ from app.serving.streams import Streams
 
 NOUNS = (files, uploads, checkpoints, datasets, jobs, models, catalogue, keys)
 FEED_INTERVAL_S = 0.3
+COLLECTED_AT = (50_000, 20, 20)  # see `gc`; with thousands of connections one of all that is alive takes 0.1 s
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -102,6 +103,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
     await asyncio.to_thread(_make_first_key, parts)
     gc.freeze()  # what is here now stays: no collection need look at it again
+    gc.set_threshold(*COLLECTED_AT)
     gc.enable()
     yield
     parts.feed.close()
