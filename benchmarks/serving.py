@@ -45,7 +45,8 @@ NORM = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 NOTE = (
     "ResNet-18 of 10 classes. LitServe: one worker process, batches of up to 32 within 10 ms, images as base64 in "
     "JSON, as its documentation has them. The load generator runs on the same cores. At 4 × the peak, requests "
-    "come at a set rate, whether or not earlier ones were answered; single images at 32×32 are then some 10,000 a second."
+    "come at a set rate, whether or not earlier ones were answered; single images at 32×32 are then some 10,000 a "
+    "second."
 )
 
 

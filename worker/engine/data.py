@@ -18,9 +18,10 @@ from worker.engine.run import Run
 
 @dataclass(frozen=True)
 class Images:
-    """`pixels_NHWC` uint8 at the network's size, and `label_N`, its targets (see `kinds`), on the same device.
+    """`pixels_NHWC` uint8, and `label_N`, its targets (see `kinds`), on the same device.
 
-    Where the pixels are read from a disk (see `mapped`), `soon` is to be told of rows before they are wanted.
+    The pixels are at the network's size, or more where parts are cut from them.  Where they are read from a disk (see
+    `mapped`), `soon` is to be told of rows before they are wanted.
     """
 
     pixels_NHWC: Tensor
