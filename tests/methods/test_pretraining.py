@@ -35,6 +35,16 @@ def run(folder, method, target, source=None):
     return tasks.run(Setting(method, source, target), folder)
 
 
+@pytest.mark.parametrize("name", ["simclr", "vicreg", "byol"])
+def test_the_default_views_are_those_that_the_document_names(tmp_path, name):
+    data = tasks.dataset(tmp_path / "target", 10)
+    method = SIMCLR | {"name": name, "epochs": 1}
+    default = run(tmp_path / "default", method, data)
+    steps = default.result.document["method"]["augmentation"]
+    assert [step["name"] for step in steps] == ["random_resized_crop", "colour_jitter"]
+    assert default.trace == run(tmp_path / "named", method | {"augmentation": steps}, data).trace
+
+
 @pytest.mark.parametrize("method", [SIMCLR, ROTATION], ids=["simclr", "rotation"])
 def test_labels_decide_nothing(tmp_path, method):
     data = tasks.dataset(tmp_path / "target", 10)
