@@ -74,6 +74,7 @@ def test_losses_are_those_of_the_cpu(tmp_path, changes):
 
 @pytest.mark.parametrize("changes", [{"precision": "bfloat16"}, {"compile": True}], ids=str)
 def test_faster_ways_learn_as_well(tmp_path, changes):
+    """Also where PyTorch cannot compile this network, as 2.11 could not: it is trained as it is then."""
     recorder, _ = trained(tmp_path, CUDA, **changes)
     losses = recorder.series("loss", "train")
     assert losses[-1] < losses[0] / 2

@@ -74,9 +74,10 @@ class Domain:
         """The same at a larger size, if the images are stored with more pixels; for those who cut parts from them."""
         height, width, _ = self.images.median_shape
         times = min(CLOSER, height / spec.size[0], width / spec.size[1])
-        if times <= 1 or spec.margin:
+        size = (round(times * spec.size[0]), round(times * spec.size[1]))
+        if times <= 1 or size == spec.size or spec.margin:
             return None
-        return spec.model_copy(update={"size": tuple(round(times * side) for side in spec.size)})
+        return spec.model_copy(update={"size": size})
 
     def examples(self, rows: NDArray[np.int64], spec: InputSpec, classes: Sequence[str]) -> Images:
         """The images at the network's size, with targets in the order of `classes`, as `kinds` has them.
