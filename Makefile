@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 HOME_DIR ?= data
 PORT ?= 8000
+export ORT_DISABLE_TELEMETRY := 1
 
 .PHONY: help install demo serve test lint types faults bench results openapi golden clean
 
