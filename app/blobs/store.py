@@ -23,6 +23,7 @@ from app.core import errors
 CHUNK = 1024 * 1024
 BUFFER = 8 * CHUNK  # S3 takes no smaller parts than 5 MiB
 UNFINISHED = "tmp"
+TRASH = "trash"
 _FULL = ("No space left on device", "quota exceeded")
 
 
@@ -38,8 +39,17 @@ class Aged(NamedTuple):
     put_at: float
 
 
+class Trashed(NamedTuple):
+    """A blob that was thrown away at `at`, whole seconds by the clock of whoever did it."""
+
+    at: int
+    sha256: str
+
+
 class Blobs:
     """`url` names a folder (`file://…`) or a bucket.  `cache` holds local copies of what a bucket has.
+
+    A blob that was thrown away is read like any other until it is erased: whoever asks for it puts it back.
 
     All methods raise Unavailable where the store cannot be reached.
     """
@@ -78,7 +88,12 @@ class Blobs:
             FileNotFoundError: there is no such blob.
         """
         with _translated():
-            for chunk in obstore.get(self._store, _key(sha256)).stream(min_chunk_size=CHUNK):
+            try:
+                found = obstore.get(self._store, _key(sha256))
+            except FileNotFoundError:
+                self._take_back(sha256)
+                found = obstore.get(self._store, _key(sha256))
+            for chunk in found.stream(min_chunk_size=CHUNK):
                 yield bytes(chunk)
 
     async def stream(self, sha256: str, start: int, end: int) -> AsyncIterator[bytes]:
@@ -97,8 +112,10 @@ class Blobs:
         path = (self._root / _key(sha256)) if self._root else self._cache / sha256
         if not path.exists():
             if self._root:
-                raise FileNotFoundError(path)
-            self._fetch(sha256, path)
+                with _translated():
+                    self._take_back(sha256)
+            else:
+                self._fetch(sha256, path)
         return path
 
     def size(self, sha256: str) -> int:
@@ -107,7 +124,11 @@ class Blobs:
             FileNotFoundError: there is no such blob.
         """
         with _translated():
-            return int(obstore.head(self._store, _key(sha256))["size"])
+            try:
+                return int(obstore.head(self._store, _key(sha256))["size"])
+            except FileNotFoundError:
+                self._take_back(sha256)
+                return int(obstore.head(self._store, _key(sha256))["size"])
 
     def put_at(self, sha256: str) -> float | None:
         """When it was last put, see `Aged`; None where there is no such blob."""
@@ -115,10 +136,48 @@ class Blobs:
             return float(obstore.head(self._store, _key(sha256))["last_modified"].timestamp())
         return None
 
-    def delete(self, sha256: str) -> None:
-        """Harmless where there is no such blob."""
+    def throw_away(self, sha256: str, at: int) -> None:
+        """Harmless where there is no such blob.
+
+        Nothing is lost if it was put again at this very moment: what is in the trash can still be read.
+        """
         with _translated(), suppress(FileNotFoundError):
-            obstore.delete(self._store, _key(sha256))
+            obstore.rename(self._store, _key(sha256), _trash_key(Trashed(at, sha256)), overwrite=True)
+
+    def restore(self, thrown_away: Trashed) -> None:
+        """Harmless where it is not in the trash any more."""
+        with _translated(), suppress(FileNotFoundError):
+            obstore.rename(self._store, _trash_key(thrown_away), _key(thrown_away.sha256), overwrite=True)
+
+    def erase(self, thrown_away: Trashed) -> None:
+        """For good; harmless where it is not in the trash any more."""
+        with _translated(), suppress(FileNotFoundError):
+            obstore.delete(self._store, _trash_key(thrown_away))
+
+    def trash(self) -> Iterator[Trashed]:
+        """All that was thrown away and neither restored nor erased."""
+        with _translated():
+            for page in obstore.list(self._store, TRASH, chunk_size=1000):
+                for meta in page:
+                    _, at, sha256 = meta["path"].split("/")
+                    yield Trashed(int(at), sha256)
+            for folder in self._root.glob(f"{TRASH}/*") if self._root else ():
+                with suppress(OSError):  # it is not empty
+                    folder.rmdir()
+
+    def now(self) -> float:
+        """The time by the store's clock, see `Aged`: that of its file system's host, or of the bucket's server."""
+        with _translated():
+            if self._root:  # a folder's time can be set on a full disk, too
+                folder = self._root / UNFINISHED
+                folder.mkdir(exist_ok=True)
+                os.utime(folder)
+                return folder.stat().st_mtime
+            key = f"{UNFINISHED}/{secrets.token_hex(16)}"
+            obstore.put(self._store, key, b"")
+            found = obstore.head(self._store, key)
+            obstore.delete(self._store, key)
+            return float(found["last_modified"].timestamp())
 
     def list(self) -> Iterator[Aged]:
         """Every blob, in no order."""
@@ -164,6 +223,17 @@ class Blobs:
                 yield writing
         finally:
             writing.abandon()  # whatever stopped us, nothing half stays
+
+    def _take_back(self, sha256: str) -> None:
+        """Restore what is needed after all.
+
+        Raises:
+            FileNotFoundError: it was not thrown away, or has been erased.
+        """
+        thrown_away = next((each for each in self.trash() if each.sha256 == sha256), None)
+        if thrown_away is None:
+            raise FileNotFoundError(_key(sha256))
+        self.restore(thrown_away)
 
     def _fetch(self, sha256: str, path: Path) -> None:
         self._cache.mkdir(parents=True, exist_ok=True)
@@ -244,6 +314,10 @@ def _translated() -> Iterator[None]:
 
 def _key(sha256: str) -> str:
     return f"sha256/{sha256[:2]}/{sha256}"
+
+
+def _trash_key(thrown_away: Trashed) -> str:
+    return f"{TRASH}/{thrown_away.at}/{thrown_away.sha256}"
 
 
 def _sync(path: Path) -> None:

@@ -72,6 +72,11 @@ def referenced(db: Session) -> set[str]:
     return {sha256 for sha256 in db.scalars(union(*(select(column) for column in _BLOBS))) if sha256 is not None}
 
 
+def clock(db: Session) -> float:
+    """The database's."""
+    return db.execute(select(now())).scalar_one()
+
+
 def forget_expired(db: Session, *, request_lifetime_s: float) -> None:
     """Uploads that were not completed in time, with their parts, and answers that were kept long enough."""
     db.execute(delete(Upload).where(Upload.expires_at < now()))

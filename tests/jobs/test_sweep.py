@@ -69,6 +69,59 @@ def test_what_was_put_just_now_stays(database, blobs):
     assert sweep(database, blobs, grace_s=-1) == 1
 
 
+def test_a_clock_that_is_wrong_does_not_matter(database, blobs, monkeypatch):
+    """The machine that sweeps is two hours ahead of all others."""
+    young, old = put(blobs, b"young", age_s=60), put(blobs, b"old")
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 7200)
+    assert sweep(database, blobs) == 1
+    assert [aged.sha256 for aged in blobs.list()] == [young]
+    assert blobs.put_at(old) is None
+
+
+def test_what_is_put_again_while_it_is_swept_is_not_lost(database, blobs, monkeypatch):
+    """An upload of the same bytes between the last look and the deed; and a row that mentions them."""
+    sha256 = put(blobs, b"again")
+    look = blobs.put_at
+
+    def late(sha256):
+        seen = look(sha256)
+        blobs.put([b"again"])
+        with database.unit_of_work() as db:
+            files.create(db, "ann", filename="x", blob=files.Blob(sha256, 5))
+        return seen
+
+    monkeypatch.setattr(blobs, "put_at", late)
+    sweep(database, blobs)
+    monkeypatch.undo()
+    assert blobs.size(sha256) == 5
+    assert blobs.path(sha256).read_bytes() == b"again"
+    sweep(database, blobs, grace_s=-1)
+    assert b"".join(blobs.read(sha256)) == b"again"
+
+
+def test_nor_what_nobody_has_asked_for_before_the_trash_is_emptied(database, blobs):
+    sha256 = put(blobs, b"late")
+    assert sweep(database, blobs) == 1
+    with database.unit_of_work() as db:
+        files.create(db, "ann", filename="x", blob=files.Blob(sha256, 4))
+    sweep(database, blobs, grace_s=-1)
+    assert [aged.sha256 for aged in blobs.list()] == [sha256]
+    assert list(blobs.trash()) == []
+
+
+def test_the_trash_is_emptied_after_the_grace_period(database, blobs):
+    """By the database's clock."""
+    sha256 = put(blobs, b"lost")
+    sweep(database, blobs)
+    sweep(database, blobs)
+    assert [each.sha256 for each in blobs.trash()] == [sha256]
+    sweep(database, blobs, grace_s=-1)
+    assert list(blobs.trash()) == []
+    with pytest.raises(FileNotFoundError):
+        blobs.size(sha256)
+
+
 def test_uploads_that_have_expired_go_with_their_parts(database, blobs):
     part = put(blobs, b"part")
     with database.unit_of_work() as db:

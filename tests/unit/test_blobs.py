@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.blobs.store import BUFFER, CHUNK, Blobs
+from app.blobs.store import BUFFER, CHUNK, Blobs, Trashed
 from app.core import errors
 from services import until
 
@@ -77,16 +77,46 @@ def test_ranges(blobs):
 def test_nothing_there(blobs):
     assert blobs.put_at(SHA256) is None
     assert list(blobs.list()) == []
-    blobs.delete(SHA256)
+    blobs.throw_away(SHA256, 1)
     for look in (blobs.path, blobs.size, lambda sha256: list(blobs.read(sha256))):
         with pytest.raises(FileNotFoundError):
             look(SHA256)
 
 
-def test_deleted(blobs):
+@pytest.mark.parametrize(
+    ("look", "seen"),
+    [
+        (lambda blobs: blobs.path(SHA256).read_bytes(), CONTENT),
+        (lambda blobs: blobs.size(SHA256), len(CONTENT)),
+        (lambda blobs: b"".join(blobs.read(SHA256)), CONTENT),
+    ],
+    ids=["path", "size", "read"],
+)
+def test_what_was_thrown_away_comes_back_when_it_is_asked_for(blobs, look, seen):
     blobs.put([CONTENT])
-    blobs.delete(SHA256)
+    blobs.throw_away(SHA256, 7)
     assert blobs.put_at(SHA256) is None
+    assert list(blobs.list()) == []
+    assert list(blobs.trash()) == [(7, SHA256)]
+    assert look(blobs) == seen
+    assert list(blobs.trash()) == []
+    assert [aged.sha256 for aged in blobs.list()] == [SHA256]
+
+
+def test_what_was_erased_is_gone(blobs):
+    blobs.put([CONTENT])
+    blobs.throw_away(SHA256, 7)
+    for _ in range(2):
+        blobs.erase(Trashed(7, SHA256))
+    assert list(blobs.trash()) == []
+    with pytest.raises(FileNotFoundError):
+        blobs.size(SHA256)
+
+
+def test_the_stores_own_clock(blobs):
+    before = blobs.now()
+    blobs.put([CONTENT])
+    assert before - 2 <= blobs.put_at(SHA256) <= blobs.now() + 2
 
 
 def test_empty(blobs):
