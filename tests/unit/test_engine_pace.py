@@ -64,12 +64,17 @@ def test_a_short_training_is_left_as_usual(run):
 
 def test_what_was_chosen_is_part_of_a_snapshot(run, tmp_path):
     chosen = settled(run, Slow(in_layout=torch.channels_last, in_dtype=torch.bfloat16))
-    run.part("other").pace = {"layout": "channels_last", "precision": "bfloat16"}
     run._save()
     [snapshot] = run._channel.of(Snapshot)
     resumed = Run(Recorder(), tmp_path, snapshot=snapshot.path)
     assert settled(resumed, Slow(in_layout=torch.contiguous_format)) == chosen  # though the other were faster now
-    assert settled(resumed.part("other"), Slow()).precision == "bfloat16"
+    assert settled(resumed.part("other"), Slow(in_layout=torch.contiguous_format)) == chosen  # one for all parts
+
+
+def test_layouts_are_tried_only_where_that_is_asked_for(run):
+    only_precision = Work(LONG.shape, LONG.batch_size, LONG.steps, LONG.precisions, layouts=False)
+    network = Slow(in_layout=torch.channels_last, in_dtype=torch.float32)
+    assert settled(run, network, only_precision) == Pace("channels_last", "bfloat16")
 
 
 def test_a_look_touches_neither_the_network_nor_random_numbers(run):

@@ -1,7 +1,8 @@
-"""How a training computes on this very machine: in what memory layout and precision.  What is fastest is measured.
+"""How a training computes: in what memory layout and precision.
 
-The usual settings stay where the training is too short to repay the look, or nothing is clearly faster: so short
-trainings come to the same bytes every time, and longer ones with every resume, which replays what was chosen.
+On defaults in the usual layout and in float32, so that the same seed gives the same bytes however busy the machine is.
+What is fastest is measured where that is asked for; then the clock decides, the first training of a job settles it for
+all the others, and a resumed one keeps it.
 """
 
 import math
@@ -57,17 +58,18 @@ def usual(network: nn.Module) -> Pace:
 class Work:
     """A training: batches of `batch_size` inputs of `shape` (without the batch), `steps` of them.
 
-    Of several `precisions` the fastest is taken, the first if none is clearly faster.
+    Of several `precisions` the fastest is taken, the first if none is clearly faster; of the layouts too, if `layouts`.
     """
 
     shape: tuple[int, ...]
     batch_size: int
     steps: int
     precisions: tuple[Precision, ...]
+    layouts: bool = True
 
 
 def settle(run: Run, network: nn.Module, work: Work) -> Pace:
-    """The run's pace; where it is resumed, the one that it had."""
+    """By a trial; what the run has settled before, in another of its parts or before it was resumed, stays."""
     if run.pace is not None:
         return Pace(**run.pace)
     first = replace(usual(network), precision=work.precisions[0])
@@ -141,7 +143,7 @@ def cast(pace: Pace, on: torch.device, loss: Loss[B]) -> Loss[B]:
 
 def _fastest(on: torch.device, network: nn.Module, first: Pace, work: Work) -> Pace:
     """Layout first, then precision in that layout; as it was where there is no memory for a look."""
-    layouts = tuple(FORMATS) if len(work.shape) == 3 else (first.layout,)
+    layouts = tuple(FORMATS) if work.layouts and len(work.shape) == 3 else (first.layout,)
     choices = [{"layout": layout} for layout in layouts] + [{"precision": name} for name in work.precisions]
     examples = max(2, min(work.batch_size, ELEMENTS[on.type] // math.prod(work.shape)))
     try:

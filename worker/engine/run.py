@@ -68,13 +68,13 @@ class Run:
 
     @property
     def pace(self) -> State | None:
-        """How this part of the run computes (see `pace`); None: it was not settled."""
-        pace: State | None = self._ledger.state["paces"].get(self._prefix)
+        """How all parts of the run compute, as a trial has settled it (see `pace`); None: none was asked for."""
+        pace: State | None = self._ledger.state["pace"]
         return pace
 
     @pace.setter
     def pace(self, pace: State) -> None:
-        self._ledger.state["paces"][self._prefix] = dict(pace)
+        self._ledger.state["pace"] = dict(pace)
 
     def save_soon(self) -> None:
         """A snapshot is due at the next `heed`."""
@@ -183,6 +183,6 @@ class _Ledger:
 
 def _read(snapshot: Path | None) -> State:
     if snapshot is None:
-        return {"threads": None, "paces": {}, "done": {}, "live": None}
-    state: State = torch.load(snapshot, map_location="cpu", weights_only=True)
+        return {"threads": None, "pace": None, "done": {}, "live": None}
+    state: State = {"pace": None} | torch.load(snapshot, map_location="cpu", weights_only=True)
     return state

@@ -126,7 +126,8 @@ def _part(task: Task, name: str) -> Task:
 
 
 def _budget(params: Training) -> dict[str, Any]:
-    names = ("labels_per_class", "train_size", "epochs", "batch_size", "early_stopping")
+    """What they have in common with the method: labels, steps, and how they are computed."""
+    names = ("labels_per_class", "train_size", "epochs", "batch_size", "early_stopping", "precision", "layout")
     return {name: getattr(params, name) for name in names}
 
 

@@ -105,7 +105,7 @@ def learn(
         raise Failure("does_not_fit", message)
     train, validation = seen.train.to(run.device), seen.validation.to(run.device)
     cut = edge.find(task, learner, params, train, validation, trainable, run)
-    how = _pace(run, learner, params, seen, measure=cut is None)
+    how = _pace(run, learner, params, seen, whole=cut is None)
     feed = cut or Pixels(run, learner, params, how.memory_format, seen.closer)
     seen_from = replace(learner, network=feed.network)
     with pace.kept(how, learner.network), _compiled(run, how, feed, train, params):
@@ -158,16 +158,20 @@ class Pixels:
         return evaluate.image_batches(self._run, images, self._prepare)
 
 
-def _pace(run: Run, learner: Frame, params: Training, seen: Examples, *, measure: bool) -> Pace:
-    """As the parameters say, or as is fastest; terms look into the network, and stay with float32."""
+def _pace(run: Run, learner: Frame, params: Training, seen: Examples, *, whole: bool) -> Pace:
+    """As the parameters say; where they ask for a trial, by one of the `whole` network.  Terms look into the network,
+    and stay with float32."""
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     if params.precision != "auto" or params.terms:
         precisions = ("bfloat16",) if params.precision == "bfloat16" else ("float32",)
-    if not measure:
-        return replace(pace.usual(learner.network), precision=precisions[0])
+    as_told = replace(pace.usual(learner.network), precision=precisions[0])
+    if "auto" not in (params.precision, params.layout):
+        return as_told
+    if run.pace is None and not whole:
+        run.pace = vars(as_told)  # a trial of later parts would compare two trainings that were computed otherwise
     shape = (learner.input.channels, *learner.input.size)
-    work = Work(shape, min(closed(params.batch_size), len(seen.train)), steps(params, seen), precisions)
-    return pace.settle(run, learner.network, work)
+    batch_size, layouts = min(closed(params.batch_size), len(seen.train)), params.layout == "auto"
+    return pace.settle(run, learner.network, Work(shape, batch_size, steps(params, seen), precisions, layouts))
 
 
 def _compiled(
