@@ -8,18 +8,20 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
+from app.imaging import depth
+from app.imaging.depth import Change
 from app.methods.inputs import InputSpec
 
 Pixels = NDArray[np.uint8]
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+READABLE = "JPEG, PNG, WebP, BMP, GIF or TIFF"  # the same for people
 MAX_PIXELS = 50 * 2**20  # the 50 megapixels of a telephone pass, 8000×8000 does not
 MAX_SIDE = 512
 UPRIGHT = 1  # EXIF's orientation of an image that is shown as it is stored
 
-_GREY = ("1", "L", "LA")
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -37,9 +39,9 @@ class BadImage(Exception):
 
 
 def decode(data: bytes) -> Pixels:
-    """A JPEG, PNG, WebP, BMP or GIF as uint8 [H,W,C], C = 1 (grey) or 3; of an animation the first frame.
+    """A JPEG, PNG, WebP, BMP, GIF or TIFF as uint8 [H,W,C], C = 1 (grey) or 3; of several frames or pages the first.
 
-    Turned upright by its EXIF orientation.  Transparency is dropped, of 16 bits a channel the upper 8 are kept.
+    Turned upright by its EXIF orientation.  Transparency is composed and depth brought to 8 bits by `app.imaging.depth`.
     Safe to call from many threads.
 
     Raises:
@@ -55,7 +57,7 @@ def opened(data: bytes) -> Image.Image:
         BadImage: see `decode`.
     """
     if not data:
-        raise BadImage("The file is empty.")
+        raise BadImage(f"The file is empty; a {READABLE} is read.")
     with _told(), _quiet():
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
     width, height = image.size
@@ -70,10 +72,21 @@ def decoded(image: Image.Image) -> Pixels:
     Raises:
         BadImage: see `decode`.
     """
+    return changed(image)[0]
+
+
+def changed(image: Image.Image) -> tuple[Pixels, frozenset[Change]]:
+    """The same, and what of the file is not kept as it was.
+
+    Raises:
+        BadImage: see `decode`.
+    """
     with _told():
+        pages = {"pages"} if _has_more_pages(image) else set()
         image.load()
         turn = _TURNS.get(_orientation(image))
-        return _pixels(image if turn is None else image.transpose(turn))
+        pixels, changes = depth.brought_over(image if turn is None else image.transpose(turn))
+        return pixels, changes | pages
 
 
 def bound(image: Pixels) -> Pixels:
@@ -104,7 +117,7 @@ def _told() -> Iterator[None]:
     except (BadImage, MemoryError):
         raise
     except UnidentifiedImageError:
-        raise BadImage("The file is not a readable JPEG, PNG, WebP, BMP or GIF.") from None
+        raise BadImage(f"The file is not a readable {READABLE}.") from None
     except Exception as error:  # on hostile files Pillow's plug-ins raise nearly everything there is
         raise BadImage(f"The image is broken: {error}.") from error
 
@@ -125,13 +138,9 @@ def _orientation(image: Image.Image) -> int:
     return UPRIGHT
 
 
-def _pixels(image: Image.Image) -> Pixels:
-    if image.mode == "I;16":
-        return (np.asarray(image) >> 8).astype(np.uint8)[:, :, None]
-    image.info.pop("transparency", None)  # or the conversion looks for it, and warns
-    if image.mode in _GREY:
-        return np.asarray(image.convert("L"))[:, :, None]
-    return np.asarray(image.convert("RGB"))
+def _has_more_pages(image: Image.Image) -> bool:
+    """Of a TIFF, told by its first directory: counting them all would read every one."""
+    return isinstance(image, TiffImagePlugin.TiffImageFile) and bool(image.tag_v2.next)
 
 
 def _inside(image: Pixels, height: int, width: int) -> tuple[int, int]:

@@ -102,7 +102,7 @@ class Serving:
     async def predict(
         self, servable: Servable, encoded: Sequence[bytes], timeout_s: float = TIMEOUT_S
     ) -> list[Prediction]:
-        """Predictions for encoded images (JPEG, PNG, WebP, BMP, GIF), in order.
+        """Predictions for encoded images (JPEG, PNG, WebP, BMP, GIF, TIFF), in order.
 
         Raises:
             InvalidImage: naming the first image that cannot be read.

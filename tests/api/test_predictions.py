@@ -113,6 +113,27 @@ def test_what_is_no_image(client, path):
     assert labels(client.post(path, files=form(IMAGES[:1]))) == ["bottom"]  # nobody else suffers
 
 
+def test_base64_as_people_have_it(client, path):
+    """As a data URL, as this API's own samples give images; and in lines of 76 columns, as most encoders wrap it."""
+    plain = coded(IMAGES)["images"]
+    wrapped = [base64.encodebytes(image).decode() for image in IMAGES]
+    assert all("\n" in text.strip() for text in wrapped)
+    forms = [[f"data:image/png;base64,{text}" for text in plain], [f"data:;base64,{text}" for text in wrapped], wrapped]
+    expected = labels(client.post(path, json={"images": plain}))
+    assert [labels(client.post(path, json={"images": form})) for form in forms] == [expected] * 3
+    refused(client.post(path, json={"images": ["data:image/png," + plain[0]]}), 422, "invalid_request", "images.0")
+
+
+def test_tiff_is_read_and_heic_refused_by_the_names_of_what_is(client, path):
+    tiff = io.BytesIO()
+    Image.open(io.BytesIO(png("middle"))).save(tiff, "TIFF")
+    assert labels(raw(client, path, tiff.getvalue())) == ["middle"]
+    for content in (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), b"a text", b""):
+        answer = raw(client, path, content)
+        refused(answer, 422, "invalid_image", "images.0")
+        assert "JPEG, PNG, WebP, BMP, GIF or TIFF" in answer.json()["detail"]
+
+
 def test_what_is_no_request(client, path):
     refused(client.post(path, json={"images": []}), 422, "invalid_request", "images")
     refused(client.post(path, json={"images": ["?"]}), 422, "invalid_request", "images.0")

@@ -99,7 +99,7 @@ def test_what_is_no_image_is_quarantined_and_the_rest_is_used(ingest: Ingest) ->
         "cat/empty.png": b"",
         "cat/short.png": IMAGE[:-40],
         "dog/text.jpg": b"not a picture",
-        "hen/old.tiff": encoded(DATA.images[0], "TIFF"),
+        "hen/new.heic": b"\0\0\0\x18ftypheic" + bytes(99),
         "README.md": b"# About",
     }
     found = ingest(zipped(GOOD | bad))

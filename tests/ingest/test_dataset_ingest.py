@@ -149,7 +149,7 @@ def test_a_failure_names_its_cause(tmp_path: Path) -> None:
     failure = refusal(tmp_path, zipped({"a/x.png": b"text"}))
     assert (failure.code, failure.message) == (
         "no_images",
-        "No image could be read; a/x.png: The file is not a readable JPEG, PNG, WebP, BMP or GIF.",
+        "No image could be read; a/x.png: The file is not a readable JPEG, PNG, WebP, BMP, GIF or TIFF.",
     )
 
 

@@ -44,12 +44,12 @@ def png(width: int, height: int, *more: bytes, depth: int = 8, kind: int = 0, ro
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(more) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("format", ["PNG", "BMP", "GIF", "WEBP"])
+@pytest.mark.parametrize("format", ["PNG", "BMP", "GIF", "WEBP", "TIFF"])
 @pytest.mark.parametrize("pixels", [GREY, COLOUR], ids=["grey", "colour"])
 def test_lossless_formats_come_back_as_they_were(format: str, pixels: np.ndarray) -> None:
     options = {"lossless": True} if format == "WEBP" else {}
     decoded = images.decode(encoded(pixels, format, **options))
-    grey = pixels.ndim == 2 and format in ("PNG", "BMP")  # the others know colours only
+    grey = pixels.ndim == 2 and format in ("PNG", "BMP", "TIFF")  # the others know colours only
     assert decoded.dtype == np.uint8
     assert decoded.shape == (6, 8, 1 if grey else 3)
     assert np.array_equal(decoded, np.broadcast_to(pixels if pixels.ndim == 3 else pixels[:, :, None], decoded.shape))
@@ -87,18 +87,100 @@ def test_sixteen_bits_of_colour() -> None:
     assert images.decode(png(2, 1, depth=16, kind=2, rows=rows)).tolist() == [[[255, 1, 0], [0, 128, 1]]]
 
 
-def test_transparency_is_dropped() -> None:
-    alpha = np.full((6, 8), 3, np.uint8)
-    colour = saved(Image.fromarray(np.dstack([COLOUR, alpha])))
-    grey = saved(Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(alpha)]))
-    assert np.array_equal(images.decode(colour), COLOUR)
+def transparent(mode: str, colour: np.ndarray, alpha: np.ndarray) -> bytes:
+    """`colour` grey [H,W], `alpha` [H,W], as a PNG with an alpha channel, or with a palette and its tRNS."""
+    if mode == "P":
+        picture = Image.fromarray((alpha > 0).astype(np.uint8)).convert("P")
+        picture.putpalette([int(colour[0, 0])] * 6)
+        return saved(picture, transparency=bytes([0, 255]))
+    bands = [Image.fromarray(colour)] * (1 if mode == "LA" else 3)
+    return saved(Image.merge(mode, [*bands, Image.fromarray(alpha)]))
+
+
+SHAPE = np.zeros((6, 8), np.uint8)
+SHAPE[2:4, 2:6] = 255
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+@pytest.mark.parametrize(("value", "ground"), [(0, 255), (90, 255), (255, 0)], ids=["black", "mid", "white"])
+def test_where_only_alpha_has_the_shape_the_shape_is_seen(mode: str, value: int, ground: int) -> None:
+    decoded = images.decode(transparent(mode, np.full((6, 8), value, np.uint8), SHAPE))
+    assert (decoded == np.where(SHAPE, value, ground)[:, :, None]).all()
+    assert decoded.shape[2] == (1 if mode == "LA" else 3)
+
+
+def test_what_lies_under_transparent_pixels_is_hidden() -> None:
+    decoded = images.decode(saved(Image.fromarray(np.dstack([COLOUR, SHAPE]))))
+    assert np.array_equal(decoded, np.where(SHAPE[:, :, None], COLOUR, 255))
+
+
+def test_half_transparency_is_composed_over_white() -> None:
+    decoded = images.decode(saved(Image.fromarray(np.dstack([COLOUR, np.full((6, 8), 128, np.uint8)]))))
+    assert np.abs(decoded - (COLOUR * (128 / 255) + 127)).max() <= 1
+
+
+@pytest.mark.parametrize("alpha", [0, 255], ids=["no pixel is visible", "all are"])
+def test_transparency_that_says_nothing_is_left_out(alpha: int) -> None:
+    full = np.full((6, 8), alpha, np.uint8)
+    assert np.array_equal(images.decode(saved(Image.fromarray(np.dstack([COLOUR, full])))), COLOUR)
+    grey = saved(Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(full)]))
     assert np.array_equal(images.decode(grey)[:, :, 0], GREY)
 
 
-def test_transparency_of_a_palette_is_dropped_without_a_word() -> None:
+def test_one_colour_may_be_transparent() -> None:
+    assert images.decode(saved(Image.fromarray(GREY), transparency=0))[0, 0, 0] == 255
+    colour = images.decode(saved(Image.fromarray(COLOUR), transparency=tuple(COLOUR[0, 0].tolist())))
+    assert colour[0, 0].tolist() == [255, 255, 255]
+    assert np.array_equal(colour[1:], COLOUR[1:])
+
+
+def test_transparency_of_a_palette() -> None:
     picture = Image.fromarray(COLOUR).quantize(16)
-    data = saved(picture, transparency=bytes(range(16)))
-    assert np.array_equal(images.decode(data), np.asarray(picture.convert("RGB")))
+    decoded = images.decode(saved(picture, transparency=bytes([0, *[255] * 15])))
+    at_zero = np.asarray(picture) == 0
+    assert (decoded[at_zero] == 255).all()
+    assert np.array_equal(decoded[~at_zero], np.asarray(picture.convert("RGB"))[~at_zero])
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_deflate", "jpeg", "packbits"])
+@pytest.mark.parametrize("pixels", [GREY, COLOUR], ids=["grey", "colour"])
+def test_tiff(pixels: np.ndarray, compression: str | None) -> None:
+    data = encoded(pixels, "TIFF", compression=compression)
+    expected = np.asarray(Image.open(io.BytesIO(data))).reshape(6, 8, -1)
+    assert np.array_equal(images.decode(data), expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([[0, 100, 255]], np.uint16), [0, 100, 255]),
+        (np.array([[0, 2048, 4095]], np.uint16), [0, 128, 255]),
+        (np.array([[0, 32768, 65535]], np.uint16), [0, 128, 255]),
+        (np.array([[0, 32768, 65535]], np.int32), [0, 128, 255]),
+        (np.array([[-1000, 0, 1000]], np.int32), [0, 128, 255]),
+        (np.array([[0, 0.5, 1]], np.float32), [0, 128, 255]),
+        (np.array([[-1, 0, 1]], np.float32), [0, 128, 255]),
+        (np.array([[0, 100.4, 255]], np.float32), [0, 100, 255]),
+        (np.array([[300, 401, 500]], np.float32), [0, 129, 255]),
+        (np.array([[0, np.nan, 1]], np.float32), [0, 0, 255]),
+        (np.full((1, 3), np.nan, np.float32), [0, 0, 0]),
+        (np.full((1, 3), 7000, np.float32), [0, 0, 0]),
+    ],
+    ids=lambda value: str(value.tolist()[0]) if isinstance(value, np.ndarray) else None,
+)
+def test_depths_of_tiff(values: np.ndarray, expected: list[int]) -> None:
+    assert images.decode(saved(Image.fromarray(values), "TIFF"))[0, :, 0].tolist() == expected
+
+
+def test_what_is_changed_is_told() -> None:
+    wide = saved(Image.fromarray(np.array([[0, 4000]], np.uint16)), "TIFF")
+    first = Image.fromarray(COLOUR)
+    paged = saved(first, "TIFF", save_all=True, append_images=[Image.fromarray(GREY)])
+    told = [images.changed(images.opened(data))[1] for data in (encoded(COLOUR), wide, paged)]
+    assert told == [set(), {"depth"}, {"pages"}]
+    assert np.array_equal(images.decode(paged), COLOUR)
+    shaped = saved(Image.fromarray(np.dstack([COLOUR, SHAPE])))
+    assert images.changed(images.opened(shaped))[1] == {"transparency"}
 
 
 def test_cmyk_is_converted() -> None:
@@ -143,12 +225,12 @@ def test_a_damaged_exif_block_does_no_harm(exif: bytes) -> None:
         b'<svg xmlns="http://www.w3.org/2000/svg"/>',
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
         b"8BPS\0\1" + bytes(64),
-        saved(Image.fromarray(COLOUR), "TIFF"),
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64),
         saved(Image.fromarray(COLOUR), "PPM"),
         saved(Image.fromarray(COLOUR), "ICO"),
         bytes(1000),
     ],
-    ids=["empty", "text", "JPEG of text", "SVG", "EPS", "PSD", "TIFF", "PPM", "ICO", "zeros"],
+    ids=["empty", "text", "JPEG of text", "SVG", "EPS", "PSD", "HEIC", "PPM", "ICO", "zeros"],
 )
 def test_what_is_no_image_of_ours_is_refused(data: bytes) -> None:
     with pytest.raises(BadImage) as refused:
@@ -157,7 +239,7 @@ def test_what_is_no_image_of_ours_is_refused(data: bytes) -> None:
     assert "0x" not in str(refused.value)
 
 
-@pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP", "GIF", "WEBP"])
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF"])
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
 def test_what_is_cut_short_is_refused(format: str, part: float) -> None:
     data = encoded(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), format)
@@ -211,7 +293,7 @@ def test_warnings_are_neither_leaked_nor_changed_by_threads() -> None:
 
 
 @settings(deadline=None)
-@given(st.binary(max_size=200), st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "WEBP"]), st.integers(0, 400))
+@given(st.binary(max_size=200), st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"]), st.integers(0, 400))
 def test_flipped_bytes_end_in_pixels_or_in_a_refusal(noise: bytes, format: str, start: int) -> None:
     data = bytearray(encoded(COLOUR, format))
     start %= len(data)

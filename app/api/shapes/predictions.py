@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
@@ -10,19 +11,21 @@ from app.api.shapes.common import Shape
 from app.methods.base import Closed
 
 MAX_IMAGES = 1000
+_PREFIX = re.compile(r"\s*data:[^,;]{0,100}(?:;[^,;]{0,100}){0,8};base64,", re.IGNORECASE)  # of a data URL
 
 
 def _decoded(text: object) -> bytes:
     if not isinstance(text, str):
         raise ValueError("must be an image file in base64")
+    prefix = _PREFIX.match(text)
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode("".join(text[prefix.end() if prefix else 0 :].split()), validate=True)
     except binascii.Error as error:
         raise ValueError(f"is no base64: {error}") from None
 
 
 class Images(Closed):
-    """Image files (JPEG, PNG, WebP, BMP, GIF) in base64."""
+    """Image files (JPEG, PNG, WebP, BMP, GIF, TIFF) in base64, whose lines may be wrapped, or as data URLs."""
 
     images: Annotated[
         list[Annotated[bytes, BeforeValidator(_decoded, json_schema_input_type=str)]],
