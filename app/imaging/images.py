@@ -41,7 +41,7 @@ class BadImage(Exception):
 def decode(data: bytes) -> Pixels:
     """A JPEG, PNG, WebP, BMP, GIF or TIFF as uint8 [H,W,C], C = 1 (grey) or 3; of several frames or pages the first.
 
-    Turned upright by its EXIF orientation.  Transparency is composed and depth brought to 8 bits by `app.imaging.depth`.
+    Turned upright by its EXIF orientation.  `app.imaging.depth` composes transparency and gives 8 bits.
     Safe to call from many threads.
 
     Raises:
