@@ -111,7 +111,7 @@ async def predict(
     """One image as the body, or many as a form or in JSON."""
 
     def find(db: Session) -> Row:
-        return checkpoints.ready(db, sender.owner, id)
+        return checkpoints.answering(db, sender.owner, id)
 
     give = predicting.classified(top_k)
     if adapt:

@@ -35,7 +35,10 @@ _PATH = re.compile(PATH)
 _QUERY = re.compile(rb"(?:top_k=([1-9]\d{0,2}|1000))?(?:(?:^|&)precision=(float32|int8))?")
 _Told = tuple[int, list[tuple[bytes, bytes]], bytes]  # status, headers, body
 _GOOD = [*guards(), (b"content-type", b"application/json")]
-_FIND: dict[str, Callable[[Session, str, str], Row]] = {"models": models.get, "checkpoints": checkpoints.ready}
+_FIND: dict[str, Callable[[Session, str, str], Row]] = {
+    "models": models.answering,
+    "checkpoints": checkpoints.answering,
+}
 
 
 class _Asked(NamedTuple):

@@ -27,7 +27,7 @@ SEQ = r"^(event_)?\d{1,18}$"
 FRAME = 500  # events that are read at once for a stream
 
 Spec = Annotated[JobSpec, Body(openapi_examples=examples.JOB)]
-CREATING = openapi.refusals(errors.NotFound, errors.NotReady, *openapi.BODY, errors.Unfit)
+CREATING = openapi.refusals(errors.NotFound, errors.NotReady, errors.UntrainedHead, *openapi.BODY, errors.Unfit)
 MOVING = openapi.refusals(
     errors.NotFound, errors.WrongStatus, errors.RequestInFlight, errors.Invalid, errors.IdempotencyMismatch
 )

@@ -115,7 +115,7 @@ async def predict(
     """One image as the body, or many as a form or in JSON."""
 
     def find(db: Session) -> Row:
-        return models.get(db, sender.owner, id)
+        return models.answering(db, sender.owner, id)
 
     give = predicting.classified(top_k)
     if adapt and precision != "float32":
@@ -130,7 +130,7 @@ async def predict(
     status_code=202,
     response_model=Job,
     summary="Have it served in eight bits, too",
-    responses=openapi.refusals(errors.NotFound, *openapi.BODY, errors.Unfit),
+    responses=openapi.refusals(errors.NotFound, errors.UntrainedHead, *openapi.BODY, errors.Unfit),
 )
 def quantize(id: Id, body: Quantization, sender: Poster) -> Response:
     """A job, which fails where too much would be lost.  Afterwards predictions take `?precision=int8`."""

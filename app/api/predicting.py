@@ -30,6 +30,7 @@ RESPONSES = openapi.refusals(
     errors.NotFound,
     errors.NotReady,
     errors.NotServable,
+    errors.UntrainedHead,
     *openapi.BODY,
     errors.InvalidImage,
     errors.Unavailable,

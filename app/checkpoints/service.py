@@ -97,6 +97,7 @@ def promote(db: Session, owner: str, *, name: str, model: str, metadata: dict[st
         weights=made.weights,
         graph=made.graph,
         not_servable=made.not_servable,
+        untrained_head=made.untrained_head,
         **_common(owner, name, metadata),
     )
     repository.add(db, checkpoint)
@@ -125,6 +126,21 @@ def ready(db: Session, owner: str, checkpoint_id: str) -> Checkpoint:
     if state is not Readiness.READY:
         raise errors.NotReady(f"The checkpoint {checkpoint_id} is {state}.")
     return stored.checkpoint
+
+
+def answering(db: Session, owner: str, checkpoint_id: str) -> Checkpoint:
+    """A ready checkpoint whose head has learnt its classes.
+
+    Raises:
+        NotReady: see `ready`.
+        UntrainedHead: its head was drawn at random.
+    """
+    checkpoint = ready(db, owner, checkpoint_id)
+    if checkpoint.untrained_head:
+        raise errors.UntrainedHead(
+            f"The head of {checkpoint_id} was drawn at random: adapt it with a method that learns from labels."
+        )
+    return checkpoint
 
 
 def page(db: Session, owner: str, page: Page, status: Readiness | None) -> list[Stored]:
@@ -164,6 +180,7 @@ def publish(
     checkpoint = stored(db, checkpoint_id)
     for field in ("network", "input", "classes", "recipe", "parameters", "sha256", "report", "not_servable"):
         setattr(checkpoint, field, document[field])
+    checkpoint.untrained_head = document.get("untrained_head", False)
     checkpoint.weights = weights_sha
     checkpoint.graph = graph_sha
 

@@ -77,6 +77,10 @@ class NotServable(Conflict):
     code, title = "not_servable", "This network could not be exported for serving."
 
 
+class UntrainedHead(Conflict):
+    code, title = "untrained_head", "The network's head was drawn at random: what it says of classes means nothing."
+
+
 class NotQuantized(Conflict):
     code, title = "not_quantized", "This network is not served in eight bits."
 

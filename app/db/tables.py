@@ -172,6 +172,8 @@ class Servable:
     weights: Mapped[str | None] = mapped_column(SHA256)  # blob: canonical safetensors
     graph: Mapped[str | None] = mapped_column(SHA256)  # blob: ONNX; none where it could not be exported
     not_servable: Mapped[str | None] = mapped_column(Text)  # why there is no graph
+    # its head was drawn at random: it has features, but says nothing of classes
+    untrained_head: Mapped[bool] = mapped_column(Boolean, default=False, server_default=text("false"))
     user_metadata: Mapped[dict[str, str]] = mapped_column("metadata", Json)
 
 

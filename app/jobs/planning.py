@@ -14,12 +14,18 @@ from app.jobs import fit, sources
 from app.jobs.sources import Source
 from app.methods import layers
 from app.methods.cross_domain import CrossDomain
+from app.methods.distil_ensemble import DistilEnsemble
+from app.methods.evaluate import Evaluate
+from app.methods.fusion import FromAncestor, Fusing
 from app.methods.generalisation import Generalisation
 from app.methods.inputs import InputSpec
+from app.methods.quantize import Quantize
 from app.methods.recipe import Recipe
 from app.methods.registry import METHODS, Method
 from app.methods.rule_transfer import RuleTransfer
+from app.methods.source_free import SourceFree
 from app.methods.start import Start
+from app.methods.terms import TERMS
 from app.methods.train import Train
 from app.methods.training import Loop, Training
 from app.networks import service as networks
@@ -68,6 +74,7 @@ def draw(db: Session, owner: str, request: Request) -> Plan:
         Invalid: the method takes no checkpoint, or needs one; no worker can build its network.
         NotFound: the owner has no such checkpoint, model or dataset.
         NotReady: the ingest of one of them has failed.
+        UntrainedHead: the method asks a network for classes whose head was drawn at random.
     """
     source = _source(db, owner, request)
     target = _dataset(db, owner, request.dataset, "dataset")
@@ -79,6 +86,7 @@ def draw(db: Session, owner: str, request: Request) -> Plan:
         networks.check(db, request.method.network, None, "method.network")
     if isinstance(request.method, Start) and request.method.network is not None:
         networks.check(db, request.method.network, request.method.input, "method.network")
+    _require_trained_heads(request.method, source, teachers)
     shown = learnt(request.method, target, source_dataset, environments)
     return Plan(
         method=request.method if shown is None else _close(db, request.method, source, shown),
@@ -145,6 +153,29 @@ def _source_dataset(db: Session, owner: str, asked: str | None, source: Source |
     if source is None or source.dataset is None:
         return None
     return datasets.get(db, owner, source.dataset).dataset
+
+
+def _require_trained_heads(method: Method, source: Source | None, teachers: Mapping[str, Source]) -> None:
+    """Whatever asks a network for classes cannot ask one whose head was drawn at random."""
+    asked: dict[str, Source | None] = {}
+    if isinstance(method, Evaluate | Quantize | SourceFree | FromAncestor):
+        asked["checkpoint"] = source
+    if isinstance(method, Fusing | DistilEnsemble):
+        asked |= {f"method.{param}": teachers[id_] for param, id_ in method.networks().items()}
+    if isinstance(method, Training):
+        for i, term in enumerate(method.terms):
+            teacher: str | None = getattr(term, "teacher", None)
+            if term.name == "distillation":
+                asked[f"method.terms.{i}.teacher"] = teachers[teacher] if teacher else source
+            elif "source_head" in TERMS[term.name].needs:
+                asked[f"method.terms.{i}"] = source
+    for param, network in asked.items():
+        if network is not None and network.untrained_head:
+            raise errors.UntrainedHead(
+                f"`{method.name}` asks {network.id} for classes, but its head was drawn at random: adapt it with a "
+                "method that learns from labels first.",
+                param=param,
+            )
 
 
 def _refuse_failed(object_id: str, state: Readiness, param: str) -> None:

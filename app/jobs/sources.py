@@ -13,7 +13,11 @@ from app.models import service as models
 
 @dataclass(frozen=True)
 class Source:
-    """Weights with their contract, and the dataset that they were trained on where that is known."""
+    """Weights with their contract, and the dataset that they were trained on where that is known.
+
+    Where `untrained_head`, the head was drawn at random: its `classes` are None, since it knows none.  `drawn` names
+    all tensors that were drawn at random because the checkpoint's file had none of them.
+    """
 
     id: str
     readiness: Readiness
@@ -26,6 +30,8 @@ class Source:
     weights: str | None
     dataset: str | None
     multi_label: bool = False
+    untrained_head: bool = False
+    drawn: tuple[str, ...] = ()
 
     @property
     def document(self) -> dict[str, Any]:
@@ -36,6 +42,8 @@ class Source:
             "classes": self.classes,
             "multi_label": self.multi_label,
             "recipe": self.recipe,
+            "untrained_head": self.untrained_head,
+            "drawn": list(self.drawn),
         }
 
 
@@ -48,20 +56,25 @@ def find(db: Session, owner: str, source_id: str, param: str) -> Source:
         model = models.get(db, owner, source_id, param=param)
         return _source(model.id, Readiness.READY, model, model.dataset)
     checkpoint, task = checkpoints.get(db, owner, source_id, param=param)
-    return _source(checkpoint.id, readiness(Status(task.status)), checkpoint, checkpoint.dataset)
+    drawn = tuple((checkpoint.report or {}).get("initialised", ()))
+    return _source(checkpoint.id, readiness(Status(task.status)), checkpoint, checkpoint.dataset, drawn)
 
 
-def _source(source_id: str, state: Readiness, servable: Servable, dataset: str | None) -> Source:
+def _source(
+    source_id: str, state: Readiness, servable: Servable, dataset: str | None, drawn: tuple[str, ...] = ()
+) -> Source:
     return Source(
         id=source_id,
         readiness=state,
         network=servable.network,
         input=servable.input,
-        classes=servable.classes,
+        classes=None if servable.untrained_head else servable.classes,
         recipe=servable.recipe,
         parameters=servable.parameters,
         sha256=servable.sha256,
         weights=servable.weights,
         dataset=dataset,
         multi_label=servable.multi_label,
+        untrained_head=servable.untrained_head,
+        drawn=drawn,
     )

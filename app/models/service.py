@@ -27,6 +27,22 @@ def get(db: Session, owner: str, model_id: str, *, param: str | None = None) -> 
     return model
 
 
+def answering(db: Session, owner: str, model_id: str) -> Model:
+    """A model whose head has learnt its classes.
+
+    Raises:
+        NotFound: see `get`.
+        UntrainedHead: it was trained without labels, and its head is as it was drawn.
+    """
+    model = get(db, owner, model_id)
+    if model.untrained_head:
+        raise errors.UntrainedHead(
+            f"{model_id} was trained without labels, and its head is as it was drawn: it gives embeddings, and a "
+            "method that learns from labels gives it a head."
+        )
+    return model
+
+
 def page(
     db: Session,
     owner: str,
@@ -62,6 +78,7 @@ def publish(db: Session, job: Job, document: Mapping[str, Any], blobs: Mapping[s
         graph=blobs.get("graph"),
         adapter=blobs.get("adapter"),
         not_servable=document.get("not_servable"),
+        untrained_head=document.get("untrained_head", False),
         evaluation=document.get("evaluation"),
         transfer=document.get("transfer"),
         user_metadata=job.user_metadata,

@@ -101,8 +101,14 @@ class World:
         body = {"name": "bars", "file": self.file()["id"], "network": NETWORK} | changes
         return made(self.client.post("/v1/checkpoints", json=body), 202)
 
-    def checkpoint(self, *, servable: bool = True, **changes: Any) -> dict[str, Any]:
+    def checkpoint(self, *, servable: bool = True, untrained_head: bool = False, **changes: Any) -> dict[str, Any]:
         checkpoint = self.queued_checkpoint(**changes)
+        self.finish_checkpoint(checkpoint["id"], servable=servable, untrained_head=untrained_head, **changes)
+        return self.get(f"/v1/checkpoints/{checkpoint['id']}")
+
+    def finish_checkpoint(
+        self, checkpoint_id: str, *, servable: bool = True, untrained_head: bool = False, **changes: Any
+    ) -> None:
         graph = self.blobs.put([graph_bytes()]).sha256 if servable else None
         document = {
             "network": NETWORK,
@@ -113,11 +119,11 @@ class World:
             "sha256": "c" * 64,
             "report": {"copied": ["1.weight"], "renamed": [], "reshaped": [], "skipped": [], "initialised": []},
             "not_servable": None if servable else "ONNX has no such operation.",
+            "untrained_head": untrained_head,
         }
-        with self.running(checkpoint["id"]) as (db, task):
-            checkpoints.publish(db, checkpoint["id"], document, self.blobs.put([WEIGHTS]).sha256, graph)
+        with self.running(checkpoint_id) as (db, task):
+            checkpoints.publish(db, checkpoint_id, document, self.blobs.put([WEIGHTS]).sha256, graph)
             queue.succeed(db, task)
-        return self.get(f"/v1/checkpoints/{checkpoint['id']}")
 
     def queued_job(self, **changes: Any) -> dict[str, Any]:
         body = {"method": {"name": "train", "network": NETWORK}} | changes

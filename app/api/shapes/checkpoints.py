@@ -71,7 +71,10 @@ class Report(Shape):
 
 
 class Checkpoint(Object):
-    """`servable` is null until it is ready."""
+    """`servable` is null until it is ready.
+
+    `untrained_head`: its head was drawn at random, so that it answers neither predictions nor `evaluate`.
+    """
 
     object: Literal["checkpoint"] = "checkpoint"
     name: str
@@ -89,6 +92,7 @@ class Checkpoint(Object):
     sha256: str | None
     servable: bool | None
     not_servable: str | None
+    untrained_head: bool
     report: Report | None
     metadata: dict[str, str]
 
@@ -114,6 +118,7 @@ class Checkpoint(Object):
             sha256=row.sha256,
             servable=row.graph is not None if state is Readiness.READY else None,
             not_servable=row.not_servable,
+            untrained_head=row.untrained_head,
             report=row.report,
             metadata=row.user_metadata,
         )

@@ -26,7 +26,10 @@ class Quantization(Closed):
 
 
 class Model(Object):
-    """Immutable."""
+    """Immutable.
+
+    `untrained_head`: it was trained without labels, and its head is as it was drawn; it gives embeddings alone.
+    """
 
     object: Literal["model"] = "model"
     job: str
@@ -40,6 +43,7 @@ class Model(Object):
     sha256: str
     servable: bool
     not_servable: str | None
+    untrained_head: bool
     evaluation: Evaluation | None
     transfer: dict[str, Any] | None
     quantization: dict[str, Any] | None
@@ -61,6 +65,7 @@ class Model(Object):
             sha256=row.sha256,
             servable=row.graph is not None,
             not_servable=row.not_servable,
+            untrained_head=row.untrained_head,
             evaluation=row.evaluation,
             transfer=row.transfer,
             quantization=row.quantization,
