@@ -107,8 +107,8 @@ class Training(Loop, Guarded):
     `micro_batch_size`: a batch is taken in parts of at most so many examples, and their gradients are accumulated.
     `class_weights` weighs the loss, `sampling` the drawing of examples, so that all classes count alike.  `terms` join
     the loss.  `calibrate`: one temperature for all scores, fitted on the validation split, is kept in the head.
-    `precision`: `bfloat16` is automatic mixed precision; `auto` takes it where a long training is clearly faster by it in
-    a trial, and so does `layout` with the layout of images and weights in memory: then the same seed may give other
+    `precision`: `bfloat16` is automatic mixed precision; `auto` takes it where a long training is clearly faster by it,
+    in a trial, and so does `layout` with the layout of images and weights in memory: then the same seed may give other
     bytes.
     `compile`: by `torch.compile`, which takes a minute or so before the first step.
     """

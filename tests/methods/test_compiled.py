@@ -29,7 +29,8 @@ def test_a_compiled_training_resumes_bit_for_bit(tmp_path):
 
 def test_its_losses_are_those_without(tmp_path):
     source, data = tasks.source(tmp_path / "source"), tasks.dataset(tmp_path / "data", 10)
-    method = METHOD | {"epochs": 1, "trainable": "head"}  # without dropout, whose random numbers are drawn otherwise
+    probe = {"name": "linear_probe", "augmentation": [{"name": "random_crop"}]}  # no dropout, which draws otherwise
+    method = METHOD | {"epochs": 1} | probe
     compiled = tasks.run(Setting(method, source, data), tmp_path / "compiled")
     eager = tasks.run(Setting(method | {"compile": False}, source, data), tmp_path / "eager")
     assert compiled.trace == pytest.approx(eager.trace, abs=1e-5)

@@ -262,3 +262,55 @@ def test_an_image_too_small_is_refused_with_its_size() -> None:
         anatomy.study(build.build(spec, input), input)
     assert failed.value.code == "does_not_fit"
     assert "32×32" in failed.value.message
+
+
+class Declared(nn.Module):
+    """Its dropouts are declared before the layers that they stand between; one of them is used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.often, self.between = nn.Dropout(0.5), nn.Dropout(0.5)
+        self.conv, self.norm, self.fc1, self.fc2 = (
+            nn.Conv2d(3, 4, 3),
+            nn.BatchNorm2d(4),
+            nn.Linear(4, 8),
+            nn.Linear(8, 10),
+        )
+        self.inner = nn.Sequential(nn.Dropout(0.5), nn.Linear(8, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.often(self.norm(self.conv(x))).mean((2, 3))
+        x = self.inner(self.between(self.fc1(x)))
+        return self.fc2(self.often(x))
+
+
+@pytest.mark.parametrize(
+    ("learning", "live"),
+    [
+        (["fc2"], ["often"]),
+        (["inner", "fc2"], ["between", "inner.0", "often"]),
+        (["fc1", "fc2"], ["between", "inner.0", "often"]),
+        (["inner.1"], ["between", "inner.0", "often"]),
+        (["conv"], ["between", "inner.0", "often"]),
+        ([], []),
+    ],
+)
+def test_dropout_behind_what_is_frozen_stays_live_by_order_of_execution(learning, live):
+    structure = anatomy.study(Declared(), SMALL)
+    assert anatomy.live(structure, learning) == live
+
+
+@pytest.mark.parametrize(
+    ("name", "dropout"),
+    [
+        ("torchvision/efficientnet_b0", ["classifier.0"]),
+        ("torchvision/mobilenet_v3_small", ["classifier.2"]),
+        ("torchvision/alexnet", []),
+        ("timm/vit_tiny_patch16_224", ["head_drop"]),
+        ("timm/convnext_atto", ["head.drop"]),
+    ],
+)
+def test_the_dropout_before_the_head_of_a_known_network_stays_live(name, dropout):
+    network, structure, _ = studied(name)
+    live = anatomy.live(structure, structure.heads)
+    assert [path for path in live if isinstance(network.get_submodule(path), nn.Dropout)] == dropout

@@ -10,6 +10,7 @@ from app.methods.lora import Lora
 from worker.engine.contract import Failure
 from worker.methods import supervised, transferred
 from worker.methods.task import Adapted, Adapter, Task
+from worker.networks import anatomy
 from worker.terms.base import Frame
 
 if TYPE_CHECKING:
@@ -26,9 +27,8 @@ def lora(task: Task, params: Lora) -> Adapted:
     seen = supervised.examples(task.run, task.target, params, learner.input, begun.classes)
     params = params.resolve(len(seen.train), learner.input.size)
     config = _inject(learner, params)
-    heads = list(learner.anatomy.heads)
-    low_rank = [f"{path}.{part}" for path, _ in _corrected(learner.network) for part in ("lora_A", "lora_B")]
-    supervised.learn(task, learner, params, seen, trainable=lambda epoch: [*low_rank, *heads])
+    heads, learning = list(learner.anatomy.heads), trainable(learner)
+    supervised.learn(task, learner, params, seen, trainable=lambda epoch: learning)
     adapter = _adapter(learner, config)
     _merge(learner.network)
     transfer = begun.report | {"trainable": heads, "corrected": config.target_modules}
@@ -51,6 +51,13 @@ def targets(network: nn.Module, params: Lora, heads: tuple[str, ...]) -> list[st
     if not found:
         raise Failure("does_not_fit", f"The network has no layers for `lora` to correct (`targets`: {params.targets}).")
     return found
+
+
+def trainable(learner: Frame) -> list[str]:
+    """The corrections with the dropout before them, the heads, and whatever drops out behind the first correction."""
+    paths, heads = [path for path, _ in _corrected(learner.network)], learner.anatomy.heads
+    low_rank = [f"{path}.{part}" for path in paths for part in ("lora_dropout", "lora_A", "lora_B")]
+    return [*low_rank, *heads, *anatomy.live(learner.anatomy, [*paths, *heads])]
 
 
 def _inject(learner: Frame, params: Lora) -> "LoraConfig":

@@ -1,5 +1,7 @@
 """What learns when, and how fast, where a network goes on from a source's weights."""
 
+from functools import cache
+
 from torch import nn
 
 from app.methods.fine_tune import Tuning
@@ -8,6 +10,7 @@ from worker.engine.run import Run
 from worker.methods import supervised
 from worker.methods.supervised import Examples
 from worker.methods.task import Task
+from worker.networks import anatomy
 from worker.networks.anatomy import Anatomy
 from worker.terms.base import Frame
 
@@ -15,18 +18,28 @@ from worker.terms.base import Frame
 def tune(task: Task, learner: Frame, params: Tuning, seen: Examples, run: Run | None = None) -> dict[str, nn.Module]:
     """See `supervised.learn`."""
     structure = learner.anatomy
+
+    @cache
+    def with_live(*paths: str) -> list[str]:
+        return [*paths, *anatomy.live(structure, paths)]
+
+    def trains(epoch: int) -> Trainable:
+        """What learns, and the dropout that goes with it."""
+        paths = learning(epoch, params, structure)
+        return paths if paths is None else with_live(*paths)
+
     return supervised.learn(
         task,
         learner,
         params,
         seen,
         factor=lambda name: factor(name, params, structure),
-        trainable=lambda epoch: learning(epoch, params, structure),
+        trainable=trains,
         run=run,
     )
 
 
-def learning(epoch: int, params: Tuning, structure: Anatomy) -> Trainable:
+def learning(epoch: int, params: Tuning, structure: Anatomy) -> list[str] | None:
     """The heads alone at first; then all that may, or stage by stage from the last (Howard & Ruder 2018)."""
     if epoch < params.frozen_epochs:
         return list(structure.heads)
@@ -39,7 +52,7 @@ def learning(epoch: int, params: Tuning, structure: Anatomy) -> Trainable:
     return list(structure.heads) if params.trainable == "head" else structure.last(min(opened, most))
 
 
-def trainable(params: Tuning, structure: Anatomy) -> Trainable:
+def trainable(params: Tuning, structure: Anatomy) -> list[str] | None:
     match params.trainable:
         case "all":
             return None

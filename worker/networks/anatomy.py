@@ -1,6 +1,6 @@
 """Where a network's head is, what it sees, and in what stages the rest can be frozen: found by running it once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -18,6 +18,11 @@ PARALLEL_HEADS = 4  # looked for, at most
 Head = nn.Linear | nn.Conv2d
 
 
+class Executed(NamedTuple):
+    path: str
+    holds_tensors: bool
+
+
 @dataclass(frozen=True)
 class Anatomy:
     """`heads` are the paths of the layers that give the class scores: one, but for networks that average several.
@@ -25,13 +30,15 @@ class Anatomy:
     `stages` hold paths of modules that are frozen or trained together, in order of execution, heads not among them.
     What a module between root and stage holds itself (a class token, an embedding of places) belongs to none.
     `features` is D, the length of what the heads see of an image.  `separable`: the network is exactly its head on
-    these features, so a head can be trained on features that were computed before.
+    these features, so a head can be trained on features that were computed before.  `order`: the modules that hold a
+    tensor of their own, as they were first executed, and those under which there is none (dropout), as they were last.
     """
 
     heads: tuple[str, ...]
     stages: tuple[tuple[str, ...], ...]
     features: int
     separable: bool
+    order: tuple[Executed, ...] = ()
 
     @property
     def head(self) -> str:
@@ -41,6 +48,23 @@ class Anatomy:
     def last(self, stages: int) -> list[str]:
         """Paths of the last `stages` stages, and of the heads."""
         return [path for stage in self.stages[-stages:] for path in stage] + list(self.heads)
+
+
+def live(structure: Anatomy, learning: Collection[str]) -> list[str]:
+    """Where only the modules at the paths `learning` learn, the paths of those without weights (dropout) that training
+    must not leave in evaluation mode.
+
+    These are all that are executed after the frozen weights that the first learning module follows: what a head sees
+    drops out as it does in a full training, and what frozen weights make of an image stays the same in every epoch.
+    """
+    learns = tuple(f"{path}." for path in learning)
+    edge = 0
+    for place, module in enumerate(structure.order):
+        if module.holds_tensors and f"{module.path}.".startswith(learns):
+            return [one.path for one in structure.order[edge:] if not one.holds_tensors]
+        if module.holds_tensors:
+            edge = place + 1
+    return []
 
 
 def study(network: nn.Module, input: InputSpec) -> Anatomy:
@@ -63,6 +87,7 @@ def study(network: nn.Module, input: InputSpec) -> Anatomy:
         stages=_stages(network, order, paths),
         features=sum(_pooled(head.module, head.given).shape[1] for head in heads),
         separable=len(heads) == 1 and heads[0].given.ndim == 2 and _same(heads[0], seen.output),
+        order=tuple(Executed(path, holds) for path, holds in seen.executed.items()),
     )
 
 
@@ -127,9 +152,11 @@ class _Call(NamedTuple):
 
 @dataclass
 class _Seen:
-    """`order`: paths of all modules with weights of their own, as they were first entered."""
+    """`order`: paths of all modules with weights of their own, as they were first entered; `executed`: see
+    `Anatomy.order`."""
 
     order: dict[str, None] = field(default_factory=dict)
+    executed: dict[str, bool] = field(default_factory=dict)
     calls: list[_Call] = field(default_factory=list)
     output: Tensor = field(default_factory=lambda: torch.empty(0))
 
@@ -140,6 +167,14 @@ def _watch(network: nn.Module, input: InputSpec) -> _Seen:
     def enter(path: str) -> Callable[..., None]:
         return lambda module, given: seen.order.setdefault(path)
 
+    def execute(path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, given: Any) -> None:
+            if not _holds_tensors(module):
+                seen.executed.pop(path, None)
+            seen.executed.setdefault(path, _holds_tensors(module))
+
+        return hook
+
     def leave(path: str) -> Callable[..., None]:
         return lambda module, given, made: seen.calls.append(
             _Call(path, module, given[0], made, made._version, given[0].grad_fn, made.grad_fn)
@@ -149,6 +184,8 @@ def _watch(network: nn.Module, input: InputSpec) -> _Seen:
     for path, module in network.named_modules():
         if any(True for _ in module.parameters(recurse=False)):
             hooks.append(module.register_forward_pre_hook(enter(path)))
+        if _holds_tensors(module) or not any(map(_holds_tensors, module.modules())):
+            hooks.append(module.register_forward_pre_hook(execute(path)))
         if isinstance(module, Head):
             hooks.append(module.register_forward_hook(leave(path)))
     try:
@@ -157,6 +194,11 @@ def _watch(network: nn.Module, input: InputSpec) -> _Seen:
         for hook in hooks:
             hook.remove()
     return seen
+
+
+def _holds_tensors(module: nn.Module) -> bool:
+    """Whether it has parameters or buffers of its own."""
+    return any(True for _ in (*module.parameters(recurse=False), *module.buffers(recurse=False)))
 
 
 def _run(network: nn.Module, input: InputSpec) -> Tensor:
