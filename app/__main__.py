@@ -8,6 +8,7 @@ from functools import partial
 
 import uvicorn
 
+from app.api.connections import Connections, Limits, room
 from app.api.door import Door
 from app.api.fast import OVERLOADED, FastPredictions
 from app.api.parts import Parts
@@ -43,9 +44,16 @@ def main() -> None:
     schema.require_current(parts.database.engine)
     _, headers, body = OVERLOADED
     told = [*headers, (b"content-length", str(len(body)).encode())]
+    limits = Limits(
+        connections=room(settings.max_connections),
+        body_s=settings.body_idle_s,
+        body_bytes_s=settings.body_bytes_s,
+    )
+    door = partial(Door, connections=Connections(limits), refusals=parts.refusals, headers=told, body=body)
     config = uvicorn.Config(
         FastPredictions(app, parts),
-        http=partial(Door, refusals=parts.refusals, headers=told, body=body),  # type: ignore[arg-type]  # it is only called
+        http=door,  # type: ignore[arg-type]  # it is only called
+        ws="none",  # a connection that speaks another protocol would be beyond the limits
         host=settings.host,
         port=settings.port,
         lifespan="on",

@@ -9,8 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
+from app.api.connections import DRAIN, Bounded
 from app.api.meters import Meters
 
 PATH = r"/v1/(models|checkpoints)/([a-z]+_[0-9a-z]{4,40})/predictions"
@@ -61,7 +60,7 @@ class Refusals:
             self._most.pop(head[1], None)
 
 
-class Door(HttpToolsProtocol):
+class Door(Bounded):
     """uvicorn's protocol, which gets to see what is not refused here."""
 
     def __init__(
@@ -84,13 +83,19 @@ class Door(HttpToolsProtocol):
                 super().data_received(data)
                 return
             elif self._refusals.full(head) and (length := _length(data, head)) is not None:
-                self._unread = length
+                self._unread, self.waited = length, 0
                 self._refuse(head)
             else:
                 self._inside = head
                 self._refusals.enter(head)
                 super().data_received(data)
                 return
+
+    def tick(self) -> None:
+        if self._unread and not self.transport.is_closing():
+            self._await(DRAIN)
+        else:
+            super().tick()
 
     def on_message_begin(self) -> None:
         self._within = True

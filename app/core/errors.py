@@ -141,6 +141,14 @@ class BadRequest(RegraftError):
     status, code, title = 400, "bad_request", "The request cannot be read."
 
 
+class TooSlow(RegraftError):
+    status, code, title = 408, "too_slow", "The request took too long to arrive."
+
+
+class HeadTooLarge(RegraftError):
+    status, code, title = 431, "head_too_large", "The request line and the headers are more than this server takes."
+
+
 class RateLimited(RegraftError):
     status, code, title = 429, "rate_limited", "Too many requests for this key."
 

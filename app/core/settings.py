@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     max_file_bytes: Bytes = 8 * 1024 * MIB
     max_body_bytes: Bytes = 4 * MIB
     max_predict_bytes: Bytes = 64 * MIB
+    max_connections: Annotated[int, Field(ge=16)] = 4096
+    body_idle_s: Seconds = 20  # that the body of a request may pause for
+    body_bytes_s: Annotated[int, Field(ge=0)] = 1024  # what it has to come with at least, as a mean over half a minute
     min_free_bytes: Annotated[int, Field(ge=0)] = 64 * MIB
     upload_lifetime_s: Seconds = 24 * 3600
 

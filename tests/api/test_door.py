@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import uvicorn
 
+from app.api.connections import Connections, Limits
 from app.api.door import Door, Refusals
 from app.api.fast import OVERLOADED
 from app.api.meters import Meters
@@ -30,6 +31,7 @@ class House:
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
         self.bodies.append(body)
+        self.headers = scope["headers"]
         if scope["path"] == PATH:
             await self.open.wait()
         said = str(len(body)).encode()
@@ -60,6 +62,15 @@ class Client:
         await asyncio.sleep(0.1)
         return bytes(self._reader._buffer)
 
+    async def ended(self):
+        """Whether the server has hung up, or does so in a while."""
+        try:
+            return not await asyncio.wait_for(self._reader.read(1), 0.5)
+        except TimeoutError:
+            return False
+        except ConnectionError:
+            return True
+
     def close(self):
         self._writer.close()
 
@@ -69,14 +80,14 @@ def post(path=PATH, body=b"", length=None, more=b""):
     return b"POST %s HTTP/1.1\r\nHost: a\r\n%sContent-Length: %d\r\n\r\n%s" % (path.encode(), more, length, body)
 
 
-def within(test):
+def within(test, house=None, limits=Limits()):
     """Run it with a house and a way to connect to it."""
 
-    async def run():
-        house = House()
+    async def run(house=house):
+        house = house or House()
         _, headers, body = OVERLOADED
         told = [*headers, (b"content-length", str(len(body)).encode())]
-        door = partial(Door, refusals=house.refusals, headers=told, body=body)
+        door = partial(Door, connections=Connections(limits), refusals=house.refusals, headers=told, body=body)
         server = uvicorn.Server(uvicorn.Config(house, port=0, http=door, lifespan="off", log_config=None))
         serving = asyncio.ensure_future(server.serve())
         while not server.started:
@@ -232,3 +243,93 @@ def test_a_request_behind_one_that_is_under_way_waits_its_turn():
             assert [await first.answer(), await first.answer()] == [(200, b"3"), (200, b"4")]
 
     within(test)
+
+
+# --- limits
+
+
+class Bare(House):
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body", "body": b""})
+
+
+def get(headers=0, line=0):
+    return b"GET /%s HTTP/1.1\r\n%s\r\n" % (b"x" * line, b"".join(b"X%d: 1\r\n" % n for n in range(headers)))
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (get(headers=100), 200),
+        (get(headers=101), 431),
+        (get(line=60 * 1024), 200),
+        (get(line=65 * 1024), 431),
+        (b"GET / HTTP/1.1\r\nX: %s\r\n\r\n" % (b"v" * 60 * 1024), 200),
+        (b"GET / HTTP/1.1\r\nX: %s\r\n\r\n" % (b"v" * 65 * 1024), 431),
+    ],
+    ids=["100 headers", "101 headers", "60 KiB of path", "65 KiB of path", "60 KiB of header", "65 KiB of header"],
+)
+def test_how_large_a_head_may_be(request_, status):
+    async def test(house, connect):
+        client = await connect()
+        client.send(request_)
+        assert (await client.answer())[0] == status
+        if status == 200:
+            client.send(request_)  # and the next one on the same connection
+            assert (await client.answer())[0] == status
+
+    within(test, Bare())
+
+
+def test_trailers_are_no_headers():
+    async def test(house, connect):
+        client = await connect()
+        client.send(b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nAuthorization: b\r\n\r\n")
+        assert await client.answer() == (200, b"1")
+        assert house.headers == [(b"transfer-encoding", b"chunked")]
+
+    within(test)
+
+
+def test_no_more_requests_ahead_than_a_few():
+    async def test(house, connect):
+        house.open.set()
+        client = await connect()
+        client.send(post("/v1/other") * 10_000)
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                await client.answer()
+        assert len(house.bodies) < 5_000
+
+    within(test)
+
+
+def test_where_there_is_no_room_the_longest_idle_gives_way():
+    async def test(house, connect):
+        house.open.set()
+        first, *others = [await connect() for _ in range(4)]
+        first.send(post("/v1/other"))
+        assert (await first.answer())[0] == 200
+        last = await connect()
+        last.send(post("/v1/other"))
+        assert (await last.answer())[0] == 200
+        ended = [client for client in (first, *others) if await client.ended()]
+        assert len(ended) == 1
+
+    within(test, limits=Limits(connections=4))
+
+
+def test_who_is_being_answered_does_not_give_way():
+    async def test(house, connect):
+        busy = [await connect() for _ in range(4)]
+        for client in busy:
+            client.send(post(body=b"abc"))
+        while len(house.bodies) < 4:
+            await asyncio.sleep(0.01)
+        assert (await (await connect()).answer())[0] == 503
+        house.open.set()
+        assert [await client.answer() for client in busy] == [(200, b"3")] * 4
+
+    within(test, limits=Limits(connections=4))
