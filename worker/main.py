@@ -4,6 +4,8 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Callable
+from functools import partial
 from threading import Event as Flag
 from types import FrameType
 from typing import get_args
@@ -22,17 +24,22 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Works until SIGTERM or SIGINT; the steps under way are saved and given back.  A second signal ends it at once."""
+    """Works until SIGTERM or SIGINT; the steps under way are saved and given back.  A second signal ends all at once.
+
+    Raises:
+        Broken: a part of it ended by itself.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s worker %(levelname)s %(message)s")
     settings = Settings()
-    stopping = _signalled()
+    executor = LocalExecutor()
+    stopping = _signalled(executor)
     database = Database(settings.database)
     schema.require_current(database.engine)
     place = Workplace(
         worker=ids.new("worker"),  # fresh at each start: nobody takes us for the one that was here before
         database=database,
         blobs=Blobs(settings.blobs, min_free_bytes=settings.min_free_bytes, cache=settings.cache),
-        executor=LocalExecutor(),
+        executor=executor,
         settings=settings,
         stopping=stopping,
     )
@@ -40,26 +47,54 @@ def main() -> None:
     database.close()
 
 
+class Broken(Exception):
+    """A thread of the worker ended before it was to; the message names it."""
+
+
 def work(place: Workplace) -> None:
-    """All lanes, each in a thread of its own, until the worker is to stop."""
+    """All lanes, each in a thread of its own, until the worker is to stop, or one of its parts has ended: what runs
+    without its upkeep would look dead to the others.
+
+    Raises:
+        Broken: a part ended by itself.
+    """
     upkeep.arrive(place)
     log.info("%s is ready", place.worker)
-    lanes = [threading.Thread(target=lane.work, args=(place, name), name=name) for name in get_args(Lane)]
-    for thread in lanes:
+    broken: list[str] = []
+
+    def whole(part: Callable[[], None], name: str) -> None:
+        try:
+            part()
+        finally:
+            if not place.stopping.is_set():
+                broken.append(name)
+                place.stopping.set()
+
+    parts = {name: partial(lane.work, place, name) for name in get_args(Lane)}
+    threads = [
+        threading.Thread(target=whole, args=(part, name), name=name)
+        for name, part in {**parts, "tidy": partial(upkeep.tidy, place)}.items()
+    ]
+    for thread in threads:
         thread.start()
-    upkeep.keep_up(place)
-    for thread in lanes:
-        thread.join()
-    upkeep.leave(place)
-    place.executor.close()
+    try:
+        whole(partial(upkeep.keep_up, place), "upkeep")
+    finally:
+        for thread in threads:
+            thread.join()
+        upkeep.leave(place)
+        place.executor.close()
+    if broken:
+        raise Broken(f"{', '.join(broken)}: ended by itself; the worker stops.")
 
 
-def _signalled() -> Flag:
+def _signalled(executor: LocalExecutor) -> Flag:
     stopping = Flag()
 
     def receive(number: int, frame: FrameType | None) -> None:
         if stopping.is_set():
-            os._exit(1)  # children end with us
+            executor.kill()
+            os._exit(1)
         stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):

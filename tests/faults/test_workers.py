@@ -105,6 +105,41 @@ def test_no_orphan_outlives_its_worker(own_service, dataset):
     own_service.start_worker()
 
 
+@pytest.mark.parametrize("end", ["killed", "told twice"])
+def test_nor_does_one_that_hangs(own_service, dataset, end):
+    """It obeys no order, does not see that its pipe is closed, and keeps a descriptor of the fork-server open."""
+    submit(own_service.client, dataset, epochs=100_000)
+    [step] = until(own_service.running_steps)
+    children = own_service.children()
+    step.suspend()
+    if end == "killed":
+        own_service.kill_worker()
+    else:
+        until(lambda: own_service.worker.terminate() or own_service.worker.poll())
+        assert own_service.worker.returncode == 1
+    try:
+        until(lambda: not any(map(alive, children)), 30)
+    finally:
+        for child in filter(alive, children):
+            child.kill()
+
+
+def test_scratch_of_an_attempt_that_was_killed_is_cleared(own_service, dataset):
+    """Although its claim was still held when the next worker started."""
+    client = own_service.client
+    job = submit(client, dataset, epochs=100_000)
+    under_way(client, job)
+    [left] = (own_service.home / "scratch").iterdir()
+    own_service.kill_worker()
+    own_service.start_worker()
+    until(lambda: client.jobs.get(job).attempt == 2)
+    until(lambda: not left.exists())
+    [current] = (own_service.home / "scratch").iterdir()
+    under_way(client, job)
+    assert current.exists()
+    client.jobs.cancel(job)
+
+
 def test_a_worker_that_sleeps_past_its_lease_writes_nothing_more(own_service, dataset):
     """Promise 2: a second worker takes the job; the first, awake again, gives up its child and goes on."""
     client = own_service.client
@@ -204,6 +239,7 @@ def test_sigterm_is_gentle(own_service, dataset):
     waiting = client.jobs.get(job)
     assert (waiting.status, waiting.attempt) == ("queued", 0)
     until(lambda: not any(map(alive, children)), 5)
+    assert "leaked" not in own_service.log  # Python would name what steps left in the system
     own_service.start_worker()
     client.jobs.wait(job, timeout_s=120)
     assert client.jobs.get(job).attempt == 1

@@ -1,10 +1,9 @@
 """A step's own process, from its birth in the fork-server to its last event."""
 
-import ctypes
+import multiprocessing
 import os
 import resource
 import signal
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ import torch
 
 from worker.engine import device, parts
 from worker.engine.contract import Channel, Command, Event, Failure, Interrupted, Result, Retry, Spec
+from worker.executors import kernel
 from worker.executors.base import Crashed
 from worker.ingest import checkpoint, dataset
 from worker.methods import job
@@ -26,7 +26,6 @@ TASKS: Mapping[str, Task] = {
     "run": job.run,
     "catalogue": lambda spec, channel: Result({"entries": catalogue.entries()}),
 }
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class PipeChannel:
@@ -84,12 +83,14 @@ def out_of_memory(spec: Spec, reason: str) -> Failure:
 
 def _be_alone() -> None:
     """A process group of our own, so that all of it can be killed; and an end with the fork-server's."""
+    kernel.end_with_parent()
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Locks that libraries make (PyTorch's exporter has a progress bar with one) are to vanish with us: those of the
+    # fork-server's method have a name until they are tidied up, for which a step that is killed has no time.
+    multiprocessing.set_start_method("fork", force=True)
 
 
 def _limit(memory_bytes: int | None) -> None:

@@ -26,8 +26,11 @@ def _main(connection: Connection, spec: Spec) -> None:
 
 
 class LocalAttempt:
-    def __init__(self, process: ForkServerProcess, connection: Connection) -> None:
-        self._process, self._connection = process, connection
+    def __init__(self, process: ForkServerProcess, connection: Connection, running: set[int]) -> None:
+        """`running`: the processes of all steps under way; this one's is among them until it was killed."""
+        self._process, self._connection, self._running = process, connection, running
+        self._pid = process.pid or 0
+        running.add(self._pid)
 
     def next(self, timeout_s: float) -> Event | None:
         try:
@@ -47,11 +50,10 @@ class LocalAttempt:
             self._connection.send(command)
 
     def kill(self) -> None:
-        if self._process.pid is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        _kill_group(self._pid)
         self._process.kill()  # it may have died before it had a group
         self._process.join()
+        self._running.discard(self._pid)
         self._connection.close()
 
 
@@ -61,6 +63,7 @@ class LocalExecutor:
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([PRELOAD])
+        self._running: set[int] = set()
 
     def warm(self) -> None:
         process = self._context.Process(target=_warm, daemon=True)
@@ -72,10 +75,21 @@ class LocalExecutor:
         process = self._context.Process(target=_main, args=(theirs, spec), daemon=False)
         process.start()
         theirs.close()
-        return LocalAttempt(process, ours)
+        return LocalAttempt(process, ours, self._running)
+
+    def kill(self) -> None:
+        """End all steps, with all their processes, now.  It waits for nothing and may be called by a signal handler."""
+        for pid in tuple(self._running):
+            _kill_group(pid)
 
     def close(self) -> None:
         """The fork-server ends with this process."""
+
+
+def _kill_group(pid: int) -> None:
+    if pid:
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
 
 
 def _ending(code: int | None) -> str:

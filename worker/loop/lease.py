@@ -1,5 +1,6 @@
 """A claim kept alive, from a thread that neither training nor uploads can hold up."""
 
+import logging
 import threading
 import time
 from typing import Self
@@ -8,6 +9,8 @@ from app.core import errors
 from app.db.session import Database
 from app.queue import service as queue
 from app.queue.service import Claim, LeaseLost, Wish
+
+log = logging.getLogger(__name__)
 
 WISH_S = 0.5  # how often users' wishes are looked for: one indexed read
 
@@ -26,9 +29,9 @@ class Lease:
     def check(self) -> None:
         """
         Raises:
-            LeaseLost: the claim no longer holds.
+            LeaseLost: the claim no longer holds, or nobody keeps it alive any more.
         """
-        if self.lost:
+        if self.lost or not self._thread.is_alive():
             raise LeaseLost(self._claim.id)
 
     def __enter__(self) -> Self:
@@ -52,6 +55,9 @@ class Lease:
             except LeaseLost:
                 self.lost = True
             except errors.RegraftError:  # the database is away; it may come back in time
+                self.lost = now - held_at > self._lease_s
+            except Exception:  # whatever it is, it must not end the beats: another may succeed
+                log.exception("%s: the lease could not be prolonged", self._claim.id)
                 self.lost = now - held_at > self._lease_s
 
     def _look(self) -> Wish | None:

@@ -42,35 +42,53 @@ def arrive(place: Workplace) -> None:
 
 
 def leave(place: Workplace) -> None:
-    with place.database.unit_of_work() as db:
-        queue.leave(db, place.worker)
+    """Strike it off the list; where the database is away, others do so when it was silent for long enough."""
+    try:
+        with place.database.unit_of_work() as db:
+            queue.leave(db, place.worker)
+    except errors.RegraftError as error:
+        log.warning("%s: %s", place.worker, error.detail)
 
 
 def keep_up(place: Workplace) -> None:
-    """Until the worker is to stop."""
-    chores = (
-        _Chore(_take_back, min(REAP_EVERY_S, place.settings.beat_s)),
-        _Chore(_say_alive, place.settings.beat_s),
-        _Chore(lambda place: sweep.sweep(place.database, place.blobs), SWEEP_EVERY_S),
+    """Until the worker is to stop, whatever its chores meet."""
+    _do(
+        place,
+        _Chore("take back", _take_back, min(REAP_EVERY_S, place.settings.beat_s)),
+        _Chore("say alive", _say_alive, place.settings.beat_s),
+        _Chore("clear scratch", clear_scratch, place.settings.beat_s),
     )
+
+
+def tidy(place: Workplace) -> None:
+    """As `keep_up`, for what may take long: it holds up nothing else."""
+    _do(place, _Chore("sweep", _sweep, SWEEP_EVERY_S))
+
+
+def _do(place: Workplace, *chores: "_Chore") -> None:
     while not place.stopping.wait(min(chore.every_s for chore in chores)):
         for chore in chores:
-            try:
-                chore.do_if_due(place)
-            except errors.RegraftError as error:
-                log.warning("upkeep: %s", error.detail)
+            chore.do_if_due(place)
 
 
 class _Chore:
-    def __init__(self, do: Callable[[Workplace], object], every_s: float) -> None:
+    """Done every so often.  One that fails is logged and done again when it is due."""
+
+    def __init__(self, name: str, do: Callable[[Workplace], object], every_s: float) -> None:
         self.every_s = every_s
-        self._do = do
+        self._name, self._do = name, do
         self._done_at = time.monotonic()
 
     def do_if_due(self, place: Workplace) -> None:
-        if time.monotonic() - self._done_at >= self.every_s:
-            self._done_at = time.monotonic()
+        if time.monotonic() - self._done_at < self.every_s:
+            return
+        self._done_at = time.monotonic()
+        try:
             self._do(place)
+        except errors.RegraftError as error:
+            log.warning("%s: %s", self._name, error.detail)
+        except Exception:  # whatever it is, the chores beside it must go on
+            log.exception("%s", self._name)
 
 
 def publish_networks(place: Workplace) -> None:
@@ -91,6 +109,8 @@ def clear_scratch(place: Workplace) -> None:
     """Remove what attempts left behind whose worker was killed; folders are named by the claim's token."""
     place.settings.scratch.mkdir(parents=True, exist_ok=True)
     folders = list(place.settings.scratch.iterdir())  # before the tokens are read: a newer claim has none here
+    if not folders:
+        return
     with place.database.reading() as db:
         held = queue.tokens(db)
     for folder in folders:
@@ -101,6 +121,11 @@ def clear_scratch(place: Workplace) -> None:
 def _say_alive(place: Workplace) -> None:
     with place.database.unit_of_work() as db:
         queue.seen(db, place.worker, warm=True, silence_s=SILENT_LEASES * place.settings.lease_s)
+
+
+def _sweep(place: Workplace) -> None:
+    if count := sweep.sweep(place.database, place.blobs, wanted=lambda: not place.stopping.is_set()):
+        log.info("swept: %d blobs that nothing mentions", count)
 
 
 def _take_back(place: Workplace) -> None:
