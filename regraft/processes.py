@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic, sleep, strftime
 from types import FrameType
 from typing import IO, Self
 
@@ -22,18 +22,21 @@ MIGRATIONS = "migrations"
 READY_S = 60.0
 STOP_S = 45.0  # longer than a worker takes to snapshot and requeue
 POLL_S = 0.1
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0  # before a half that ended is started again; doubled each time
+STEADY_S = 60.0  # after so long a half that ends counts as one that ends for the first time
 URL_FILE, KEY_FILE = "server.url", "admin.key"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class ServerFailed(RegraftError):
-    """One half did not start, or ended by itself."""
+    """One half did not start."""
 
 
 class Server:
     """Migrates, starts both halves, and is usable once entered; leaving stops both and waits for them.
 
-    Output of the halves goes to `log`, or to our own standard error.  Nothing is restarted.
+    A half that ends by itself is started again, after a pause that grows while it keeps ending; the other is left
+    alone.  Output of the halves goes to `log`, or to our own standard error.
     """
 
     def __init__(self, home: Path, *, host: str = "127.0.0.1", port: int = 8000, log: IO[bytes] | None = None) -> None:
@@ -41,6 +44,7 @@ class Server:
         self.host, self.port = host, port or free_port(host)
         self._log = log
         self._halves: dict[str, subprocess.Popen[bytes]] = {}
+        self._restarts = {half: _Restart() for half in MODULES}
 
     @property
     def url(self) -> str:
@@ -72,13 +76,10 @@ class Server:
         (self.home / URL_FILE).write_text(self.url)
 
     def watch(self, wanted: Callable[[], bool]) -> None:
-        """Returns once `wanted` is false.
-
-        Raises:
-            ServerFailed: a half ended by itself; the other still runs.
-        """
+        """Keeps both halves running; returns once `wanted` is false."""
         while wanted():
-            self._check()
+            for half in MODULES:
+                self._keep(half)
             sleep(POLL_S)
 
     def stop(self) -> None:
@@ -122,6 +123,24 @@ class Server:
             preexec_fn=_end_with_parent() if sys.platform == "linux" else None,
         )
 
+    def _keep(self, half: str) -> None:
+        restart, code = self._restarts[half], self._halves[half].poll()
+        if code is None:
+            return
+        if restart.due_at is None:
+            restart.plan()
+            self._say(f"The {half} ended by itself ({_ending(code)}); it starts again in {restart.pause_s:g} s.")
+        elif monotonic() >= restart.due_at:
+            restart.begun()
+            self._kill(self._halves[half])  # what it may have left of its group
+            self._halves[half] = self._spawn(half)
+
+    def _say(self, sentence: str) -> None:
+        line = f"{strftime('%Y-%m-%d %H:%M:%S')} serve WARNING {sentence}\n".encode()
+        log = self._log or sys.stderr.buffer
+        log.write(line)
+        log.flush()
+
     def _until_ready(self) -> None:
         deadline = monotonic() + READY_S
         with httpx.Client(base_url=self.url, timeout=5) as http:
@@ -141,6 +160,23 @@ class Server:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+class _Restart:
+    """When a half is to start again that has ended."""
+
+    def __init__(self) -> None:
+        self.pause_s = 0.0
+        self.due_at: float | None = None
+        self._began_at = monotonic()
+
+    def plan(self) -> None:
+        steady = monotonic() - self._began_at >= STEADY_S
+        self.pause_s = FIRST_PAUSE_S if steady or not self.pause_s else min(LONGEST_PAUSE_S, 2 * self.pause_s)
+        self.due_at = monotonic() + self.pause_s
+
+    def begun(self) -> None:
+        self.due_at, self._began_at = None, monotonic()
 
 
 def migrate(environment: Mapping[str, str], log: IO[bytes] | None = None) -> None:

@@ -6,9 +6,11 @@ import signal
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 import digits
@@ -123,6 +125,39 @@ def test_serve_is_one_command(tmp_path):
             serving.send_signal(signal.SIGINT)
             assert serving.wait(60) == 0
         assert not _answers(f"http://127.0.0.1:{port}/readyz")
+
+
+def test_serve_starts_again_what_has_ended(tmp_path):
+    """First the worker, then the API: each is back by itself, and the other was not touched."""
+    home, port = tmp_path / "home", free_port("127.0.0.1")
+    command = [sys.executable, "-m", "regraft", "serve", "--home", str(home), "--port", str(port)]
+    with (tmp_path / "log").open("ab") as log:
+        serving = subprocess.Popen(command, env=environment(), stdout=log, stderr=log)
+    try:
+        until(lambda: _answers(f"http://127.0.0.1:{port}/readyz"))
+        until(lambda: "Regraft answers" in (tmp_path / "log").read_text())
+        for half, other in (("worker", "app"), ("app", "worker")):
+            before = until(lambda: _halves(serving.pid, 2))
+            os.kill(before[half], signal.SIGKILL)
+            until(lambda: _halves(serving.pid, 2).get(half, before[half]) != before[half])  # noqa: B023
+            assert _halves(serving.pid, 2)[other] == before[other]
+        until(lambda: _answers(f"http://127.0.0.1:{port}/readyz"))
+        assert (tmp_path / "log").read_text().count("ended by itself (signal SIGKILL); it starts again in 0.5 s") == 2
+    finally:
+        serving.send_signal(signal.SIGINT)
+        assert serving.wait(60) == 0
+    assert _halves(serving.pid, 0) == {}
+
+
+def _halves(pid, count):
+    """The processes of API and worker by module, once there are `count` of them; nothing before."""
+    found = {}
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(pid).children():
+            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                if child.cmdline()[-1] in ("app", "worker"):
+                    found[child.cmdline()[-1]] = child.pid
+    return found if len(found) == count else {}
 
 
 def _answers(url):
