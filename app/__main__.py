@@ -12,6 +12,7 @@ from app.api.connections import Connections, Limits, room
 from app.api.door import Door
 from app.api.fast import OVERLOADED, FastPredictions
 from app.api.parts import Parts
+from app.core import private
 from app.core.settings import Settings
 from app.jobs.feed import Feed
 from app.main import create_app
@@ -36,7 +37,7 @@ class _Server(uvicorn.Server):
 def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s api %(levelname)s %(message)s")
     settings = Settings()
-    settings.home.mkdir(parents=True, exist_ok=True)
+    private.keep(settings)
     sys.setswitchinterval(SWITCH_S)
     gc.disable()  # until all is made: see `app.main`
     app = create_app(settings)

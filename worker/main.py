@@ -11,7 +11,7 @@ from types import FrameType
 from typing import get_args
 
 from app.blobs.store import Blobs
-from app.core import ids
+from app.core import ids, private
 from app.core.settings import Settings
 from app.db.session import Database
 from app.queue.service import Lane
@@ -31,6 +31,7 @@ def main() -> None:
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s worker %(levelname)s %(message)s")
     settings = Settings()
+    private.keep(settings)
     executor = LocalExecutor()
     stopping = _signalled(executor)
     database = Database(settings.database)

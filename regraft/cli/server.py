@@ -1,5 +1,6 @@
 """`regraft serve`, and its parts apart: `api`, `worker`, `migrate`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ def serve(
     host: Annotated[str, typer.Option(envvar="REGRAFT_HOST", help="Where to listen.")] = "127.0.0.1",
 ) -> None:
     """API, worker and prediction on this machine.  Ctrl-C stops all; a running job goes on at the next start."""
+    os.umask(0o077)  # what it writes into the data folder is for nobody else
     server = processes.Server(home, host=host, port=port)
     with reported(), processes.until_signalled() as wanted, server:
         typer.echo(f"Regraft answers at {server.url} (OpenAPI page: {server.url}/docs).")

@@ -108,8 +108,9 @@ def test_failures_have_a_sentence_and_an_exit_code(regraft, tmp_path):
 
 
 def test_serve_is_one_command(tmp_path):
-    """From an empty folder: migrated, ready, the first key in place; Ctrl-C ends all of it; a second start goes on."""
+    """From an empty folder: migrated, ready, closed to others; Ctrl-C ends all of it; a second start goes on."""
     home, port = tmp_path / "home", free_port("127.0.0.1")
+    (home / "blobs").mkdir(parents=True, mode=0o755)
     for _ in range(2):
         command = [sys.executable, "-m", "regraft", "serve", "--home", str(home), "--port", str(port)]
         with (tmp_path / "log").open("ab") as log:
@@ -120,6 +121,11 @@ def test_serve_is_one_command(tmp_path):
             assert stat.S_IMODE(key.stat().st_mode) == 0o600
             headers = {"Authorization": f"Bearer {key.read_text().strip()}"}
             assert httpx.get(f"http://127.0.0.1:{port}/v1/jobs", headers=headers).status_code == 200
+            uploaded = httpx.post(f"http://127.0.0.1:{port}/v1/files", headers=headers, content=b"private")
+            assert uploaded.status_code == 201
+            until((home / "scratch").exists)  # the worker is there, too
+            open_to_others = [path for path in (home, *home.rglob("*")) if path.lstat().st_mode & 0o077]
+            assert open_to_others == []
             assert httpx.get(f"http://127.0.0.1:{port}/docs").status_code == 200
         finally:
             serving.send_signal(signal.SIGINT)

@@ -230,7 +230,10 @@ def test_sigterm_is_gentle(own_service, dataset):
     """Promise 12: saved, queued again, the attempt not counted, no orphan; and the job goes on exactly."""
     client = own_service.client
     undisturbed = submit(client, dataset)
-    client.jobs.wait(undisturbed, timeout_s=120)
+    source = client.jobs.wait(undisturbed, timeout_s=120).model
+    for method in ("svm", "logistic_regression"):  # their exporter and their solver make semaphores
+        made = client.jobs.create(method={"name": method}, checkpoint=source, dataset=dataset.id)
+        client.jobs.wait(made.id, timeout_s=120)
     job = submit(client, dataset)
     under_way(client, job)
     children = own_service.children()
