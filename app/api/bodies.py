@@ -1,7 +1,9 @@
-"""Request bodies: of the right type, capped by their announced length and again as they arrive."""
+"""Request bodies: of the right type, capped by their announced length and again as they arrive, and in memory no more of
+them than there is room for."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -10,6 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
+from app.api.shares import Shares
 from app.core import errors
 
 
@@ -23,38 +26,106 @@ def announced(request: Request) -> int:
     return int(length) if length.isdigit() else 0
 
 
+class Room:
+    """For the bodies of requests: `most_bytes` of them in memory, counted as they arrive, whatever they announce, and
+    `most` that are arriving.  Owners share both."""
+
+    def __init__(self, most_bytes: int, most: int) -> None:
+        self._bytes, self._arriving = Shares(most_bytes), Shares(most)
+
+    @contextmanager
+    def held(self, owner: str) -> Iterator["Held"]:
+        """For the body of one request; what it takes is given back in the end."""
+        held = Held(self._bytes, owner)
+        try:
+            yield held
+        finally:
+            held.release()
+
+    @contextmanager
+    def arriving(self, owner: str) -> Iterator[None]:
+        """
+        Raises:
+            Overloaded: too many bodies are on their way.
+        """
+        if not self._arriving.take(owner):
+            raise errors.Overloaded("Too many requests of yours are under way.", retry_after_s=1)
+        try:
+            yield
+        finally:
+            self._arriving.give_back(owner)
+
+
+class Held:
+    """What is in memory of a body, which may be so much, and more where there is no other."""
+
+    def __init__(self, shares: Shares, owner: str) -> None:
+        self._shares, self.owner = shares, owner
+        self._size = 0
+
+    def add(self, size: int) -> None:
+        """
+        Raises:
+            Overloaded: there is no room for so much more.
+        """
+        if self._shares.used == self._size:
+            self._shares.take_anyway(self.owner, size)
+        elif not self._shares.take(self.owner, size):
+            raise errors.Overloaded("Too many bytes of yours are under way.", retry_after_s=1)
+        self._size += size
+
+    def release(self) -> None:
+        self._shares.give_back(self.owner, self._size)
+        self._size = 0
+
+
 async def capped(request: Request, limit: int) -> AsyncIterator[bytes]:
     """The body, piece by piece.
 
     Raises:
         TooLarge: it has more than `limit` bytes; at once where it says so itself.
+        Overloaded: too many bodies are on their way.
     """
     _require_at_most(limit, announced(request))
     size = 0
-    async for piece in request.stream():
-        size += len(piece)
-        _require_at_most(limit, size)
+    with request.app.state.parts.room.arriving(request.state.identity.owner):
+        async for piece in request.stream():
+            size += len(piece)
+            _require_at_most(limit, size)
+            yield piece
+
+
+async def held(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """The same of a body that stays in memory until the request is answered.
+
+    Raises:
+        Overloaded: there is no room for it.
+    """
+    async for piece in capped(request, limit):
+        request.state.held.add(len(piece))
         yield piece
 
 
-async def received(receive: Receive, limit: int, announced: int) -> bytes:
+async def received(receive: Receive, limit: int, announced: int, room: Room, held: Held) -> bytes:
     """The same of a bare ASGI connection, whole; `announced` is its Content-Length, 0 if it has none.
 
     Raises:
-        TooLarge: see `capped`.
+        TooLarge, Overloaded: see `held`.
         ClientDisconnect: the connection broke before the body was there.
     """
     _require_at_most(limit, announced)
-    message = await receive()
-    pieces, size = [], 0
-    while message["type"] != "http.disconnect":
-        pieces.append(message.get("body", b""))
-        size += len(pieces[-1])
-        _require_at_most(limit, size)
-        if not message.get("more_body", False):
-            return b"".join(pieces)
-        message = await receive()
-    raise ClientDisconnect
+    pieces, size, more = [], 0, True
+    with room.arriving(held.owner):
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            pieces.append(message.get("body", b""))
+            size += len(pieces[-1])
+            _require_at_most(limit, size)
+            held.add(len(pieces[-1]))
+            more = message.get("more_body", False)
+    return b"".join(pieces)
 
 
 def _require_at_most(limit: int, size: int) -> None:
@@ -65,9 +136,9 @@ def _require_at_most(limit: int, size: int) -> None:
 async def whole(request: Request, limit: int) -> bytes:
     """
     Raises:
-        TooLarge: see `capped`.
+        TooLarge, Overloaded: see `held`.
     """
-    return b"".join([piece async for piece in capped(request, limit)])
+    return b"".join([piece async for piece in held(request, limit)])
 
 
 class Route(APIRoute):
@@ -80,9 +151,10 @@ class Route(APIRoute):
 
         async def handler(request: Request) -> Response:
             ours = _Request(request.scope, request.receive)
-            if takes_json:
-                await ours.json()
-            return unless_known(request, await handle(ours))
+            with request.app.state.parts.room.held(request.state.identity.owner) as ours.state.held:
+                if takes_json:
+                    await ours.json()
+                return unless_known(request, await handle(ours))
 
         return handler
 

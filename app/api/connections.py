@@ -21,7 +21,6 @@ from app.core.errors import RegraftError
 TICK_S = 1.0
 PIECE = 16 * 1024  # bytes of a head that are parsed at a time
 PIPELINED = 16  # requests that may come ahead of their answers
-WINDOW = 30  # ticks over which the speed of a body is measured
 DRAIN = 60  # ticks for what is left of a body when its request is answered already
 FLUSH = 120  # ticks for a client to take the last of an answer, once the connection is to close
 KEPT_FILES = 512  # file descriptors for all but connections
@@ -30,7 +29,7 @@ KEPT_FILES = 512  # file descriptors for all but connections
 @dataclass(frozen=True)
 class Limits:
     """`head_bytes`: the request line and all headers, together.  A body may pause for `body_s`, and has to come with
-    `body_bytes_s` at least, as a mean over half a minute."""
+    `body_bytes_s` at least, as a mean over the same time."""
 
     connections: int = 4096
     head_bytes: int = 64 * 1024
@@ -114,7 +113,8 @@ class Bounded(HttpToolsProtocol):
         self._lines = 0  # headers and trailers of the request
         self._progress = False
         self._refused: RegraftError | None = None
-        self.waited = 0  # ticks: for a head, for the next byte of a body, for what is left, for the last to be taken
+        self.waited = 0  # ticks: for a head, or for the next byte of a body
+        self._ending = 0  # ticks: for what is left of a body, or for the last of an answer to be taken
         self._window = self._arrived = self._arrived_in_window = 0
 
     # --- what uvicorn's server calls
@@ -184,8 +184,12 @@ class Bounded(HttpToolsProtocol):
             super().on_message_complete()
 
     def _begin(self, stage: _Stage) -> None:
-        self._stage = stage
-        self._fed = self.waited = self._window = self._arrived = self._arrived_in_window = 0
+        self._stage, self._fed = stage, 0
+        self.measure()
+
+    def measure(self) -> None:
+        """From now on."""
+        self.waited = self._ending = self._window = self._arrived = self._arrived_in_window = 0
 
     # --- once a second
 
@@ -197,20 +201,24 @@ class Bounded(HttpToolsProtocol):
     def tick(self) -> None:
         """Ends what has taken too long."""
         if self.transport.is_closing():
-            self._await(FLUSH)
+            self._ending += 1
+            if self._ending > FLUSH:
+                self.transport.abort()
         elif self._stage is _Stage.HEAD and self.idle and self.timeout_keep_alive_task is None:
             self.waited += 1
             if self.waited * TICK_S >= self._limits.head_s:
                 self.hang_up(errors.TooSlow("The head of the request was not there in time."))
         elif self._stage is _Stage.BODY and self.idle:
-            self._await(DRAIN)
+            self._drain()
         elif self._stage is _Stage.BODY and not self.flow.read_paused and self._is_slow():
             self.hang_up(errors.TooSlow())
 
-    def _await(self, ticks: int) -> None:
-        self.waited += 1
-        if self.waited > ticks:
-            self.transport.abort()
+    def _drain(self) -> None:
+        """What is left of the body of a request that has its answer may come, but not for ever."""
+        self._ending += 1
+        if self._ending > DRAIN or self._is_slow():
+            self._ending = 0
+            self.transport.close()
 
     def _is_slow(self) -> bool:
         """One more tick has passed in which the body could have come."""
@@ -219,9 +227,9 @@ class Bounded(HttpToolsProtocol):
         self._window, self._arrived = self._window + 1, 0
         if self.waited * TICK_S >= self._limits.body_s:
             return True
-        if self._window < WINDOW:
+        if self._window * TICK_S < self._limits.body_s:
             return False
-        too_few = self._arrived_in_window < self._limits.body_bytes_s * WINDOW * TICK_S
+        too_few = self._arrived_in_window < self._limits.body_bytes_s * self._window * TICK_S
         self._window = self._arrived_in_window = 0
         return too_few
 
@@ -233,7 +241,7 @@ class Bounded(HttpToolsProtocol):
         if begun:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.waited = 0
+        self._ending = 0
         self.transport.close()
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from app.api.connections import DRAIN, Bounded
+from app.api.connections import Bounded
 from app.api.meters import Meters
 
 PATH = r"/v1/(models|checkpoints)/([a-z]+_[0-9a-z]{4,40})/predictions"
@@ -78,12 +78,14 @@ class Door(Bounded):
             if self._unread:
                 passed, data = min(self._unread, len(data)), data[self._unread :]
                 self._unread -= passed
+                self._arrived += passed
                 self._wait_for_more()
             elif (head := self._watched(data)) is None:
                 super().data_received(data)
                 return
             elif self._refusals.full(head) and (length := _length(data, head)) is not None:
-                self._unread, self.waited = length, 0
+                self._unread = length
+                self.measure()
                 self._refuse(head)
             else:
                 self._inside = head
@@ -93,7 +95,7 @@ class Door(Bounded):
 
     def tick(self) -> None:
         if self._unread and not self.transport.is_closing():
-            self._await(DRAIN)
+            self._drain()
         else:
             super().tick()
 

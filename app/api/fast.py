@@ -1,8 +1,7 @@
 """The fast path of prediction: one image as the body of a plain request, answered without the framework.
 
 It gives what the routes of models and checkpoints give, which take every other request: forms and JSON, requests with
-an Idempotency-Key, and those with anything unusual about them.  Of these no more are let in than can be worked on: the
-rest is refused before a byte of it is read.
+an Idempotency-Key, and those with anything unusual about them.
 """
 
 import logging
@@ -16,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import bodies, caller, predicting, problems
-from app.api.door import PATH, Refusals
+from app.api.door import PATH
 from app.api.headers import guards
 from app.api.known import Known
 from app.api.parts import Parts
@@ -26,8 +25,6 @@ from app.db.tables import Servable as Row
 from app.keys import service as keys
 from app.models import service as models
 from app.serving.service import Precision, Servable
-
-MOST_REQUESTS, MOST_BYTES = 64, 512 * 2**20  # of predictions that the framework works on; one is always let in
 
 log = logging.getLogger(__name__)
 
@@ -55,44 +52,20 @@ class _Asked(NamedTuple):
 
 
 class _Served(NamedTuple):
+    identity: keys.Identity
     row: Row
     servable: Servable
 
 
-class Gate:
-    """Lets prediction requests in while there are few of them under way; all others pass."""
-
-    def __init__(self, app: ASGIApp, refusals: Refusals) -> None:
-        self._app, self._refusals = app, refusals
-        self._requests = self._bytes = 0
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST" or not _PATH.fullmatch(scope["path"]):
-            await self._app(scope, receive, send)
-            return
-        announced = _announced(dict(scope["headers"]))
-        if self._requests and (self._requests >= MOST_REQUESTS or self._bytes + announced > MOST_BYTES):
-            self._refusals.note(scope["path"], MOST_REQUESTS)
-            await _send(send, *OVERLOADED)
-            return
-        self._requests += 1
-        self._bytes += announced
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._requests -= 1
-            self._bytes -= announced
-
-
 class FastPredictions:
     def __init__(self, app: ASGIApp, parts: Parts) -> None:
-        self._gate, self._parts = Gate(app, parts.refusals), parts
+        self._app, self._parts = app, parts
         self._known: Known[_Served] = Known(parts.database)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = _asked(scope)
         if asked is None:
-            await self._gate(scope, receive, send)
+            await self._app(scope, receive, send)
             return
         began = time.perf_counter()
         try:
@@ -112,9 +85,11 @@ class FastPredictions:
     async def _answer(self, asked: _Asked, path: str, receive: Receive) -> bytes:
         # the key first: whoever has none does not get a byte of the body read
         served = self._known.now(asked.name) or await self._known.get(asked.name, lambda db: _look(db, asked))
-        image = await bodies.received(receive, self._parts.settings.max_predict_bytes, asked.announced)
-        predictions = await predicting.asked(self._parts, path, served.servable, [image])
-        return predicting.encoded(predicting.classified(asked.top_k)(served.row, predictions))
+        room, most = self._parts.room, self._parts.settings.max_predict_bytes
+        with room.held(served.identity.owner) as held:
+            image = await bodies.received(receive, most, asked.announced, room, held)
+            predictions = await predicting.asked(self._parts, path, served.servable, [image])
+            return predicting.encoded(predicting.classified(asked.top_k)(served.row, predictions))
 
 
 async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
@@ -158,4 +133,4 @@ def _look(db: Session, asked: _Asked) -> _Served:
     identity = keys.authenticate(db, caller.bearer(asked.key))
     caller.require(identity, "predict")
     row = _FIND[asked.noun](db, identity.owner, asked.id)
-    return _Served(row, Servable.of(row, asked.precision))
+    return _Served(identity, row, Servable.of(row, asked.precision))

@@ -40,7 +40,8 @@ async def create(
     names = [filename]
     if bodies.media_type(request) == multipart.MEDIA_TYPE:
         body = _field(multipart.pieces(request, body), names)
-    blob = await house.blobs.receive(body, expected=bodies.announced(request))
+    async with house.uploads.turn(sender.owner):
+        blob = await house.blobs.receive(body, expected=bodies.announced(request))
     name = next(filter(None, names), "")
     return await run_in_threadpool(
         sender.once,

@@ -18,10 +18,11 @@ async def read(request: Request, limit: int) -> list[bytes]:
 
     Raises:
         TooLarge: the body has more than `limit` bytes.
+        Overloaded: there is no room for it just now.
         UnsupportedMedia: it is neither an image, nor a form, nor JSON.
         BadRequest, Invalid: the form or the JSON cannot be read.
     """
-    kind, body = bodies.media_type(request), bodies.capped(request, limit)
+    kind, body = bodies.media_type(request), bodies.held(request, limit)
     if kind == multipart.MEDIA_TYPE:
         return await _of_form(request, body)
     if kind == "application/json":

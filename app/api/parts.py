@@ -5,8 +5,10 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.api.bodies import Room
 from app.api.door import Refusals
 from app.api.meters import Meters
+from app.api.shares import Turns
 from app.blobs.store import Blobs
 from app.core.settings import Settings
 from app.db.session import Database
@@ -19,7 +21,8 @@ from app.serving.streams import Streams
 @dataclass(frozen=True)
 class Parts:
     """`beside` is the PyTorch process that `serving` asks, if it asks one.  `in_flight`: (owner, Idempotency-Key) of
-    the requests that this process is working on."""
+    the requests that this process is working on.  `room` is for bodies that are held in memory, `uploads` for those that
+    go to the store, `assembling` for uploads of which files are made."""
 
     settings: Settings
     database: Database
@@ -30,6 +33,9 @@ class Parts:
     feed: Feed
     meters: Meters
     refusals: Refusals
+    room: Room
+    uploads: Turns
+    assembling: Turns
     in_flight: set[tuple[str, str]] = field(default_factory=set)
 
 

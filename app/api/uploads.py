@@ -50,7 +50,8 @@ async def put_part(id: Id, number: Number, request: Request, caller: Writer, hou
     room = await run_in_threadpool(
         caller.reads, lambda db: files.expect(files.upload(db, caller.owner, id), number, most)
     )
-    blob = await house.blobs.receive(bodies.capped(request, room), expected=bodies.announced(request))
+    async with house.uploads.turn(caller.owner):
+        blob = await house.blobs.receive(bodies.capped(request, room), expected=bodies.announced(request))
     return await run_in_threadpool(
         caller.writes, lambda db: Upload.of(files.add_part(db, caller.owner, id, number, blob, most))
     )
@@ -72,10 +73,14 @@ async def put_part(id: Id, number: Number, request: Request, caller: Writer, hou
         errors.StorageFull,
     ),
 )
-def complete(id: Id, sender: Poster, house: House) -> Response:
-    received = sender.reads(lambda db: files.upload(db, sender.owner, id))
-    whole = files.assemble(house.blobs, received.parts)
-    return sender.once(lambda db: File.of(files.complete(db, sender.owner, id, whole)))
+async def complete(id: Id, sender: Poster, house: House) -> Response:
+    def assembled() -> Response:
+        received = sender.reads(lambda db: files.upload(db, sender.owner, id))
+        whole = files.assemble(house.blobs, received.parts)
+        return sender.once(lambda db: File.of(files.complete(db, sender.owner, id, whole)))
+
+    async with house.assembling.turn(sender.owner):
+        return await run_in_threadpool(assembled)
 
 
 @router.delete("/{id}", status_code=204, summary="Abort an upload", responses=openapi.refusals(errors.NotFound))

@@ -21,7 +21,7 @@ from obstore.store import LocalStore, from_url
 from app.core import errors
 
 CHUNK = 1024 * 1024
-BUFFER = 8 * CHUNK  # S3 takes no smaller parts than 5 MiB
+PART = 5 * CHUNK  # S3 takes no smaller ones
 UNFINISHED = "tmp"
 TRASH = "trash"
 _FULL = ("No space left on device", "quota exceeded")
@@ -252,7 +252,8 @@ class _Writing:
     def __init__(self, blobs: Blobs, store: "obstore.store.ObjectStore", root: Path | None) -> None:
         self._blobs, self._store, self._root = blobs, store, root
         self._key = f"{UNFINISHED}/{secrets.token_hex(16)}"
-        self._writer = obstore.open_writer(store, self._key, buffer_size=BUFFER, max_concurrency=2)
+        buffer = CHUNK if root else PART
+        self._writer = obstore.open_writer(store, self._key, buffer_size=buffer, max_concurrency=2)
         self._sha256 = hashlib.sha256()
         self._bytes = 0
 

@@ -162,7 +162,7 @@ class Unavailable(RegraftError):
 
 
 class Overloaded(Unavailable):
-    code, title = "overloaded", "More predictions are waiting than this server can hold; try again."
+    code, title = "overloaded", "More is under way than this server can hold; try again."
 
 
 class StorageFull(RegraftError):

@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     max_predict_bytes: Bytes = 64 * MIB
     max_connections: Annotated[int, Field(ge=16)] = 4096
     body_idle_s: Seconds = 20  # that the body of a request may pause for
-    body_bytes_s: Annotated[int, Field(ge=0)] = 1024  # what it has to come with at least, as a mean over half a minute
+    body_bytes_s: Annotated[int, Field(ge=0)] = 1024  # what it has to come with at least, as a mean over `body_idle_s`
     min_free_bytes: Annotated[int, Field(ge=0)] = 64 * MIB
     upload_lifetime_s: Seconds = 24 * 3600
 

@@ -19,14 +19,15 @@ from api.world import World, made, png
 
 ROOM = 1024 * MIB  # above what the server has when nobody asks for anything
 LARGE = {"REGRAFT_MAX_PREDICT_BYTES": str(64 * MIB), "REGRAFT_MAX_FILE_BYTES": str(1024 * MIB)}
-QUICK = {"REGRAFT_BODY_IDLE_S": "4", "REGRAFT_BODY_BYTES_S": "1024"}
+QUICK = {"REGRAFT_BODY_IDLE_S": "3", "REGRAFT_BODY_BYTES_S": "1024"}
 
 
 class Attacked:
     """A server under `prlimit`, and somebody who uses it as one does."""
 
-    def __init__(self, api: Api, world: World) -> None:
-        self.api, self.world = api, world
+    def __init__(self, api: Api, world: World, attacker: World) -> None:
+        self.api, self.world, self.attacker = api, world, attacker
+        self.attackers_model = attacker.model()["id"]
         self.job = world.queued_job()["id"]
         self.model = world.model()["id"]
         self.ask()
@@ -75,9 +76,10 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
     with databases.opened("sqlite", tmp_path_factory.mktemp("sqlite")) as opened:
         home = tmp_path_factory.mktemp("home")
         with servers.serving(home, opened.migrated(), **LARGE, **QUICK) as api:
-            world = World(api, "bystander", tmp_path_factory.mktemp("scratch"))
-            yield Attacked(api, world)
-            world.close()
+            owners = [World(api, name, tmp_path_factory.mktemp(name)) for name in ("bystander", "attacker")]
+            yield Attacked(api, *owners)
+            for owner in owners:
+                owner.close()
 
 
 def told(connection: socket.socket) -> bytes:
@@ -148,3 +150,56 @@ def test_half_heads_are_sent_away(attacked):
                 time.sleep(0.2)
         assert time.monotonic() - begun < 60
         assert all(not said or b" 408 " in said for said in map(told, [*halves, slow]))
+
+
+# --- with one key
+
+
+IMAGES = "/v1/models/{model}/predictions"
+FORM = b'--b\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n'
+BODIES = {  # path, media type, how the body begins, how much of it comes at once, and how many such requests
+    "raw": (IMAGES, "image/png", b"", 32 * MIB, 24),
+    "forms": (IMAGES, "multipart/form-data; boundary=b", FORM, 32 * MIB, 24),
+    "json": (IMAGES, "application/json", b'{"images":["', 32 * MIB, 24),
+    "many forms": (IMAGES, "multipart/form-data; boundary=b", FORM, 1, 300),
+    "many raw": (IMAGES, "image/png", b"", 1, 300),
+    "jobs": ("/v1/jobs", "application/json", b'{"name":"', 3 * MIB, 100),
+    "files": ("/v1/files", "application/octet-stream", b"", 4 * MIB, 32),
+}
+
+
+@pytest.mark.parametrize("form", BODIES)
+def test_slow_bodies(attacked, form):
+    """They begin as fast as they can, and then crawl: two bytes a second.  Half of them announce their length."""
+    path, kind, begin, size, count = BODIES[form]
+    key = attacked.attacker.client.headers["Authorization"]
+    head = f"POST {path.format(model=attacked.attackers_model)} HTTP/1.1\r\nHost: a\r\nAuthorization: {key}\r\n"
+    head += f"Content-Type: {kind}\r\n"
+    lengths = "Transfer-Encoding: chunked", f"Content-Length: {len(begin) + size + 1000}"
+
+    def framed(piece: bytes, announced: int) -> bytes:
+        return piece if announced or not piece else b"%x\r\n%s\r\n" % (len(piece), piece)
+
+    def begun(number: int) -> tuple[socket.socket, int]:
+        connection, announced = attacked.connect(), number % 2
+        with suppress(ConnectionError):
+            connection.sendall(f"{head}{lengths[announced]}\r\n\r\n".encode() + framed(begin, announced))
+        pour(connection, framed(b"A" * min(size, 65536), announced), size)
+        return connection, announced
+
+    with attacked.used_meanwhile(), ThreadPoolExecutor(16) as pool:
+        slow = list(pool.map(begun, range(count)))
+        attacked.world.file(b"mine")
+        images = [("images", ("a.png", png("middle")))]
+        answer = attacked.world.client.post(IMAGES.format(model=attacked.model), files=images)
+        assert made(answer, 200)["data"][0]["label"] == "middle"
+        began = time.monotonic()
+        while slow and time.monotonic() - began < 60:
+            time.sleep(0.5)
+            for one in list(slow):
+                try:
+                    one[0].sendall(framed(b"A", one[1]))
+                except ConnectionError:
+                    slow.remove(one)
+                    one[0].close()
+        assert not slow
