@@ -1,5 +1,5 @@
-"""Request bodies: of the right type, capped by their announced length and again as they arrive, and in memory no more of
-them than there is room for."""
+"""Request bodies: of the right type, capped by their announced length and again as they arrive, and no more of them in
+memory than there is room for."""
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator

@@ -21,8 +21,8 @@ from app.serving.streams import Streams
 @dataclass(frozen=True)
 class Parts:
     """`beside` is the PyTorch process that `serving` asks, if it asks one.  `in_flight`: (owner, Idempotency-Key) of
-    the requests that this process is working on.  `room` is for bodies that are held in memory, `uploads` for those that
-    go to the store, `assembling` for uploads of which files are made."""
+    the requests that this process is working on.  `room` is for bodies that are held in memory, `uploads` for those
+    that go to the store, `assembling` for uploads of which files are made."""
 
     settings: Settings
     database: Database
