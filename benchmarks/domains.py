@@ -125,6 +125,7 @@ def run(
     source: Made | None,
     labelled: Digits | None,
     teachers: Mapping[str, Made] = MappingProxyType({}),
+    environments: Mapping[str, Digits] = MappingProxyType({}),
 ) -> Made:
     folder.mkdir(parents=True)
     inputs = {"target.pixels": target.pixels, "target.index": target.index}
@@ -133,6 +134,8 @@ def run(
     if labelled:
         inputs |= {"source_dataset.pixels": labelled.pixels, "source_dataset.index": labelled.index}
     inputs |= {f"teacher.{id_}.weights": teacher.weights for id_, teacher in teachers.items()}
+    for id_, data in environments.items():
+        inputs |= {f"environment.{id_}.pixels": data.pixels, f"environment.{id_}.index": data.index}
     payload = {
         "method": dict(method),
         "seed": seed,
@@ -140,7 +143,7 @@ def run(
         "target": target.document,
         "source_dataset": labelled and labelled.document,
         "teachers": {id_: teacher.described for id_, teacher in teachers.items()},
-        "environments": {},
+        "environments": {id_: data.document for id_, data in environments.items()},
     }
     result = job.run(Spec("run", "job_benchmark", payload, inputs, folder, snapshot_every_s=1e9), Recorder())
     return Made(result.document, result.artifacts["weights"], result.artifacts["graph"])

@@ -60,7 +60,10 @@ class Scene:
             whole = dict(method) | {"input": INPUT | FRAMES["optdigits"], "teachers": list(sources)}
             return run(whole, self.here, self.folder / name, self.seed, None, None, teachers)
         whole = dict(method) | {"input": FRAMES["optdigits"], "sources": list(sources)}
-        return run(whole, self.here, self.folder / name, self.seed, self.source, self.there, teachers)
+        own = {}
+        if method["name"] == "reg_mean":
+            whole["training_sets"], own = {id_: ["ds_here"] for id_ in sources}, {"ds_here": self.here}
+        return run(whole, self.here, self.folder / name, self.seed, self.source, self.there, teachers, own)
 
     def accuracy(self, made: Made) -> tuple[float, float]:
         """On the test splits of optdigits and of MNIST, each in its own frame."""

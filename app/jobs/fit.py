@@ -19,6 +19,7 @@ from app.methods.fusion import Fusing
 from app.methods.generalisation import Generalisation
 from app.methods.quantize import Quantize
 from app.methods.recipe import Recipe
+from app.methods.reg_mean import RegMean
 from app.methods.registry import METHODS, Method
 from app.methods.rule_transfer import RuleTransfer
 from app.methods.source_free import SourceFree
@@ -46,6 +47,7 @@ def faults(parts: Parts) -> list[Detail]:
         _source_labels,
         _source_data,
         _environments,
+        _training_sets,
         _environment_classes,
         _environment_splits,
         _classes,
@@ -86,9 +88,27 @@ def _source_data(parts: Parts) -> Iterator[Detail]:
 
 
 def _environments(parts: Parts) -> Iterator[Detail]:
+    if not isinstance(parts.method, Generalisation):
+        return
     for param, dataset_id in parts.method.datasets().items():
         if not parts.environments[dataset_id].labelled:
             yield _fault(f"method.{param}", f"`{parts.method.name}` learns from labels, but {dataset_id} has none.")
+
+
+def _training_sets(parts: Parts) -> Iterator[Detail]:
+    method = parts.method
+    if not isinstance(method, RegMean):
+        return
+    for source in method.sources:
+        if source not in method.training_sets:
+            said = (
+                f'Nobody has said what {source} was trained on: name it, `"training_sets": {{"{source}": ["ds_…"]}}`.'
+            )
+            yield _fault("method.training_sets", said)
+    for param, dataset_id in method.datasets().items():
+        splits = parts.environments[dataset_id].splits
+        if splits is not None and not splits["train"]:
+            yield _fault(f"method.{param}", f"The training split of {dataset_id} is empty.")
 
 
 def _environment_classes(parts: Parts) -> Iterator[Detail]:

@@ -21,6 +21,7 @@ from app.methods.generalisation import Generalisation
 from app.methods.inputs import InputSpec
 from app.methods.quantize import Quantize
 from app.methods.recipe import Recipe
+from app.methods.reg_mean import RegMean
 from app.methods.registry import METHODS, Method
 from app.methods.rule_transfer import RuleTransfer
 from app.methods.source_free import SourceFree
@@ -79,7 +80,9 @@ def draw(db: Session, owner: str, request: Request) -> Plan:
     source = _source(db, owner, request)
     target = _dataset(db, owner, request.dataset, "dataset")
     source_dataset = _source_dataset(db, owner, request.source_dataset, source)
-    teachers, environments = _teachers(db, owner, request.method), _environments(db, owner, request.method)
+    teachers = _teachers(db, owner, request.method)
+    method = _with_training_sets(db, owner, request.method, teachers)
+    environments = _environments(db, owner, method)
     if isinstance(request.method, Train):
         networks.check(db, request.method.network, request.method.input, "method.network")
     if isinstance(request.method, RuleTransfer) and request.method.network is not None:
@@ -87,15 +90,15 @@ def draw(db: Session, owner: str, request: Request) -> Plan:
     if isinstance(request.method, Start) and request.method.network is not None:
         networks.check(db, request.method.network, request.method.input, "method.network")
     _require_trained_heads(request.method, source, teachers)
-    shown = learnt(request.method, target, source_dataset, environments)
+    shown = learnt(method, target, source_dataset, environments)
     return Plan(
-        method=request.method if shown is None else _close(db, request.method, source, shown),
+        method=method if shown is None else _close(db, method, source, shown),
         source=source,
         target=target,
         source_dataset=source_dataset,
         teachers=teachers,
         environments=environments,
-        faults=fit.faults(fit.Parts(request.method, source, target, source_dataset, teachers, environments)),
+        faults=fit.faults(fit.Parts(method, source, target, source_dataset, teachers, environments)),
     )
 
 
@@ -132,6 +135,15 @@ def _teachers(db: Session, owner: str, method: Method) -> dict[str, Source]:
         found[teacher_id] = sources.find(db, owner, teacher_id, f"method.{param}")
         _refuse_failed(teacher_id, found[teacher_id].readiness, f"method.{param}")
     return found
+
+
+def _with_training_sets(db: Session, owner: str, method: Method, teachers: Mapping[str, Source]) -> Method:
+    """What each source of `reg_mean` was trained on, where nobody says it and it is known."""
+    if not isinstance(method, RegMean):
+        return method
+    known = {id_: sources.trained_on(db, owner, teacher) for id_, teacher in teachers.items()}
+    closed = {id_: method.training_sets.get(id_) or known[id_] for id_ in method.sources}
+    return method.model_copy(update={"training_sets": {id_: found for id_, found in closed.items() if found}})
 
 
 def _environments(db: Session, owner: str, method: Method) -> dict[str, Dataset]:

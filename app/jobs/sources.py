@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.checkpoints import service as checkpoints
 from app.core.status import Readiness, Status, readiness
-from app.db.tables import Document, Servable
+from app.db.tables import Document, Job, Servable
 from app.models import service as models
 
 
@@ -58,6 +58,16 @@ def find(db: Session, owner: str, source_id: str, param: str) -> Source:
     checkpoint, task = checkpoints.get(db, owner, source_id, param=param)
     drawn = tuple((checkpoint.report or {}).get("initialised", ()))
     return _source(checkpoint.id, readiness(Status(task.status)), checkpoint, checkpoint.dataset, drawn)
+
+
+def trained_on(db: Session, owner: str, source: Source) -> list[str]:
+    """Ids of the datasets that it learned from; empty where they are not known."""
+    promoted = None if source.id.startswith("model_") else checkpoints.get(db, owner, source.id).checkpoint.model
+    if promoted or source.id.startswith("model_"):
+        made = db.get(Job, models.get(db, owner, promoted or source.id).job)
+        if made is not None and made.method.get("environments"):
+            return list(made.method["environments"])  # its dataset was measured, not learned from
+    return [] if source.dataset is None else [source.dataset]
 
 
 def _source(

@@ -152,7 +152,12 @@ VARIANTS: dict[str, dict[str, object]] = {
     "task_arithmetic": {"name": "task_arithmetic", "sources": TUNED},
     "task_arithmetic_chosen": {"name": "task_arithmetic", "sources": TUNED, "scale": "validation"},
     "ties": {"name": "ties", "sources": TUNED},
-    "reg_mean": {"name": "reg_mean", "sources": TUNED, "batch_norm": "merged"},
+    "reg_mean": {
+        "name": "reg_mean",
+        "sources": TUNED,
+        "training_sets": {id_: [place] for id_, place in zip(TUNED, PLACES, strict=True)},
+        "batch_norm": "merged",
+    },
     "distil_ensemble": {"name": "distil_ensemble", "teachers": TUNED, **COMMON},
     "distil_ensemble_labels": {
         "name": "distil_ensemble",

@@ -104,10 +104,11 @@ def test_what_was_drawn_apart_is_warned_of(tmp_path):
 def test_unlabelled_target_images_are_enough_to_merge_and_to_distil(tmp_path):
     target = unlabelled(tasks.dataset(tmp_path / "target", 10))
     for method in (
-        {"name": "reg_mean", "sources": IDS[:2]},
+        {"name": "reg_mean", "sources": IDS[:2], "training_sets": {id_: ["ds_target"] for id_ in IDS[:2]}},
         {"name": "distil_ensemble", "teachers": IDS[:2], "epochs": 2, "batch_size": 8},
     ):
-        document = fuse(tmp_path / method["name"], method, target=target).result.document
+        found = fuse(tmp_path / method["name"], method, target=target, environments={"ds_target": target})
+        document = found.result.document
         assert document["classes"] == [str(k) for k in range(10)]
         assert document["evaluation"] is None
 

@@ -8,13 +8,14 @@ import numpy as np
 from torch import Tensor
 
 from app.methods.fusion import Fusing
+from app.methods.inputs import InputSpec
 from worker.engine import batch_norm, data, device, merge
 from worker.engine.contract import Failure, Note
 from worker.engine.data import Prepare
 from worker.engine.merge import Weights
 from worker.methods import ingredients, measure, transferred
 from worker.methods.measure import Examine
-from worker.methods.task import Adapted, LabelUse, Task
+from worker.methods.task import Adapted, Domain, LabelUse, Task
 
 STATISTICS_IMAGES = 4096  # of the target's training split, evenly spaced: enough for batch norm's statistics
 STATISTICS_BATCH = 128
@@ -92,11 +93,16 @@ class Merger:
         Raises:
             Failure: `does_not_fit`, there are fewer than two.
         """
-        rows = self._task.target.images.rows("train")
-        rows = rows[np.linspace(0, len(rows) - 1, min(images, len(rows))).astype(np.int64)]
-        if len(rows) < 2:
+        target = self._task.target
+        if len(target.images.rows("train")) < 2:
             raise Failure("does_not_fit", "Merging looks at the target's training images, and there are not two.")
-        unlabelled = self._task.target.unlabelled(rows, self.frame.input).to(self._run.device)
+        yield from self.batches_of(target, self.frame.input, images, size)
+
+    def batches_of(self, domain: Domain, input: InputSpec, images: int, size: int) -> Iterator[Tensor]:
+        """The same of any dataset; `input` may differ from the merged network's in how images are fitted to it."""
+        rows = domain.images.rows("train")
+        rows = rows[np.linspace(0, len(rows) - 1, min(images, len(rows))).astype(np.int64)]
+        unlabelled = domain.unlabelled(rows, input).to(self._run.device)
         stream = data.image_batches(self._run, unlabelled, prepare=self._prepare, batch_size=size, stream="statistics")
         for batch in stream.epoch(0):
             self._run.heed()

@@ -1,5 +1,6 @@
-"""`reg_mean`: the layers that come nearest to what each source's gives of the same images."""
+"""`reg_mean`: the layers that come nearest to what each source's gives of the images that it learned from."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from app.methods.reg_mean import RegMean
 from worker.engine import merge
+from worker.engine.contract import Failure
 from worker.methods.merging import Merger
 from worker.methods.task import Adapted, Task
 
@@ -26,7 +28,7 @@ def reg_mean(task: Task, params: RegMean) -> Adapted:
     solutions: dict[str, merge.RegMean] = {}
     for id_, weights in merger.of.sources.items():
         merger.put(weights, merged=False)
-        for path, gram_DD in _grams(merger.network, merger.batches(params.images, BATCH)).items():
+        for path, gram_DD in _grams(merger.network, _own_images(task, params, merger, id_)).items():
             weight_OD = weights[f"{path}.weight"].flatten(1)
             solution = solutions.setdefault(path, merge.RegMean(params.off_diagonal, weight_OD))
             solution.add(gram_DD.cpu(), weight_OD)
@@ -34,7 +36,23 @@ def reg_mean(task: Task, params: RegMean) -> Adapted:
     for path, solution in solutions.items():
         before = merged[f"{path}.weight"]
         merged[f"{path}.weight"] = solution.solve().reshape(before.shape).to(before.dtype)
-    return merger.adapted(merged, merged=True, about={"regressed": sorted(solutions)})
+    about = {"regressed": sorted(solutions), "training_sets": params.training_sets}
+    return merger.adapted(merged, merged=True, about=about)
+
+
+def _own_images(task: Task, params: RegMean, merger: Merger, source: str) -> Iterator[Tensor]:
+    """Batches of what `source` was trained on, `images` of them, of several datasets in proportion to their sizes.
+
+    Raises:
+        Failure: `does_not_fit`, that is not known, or there are none.
+    """
+    domains = [task.environments[id_] for id_ in params.training_sets.get(source, ())]
+    counts = [len(domain.images.rows("train")) for domain in domains]
+    if not sum(counts):
+        raise Failure("does_not_fit", f"There are no training images of what {source} was trained on.")
+    for domain, count in zip(domains, counts, strict=True):
+        share = min(count, math.ceil(params.images * count / sum(counts)))
+        yield from merger.batches_of(domain, task.teachers[source].input, share, BATCH)
 
 
 def _grams(network: nn.Module, batches: Iterator[Tensor]) -> Grams:
