@@ -85,7 +85,7 @@ class Blobs:
     def read(self, sha256: str) -> Iterator[bytes]:
         """
         Raises:
-            FileNotFoundError: there is no such blob.
+            BlobLost: there is no such blob.
         """
         with _translated():
             try:
@@ -107,7 +107,7 @@ class Blobs:
         """A local file with the blob's bytes, not to be written to; fetched first where the store is elsewhere.
 
         Raises:
-            FileNotFoundError: there is no such blob.
+            BlobLost: there is no such blob.
         """
         path = (self._root / _key(sha256)) if self._root else self._cache / sha256
         if not path.exists():
@@ -121,7 +121,7 @@ class Blobs:
     def size(self, sha256: str) -> int:
         """
         Raises:
-            FileNotFoundError: there is no such blob.
+            BlobLost: there is no such blob.
         """
         with _translated():
             try:
@@ -143,6 +143,13 @@ class Blobs:
         """
         with _translated(), suppress(FileNotFoundError):
             obstore.rename(self._store, _key(sha256), _trash_key(Trashed(at, sha256)), overwrite=True)
+
+    def delete(self, sha256: str) -> None:
+        """At once, for good.  Only for what nobody else can come to mention; harmless where there is no such blob."""
+        with _translated(), suppress(FileNotFoundError):
+            obstore.delete(self._store, _key(sha256))
+        with suppress(OSError):
+            (self._cache / sha256).unlink()
 
     def restore(self, thrown_away: Trashed) -> None:
         """Harmless where it is not in the trash any more."""
@@ -220,7 +227,10 @@ class Blobs:
         writing = _Writing(self, self._store, self._root)
         try:
             with _translated():
-                yield writing
+                try:
+                    yield writing
+                except FileNotFoundError as error:  # nothing is lost that was stored: what is being written was removed
+                    raise errors.Unavailable("The blob could not be written.", retry_after_s=1) from error
         finally:
             writing.abandon()  # whatever stopped us, nothing half stays
 
@@ -305,8 +315,8 @@ def _translated() -> Iterator[None]:
     """The store's own troubles as ours."""
     try:
         yield
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        raise errors.BlobLost from error
     except (OSError, BaseError) as error:
         if any(words in str(error) for words in _FULL):
             raise errors.StorageFull from error

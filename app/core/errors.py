@@ -153,6 +153,10 @@ class RateLimited(RegraftError):
     status, code, title = 429, "rate_limited", "Too many requests for this key."
 
 
+class BlobLost(RegraftError):
+    status, code, title = 500, "blob_lost", "A stored file of this object is gone; restore it, or make it again."
+
+
 class NotInstalled(RegraftError):
     status, code, title = 501, "not_installed", "This server was installed without what the call needs."
 

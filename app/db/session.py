@@ -12,7 +12,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import GenericFunction
 
-from app.core import errors
+from app.core import errors, plain
 
 BUSY_TIMEOUT_MS = 30_000
 # A process that freezes within a transaction must not keep its locks, nor others wait for them for ever.
@@ -88,12 +88,25 @@ def _translated() -> Iterator[None]:
 def _postgresql(url: str) -> Engine:
     connect_args = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "options": _POSTGRES_OPTIONS}
     # hidden, since parameters would be logged
-    return create_engine(url, pool_pre_ping=True, pool_size=20, hide_parameters=True, connect_args=connect_args)
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=20,
+        hide_parameters=True,
+        json_serializer=plain.dumps,
+        connect_args=connect_args,
+    )
 
 
 def _sqlite(url: str) -> Engine:
     # pysqlite3 bundles an SQLite without the WAL-reset corruption of 3.7.0-3.51.2
-    engine = create_engine(url, module=pysqlite3, connect_args={"check_same_thread": False}, hide_parameters=True)
+    engine = create_engine(
+        url,
+        module=pysqlite3,
+        hide_parameters=True,
+        json_serializer=plain.dumps,
+        connect_args={"check_same_thread": False},
+    )
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Case, ColumnElement, ScalarSelect, case, delete, exists, func, insert, literal, select, update
 from sqlalchemy.orm import Session, aliased
 
+from app.core import plain
 from app.core.status import Status
 from app.db.session import now
 from app.db.tables import Dependency, Event, Metric, Task, Turn, WorkerProcess
@@ -68,7 +69,9 @@ def waiting_owners(db: Session, lane: str) -> list[str]:
     return list(db.scalars(query.order_by(Turn.last_started_at, Turn.owner)))
 
 
-def claim(db: Session, lane: str, owner: str, *, worker: str, token: str, lease_s: float) -> Task | None:
+def claim(
+    db: Session, lane: str, owner: str, *, worker: str, token: str, lease_s: float, max_attempts: int
+) -> Task | None:
     """Give the owner's first step that can start to `worker`, in one statement."""
     need, need_task = aliased(Dependency), aliased(Task)
     unmet = exists().where(need.dependent == Task.id, need_task.id == need.needs, need_task.status != Status.SUCCEEDED)
@@ -88,6 +91,7 @@ def claim(db: Session, lane: str, owner: str, *, worker: str, token: str, lease_
             status=Status.RUNNING,
             requested=None,
             attempt=Task.attempt + 1,
+            max_attempts=max_attempts,
             lease_token=token,
             lease_expires_at=now() + lease_s,
             worker=worker,
@@ -177,8 +181,12 @@ def forget(db: Session, object_id: str) -> None:
 
 def add_events(db: Session, subject: str, notes: Sequence[Mapping[str, Any]]) -> None:
     """`notes`: {level, type, message, data}.  The caller has locked the step, so its events are numbered in order."""
-    if notes:
-        db.execute(insert(Event).values(at=now()), [{"subject": subject, **note} for note in notes])
+    rows = [
+        {"subject": subject, **note, "message": plain.text(note["message"]), "data": plain.document(note["data"])}
+        for note in notes
+    ]
+    if rows:
+        db.execute(insert(Event).values(at=now()), rows)
 
 
 def put_metrics(db: Session, job: str, points: Sequence[Mapping[str, Any]]) -> None:

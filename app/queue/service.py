@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
-from app.core import errors
+from app.core import errors, plain
 from app.core.status import TERMINAL, Status, may_move
 from app.db.session import now
 from app.db.tables import Task, WorkerProcess
@@ -156,11 +156,14 @@ def waits(db: Session, lane: Lane) -> bool:
     return bool(repository.waiting_owners(db, lane))
 
 
-def claim(db: Session, lane: Lane, *, worker: str, lease_s: float) -> Claim | None:
-    """The next step of the lane: owners take turns, and an owner's steps start in the order of their arrival."""
+def claim(db: Session, lane: Lane, *, worker: str, lease_s: float, max_attempts: int = MAX_ATTEMPTS) -> Claim | None:
+    """The next step of the lane: owners take turns, and an owner's steps start in the order of their arrival.
+
+    It may break, or lose its worker, `max_attempts` times in all.
+    """
     token = secrets.token_hex(16)
     for owner in repository.waiting_owners(db, lane):
-        task = repository.claim(db, lane, owner, worker=worker, token=token, lease_s=lease_s)
+        task = repository.claim(db, lane, owner, worker=worker, token=token, lease_s=lease_s, max_attempts=max_attempts)
         if task is not None:
             note(db, task.id, "started", f"Attempt {task.attempt} of {task.max_attempts}.", data={"worker": worker})
             return Claim(task.id, task.kind, token, task.attempt, task.snapshot)
@@ -238,6 +241,7 @@ def fail(db: Session, task: Task, code: str, message: str) -> None:
     if task.status == Status.CANCELLING:
         stop(db, task)
         return
+    message = plain.text(message)
     task.error_code, task.error_message = code, message
     _end(db, task, Status.FAILED, message, level="error", data={"code": code})
     _fail_waiting(db, task)
@@ -250,12 +254,11 @@ def stop(db: Session, task: Task) -> None:
 
 
 def lay_down(db: Session, task: Task) -> None:
-    """`task`, which comes from `hold`, has stopped because it was to pause; cancelled, if that was asked for."""
-    if task.status == Status.CANCELLING:
-        stop(db, task)
-        return
-    _release(task)
-    _move(db, task, Status.PAUSED, f"Paused at step {task.step}.")
+    """`task`, which comes from `hold`, has stopped because it was to pause; cancelled, if that was asked for.
+
+    What was interrupted by its user was no attempt.
+    """
+    _lay_down(db, task, counted=False)
 
 
 def give_back(db: Session, task: Task, why: str, *, counted: bool, after_s: float = 0.0) -> None:
@@ -264,7 +267,7 @@ def give_back(db: Session, task: Task, why: str, *, counted: bool, after_s: floa
     An attempt that is not `counted` was no fault of the step.  Cancelled or paused instead, if that was asked for.
     """
     if task.status == Status.CANCELLING or task.requested == "pause":
-        lay_down(db, task)
+        _lay_down(db, task, counted=counted)
         return
     if not counted:
         task.attempt -= 1
@@ -340,6 +343,16 @@ def _locked(db: Session, task_id: str) -> Task:
     if task is None:
         raise errors.NotFound(f"There is no {task_id}.")
     return task
+
+
+def _lay_down(db: Session, task: Task, *, counted: bool) -> None:
+    if task.status == Status.CANCELLING:
+        stop(db, task)
+        return
+    if not counted:
+        task.attempt -= 1
+    _release(task)
+    _move(db, task, Status.PAUSED, f"Paused at step {task.step}.")
 
 
 def _requeue(db: Session, task: Task, why: str, after_s: float = 0.0) -> None:

@@ -1,13 +1,17 @@
 """Every refusal is application/problem+json with a stable code, and says where the fault is."""
 
 import json
+import shutil
 
 import pytest
+from sqlalchemy import update
 
 from api import server as servers
-from api.world import NETWORK, made
+from api.world import NETWORK, made, png
+from app.db.tables import Model
 from services import until
 
+IMAGE = {"Content-Type": "image/png"}
 DEEP = b'{"name":' + b"[" * 30_000 + b"]" * 30_000 + b"}"
 
 
@@ -149,14 +153,35 @@ def test_a_body_that_is_too_large(client, path, announced):
 
 def test_what_is_wrong_on_our_side_tells_nothing_of_our_insides(api, world, client):
     model = world.model()
-    sha256 = client.head(f"/v1/models/{model['id']}/weights").headers["ETag"].strip('"')
-    weights = api.home / "blobs" / "sha256" / sha256[:2] / sha256
-    content = weights.read_bytes()
-    weights.unlink()
-    found = problem(client.get(f"/v1/models/{model['id']}/weights"), 500, "internal")
-    weights.write_bytes(content)
+    with world.database.unit_of_work() as db:
+        db.execute(update(Model).where(Model.id == model["id"]).values(sha256=None))  # as no code of ours leaves it
+    found = problem(client.get(f"/v1/models/{model['id']}"), 500, "internal")
     assert "Error" not in json.dumps(found)
-    until(lambda: "FileNotFoundError" in api.log.read_text(), 5)
+    until(lambda: "ValidationError" in api.log.read_text(), 5)
+
+
+def test_a_file_that_is_gone_is_named(api, world, client):
+    """Whatever is asked of the object that it belongs to; and when it is back, so is the object."""
+    dataset, model = world.dataset(), world.model()
+    asked = (
+        lambda: client.get(f"/v1/datasets/{dataset['id']}/samples"),
+        lambda: client.get(f"/v1/models/{model['id']}/weights"),
+        lambda: client.get(f"/v1/models/{model['id']}/weights", headers={"Range": "bytes=0-3"}),
+        lambda: client.post(f"/v1/models/{model['id']}/predictions", content=png("top"), headers=IMAGE),
+        lambda: client.post(f"/v1/models/{model['id']}/predictions", files={"images": png("top")}),
+        lambda: client.post(f"/v1/models/{model['id']}/embeddings", content=png("top"), headers=IMAGE),
+    )
+    blobs, away = api.home / "blobs", api.home / "away"
+    blobs.rename(away)
+    blobs.mkdir()
+    try:
+        for ask in asked:
+            problem(ask(), 500, "blob_lost")
+    finally:
+        shutil.rmtree(blobs)
+        away.rename(blobs)
+    for ask in asked:
+        assert ask().is_success
 
 
 def test_a_database_that_is_away(each_database, tmp_path):

@@ -182,6 +182,38 @@ def test_a_crash_counts_and_a_shutdown_does_not(database):
     assert (task(database, job).attempt, task(database, job).status) == (1, Status.QUEUED)
 
 
+@pytest.mark.parametrize("kind", ["pause", "shutdown", "shutdown while a pause is wished"])
+def test_after_any_number_of_interruptions_lost_workers_have_all_attempts(database, kind):
+    job = add(database)
+    for _ in range(5):
+        claimed = claim(database)
+        if "pause" in kind:
+            ask(database, "pause", job)
+        with held(database, claimed) as (db, found):
+            if kind == "pause":
+                queue.lay_down(db, found)
+            else:
+                queue.give_back(db, found, "Its worker was shut down.", counted=False)
+        assert task(database, job).attempt == 0
+        if "pause" in kind:
+            ask(database, "resume", job)
+    for attempt in (1, 2, 3):
+        assert claim(database).attempt == attempt
+        assert task(database, job).status == Status.RUNNING
+        expire(database, job)
+        reap(database)
+    assert "It was tried 3 times." in task(database, job).error_message
+
+
+def test_a_worker_that_is_lost_while_a_pause_is_wished_counts(database):
+    job = add(database)
+    claim(database)
+    ask(database, "pause", job)
+    expire(database, job)
+    reap(database)
+    assert (task(database, job).status, task(database, job).attempt) == (Status.PAUSED, 1)
+
+
 def test_a_step_given_back_for_later_is_not_started_before(database):
     add(database)
     with held(database, claim(database)) as (db, found):

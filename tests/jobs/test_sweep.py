@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import update
 
 from app.blobs.store import Blobs
-from app.core import ids
+from app.core import errors, ids
 from app.db.session import now
 from app.db.tables import Checkpoint, Dataset, IdempotentRequest, Model, Upload
 from app.files import service as files
@@ -118,7 +118,7 @@ def test_the_trash_is_emptied_after_the_grace_period(database, blobs):
     assert [each.sha256 for each in blobs.trash()] == [sha256]
     sweep(database, blobs, grace_s=-1)
     assert list(blobs.trash()) == []
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(errors.BlobLost):
         blobs.size(sha256)
 
 

@@ -79,7 +79,7 @@ def test_nothing_there(blobs):
     assert list(blobs.list()) == []
     blobs.throw_away(SHA256, 1)
     for look in (blobs.path, blobs.size, lambda sha256: list(blobs.read(sha256))):
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(errors.BlobLost):
             look(SHA256)
 
 
@@ -109,7 +109,7 @@ def test_what_was_erased_is_gone(blobs):
     for _ in range(2):
         blobs.erase(Trashed(7, SHA256))
     assert list(blobs.trash()) == []
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(errors.BlobLost):
         blobs.size(SHA256)
 
 

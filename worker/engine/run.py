@@ -1,6 +1,7 @@
 """A method's view of the process that runs it: where to compute, whom to tell, when to stop, what to go on from."""
 
 import math
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -159,7 +160,8 @@ class Run:
     def _save(self) -> None:
         ledger = self._ledger
         live = ledger.capture() if ledger.capture else ledger.state["live"]  # what was not taken up yet is not lost
-        state = ledger.state | {"threads": torch.get_num_threads(), "live": live}
+        # no two snapshots have the same bytes: whoever replaces one may delete it
+        state = ledger.state | {"threads": torch.get_num_threads(), "live": live, "written_by": secrets.token_hex(16)}
         step = ledger.behind + (0 if live is None else live["step"])
         ledger.written += 1
         path = self.workdir / f"snapshot-{step}-{ledger.written}.pt"

@@ -14,14 +14,15 @@ from typing import TypeVar
 from sqlalchemy.orm import Session
 
 from app.blobs.store import Blobs
-from app.core import errors
+from app.core import errors, plain
 from app.core.settings import Settings
-from app.core.status import Status
+from app.core.status import TERMINAL, Status
 from app.db.session import Database
-from app.db.tables import Task
+from app.db.tables import Document, Task
+from app.jobs import service as jobs
 from app.queue import service as queue
 from app.queue.service import Claim, LeaseLost
-from worker.engine.contract import Command, Failure, Interrupted, Result, Retry, Snapshot, Spec
+from worker.engine.contract import Command, Failure, Interrupted, Note, Result, Retry, Snapshot, Spec
 from worker.executors.base import Attempt, Crashed, Executor
 from worker.loop.journal import Journal
 from worker.loop.lease import Lease
@@ -31,12 +32,14 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.1
 PATIENCE_S = 5.0  # before a step starts again whose surroundings failed
+REMARKS = ("transfer.", "report.")  # parts of a result whose figures may be null
+NAMED = 5  # of many figures that are wrong
 AGAIN_S = 0.5  # before a write is tried again that the database could not take
 
 
 T = TypeVar("T")
 End = Callable[[Session, Task], None]
-How = Interrupted | Failure | Retry | Crashed | errors.RegraftError
+How = Interrupted | Failure | Retry | Crashed | errors.RegraftError | Exception
 
 
 @dataclass(frozen=True)
@@ -65,32 +68,45 @@ class _Attempt:
     def __init__(self, place: Workplace, claim: Claim, lease: Lease) -> None:
         self._place, self._claim, self._lease = place, claim, lease
         self._journal = Journal(claim)
-        self._step = STEPS[claim.kind]
+        self._snapshot = claim.snapshot
 
     def run(self) -> None:
         try:
             with _folder(self._place.settings.scratch / self._claim.token) as workdir:
                 self._publish(self._follow(self._spec(workdir)))
-        except (Interrupted, Failure, Retry, Crashed, errors.RegraftError) as how:
-            self._end(partial(_record, how))
+        except LeaseLost:
+            raise
+        except Exception as how:  # noqa: BLE001  # whatever it is, whoever waits for the step is to read of it now
+            self._end_without_result(how)
 
     def _spec(self, workdir: Path) -> Spec:
-        settings, blobs = self._place.settings, self._place.blobs
-        payload, inputs = self._write(lambda db, task: self._step.prepare(db, task.id))
+        settings, blobs, step = self._place.settings, self._place.blobs, STEPS[self._claim.kind]
+        payload, inputs = self._write(lambda db, task: step.prepare(db, task.id))
         return Spec(
             kind=self._claim.kind,
             subject=self._claim.id,
             payload=payload,
             inputs={role: blobs.path(sha256) for role, sha256 in inputs.items()},
             workdir=workdir,
-            snapshot=blobs.path(self._claim.snapshot) if self._claim.snapshot else None,
+            snapshot=self._resumed(),
             device=settings.device,
             snapshot_every_s=settings.snapshot_every_s,
-            memory_bytes=settings.ingest_memory_bytes if self._step.untrusted else None,
-            cache=None if self._step.untrusted else settings.cache / "features",
+            memory_bytes=settings.ingest_memory_bytes if step.untrusted else None,
+            cache=None if step.untrusted else settings.cache / "features",
             cache_bytes=settings.feature_cache_bytes,
             resident_bytes=settings.resident_bytes,
         )
+
+    def _resumed(self) -> Path | None:
+        """The state to go on from; where it is gone, the step starts anew and ends the same."""
+        if self._snapshot is None:
+            return None
+        try:
+            return self._place.blobs.path(self._snapshot)
+        except errors.BlobLost:
+            log.warning("%s: its snapshot %s is gone", self._claim.id, self._snapshot)
+            self._journal.add(Note("snapshot_lost", "Its saved state is gone: it starts anew.", level="warning"))
+            return None
 
     def _follow(self, spec: Spec) -> Result:
         """Everything that the step says, until its result."""
@@ -122,22 +138,64 @@ class _Attempt:
         path.unlink()
         self._flush()  # a resume must not find a state that is ahead of its metrics
         self._write(lambda db, task: queue.keep(db, self._claim, sha256))
+        before, self._snapshot = self._snapshot, sha256
+        if before != sha256:
+            self._drop(before)
+
+    def _drop(self, snapshot: str | None) -> None:
+        """Delete a state that no row mentions any more.  No two have the same bytes, so nobody else's is harmed."""
+        if snapshot is None:
+            return
+        try:
+            self._place.blobs.delete(snapshot)
+        except errors.RegraftError as error:  # the sweep will
+            log.warning("%s: its snapshot %s stays for now: %s", self._claim.id, snapshot, error.detail)
 
     def _publish(self, result: Result) -> None:
         """Artifacts first, content-addressed; then all rows that mention them and the end of the step, at once."""
+        document = self._finite(result.document)
         blobs = {role: self._place.blobs.put_file(path).sha256 for role, path in result.artifacts.items()}
 
         def publish(db: Session, task: Task) -> None:
             if task.status == Status.CANCELLING:
                 return queue.stop(db, task)
-            self._step.publish(db, task.id, result.document, blobs)
+            STEPS[self._claim.kind].publish(db, task.id, document, blobs)
             return queue.succeed(db, task)
 
         self._end(publish)
 
+    def _finite(self, document: Document) -> Document:
+        """With null and a warning in the place of remarks that are no finite numbers.
+
+        Raises:
+            Failure: a figure is none that has to be one.
+        """
+        wrong = list(plain.not_finite(document))
+        if figures := [path for path in wrong if not path.startswith(REMARKS)]:
+            code = "diverged" if self._claim.kind == jobs.KIND else "not_finite"
+            raise Failure(code, f"No finite number: {_some(figures)}.")
+        if wrong:
+            message = f"Null stands for what is no finite number: {_some(wrong)}."
+            self._journal.add(Note("not_finite", message, level="warning"))
+        return plain.without_not_finite(document)
+
+    def _end_without_result(self, how: How) -> None:
+        if not isinstance(how, Interrupted | Failure | Retry | Crashed | errors.RegraftError):
+            log.exception("%s", self._claim.id, exc_info=how)
+        effect = partial(_record, how)
+        try:
+            self._end(effect)
+        except LeaseLost:
+            raise
+        except Exception:  # what it has said cannot be written: its end is
+            log.exception("%s: its log", self._claim.id)
+            self._journal.written()
+            self._end(effect)
+
     def _end(self, effect: End) -> None:
         self._flush()
-        self._write(effect)
+        if self._write(lambda db, task: _ended(effect, db, task)):
+            self._drop(self._snapshot)
 
     def _flush(self) -> None:
         self._write(lambda db, _: self._journal.write(db))
@@ -178,8 +236,27 @@ def _record(how: How, db: Session, task: Task) -> None:
             queue.give_back(db, task, detail, counted=False, after_s=PATIENCE_S)
         case errors.StorageFull(code=code, detail=detail):
             queue.give_up(db, task, code, detail, PATIENCE_S)
-        case errors.RegraftError(code=code, detail=detail):  # what was asked for turned out not to fit
+        case errors.RegraftError(code=code, detail=detail):  # what was asked for turned out not to fit, or is gone
             queue.fail(db, task, code, detail)
+        case _:
+            queue.give_up(db, task, "internal", f"A fault of the service itself: {_sentence(how)}", PATIENCE_S)
+
+
+def _ended(effect: End, db: Session, task: Task) -> bool:
+    """Whether the step will not go on after the effect: what it had saved is of no use any more."""
+    effect(db, task)
+    return task.status in TERMINAL
+
+
+def _sentence(error: Exception) -> str:
+    """Its first line, without the statement in which the database met it."""
+    cause = getattr(error, "orig", None) or error
+    first = next(iter(str(cause).splitlines()), "")
+    return f"{type(cause).__name__}: {first}".rstrip(":. ") + "."
+
+
+def _some(paths: list[str]) -> str:
+    return ", ".join(paths[:NAMED]) + (f" and {len(paths) - NAMED} more" if len(paths) > NAMED else "")
 
 
 class _Orders:

@@ -1,5 +1,6 @@
 """What a step says, on its way to the database: gathered, and written twice a second in one transaction."""
 
+import math
 import time
 from dataclasses import asdict
 from typing import Any
@@ -22,6 +23,7 @@ class Journal:
         self._progress: Progress | None = None
         self._notes: list[dict[str, Any]] = []
         self._points: list[dict[str, Any]] = []
+        self._not_finite: set[tuple[str, str]] = set()
 
     @property
     def due(self) -> bool:
@@ -33,8 +35,18 @@ class Journal:
                 self._progress = event
             case Note():
                 self._notes.append(asdict(event))
-            case Metric():
+            case Metric() if math.isfinite(event.value):
                 self._points.append(asdict(event))
+            case Metric():
+                self._warn(event)
+
+    def _warn(self, point: Metric) -> None:
+        """Once a series."""
+        series = (point.name, point.split)
+        if series not in self._not_finite:
+            self._not_finite.add(series)
+            message = f"{point.name} ({point.split}) was {point.value} at step {point.step}: such points are left out."
+            self._notes.append(asdict(Note("not_finite", message, level="warning")))
 
     def write(self, db: Session) -> None:
         """
@@ -42,10 +54,14 @@ class Journal:
             LeaseLost: the claim no longer holds.
         """
         told = self._progress
-        progress = None if told is None else (told.step, told.total_steps, told.eta_s)
+        progress = None if told is None else (told.step, told.total_steps, _finite(told.eta_s))
         queue.report(db, self._claim, progress=progress, notes=self._notes, points=self._points)
 
     def written(self) -> None:
         """The transaction of `write` was committed."""
         self._progress, self._notes, self._points = None, [], []
         self._flushed_at = time.monotonic()
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

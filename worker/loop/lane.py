@@ -34,4 +34,5 @@ def _claim(place: Workplace, lane: Lane) -> Claim | None:
         if not queue.waits(db, lane):  # an idle worker takes no write lock
             return None
     with place.database.unit_of_work() as db:
-        return queue.claim(db, lane, worker=place.worker, lease_s=place.settings.lease_s)
+        settings = place.settings
+        return queue.claim(db, lane, worker=place.worker, lease_s=settings.lease_s, max_attempts=settings.max_attempts)

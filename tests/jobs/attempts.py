@@ -1,0 +1,61 @@
+"""Attempts of steps that do what a test tells them: the real queue, database, blobs and loop, no process."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.blobs.store import Blobs
+from app.core.settings import Settings
+from app.db.session import Database
+from worker.engine.contract import Result, Spec
+from worker.loop.attempt import Workplace
+from worker.steps.registry import STEPS, Step
+
+DONE = Result({})
+
+
+@dataclass
+class Scripted:
+    """What a step says, one after another: an event is told, an exception raised, a function called with the spec."""
+
+    says: list
+    specs: list = field(default_factory=list)
+
+    def start(self, spec: Spec) -> "Scripted":
+        self.specs.append(spec)
+        return self
+
+    def next(self, timeout_s: float):
+        said = self.says.pop(0)
+        if callable(said) and not isinstance(said, type):
+            said = said(self.specs[-1])
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    def order(self, command) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def warm(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def workplace(database: Database, home: Path, *says, **settings) -> Workplace:
+    chosen = Settings(home=home, poll_s=0.01, **settings)
+    return Workplace(
+        worker="worker_test",
+        database=database,
+        blobs=Blobs(chosen.blobs),
+        executor=Scripted(list(says)),
+        settings=chosen,
+        stopping=threading.Event(),
+    )
+
+
+def steps_do(monkeypatch, *, prepare: Callable | None = None, publish: Callable | None = None) -> None:
+    """In the place of what the steps of jobs do with the database."""
+    step = Step(prepare or (lambda db, id_: ({}, {})), publish or (lambda db, id_, document, blobs: None), False)
+    monkeypatch.setitem(STEPS, "run", step)
