@@ -177,7 +177,8 @@ class _Attempt:
         if wrong:
             message = f"Null stands for what is no finite number: {_some(wrong)}."
             self._journal.add(Note("not_finite", message, level="warning"))
-        return plain.without_not_finite(document)
+        finite: Document = plain.without_not_finite(document)
+        return finite
 
     def _end_without_result(self, how: How) -> None:
         if not isinstance(how, Interrupted | Failure | Retry | Crashed | errors.RegraftError):
