@@ -8,12 +8,14 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from worker.terms import adversarial
 from worker.terms.adversarial import Discriminator, Multilinear
 from worker.terms.confusion import class_confusion
 from worker.terms.coral import coral
-from worker.terms.mmd import joint_mmd, mmd
+from worker.terms.mmd import joint_mmd, mmd, squared
 
 
 def drawn(*shape, seed=0, shift=0.0):
@@ -31,7 +33,7 @@ def gradients(function, *inputs):
 def numpy_kernel(x_ND):
     distance_NN = cdist(x_ND, x_ND, "sqeuclidean")
     width = distance_NN[~np.eye(len(x_ND), dtype=bool)].mean()
-    return np.mean([np.exp(-distance_NN / (2 * m * width)) for m in (1 / 8, 1 / 4, 1 / 2, 1, 2)], axis=0)
+    return np.sum([np.exp(-distance_NN / (2 * m * width)) for m in (1 / 8, 1 / 4, 1 / 2, 1, 2)], axis=0)
 
 
 def numpy_mmd(kernel_NN, n):
@@ -82,6 +84,40 @@ def test_a_step_along_the_gradient_brings_the_domains_together():
     source_SD, target_TD = drawn(20, 3), drawn(20, 3, seed=1, shift=1.0).requires_grad_()
     mmd(source_SD, target_TD).backward()
     assert (target_TD.grad.mean(0) > 0).all()  # down the gradient is towards the source, which lies lower
+
+
+class Largest(TorchDispatchMode):
+    """How many numbers the largest tensor has that any operation within gives, backward passes included."""
+
+    def __init__(self):
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        tensors = [one for one in tree_leaves(made) if isinstance(one, torch.Tensor)]
+        self.numbers = max([self.numbers, *(one.numel() for one in tensors)])
+        return made
+
+
+@pytest.mark.parametrize("joint", [False, True], ids=["mmd", "joint_mmd"])
+def test_no_tensor_of_all_pairs_and_features_is_made(joint):
+    """256 examples of 512 features: the largest is [N,D] or five kernels of [N,N], and not [N,N,D]."""
+    source_SD, target_TD = drawn(128, 512).float().requires_grad_(), drawn(128, 512, seed=1).float()
+    even = torch.full((128, 3), 1 / 3)
+    with Largest() as largest:
+        value = joint_mmd((source_SD, even), (target_TD, even)) if joint else mmd(source_SD, target_TD)
+        value.backward()
+    assert 256 * 256 <= largest.numbers <= 5 * 256 * 256
+
+
+def test_distances_far_from_the_origin_keep_their_digits():
+    """In single precision, where ‖x‖² is a million times the distances."""
+    x_ND = drawn(12, 64)
+    expected = cdist(x_ND.numpy(), x_ND.numpy(), "sqeuclidean")
+    found_NN = squared((x_ND + 1000).float())
+    np.testing.assert_allclose(found_NN.numpy(), expected, rtol=1e-3)
+    assert not found_NN.diagonal().any()
 
 
 # --- CORAL
