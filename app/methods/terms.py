@@ -39,13 +39,16 @@ class L2Sp(Term):
 
 
 class Delta(Term):
-    """Squared distance of the outputs of `layers` from the source's on the same images, per place, mean over images.
+    """Squared distance of the outputs of `layers` from the source's on the same images, per place, mean over images,
+    and `head` · ½‖w‖² over what is new.
 
-    `layers` are paths of modules; left out, the ends of the last stages.
+    Every channel counts alike: the paper's variant without attention.  `layers` are paths of modules; left out, the
+    ends of the last two stages.
     """
 
     name: Literal["delta"] = "delta"
     weight: Weight = 0.01
+    head: Weight = 1.0
     layers: Annotated[list[LayerPath], Field(min_length=1, max_length=16)] | None = None
 
 
@@ -58,7 +61,8 @@ class Bss(Term):
 
 
 class CoTuning(Term):
-    """The source's head learns on, too: what it says of an image is to be what it said of the image's class."""
+    """The source's head learns on, too: what it says of an image is to be what it said of the image's class, of mixed
+    images the mixture of both."""
 
     name: Literal["co_tuning"] = "co_tuning"
     weight: Weight = 2.3
@@ -100,10 +104,13 @@ class AttentionTransfer(_Taught):
 
 
 class Lwf(Term):
-    """T² · KL between what the source says, and what its head says on what becomes of its backbone."""
+    """T² · KL between what the source says, and what its head says on what becomes of its backbone.
+
+    The default is 4 as published, over T² = 9, which the published loss does not have.
+    """
 
     name: Literal["lwf"] = "lwf"
-    weight: Weight = 4.0
+    weight: Weight = 4 / 9
     temperature: Temperature = 3.0
 
 
@@ -127,7 +134,7 @@ class TermInfo:
 
 TERMS: Mapping[str, TermInfo] = {
     "l2_sp": TermInfo(("source",), "Li, Grandvalet & Davoine 2018, Explicit inductive bias for transfer learning"),
-    "delta": TermInfo(("source",), "Li et al. 2019, DELTA: deep learning transfer using feature map with attention"),
+    "delta": TermInfo(("source",), "Li et al. 2019, DELTA: deep learning transfer using feature map with attention (without the attention)"),
     "bss": TermInfo((), "Chen et al. 2019, Catastrophic forgetting meets negative transfer"),
     "co_tuning": TermInfo(("source", "source_head"), "You et al. 2020, Co-Tuning for transfer learning", softmax=True),
     "distillation": TermInfo(

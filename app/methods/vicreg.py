@@ -10,7 +10,8 @@ Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class VicReg(TwoViews):
-    """The weights of its three parts."""
+    """The weights of its three parts: the views' mean squared difference, the mean of their variance terms, and the sum
+    of their covariance terms, as in the authors' code."""
 
     name: Literal["vicreg"] = "vicreg"
     dimensions: Width = 512

@@ -6,7 +6,7 @@ from app.methods.generalisation import Penalised, Weight
 
 
 class Vrex(Penalised):
-    """See `Penalised`."""
+    """See `Penalised`.  The default weight is that of the paper's coloured digits; smaller ones hardly act."""
 
     name: Literal["vrex"] = "vrex"
-    weight: Weight = 10.0
+    weight: Weight = 10_000.0

@@ -2,6 +2,7 @@
 
 import math
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -180,7 +181,7 @@ def test_its_gradient_is_w_minus_w0(batch):
 def test_delta_is_its_definition(batch):
     student = frame()
     source = frozen(student)
-    term = delta.build(params.Delta(layers=["one.1", "two.1"]), setting(student, source))
+    term = delta.build(params.Delta(layers=["one.1", "two.1"], head=0), setting(student, source))
     assert value(term, student, batch) == 0
     moved(student)
     here = look_frozen(student, batch.x, INPUT, ["one.1", "two.1"]).outputs
@@ -191,6 +192,17 @@ def test_delta_is_its_definition(batch):
         images, _, height, width = gap.shape
         expected += (gap**2).sum() / (images * height * width)
     assert value(term, student, batch) == pytest.approx(expected)
+
+
+def test_delta_draws_a_new_head_to_zero(batch):
+    """The paper's Ω'': ½‖w‖² over the weights that the source has not, which weight decay no longer shrinks."""
+    student = frame()
+    term = delta.build(params.Delta(head=3.0), setting(student, frozen(student)))
+    head = student.network.head
+    expected = 1.5 * sum((p.detach().numpy() ** 2).sum() for p in (head.weight, head.bias))
+    assert value(term, student, batch) == pytest.approx(float(expected))
+    differentiable(term, student, batch).backward()
+    torch.testing.assert_close(head.weight.grad, 3.0 * head.weight.detach())
 
 
 def test_delta_refuses_a_layer_that_is_not_there(batch):
@@ -342,6 +354,35 @@ def test_co_tuning_is_its_definition(batch):
     relation = co_tuning.relation(setting(student, source, batch=batch))
     expected = -sum(float((relation[y] * log_p[b]).sum()) for b, y in enumerate(batch.y_B.tolist())) / len(log_p)
     assert value(term, student, batch) == pytest.approx(expected)
+
+
+def test_co_tuning_wants_the_mixture_of_mixed_images(batch):
+    """Of one that is 0.7 of its own and 0.3 of another, against loops over images and source classes."""
+    source, student = frozen(frame(["p", "q", "r"], seed=2)), frame()
+    term = TERMS["co_tuning"](params.CoTuning(), setting(student, source, batch=batch))
+    partner_B = [3, 5, 1, 0, 2, 4]
+    mixed = replace(batch, partner_y_B=batch.y_B[partner_B], share=0.7)
+    relation = co_tuning.relation(setting(student, source, batch=batch)).tolist()
+    log_p = source.network.head(look_frozen(student, batch.x, INPUT).features_BD).log_softmax(1).tolist()
+    labels, expected = batch.y_B.tolist(), 0.0
+    for b, partner in enumerate(partner_B):
+        for s in range(3):
+            wanted = 0.7 * relation[labels[b]][s] + 0.3 * relation[labels[partner]][s]
+            expected -= wanted * log_p[b][s] / len(labels)
+    assert value(term, student, mixed) == pytest.approx(expected)
+    assert value(term, student, batch) != pytest.approx(expected, rel=1e-5)
+
+
+def test_lwf_on_its_default_is_the_published_four_times_the_bare_divergence(batch):
+    """Li & Hoiem 2017 have λ = 4 before a loss without T²: cross-entropy of the softened outputs, whose gradient is
+    that of KL."""
+    source = frozen(frame(["p", "q", "r"], seed=2))
+    student = frame()
+    term = TERMS["lwf"](params.Lwf(), setting(student, source))
+    said = (look_frozen(source, batch.x, INPUT).logits_BK / 3).softmax(1).numpy()
+    here = (source.network.head(look_frozen(student, batch.x, INPUT).features_BD) / 3).softmax(1).detach().numpy()
+    expected = 4 * (said * (np.log(said) - np.log(here))).sum(1).mean()
+    assert params.Lwf().weight * value(term, student, batch) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", ["l2_sp", "delta", "lwf", "co_tuning"])

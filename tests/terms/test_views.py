@@ -9,7 +9,7 @@ import torch
 from worker.engine import neighbours, views
 from worker.engine.features import Features
 from worker.methods.byol import decay
-from worker.terms.views import covariance, foretold, invariance, nt_xent, variance
+from worker.terms.views import covariance, foretold, invariance, nt_xent, variance, vicreg
 
 
 def pair(rows=7, dimensions=5, seed=0):
@@ -47,6 +47,23 @@ def test_vicreg_parts_are_the_papers():
     cov = np.cov(a, rowvar=False)
     off = sum(cov[i, j] ** 2 for i in range(5) for j in range(5) if i != j) / 5
     assert covariance(one).item() == pytest.approx(off, rel=1e-5)
+
+
+def test_vicreg_is_the_authors_loss():
+    """A mean of the views' variance terms, but a sum of their covariance terms, by loops."""
+    one, two = (0.3 * view for view in pair())
+
+    def alive(z_BD):
+        return sum(max(0.0, 1 - math.sqrt(z_BD[:, d].var(ddof=1) + 1e-4)) for d in range(5)) / 5
+
+    def apart(z_BD):
+        cov_DD = np.cov(z_BD, rowvar=False)
+        return sum(cov_DD[i, j] ** 2 for i in range(5) for j in range(5) if i != j) / 5
+
+    a, b = one.numpy(), two.numpy()
+    found = [value.item() for value in vicreg(one, two)]
+    assert alive(a) > 0.1
+    assert found == pytest.approx([((a - b) ** 2).mean(), (alive(a) + alive(b)) / 2, apart(a) + apart(b)], rel=1e-6)
 
 
 def test_a_collapsed_projection_costs_variance_and_has_a_finite_slope():

@@ -14,9 +14,7 @@ def vicreg(task: Task, params: VicReg) -> Adapted:
 
     def loss(batch: Batch, moment: Moment) -> Losses:
         z_BD, other_BD = expander(ground.features(batch.x)).chunk(2)
-        alike = views.invariance(z_BD, other_BD)
-        alive = views.variance(z_BD) + views.variance(other_BD)
-        apart = views.covariance(z_BD) + views.covariance(other_BD)
+        alike, alive, apart = views.vicreg(z_BD, other_BD)
         whole = params.invariance * alike + params.variance * alive + params.covariance * apart
         return {"loss": whole, "invariance": alike, "variance": alive, "covariance": apart}
 

@@ -121,6 +121,25 @@ def watching(network: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, Ten
             hook.remove()
 
 
+def correspondence(student: Frame, source: Frame) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
+    """The student's parameters that have their like in the source, each with it, and those that are new: the heads,
+    and what the source has not, or has in another shape."""
+    heads = tuple(f"{head}." for head in student.anatomy.heads)
+    w0 = dict(source.network.named_parameters())
+    shared, new = [], []
+    for name, w in student.network.named_parameters():
+        if not name.startswith(heads) and name in w0 and w0[name].shape == w.shape:
+            shared.append((w, w0[name]))
+        else:
+            new.append(w)
+    return shared, new
+
+
+def squared_norm(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Σ ‖w‖², a scalar; 0 of none."""
+    return sum((w.square().sum() for w in tensors), torch.zeros((), device=device))
+
+
 def maps(output: Tensor) -> Tensor:
     """[B,C,P]: a module's output with its places in one dimension; [B,T,D] of a transformer likewise."""
     if output.ndim == 4:

@@ -20,7 +20,15 @@ class _CoTuning(Plain):
 
     def __call__(self, batch: Batch, view: View) -> Tensor:
         log_p_BS = F.log_softmax(source_head.logits(self._head, view.features_BD), dim=1)
-        return -(self._relation_TS[batch.y_B] * log_p_BS).sum(1).mean()
+        return -(self._wanted(batch) * log_p_BS).sum(1).mean()
+
+    def _wanted(self, batch: Batch) -> Tensor:
+        """[B,S]: what the source's head is to say of each image; of a mixed one, the mixture of what it is to say of
+        both, as L has the mixture of both labels."""
+        own_BS = self._relation_TS[batch.y_B]
+        if batch.partner_y_B is None or batch.share == 1.0:
+            return own_BS
+        return batch.share * own_BS + (1 - batch.share) * self._relation_TS[batch.partner_y_B]
 
 
 def build(params: CoTuning, setting: Setting) -> _CoTuning:

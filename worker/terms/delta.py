@@ -1,4 +1,7 @@
-"""DELTA: stay near what the source's layers make of an image (Li et al. 2019, eq. 6, without its channel weights)."""
+"""DELTA without attention: stay near what the source's layers make of an image (Li et al. 2019, eq. 4 and 6).
+
+Every channel counts alike; the paper weighs each by how much worse the source does without it.
+"""
 
 import torch
 from torch import Tensor
@@ -6,19 +9,20 @@ from torch import Tensor
 from app.methods.terms import Delta
 from worker.engine.contract import Failure
 from worker.engine.data import Batch
-from worker.terms.base import Frame, Plain, Setting, View, look_frozen, maps
+from worker.terms.base import Frame, Plain, Setting, View, correspondence, look_frozen, maps, squared_norm
 
 STAGES = 2  # the last so many, unless layers are named
 
 
 class _Delta(Plain):
-    def __init__(self, source: Frame, student: Frame, layers: list[str]) -> None:
+    def __init__(self, source: Frame, student: Frame, layers: list[str], head: float) -> None:
         self._source, self._student, self.watches = source, student, layers
+        self._head, (_, self._new) = head, correspondence(student, source)
 
     def __call__(self, batch: Batch, view: View) -> Tensor:
         there = look_frozen(self._source, batch.x, self._student.input, self.watches)
         distances = [distance(view.outputs[layer], there.outputs[layer]) for layer in self.watches]
-        return torch.stack(distances).sum()
+        return torch.stack(distances).sum() + 0.5 * self._head * squared_norm(self._new, batch.x.device)
 
 
 def distance(one: Tensor, other: Tensor) -> Tensor:
@@ -34,4 +38,4 @@ def build(params: Delta, setting: Setting) -> _Delta:
     unknown = [layer for layer in layers if layer not in modules]
     if unknown:
         raise Failure("does_not_fit", f"The network has no module {unknown[0]} for `delta` to look at.")
-    return _Delta(setting.source, setting.student, layers)
+    return _Delta(setting.source, setting.student, layers, params.head)

@@ -22,6 +22,16 @@ def invariance(z_BD: Tensor, other_BD: Tensor) -> Tensor:
     return F.mse_loss(z_BD, other_BD)
 
 
+def vicreg(z_BD: Tensor, other_BD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Invariance, variance and covariance of two views, before their weights.
+
+    As in the authors' code: the variance is the mean of the views' two, the covariance their sum.  The paper's equation
+    6 has both as sums; its figures, under the weights 25, 25 and 1, are of the code.
+    """
+    alive = (variance(z_BD) + variance(other_BD)) / 2
+    return invariance(z_BD, other_BD), alive, covariance(z_BD) + covariance(other_BD)
+
+
 def variance(z_BD: Tensor) -> Tensor:
     """How far below 1 the standard deviations over the batch are, mean over dimensions (eq. 1 there)."""
     std_D = torch.sqrt(z_BD.var(0) + LEAST_VARIANCE)
