@@ -9,8 +9,9 @@ from app.methods.generalisation import Generalisation
 
 
 class MixStyle(Generalisation):
-    """After each of the first `stages` stages, with probability `p`, the channels' means and deviations of an image
-    become λ times its own and 1−λ times another's of the batch, λ from Beta(`alpha`, `alpha`)."""
+    """After each of the first `stages` stages (of a ResNet: residual stages, the stem is none), with probability `p`,
+    the channels' means and deviations of an image become λ times its own and 1−λ times another's of the batch, λ from
+    Beta(`alpha`, `alpha`)."""
 
     name: Literal["mixstyle"] = "mixstyle"
     p: Fraction = 0.5

@@ -134,7 +134,10 @@ class TermInfo:
 
 TERMS: Mapping[str, TermInfo] = {
     "l2_sp": TermInfo(("source",), "Li, Grandvalet & Davoine 2018, Explicit inductive bias for transfer learning"),
-    "delta": TermInfo(("source",), "Li et al. 2019, DELTA: deep learning transfer using feature map with attention (without the attention)"),
+    "delta": TermInfo(
+        ("source",),
+        "Li et al. 2019, DELTA: deep learning transfer using feature map with attention (without the attention)",
+    ),
     "bss": TermInfo((), "Chen et al. 2019, Catastrophic forgetting meets negative transfer"),
     "co_tuning": TermInfo(("source", "source_head"), "You et al. 2020, Co-Tuning for transfer learning", softmax=True),
     "distillation": TermInfo(

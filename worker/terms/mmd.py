@@ -23,7 +23,8 @@ def squared(x_ND: Tensor) -> Tensor:
 def kernel(x_ND: Tensor) -> Tensor:
     """[N,N]: Σ over `MULTIPLES` of exp(−‖x − y‖² / 2σ²), where σ² = multiple × the mean ‖x − y‖² over pairs.
 
-    A sum, as in the authors' code, and not a mean, which would be a fifth of it.  The widths follow the features, but no gradient goes through them.
+    A sum, as in the authors' code, and not a mean, which would be a fifth of it.  The widths follow the features, but
+    no gradient goes through them.
     """
     distance_NN = squared(x_ND)
     pairs = len(x_ND) * (len(x_ND) - 1)
