@@ -126,7 +126,8 @@ def correspondence(student: Frame, source: Frame) -> tuple[list[tuple[Tensor, Te
     and what the source has not, or has in another shape."""
     heads = tuple(f"{head}." for head in student.anatomy.heads)
     w0 = dict(source.network.named_parameters())
-    shared, new = [], []
+    shared: list[tuple[Tensor, Tensor]] = []
+    new: list[Tensor] = []
     for name, w in student.network.named_parameters():
         if not name.startswith(heads) and name in w0 and w0[name].shape == w.shape:
             shared.append((w, w0[name]))
