@@ -1,7 +1,7 @@
 """What the service returns.  Fields that a newer service adds are kept as they come."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -90,13 +90,16 @@ class Dataset(Object):
     error: Failure | None = None
     format: str
     classes: list[str] | None = None
-    labelled: bool
+    labelled: bool | Literal["test"]
     multi_label: bool = False
+    columns: dict[str, str | None] | None = None
+    split_names: dict[str, list[str]] | None = None
     image: dict[str, int] | None = None
     splits: dict[str, int] | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
     refused: list[Refused] | None = None
+    duplicates: dict[str, Any] | None = None
     sha256: str | None = None
     metadata: Metadata = {}
 

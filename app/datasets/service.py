@@ -1,7 +1,7 @@
 """The rules of datasets: born from a file, ingested by a worker, read by jobs."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
@@ -27,8 +27,10 @@ def create(
     format: str,
     splits: Mapping[str, float] | None,
     seed: int,
-    labelled: bool,
+    labelled: bool | Literal["test"],
     labels: str,
+    columns: Mapping[str, str] | None,
+    split_names: Mapping[str, list[str]] | None,
     metadata: dict[str, str],
 ) -> Stored:
     """A dataset that a worker is to make of `file`.
@@ -44,8 +46,15 @@ def create(
         name=name,
         file=file,
         format=format,
-        options={"splits": splits and dict(splits), "seed": seed, "labels": labels},
-        labelled=labelled,
+        options={
+            "splits": splits and dict(splits),
+            "seed": seed,
+            "labels": labels,
+            "columns": columns and {role: name for role, name in columns.items() if name is not None},
+            "split_names": split_names and dict(split_names),
+        },
+        labelled=bool(labelled),
+        only_tests_labelled=labelled == "test",
         user_metadata=metadata,
     )
     repository.add(db, dataset)
@@ -85,15 +94,18 @@ def spec_payload(db: Session, dataset_id: str) -> tuple[dict[str, Any], dict[str
     """What the ingest of a dataset is told: the payload, and the blobs that it reads by role."""
     dataset = stored(db, dataset_id)
     file = files.by_id(db, dataset.file)
-    payload = {"format": dataset.format, "labelled": dataset.labelled, **dataset.options}
+    payload = {"format": dataset.format, "labelled": labelled(dataset), **dataset.options}
     return payload, {"file": file.sha256}
 
 
 def publish(db: Session, dataset_id: str, document: Mapping[str, Any], pixels_sha: str, index_sha: str) -> None:
     """Record what ingest made of the file.  The caller holds the lease and ends the step in the same transaction."""
     dataset = stored(db, dataset_id)
-    for field in ("format", "labelled", "classes", "image", "splits", "mean", "std", "refused", "sha256"):
+    for field in ("format", "classes", "image", "splits", "mean", "std", "refused", "sha256"):
         setattr(dataset, field, document[field])
+    dataset.labelled = bool(document["labelled"])
+    dataset.only_tests_labelled = document["labelled"] == "test"
+    dataset.duplicates = document.get("duplicates")
     dataset.counts = document.get("counts")
     dataset.multi_label = document.get("multi_label", False)
     dataset.pixels = pixels_sha
@@ -114,8 +126,24 @@ def stored(db: Session, dataset_id: str) -> Dataset:
 
 def document(dataset: Dataset) -> dict[str, Any]:
     """What a run is told of a ready dataset."""
-    fields = ("format", "labelled", "classes", "image", "splits", "counts", "mean", "std", "sha256")
-    return {field: getattr(dataset, field) for field in fields}
+    fields = ("format", "classes", "image", "splits", "counts", "mean", "std", "sha256")
+    return {field: getattr(dataset, field) for field in fields} | {"labelled": labelled(dataset)}
+
+
+def labelled(dataset: Dataset) -> bool | Literal["test"]:
+    """Whether its images have labels; `test`: not where one would learn from them."""
+    return "test" if dataset.only_tests_labelled else dataset.labelled
+
+
+def has_training_labels(dataset: Dataset) -> bool:
+    return dataset.labelled and not dataset.only_tests_labelled
+
+
+def has_validation_labels(dataset: Dataset) -> bool:
+    """Of a dataset that is still processing as far as it is known."""
+    if not dataset.labelled or (dataset.splits is not None and not dataset.splits["validation"]):
+        return False
+    return not dataset.only_tests_labelled or (dataset.counts is not None and any(dataset.counts["validation"]))
 
 
 def train_count(dataset: Dataset) -> int:

@@ -194,8 +194,9 @@ class Dataset(Owned, Base):
     name: Mapped[str] = mapped_column(String(256))
     file: Mapped[str] = mapped_column(ID)
     format: Mapped[str] = mapped_column(String(16))  # as asked, then as found
-    options: Mapped[Document] = mapped_column(Json)  # splits, seed, label set: what ingest was asked for
+    options: Mapped[Document] = mapped_column(Json)  # splits, seed, label set …: what ingest was asked for
     labelled: Mapped[bool] = mapped_column(Boolean)
+    only_tests_labelled: Mapped[bool] = mapped_column(Boolean, default=False, server_default=text("false"))
     multi_label: Mapped[bool] = mapped_column(Boolean, default=False)  # an image has any number of its classes
     classes: Mapped[list[str] | None] = mapped_column(Json)
     image: Mapped[Document | None] = mapped_column(Json)
@@ -204,6 +205,7 @@ class Dataset(Owned, Base):
     mean: Mapped[list[float] | None] = mapped_column(Json)
     std: Mapped[list[float] | None] = mapped_column(Json)
     refused: Mapped[list[Document] | None] = mapped_column(Json)
+    duplicates: Mapped[Document | None] = mapped_column(Json)
     sha256: Mapped[str | None] = mapped_column(SHA256)  # over pixels, labels, splits and classes
     pixels: Mapped[str | None] = mapped_column(SHA256)  # blob: packed uint8
     index: Mapped[str | None] = mapped_column(SHA256)  # blob: labels, splits, shapes

@@ -58,7 +58,8 @@ def _over(colours: Image.Image, alpha: Image.Image, ground: int) -> Image.Image:
 
 def _contrast(image: Image.Image) -> int:
     """The widest range that a channel has."""
-    return max(int(high) - int(low) for low, high in image.getextrema())
+    pixels_HWC = np.asarray(image)
+    return int((pixels_HWC.max(axis=(0, 1)) - pixels_HWC.min(axis=(0, 1))).max())
 
 
 def _scaled(values_HW: NDArray[Any]) -> Pixels:
@@ -76,11 +77,11 @@ def _from_fractions(values_HW: NDArray[np.floating[Any]]) -> Pixels:
     if not finite.any():
         return np.zeros(values_HW.shape, np.uint8)
     least, greatest = float(values_HW[finite].min()), float(values_HW[finite].max())
-    values_HW = np.where(finite, values_HW, least).astype(np.float64)
+    all_HW = np.where(finite, values_HW, least).astype(np.float64)
     for low, high in ((0, 1), (-1, 1), (0, 255)):
         if low <= least and greatest <= high:
-            return _stretched(values_HW, low, high)
-    return _stretched(values_HW, least, greatest)
+            return _stretched(all_HW, low, high)
+    return _stretched(all_HW, least, greatest)
 
 
 def _stretched(values_HW: NDArray[np.float64], low: float, high: float) -> Pixels:

@@ -82,7 +82,7 @@ def changed(image: Image.Image) -> tuple[Pixels, frozenset[Change]]:
         BadImage: see `decode`.
     """
     with _told():
-        pages = {"pages"} if _has_more_pages(image) else set()
+        pages: frozenset[Change] = frozenset({"pages"} if _has_more_pages(image) else ())
         image.load()
         turn = _TURNS.get(_orientation(image))
         pixels, changes = depth.brought_over(image if turn is None else image.transpose(turn))

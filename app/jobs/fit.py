@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from app.core.errors import Detail, NoRecipe, Unfit
 from app.core.status import Readiness
+from app.datasets import service as datasets
 from app.db.tables import Dataset
 from app.jobs import fusing
 from app.jobs.sources import Source
@@ -71,8 +72,9 @@ def faults(parts: Parts) -> list[Detail]:
 
 
 def _labels(parts: Parts) -> Iterator[Detail]:
-    if "target_labels" in METHODS[parts.method.name].needs and not parts.target.labelled:
-        yield _fault("dataset", f"`{parts.method.name}` learns from labels, but {parts.target.id} has none.")
+    if "target_labels" in METHODS[parts.method.name].needs and not datasets.has_training_labels(parts.target):
+        where = f"{parts.target.id} has none{_but_tests(parts.target)}"
+        yield _fault("dataset", f"`{parts.method.name}` learns from labels, but {where}.")
 
 
 def _source_labels(parts: Parts) -> Iterator[Detail]:
@@ -81,7 +83,13 @@ def _source_labels(parts: Parts) -> Iterator[Detail]:
 
 
 def _source_data(parts: Parts) -> Iterator[Detail]:
-    if "source_data" in METHODS[parts.method.name].needs and parts.source_dataset is None:
+    source = parts.source_dataset
+    needed = "source_data" in METHODS[parts.method.name].needs
+    if needed and source is not None and source.only_tests_labelled:
+        yield _fault(
+            "source_dataset", f"`{parts.method.name}` learns from labels, but {source.id} has none{_but_tests(source)}."
+        )
+    if needed and source is None:
         yield _fault(
             "source_dataset", f"`{parts.method.name}` learns from the source's labelled images: name their dataset."
         )
@@ -91,8 +99,14 @@ def _environments(parts: Parts) -> Iterator[Detail]:
     if not isinstance(parts.method, Generalisation):
         return
     for param, dataset_id in parts.method.datasets().items():
-        if not parts.environments[dataset_id].labelled:
-            yield _fault(f"method.{param}", f"`{parts.method.name}` learns from labels, but {dataset_id} has none.")
+        dataset = parts.environments[dataset_id]
+        if not datasets.has_training_labels(dataset):
+            where = f"{dataset_id} has none{_but_tests(dataset)}"
+            yield _fault(f"method.{param}", f"`{parts.method.name}` learns from labels, but {where}.")
+
+
+def _but_tests(dataset: Dataset) -> str:
+    return " but for tests" if dataset.only_tests_labelled else ""
 
 
 def _training_sets(parts: Parts) -> Iterator[Detail]:
@@ -186,7 +200,7 @@ def _selection(parts: Parts) -> Iterator[Detail]:
     if not isinstance(method, Selecting) or method.selection not in ("target_validation", "source_validation"):
         return
     asked = parts.target if method.selection == "target_validation" else parts.source_dataset
-    if asked is None or not asked.labelled or (asked.splits is not None and not asked.splits["validation"]):
+    if asked is None or not datasets.has_validation_labels(asked):
         yield _fault("method.selection", f"There are no validation labels to select by: `{method.selection}`.")
 
 

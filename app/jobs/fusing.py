@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from app.core.status import Readiness
+from app.datasets import service as datasets
 from app.db.tables import Dataset
 from app.jobs.sources import Source
 from app.methods.distil_ensemble import DistilEnsemble, untold
@@ -37,8 +38,8 @@ def distilling(method: DistilEnsemble, teachers: Mapping[str, Source], target: D
         if teachers[id_] in ready and not teachers[id_].classes:
             yield f"teachers.{place}", f"Classes are matched by name, and those of {id_} have no names."
             return
-    if method.label_weight and not target.labelled:
-        yield "label_weight", f"{target.id} has no labels."
+    if method.label_weight and not datasets.has_training_labels(target):
+        yield "label_weight", f"{target.id} has no training labels."
     if target.classes is None:
         return
     if method.network is not None and method.network.num_classes != len(target.classes):
@@ -53,8 +54,8 @@ def distilling(method: DistilEnsemble, teachers: Mapping[str, Source], target: D
 def choosing(method: Fusing | DistilEnsemble, target: Dataset) -> Iterator[Fault]:
     if not method.chooses or target.splits is None:
         return
-    if not target.labelled or not target.splits["validation"]:
-        lacks = "no labels" if not target.labelled else "no validation images"
+    if not datasets.has_validation_labels(target):
+        lacks = "no validation images" if not target.splits["validation"] else "no labels there"
         yield _choice(method), f"The choice is by labels of the validation split, and {target.id} has {lacks}."
 
 

@@ -23,11 +23,13 @@ COLUMNS: list[Column] = [
 ]
 FIELDS: list[Column] = [
     *COLUMNS,
+    ("labelled", lambda one: one.labelled),
     ("labels an image", lambda one: one.labelled and ("any number" if one.multi_label else 1)),
     ("image", lambda one: one.image),
     ("mean", lambda one: one.mean),
     ("std", lambda one: one.std),
     ("refused", lambda one: one.refused and [f"{bad.name}: {bad.reason}" for bad in one.refused[:10]]),
+    ("the same pictures", lambda one: one.duplicates and one.duplicates["exact"]),
     ("sha256", lambda one: one.sha256),
     ("error", lambda one: one.error and f"{one.error.message} ({one.error.code})"),
 ]
@@ -45,6 +47,15 @@ def create(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of the splits.")] = None,
     labelled: Annotated[bool, typer.Option(help="Whether it has labels.")] = True,
+    only_tests_labelled: Annotated[
+        bool, typer.Option("--only-tests-labelled", help="Labels of the test split.")
+    ] = False,
+    column: Annotated[
+        list[str] | None, typer.Option(metavar="ROLE=NAME", help="Of a table: image, label or labels, split.")
+    ] = None,
+    split_name: Annotated[
+        list[str] | None, typer.Option(metavar="SPLIT=NAME", help="What else a split is called.")
+    ] = None,
     labels: Annotated[str | None, typer.Option(help="fine or coarse, for CIFAR-100.")] = None,
     metadata: Pairs = None,
     wait: Wait = True,
@@ -56,11 +67,22 @@ def create(
         format=format,
         splits=parameters(split) or None,
         seed=seed,
-        labelled=labelled,
+        labelled="test" if only_tests_labelled else labelled,
+        columns=pairs(column) or None,
+        split_names=_gathered(split_name) or None,
         labels=labels,
         metadata=pairs(metadata),
     )
     session.show(_waited(session, created.id) if wait else created, FIELDS)
+
+
+def _gathered(split_names: list[str] | None) -> dict[str, list[str]]:
+    """The names of each split."""
+    gathered: dict[str, list[str]] = {}
+    for pair in split_names or ():
+        [(split, name)] = (pairs([pair]) or {}).items()
+        gathered.setdefault(split, []).append(name)
+    return gathered
 
 
 @app.command("list")

@@ -1,8 +1,8 @@
 """Datasets: images with labels, ingested from an uploaded archive."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from regraft import errors
 from regraft.nouns.base import D, Noun, given, waiting
@@ -20,13 +20,17 @@ class Datasets(Noun[D]):
         format: str = "auto",
         splits: Mapping[str, float] | None = None,
         seed: int | None = None,
-        labelled: bool | None = None,
+        labelled: bool | Literal["test"] | None = None,
+        columns: Mapping[str, str] | None = None,
+        split_names: Mapping[str, Sequence[str]] | None = None,
         labels: str | None = None,
         metadata: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
     ) -> Steps[Dataset]:
         """`splits` gives the fractions for those that the archive does not bring; `labels` is `"fine"` or `"coarse"`
-        (CIFAR-100).  Processed in the background: `wait`; a job that names it may be created at once."""
+        (CIFAR-100); `labelled` `"test"` takes labels of the test split alone.  `columns` says which columns of a table
+        have what (image, label or labels, split), `split_names` what else splits are called.  Processed in the
+        background: `wait`; a job that names it may be created at once."""
         body = {
             "name": name,
             "file": file,
@@ -34,6 +38,8 @@ class Datasets(Noun[D]):
             "splits": splits,
             "seed": seed,
             "labelled": labelled,
+            "columns": columns,
+            "split_names": split_names,
             "labels": labels,
             "metadata": metadata,
         }

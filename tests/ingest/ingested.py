@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.imaging.packed import SPLITS, PackedImages
-from worker.engine.contract import Failure, Result, Spec
+from worker.engine.contract import Failure, Note, Result, Spec
 from worker.engine.recorder import Recorder
 from worker.ingest import dataset
 
@@ -25,6 +25,7 @@ FIELDS = {
     "std",
     "refused",
     "sha256",
+    "duplicates",
 }
 
 
@@ -38,6 +39,10 @@ class Ingested:
     def labels(self) -> list[str]:
         """The name of each image's class."""
         return [self.document["classes"][label] for label in self.images.label.tolist()]
+
+    @property
+    def warnings(self) -> dict[str, str]:
+        return {note.type: note.message for note in self.recorder.of(Note) if note.level == "warning"}
 
     @property
     def splits(self) -> list[str]:
@@ -83,6 +88,8 @@ def _holds_together(document: dict[str, Any], images: PackedImages) -> None:
     elif document["labelled"]:
         for split in SPLITS:
             label = images.label[images.rows(split)]
+            assert document["labelled"] == ("test" if (label < 0).any() and split == "train" else document["labelled"])
+            label = label[label >= 0]
             assert document["counts"][split] == np.bincount(label, minlength=len(document["classes"])).tolist()
     else:
         assert document["classes"] is document["counts"] is None

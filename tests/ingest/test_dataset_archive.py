@@ -145,8 +145,11 @@ def test_an_encrypted_archive(tmp_path: Path) -> None:
         "cat/../../x.png",
         "/etc/x.png",
         "//host/x.png",
-        "cat\\x.png",
         "..\\x.png",
+        "cat\\..\\..\\x.png",
+        "\\x.png",
+        "\\\\host\\x.png",
+        "C:\\x.png",
         "C:/x.png",
         "c:x.png",
         "x" * 10**4,
@@ -193,8 +196,31 @@ def test_links_and_devices_in_a_zip(tmp_path: Path, kind: int) -> None:
     assert refusal(tmp_path, zip_entry("cat/link.png", b"/etc/passwd", mode=kind | 0o777)).code == "special_member"
 
 
-@pytest.mark.parametrize("name", ["CAT/0000.png", "cat/0000.PNG", "Cat/new.png", "cat//0000.png", "cat"])
-def test_names_equal_but_for_case(tmp_path: Path, name: str) -> None:
+def test_backslashes_of_dotnet_are_folders(ingest: Ingest) -> None:
+    """Its zips before .NET 4.6.1 have them, and a member for each folder."""
+    windows = zipped({})
+    for name, content in {"cat/": b"", "dog/": b"", **GOOD}.items():
+        buffer = io.BytesIO(windows)
+        with zipfile.ZipFile(buffer, "a") as archive:
+            info = zipfile.ZipInfo("x")
+            info.filename = info.orig_filename = name.replace("/", "\\")
+            archive.writestr(info, content)
+        windows = buffer.getvalue()
+    assert b"cat\\0000.png" in windows
+    assert ingest(windows).document == ingest(zipped(GOOD)).document
+
+
+def test_names_that_differ_in_case_are_two(ingest: Ingest) -> None:
+    """As on Linux, where such archives are packed: nothing is unpacked to a disk that could confuse them."""
+    other = encoded(examples(1, 1, (8, 8, 3), seed=5).images[0])
+    for data in (zip_entry("cat/0000.PNG", other), tarred(GOOD | {"cat/0000.PNG": other})):
+        found = ingest(data)
+        assert len(found.images) == 41
+        assert found.document["classes"] == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("name", ["cat//0000.png", "cat\\0000.png", "cat"])
+def test_names_that_stand_twice(tmp_path: Path, name: str) -> None:
     for number, data in enumerate((zip_entry(name), tarred(GOOD | {name: IMAGE}))):
         assert refusal(tmp_path / str(number), data).code == "ambiguous_names"
 

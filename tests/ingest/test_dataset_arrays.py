@@ -156,6 +156,29 @@ def test_npz_as_keras_and_medmnist_have_it(ingest: Ingest) -> None:
     assert ingest(npz(**images, **labels)).document["splits"] == {"train": 60, "validation": 30, "test": 30}
 
 
+@pytest.mark.parametrize("keys", [("arr_0", "arr_1"), ("arr_1", "arr_0"), ("data", "target"), ("X", "Y")])
+def test_npz_with_the_keys_of_notebooks(ingest: Ingest, keys: tuple[str, str]) -> None:
+    """`arr_…` is what `savez` calls arrays without names: the images are those with more than two dimensions."""
+    found = ingest(npz(**dict(zip(keys, (COLOUR.images, COLOUR.labels), strict=True))))
+    assert found.document == ingest(npz(images=COLOUR.images, labels=COLOUR.labels)).document
+    parts = {
+        f"{split}_{key}": array
+        for split in ("train", "test")
+        for key, array in (("X", TEST.images), ("Y", TEST.labels))
+    }
+    assert ingest(npz(**parts)).document["splits"]["test"] == 30
+
+
+@pytest.mark.parametrize("keys", [("pics", "cls"), ("arr_0", "arr_2"), ("images", "cls")])
+def test_npz_with_other_keys_is_refused_by_what_is_wanted_and_what_is_there(
+    tmp_path: Path, keys: tuple[str, str]
+) -> None:
+    failure = refusal(tmp_path, npz(**dict(zip(keys, (COLOUR.images, COLOUR.labels), strict=True))))
+    assert failure.code in ("no_images", "no_labels")
+    assert "`data` and `target`" in failure.message
+    assert keys[1] in failure.message
+
+
 def test_compressed_npz(ingest: Ingest) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, images=COLOUR.images, labels=COLOUR.labels)

@@ -113,7 +113,11 @@ def test_unlabelled_datasets_have_no_classes(ingest: Ingest) -> None:
 def test_it_says_what_it_does(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "TELL_EVERY_S", 0)
     recorder = ingest(GOOD).recorder
-    assert [note.message for note in recorder.of(Note)] == ["40 files, read as folder."]
+    assert [note.message for note in recorder.of(Note)] == [
+        "40 files, read as folder.",
+        "The file brings no such split: 4 validation images and 8 test images were drawn at random (seed 0) from "
+        "training.",
+    ]
     told = recorder.of(Progress)
     assert [progress.step for progress in told] == list(range(1, 41))
     assert all(progress.total_steps == 40 and progress.eta_s is not None for progress in told)

@@ -36,7 +36,7 @@ def test_a_table_of_several_labels(ingest: Ingest) -> None:
     assert found.images.target.tolist() == [["cat" in names, "outdoor" in names] for names in SETS]
     assert sum(np.array(list(found.document["counts"].values()))).tolist() == [32, 8]
     assert found.document["refused"] == []
-    assert not [note for note in found.recorder.of(Note) if note.level == "warning"]
+    assert set(found.warnings) == {"splits_carved"}
 
 
 def test_an_image_counts_as_its_rarest_class_and_splits_keep_the_shares(ingest: Ingest) -> None:
@@ -87,11 +87,34 @@ def test_the_column_label_has_one_label_whatever_is_in_it(ingest: Ingest, tmp_pa
     assert "`labels`" in twice.message
 
 
-@pytest.mark.parametrize("separator", [";", ",", " ", "/"])
-def test_other_separators_are_part_of_a_name_and_told(ingest: Ingest, separator: str) -> None:
-    found = ingest(archive([separator.join(sorted(names)) for names in SETS]))
-    assert f"cat{separator}outdoor" in found.document["classes"]
-    assert "one_label_each" in [note.type for note in found.recorder.of(Note)]
+@pytest.mark.parametrize("column", ["labels", "tags", "label", "category"])
+@pytest.mark.parametrize("separator", ["|", ";", ",", ", ", " "])
+def test_other_separators_are_read_and_told(ingest: Ingest, separator: str, column: str) -> None:
+    """Planet's blanks, commas and semicolons, where the labels of lists come back in others; also in a column of one
+    label, for blanks only where each word stands alone elsewhere."""
+    sets = [{"red", "blue"}, {"red"}, {"blue"}, {"green"}, {"green", "red"}, {"red", "green", "blue"}]
+    found = ingest(archive([separator.join(sorted(sets[n % 6])) for n in range(COUNT)], column=column))
+    assert found.document["classes"] == ["blue", "green", "red"]
+    assert found.document["multi_label"]
+    if separator != "|" or column in ("label", "category"):
+        assert "labels_separated" in found.warnings
+        assert repr(separator.strip() or " ") in found.warnings["labels_separated"]
+
+
+def test_names_with_blanks_stay_whole(ingest: Ingest) -> None:
+    names = ["golden retriever", "labrador retriever", "poodle", "red fox"]
+    for column in ("label", "labels"):
+        found = ingest(archive([names[n % 4] for n in range(COUNT)], column=column))
+        assert found.document["classes"] == names
+    assert "one_label_each" in found.warnings
+    doubtful = ingest(archive([[*names, "fox"][n % 5] for n in range(COUNT)], column="label"))
+    assert "'red fox' is read as one class" in doubtful.warnings["labels_not_separated"]
+
+
+def test_other_characters_are_part_of_a_name_and_told(ingest: Ingest) -> None:
+    found = ingest(archive(["/".join(sorted(names)) for names in SETS]))
+    assert "cat/outdoor" in found.document["classes"]
+    assert "one_label_each" in found.warnings
 
 
 def test_one_class_that_some_images_lack_is_a_question_as_well(ingest: Ingest) -> None:

@@ -6,7 +6,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from worker.engine.contract import Failure
-from worker.ingest.found import DEFAULT_FRACTIONS, TEST, TRAIN, UNSPLIT, VALIDATION
+from worker.ingest.found import DEFAULT_FRACTIONS
+from worker.ingest.naming import TEST, TRAIN, UNSPLIT, VALIDATION
 from worker.ingest.splits import carve
 
 ALL = (TRAIN, VALIDATION, TEST)

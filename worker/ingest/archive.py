@@ -226,7 +226,7 @@ def _bound_directory(file: IO[bytes]) -> None:
 
 def _zip_kind(info: zipfile.ZipInfo) -> Kind:
     kind = stat.S_IFMT(info.external_attr >> 16)
-    if info.is_dir() and kind in (0, stat.S_IFDIR):
+    if info.orig_filename.endswith(("/", "\\")) and kind in (0, stat.S_IFDIR):
         return "folder"
     return "file" if kind in (0, stat.S_IFREG) else "other"
 
@@ -284,12 +284,12 @@ def _is_tar(block: bytes) -> bool:
 
 
 class _Listing:
-    """Names, none of them given twice; nor are two equal but for case, which are one on many disks."""
+    """Names, none of them given twice; those that differ in case are two, since nothing comes to a disk."""
 
     def __init__(self) -> None:
         self.files: list[str] = []
         self.folders: dict[str, None] = {}
-        self._folded: set[str] = set()
+        self._names: set[str] = set()
 
     def add(self, entry: Entry) -> None:
         if entry.kind == "folder":
@@ -308,22 +308,20 @@ class _Listing:
             name = name.rpartition("/")[0]
 
     def _claim(self, name: str) -> None:
-        folded = name.casefold()
-        if folded in self._folded:
-            raise Failure(
-                "ambiguous_names", f"The archive holds {name} twice, or beside a name that differs in case only."
-            )
-        self._folded.add(folded)
+        if name in self._names:
+            raise Failure("ambiguous_names", f"The archive holds {name} twice: leave one of them.")
+        self._names.add(name)
 
 
 def _clean(name: str) -> str:
-    """Composed characters (a Mac stores them decomposed), no empty parts.
+    """Composed characters (a Mac stores them decomposed), no empty parts, slashes for .NET's backslashes.
 
     Raises:
         Failure: `unsafe_name`, it leads out of the archive, or is too long.
     """
+    name = name.replace("\\", "/")
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    if ".." in parts or "\\" in name or "\0" in name or name.startswith("/") or _DRIVE.match(name):
+    if ".." in parts or "\0" in name or name.startswith("/") or _DRIVE.match(name):
         raise _unsafe(name, "names must be relative, with slashes, without `..` or a drive")
     if len(name) > MAX_NAME_CHARS:
         raise _unsafe(name, f"names may have {MAX_NAME_CHARS} characters")

@@ -10,7 +10,8 @@ from app.imaging.packed import SPLITS
 from worker.engine.contract import Failure
 from worker.ingest import classes
 from worker.ingest.archive import Readable
-from worker.ingest.found import UNSPLIT, Block, Found, Request, Rows, join
+from worker.ingest.found import Block, Found, Request, Rows, join
+from worker.ingest.naming import UNSPLIT
 from worker.ingest.pack import MAX_IMAGES, Pack
 
 CHUNK_BYTES = 4 * 2**20  # of pixels that are read at a time

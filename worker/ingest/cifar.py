@@ -10,7 +10,8 @@ from worker.engine.contract import Failure
 from worker.ingest import classes, pickled
 from worker.ingest.archive import Archive, Member
 from worker.ingest.arrays import read_exactly
-from worker.ingest.found import TEST, TRAIN, Block, Found, Request, Rows, join
+from worker.ingest.found import Block, Found, Request, Rows, join
+from worker.ingest.naming import TEST, TRAIN
 from worker.ingest.pack import Pack
 
 SIDE = 32

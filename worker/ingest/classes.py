@@ -15,17 +15,21 @@ MAX_TARGETS = 2**30  # images × classes where an image may have several: a byte
 _LINE_BREAKING = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's categories of controls, surrogates and separators
 
 
-def found(rows: Sequence[int], labels: Sequence[str] | None, splits: Sequence[int]) -> Found:
-    """The images `rows` of a pack with a label each, or without labels.
+def found(
+    rows: Sequence[int], labels: Sequence[str | None] | None, splits: Sequence[int], names: Sequence[str]
+) -> Found:
+    """The images `rows` of a pack with a label each, some or all without; `names` are those of their files.
 
     Raises:
         Failure: see `number`.
     """
-    classes, label_N = ([], np.full(len(rows), -1)) if labels is None else number(labels)
-    return Found(np.array(rows, np.int64), label_N, np.array(splits, np.uint8), classes)
+    classes, label_N = number([None] * len(rows) if labels is None else labels)
+    return Found(np.array(rows, np.int64), label_N, np.array(splits, np.uint8), classes, names=names)
 
 
-def found_several(rows: Sequence[int], labels: Sequence[AbstractSet[str]], splits: Sequence[int]) -> Found:
+def found_several(
+    rows: Sequence[int], labels: Sequence[AbstractSet[str]], splits: Sequence[int], names: Sequence[str]
+) -> Found:
     """The images `rows` of a pack with any number of labels each.
 
     Raises:
@@ -41,9 +45,9 @@ def found_several(rows: Sequence[int], labels: Sequence[AbstractSet[str]], split
         )
     place = {name: number for number, name in enumerate(classes)}
     target_NK = np.zeros((len(rows), len(classes)), np.uint8)
-    for row, names in enumerate(labels):
-        target_NK[row, [place[name] for name in names]] = 1
-    return Found(np.array(rows, np.int64), rarest(target_NK), np.array(splits, np.uint8), classes, target_NK)
+    for row, own in enumerate(labels):
+        target_NK[row, [place[name] for name in own]] = 1
+    return Found(np.array(rows, np.int64), rarest(target_NK), np.array(splits, np.uint8), classes, target_NK, names)
 
 
 def rarest(target_NK: Codes) -> Rows:
@@ -52,14 +56,14 @@ def rarest(target_NK: Codes) -> Rows:
     return np.where(target_NK.any(axis=1), order_K[target_NK[:, order_K].argmax(axis=1)], -1)
 
 
-def number(labels: Sequence[str]) -> tuple[list[str], Rows]:
-    """The classes, sorted, and for each label its place among them.
+def number(labels: Sequence[str | None]) -> tuple[list[str], Rows]:
+    """The classes, sorted, and for each label its place among them; −1 for none.
 
     Raises:
         Failure: `bad_label`, `too_many_classes`.
     """
-    classes = checked(sorted(set(labels)))
-    place = {name: number for number, name in enumerate(classes)}
+    classes = checked(sorted({label for label in labels if label is not None}))
+    place: dict[str | None, int] = {name: number for number, name in enumerate(classes)} | {None: -1}
     return classes, np.array([place[label] for label in labels], np.int64)
 
 

@@ -1,42 +1,65 @@
-"""`csv`: a table `file,label[,split]` beside the images that it lists, in one archive.
+"""`csv`: tables of labels beside the images that they list, in one archive.
 
-With the column `labels` in place of `label` an image has any number of labels: those that its lines name, separated by
-`|`; none at all is an example of none of the classes.
+Read are comma, semicolon, tab and bar as delimiters, the names of columns in `worker.ingest.columns`, images by their
+path, by the end of a path of another machine, and without their suffix.  Labels are one an image, or any number: in one
+cell with separators, in several lines, or in a column of 0 and 1 for each class.
 """
 
 import csv
 import io
 import posixpath
+import re
 import unicodedata
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from worker.engine.contract import Failure
-from worker.ingest import classes
+from app.imaging.packed import SPLITS
+from worker.engine.contract import Failure, Note
+from worker.ingest import classes, columns, folder, naming
 from worker.ingest.archive import Archive
-from worker.ingest.found import UNSPLIT, Found, Request, split_of
+from worker.ingest.columns import Columns
+from worker.ingest.found import Found, Request
+from worker.ingest.naming import UNSPLIT
 from worker.ingest.pack import Pack
 
 MAX_TABLE_BYTES = 256 * 2**20
-HEADER_BYTES = 4096
 SHOWN = 5  # names in a message
-SEPARATOR = "|"  # of the labels of an image
+SUFFIXES = (".csv", ".tsv", ".tab")
+SEPARATORS = "|;,"  # of several labels in a cell, the first that any cell has; then blanks
+DELIMITERS = ",;\t|"
+SAY = "Say which it is: `columns`: {image, label or labels, split}."
+FLAGS = {"0": False, "0.0": False, "1": True, "1.0": True}
+ONE_HOT = "_classes.csv"  # Roboflow's name of tables whose images may have several labels
+
+_SUBMISSION = {"submission", "submissions"}
+_NO_IMAGE = re.compile(
+    r"\.(csv|tsv|tab|txt|md|json|xml|yaml|yml|html|pdf|py|ipynb|parquet|xlsx?|h5|mat)$", re.IGNORECASE
+)
 
 Labels = frozenset[str]
+Record = tuple[int, list[str]]  # the number of its line, its cells
 
 
 class Line(NamedTuple):
-    """What a line says of an image; no labels where they are not asked for."""
+    """What a table says of an image; no labels where they are not asked for."""
 
     labels: Labels
     split: int
 
 
-class Table(NamedTuple):
-    """Lines by the names of the archive's files; `several`: an image may have any number of labels."""
+@dataclass
+class Table:
+    """A table whose columns are known.  `split` is of all its lines, where a column does not say; `lines` are by the
+    names of the archive's files."""
 
-    lines: dict[str, Line]
-    several: bool
+    name: str
+    columns: Columns
+    header: list[str]
+    records: list[Record]
+    split: int = UNSPLIT
+    lines: dict[str, Line] = field(default_factory=dict)
 
 
 def read(archive: Archive, pack: Pack, request: Request) -> Found:
@@ -45,94 +68,247 @@ def read(archive: Archive, pack: Pack, request: Request) -> Found:
     Raises:
         Failure: `wrong_format`, `bad_table`, `missing_files`, `two_labels`, `no_images`, `empty_class`, or of a label.
     """
-    found = tables(archive)
-    if len(found) != 1:
-        raise Failure("wrong_format", f"An archive of the format csv has one .csv file; this one has {len(found)}.")
-    [name] = found
-    table = _table(archive, name, request.labelled)
+    names = tables(archive)
+    if not names:
+        raise Failure("wrong_format", "An archive of the format csv has a table (.csv or .tsv); this one has none.")
+    files = Files(archive)
+    chosen, faults = _usable(archive, names, files, request, folders_too=_folders_of_classes(archive, request))
+    if not chosen:
+        raise next(iter(faults.values()))
+    for name, fault in faults.items():
+        pack.tell(Note("table_set_aside", f"{name} is not read: {fault.message}", "warning"))
+    if len(chosen) > 1:
+        _join(chosen, request, pack)
+    several = any(table.columns.several for table in chosen)
+    lines: dict[str, Line] = {}
+    for table in chosen:
+        _read_lines(table, files, request, pack, several)
+        if both := lines.keys() & table.lines.keys():
+            raise Failure("two_labels", f"{min(both)} stands in more than one table: leave it in one.")
+        lines |= table.lines
+    several = _separate(chosen, lines, several, pack) if request.labelled else False
+    _tell_of_folders(archive, lines, request, pack)
     for file in archive.files:
-        if file not in table.lines and file != name:
-            pack.refuse(file, f"It is not listed in {name}.")
-    names = pack.decode(member for member in archive.walk() if member.name in table.lines)
-    rows = sorted(range(len(names)), key=names.__getitem__)
-    kept = [table.lines[names[row]] for row in rows]
-    splits = [line.split for line in kept]
+        if file not in lines and file not in names:
+            pack.refuse(file, f"It is not listed in {_some([table.name for table in chosen])}.")
+    stored = pack.decode(member for member in archive.walk() if member.name in lines)
+    rows = sorted(range(len(stored)), key=stored.__getitem__)
+    listed = [stored[row] for row in rows]
+    kept = [lines[name] for name in listed]
+    splits = _splits(kept, listed, request, pack)
     if not request.labelled:
-        return classes.found(rows, None, splits)
-    classes.require_images(_named(table.lines.values()), _named(kept))
-    if table.several:
-        return classes.found_several(rows, [line.labels for line in kept], splits)
-    return classes.found(rows, [label for line in kept for label in line.labels], splits)
+        return classes.found(rows, None, splits, listed)
+    classes.require_images(_named(lines.values()), _named(kept))
+    if several:
+        return classes.found_several(rows, [line.labels for line in kept], splits, listed)
+    return classes.found(rows, [label for line in kept for label in line.labels], splits, listed)
 
 
 def tables(archive: Archive) -> list[str]:
-    return [name for name in archive.files if name.lower().endswith(".csv")]
+    return [name for name in archive.files if name.lower().endswith(SUFFIXES)]
 
 
 def suits(archive: Archive, request: Request) -> bool:
-    """Whether the archive has just one table, and that the columns that are needed."""
-    found = tables(archive)
-    if len(found) != 1:
+    """Whether tables list images and their labels; or should, because no folders give any."""
+    names = tables(archive)
+    if archive.bare or not names:
         return False
-    line = archive.read(found[0], MAX_TABLE_BYTES)[:HEADER_BYTES].partition(b"\n")[0].decode("utf-8-sig", "replace")
-    return _suffice(_columns(next(csv.reader([line]), [])), request.labelled)
+    folders_too = bool(request.labelled) and _folders_of_classes(archive, request)
+    chosen, faults = _usable(archive, names, Files(archive), request, folders_too=folders_too)
+    if len(chosen) == 1 or (chosen and _splits_by_name(chosen, request) is not None):
+        return True
+    if not request.labelled:
+        return False
+    meant = chosen or any(fault.says_labels for fault in faults.values())
+    return bool(request.columns) or (not folders_too and bool(meant))
 
 
-def _named(lines: Iterable[Line]) -> set[str]:
-    return {label for line in lines for label in line.labels}
+class _Unusable(Failure):
+    """Why a table is not read; `says_labels`: it might be meant to say labels."""
+
+    def __init__(self, code: str, message: str, *, says_labels: bool = True) -> None:
+        super().__init__(code, message)
+        self.says_labels = says_labels
 
 
-def _table(archive: Archive, table: str, labelled: bool) -> Table:
-    files, lines, several = set(archive.files), dict[str, Line](), False
-    missing = []
-    for number, record in _records(archive, table, labelled):
-        name = _file(record["file"], table, files)
-        if name is None:
-            missing.append(record["file"])
-            continue
-        several = labelled and "labels" in record
-        line = Line(_labels(record) if labelled else frozenset(), _split(record.get("split", ""), table, number))
-        before = lines.setdefault(name, line)
-        if line.split != before.split or (line.labels != before.labels and not several):
-            hint = "" if several else "; where images have several labels, call the column `labels`"
-            raise Failure(
-                "two_labels", f"Line {number} of {table} says something else of {name} than a line before{hint}."
-            )
-        lines[name] = Line(before.labels | line.labels, line.split)
-    if missing:
-        names = ", ".join(name[:80] for name in missing[:SHOWN]) + (", …" if len(missing) > SHOWN else "")
-        raise Failure("missing_files", f"{table} lists {len(missing)} files that the archive lacks: {names}.")
-    return Table(lines, several)
+def _usable(
+    archive: Archive, names: Sequence[str], files: "Files", request: Request, *, folders_too: bool
+) -> tuple[list[Table], dict[str, _Unusable]]:
+    """Tables that list images of the archive with what is wanted of them, and why others are none.
+
+    Raises:
+        Failure: `bad_table`, the only table that there is cannot be read.
+    """
+    found, faults = [], dict[str, _Unusable]()
+    for name in names:
+        try:
+            if _SUBMISSION & naming.words(name):
+                raise _Unusable("bad_table", f"{name} is what a competition wants to be handed in.", says_labels=False)
+            found.append(_table(archive, name, files, request, folders_too))
+        except _Unusable as fault:
+            faults[name] = fault
+        except Failure as fault:
+            faults[name] = _Unusable(fault.code, fault.message)
+    return found, faults
 
 
-def _labels(record: Mapping[str, str]) -> Labels:
-    """One, whatever it is; or of the column `labels` those that are no blanks."""
-    if "labels" not in record:
-        return frozenset([record["label"].strip()])
-    return frozenset(filter(None, map(str.strip, record["labels"].split(SEPARATOR))))
-
-
-def _file(listed: str, table: str, files: Container[str]) -> str | None:
-    """The file that is meant: a path from the table's folder, or from the top of the archive."""
-    path = unicodedata.normalize("NFC", listed.strip().replace("\\", "/"))
-    candidates = (posixpath.normpath(posixpath.join(folder, path)) for folder in (posixpath.dirname(table), ""))
-    return next((name for name in candidates if name in files), None)
-
-
-def _records(archive: Archive, table: str, labelled: bool) -> Iterator[tuple[int, dict[str, str]]]:
-    """Number of the line, and its fields by the names of their columns."""
-    reader = csv.reader(io.StringIO(_text(archive, table), newline=""), strict=True)
+def _folders_of_classes(archive: Archive, request: Request) -> bool:
+    """Whether the names of files alone would make a dataset of folders."""
     try:
-        columns = _columns(next(reader, []))
-        if not _suffice(columns, labelled):
-            needed = "`file` and either `label` or `labels`" if labelled else "`file`"
-            raise Failure("bad_table", f"The first line of {table} must name the columns {needed}.")
+        images = [name for name in archive.files if not _NO_IMAGE.search(name)]
+        laid_out = folder.lay_out(images, archive.folders, request)
+    except Failure:
+        return False
+    labels = {laid_out.of(_folder(name)).label for name in images}
+    return len(labels - {None}) > 1
+
+
+def _join(found: Sequence[Table], request: Request, pack: Pack) -> None:
+    """Give each of several tables the split that its name says.
+
+    Raises:
+        Failure: `bad_table`, they do not say each another.
+    """
+    splits = _splits_by_name(found, request)
+    if splits is None:
+        raise Failure(
+            "bad_table",
+            f"Several tables list images and labels ({_some([table.name for table in found])}), and their names do not "
+            "say each another split: leave one of them.",
+        )
+    for table, split in zip(found, splits, strict=True):
+        table.split = split
+    said = ", ".join(f"{table.name} ({len(table.records):,} lines) as {SPLITS[table.split]}" for table in found)
+    pack.tell(Note("tables_joined", f"Tables are read together: {said}."))
+
+
+def _splits_by_name(found: Sequence[Table], request: Request) -> list[int] | None:
+    splits = [_split_by_name(table.name, request) for table in found]
+    return splits if UNSPLIT not in splits and len(set(splits)) == len(splits) else None
+
+
+def _split_by_name(name: str, request: Request) -> int:
+    """By the file's own name, or the innermost folder that is called like a split."""
+    stem = posixpath.splitext(name)[0]
+    own = naming.split_in(stem)
+    parts = [naming.split_of(part, request.split_names) for part in stem.split("/")[::-1]]
+    return next((split for split in [*parts[:1], own, *parts[1:]] if split != UNSPLIT), UNSPLIT)
+
+
+# --- one table: its dialect, its columns
+
+
+def _table(archive: Archive, name: str, files: "Files", request: Request, folders_too: bool) -> Table:
+    """
+    Raises:
+        Failure: `bad_table`, it lacks a column; `missing_files`, it lists none of the archive's images.
+    """
+    header, records = _records(_text(archive, name), name)
+    asked = columns.asked(header, request.columns, name)
+    image = asked.get("image", _image_column(header, records, name, files))
+    if image is None:
+        raise _Unusable(
+            "bad_table",
+            f"{name} has no column of images: looked for {columns.wanted(columns.IMAGE)}; found "
+            f"{columns.listed(header)}. {SAY}",
+        )
+    split = asked.get("split", next(iter(columns.candidates(header, columns.SPLIT)), None))
+    if not request.labelled:
+        found = Columns(image, None, split)
+    elif label := asked.keys() & {"label", "labels"}:
+        found = Columns(image, asked[min(label)], split, several="labels" in label)
+    else:
+        found = _label_columns(header, records, name, image, split, folders_too)
+    if records and not any(files.match(record[image], name) is not None for _, record in records):
+        cells = _some([record[image][:80] for _, record in records])
+        text = f"{name} lists {len(records):,} files in its column {header[image].strip()!r} that the archive lacks"
+        raise _Unusable("missing_files", f"{text}: {cells}.")
+    return Table(name, found, header, records)
+
+
+def _image_column(header: list[str], records: list[Record], table: str, files: "Files") -> int | None:
+    """Of the columns called so the one that lists most of the archive's files, else any that lists most of them."""
+    few = [record for _, record in records[:200]]
+    counts = [sum(files.match(record[place], table) is not None for record in few) for place in range(len(header))]
+    known = columns.candidates(header, columns.IMAGE)
+    best = max(known, key=counts.__getitem__, default=None)
+    if best is None or not counts[best]:
+        others = [place for place, count in enumerate(counts) if count * 2 > len(few)]
+        return others[0] if others else best
+    return best
+
+
+def _label_columns(
+    header: list[str], records: list[Record], table: str, image: int, split: int | None, folders_too: bool
+) -> Columns:
+    """By their names; where there are no folders of classes, also a column of 0 and 1 for each class, or the only one.
+
+    Raises:
+        Failure: `bad_table`, there is no column of labels, or several that say different things.
+    """
+    one = [place for place in columns.candidates(header, columns.LABEL) if place != image]
+    several = [place for place in columns.candidates(header, columns.LABELS) if place != image]
+    if len(one + several) > 1:
+        return Columns(image, _one_of_equals(one + several, header, records, table), split)
+    if one or several:
+        return Columns(image, (one + several)[0], split, several=bool(several))
+    rest = [place for place in range(len(header)) if place not in (image, split)]
+    roboflows = table.lower().endswith(ONE_HOT)
+    if not folders_too or roboflows:
+        if records and len(rest) > 1 and all(record[place].strip() in FLAGS for _, record in records for place in rest):
+            marked = [sum(FLAGS[record[place].strip()] for place in rest) for _, record in records]
+            exclusive = all(count == 1 for count in marked) and not roboflows
+            return Columns(image, None, split, several=not exclusive, classes=tuple(rest))
+        if records and len(rest) == 1:
+            return Columns(image, rest[0], split)
+    raise _Unusable(
+        "bad_table",
+        f"{table} has no column of labels: looked for {columns.wanted(columns.LABEL + columns.LABELS)}, or a column of "
+        f"0 and 1 for each class; found {columns.listed(header)}. {SAY}",
+    )
+
+
+def _one_of_equals(found: list[int], header: list[str], records: list[Record], table: str) -> int:
+    """The column in words, of those that name the same classes by words and by numbers.
+
+    Raises:
+        Failure: `bad_table`, they do not name the same, or some of them hold lists.
+    """
+    first, lists = found[0], any(char in record[place] for _, record in records for place in found for char in "|;")
+    for other in found[1:]:
+        pairs = {(record[first], record[other]) for _, record in records}
+        if lists or not len({one for one, _ in pairs}) == len({other for _, other in pairs}) == len(pairs):
+            names = columns.listed([header[place] for place in found])
+            raise _Unusable("bad_table", f"{table} has several columns of labels that differ: {names}. {SAY}")
+    in_words = [place for place in found if not all(record[place].strip().isdigit() for _, record in records)]
+    return (in_words or found)[0]
+
+
+def _records(text: str, table: str) -> tuple[list[str], list[Record]]:
+    """The first line, and the others that are not blank with their numbers."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+    try:
+        header = next(reader, [])
+        records = []
         for record in filter(None, reader):
-            if len(record) != len(columns):
-                raise _bad_line(table, reader.line_num, f"has {len(record)} fields, not {len(columns)}")
-            yield reader.line_num, dict(zip(columns, record, strict=True))
+            if len(record) != len(header):
+                raise _bad_line(table, reader.line_num, f"has {len(record)} fields, not {len(header)}")
+            records.append((reader.line_num, record))
     except csv.Error as error:
         raise _bad_line(table, reader.line_num, f"cannot be read: {error}") from error
+    return header, records
+
+
+def _delimiter(text: str) -> str:
+    """That of the first line: which parts it into the most names of columns that are known, else into the most."""
+    line = text.partition("\n")[0].rstrip("\r")
+    known = {*columns.IMAGE, *columns.LABEL, *columns.LABELS, *columns.SPLIT}
+
+    def fit(delimiter: str) -> tuple[int, int]:
+        names = line.split(delimiter)
+        return sum(columns.tidy(name.strip('"')) in known for name in names), len(names)
+
+    return max(DELIMITERS, key=fit)
 
 
 def _text(archive: Archive, table: str) -> str:
@@ -142,19 +318,233 @@ def _text(archive: Archive, table: str) -> str:
         raise Failure("bad_table", f"{table} is not in UTF-8: save it as such.") from None
 
 
-def _columns(header: list[str]) -> list[str]:
-    return [name.strip().lower() for name in header]
+# --- its lines
 
 
-def _suffice(columns: list[str], labelled: bool) -> bool:
-    return "file" in columns and (not labelled or ("label" in columns) != ("labels" in columns))
+def _read_lines(table: Table, files: "Files", request: Request, pack: Pack, several: bool) -> None:
+    """
+    Raises:
+        Failure: `bad_table`, `missing_files`, `two_labels`.
+    """
+    places = table.columns
+    splits = _splits_of_cells(table, request)
+    missing, by_end = [], []
+    for number, record in table.records:
+        listed = record[places.image]
+        name = files.match(listed, table.name)
+        if name is None:
+            missing.append(listed)
+            continue
+        if not files.plain(listed, table.name):
+            by_end.append((listed, name))
+        split = splits[number] if places.split is not None else table.split
+        line = Line(_labels(table, record) if request.labelled else frozenset(), split)
+        before = table.lines.setdefault(name, line)
+        if line.split != before.split or (line.labels != before.labels and not several):
+            hint = "" if several else "; where images have several labels, call the column `labels`"
+            raise Failure(
+                "two_labels",
+                f"Line {number} of {table.name} says something else of {name} than a line before{hint}.",
+            )
+        table.lines[name] = Line(before.labels | line.labels, line.split)
+    if missing:
+        names = _some([name[:80] for name in missing])
+        raise Failure("missing_files", f"{table.name} lists {len(missing)} files that the archive lacks: {names}.")
+    if by_end:
+        said = f"{len(by_end):,} images are listed by other paths and were found by their end: {by_end[0][0][:80]} is "
+        pack.tell(Note("paths_matched_by_end", f"{said}{by_end[0][1]}.", "warning", {"count": len(by_end)}))
 
 
-def _split(text: str, table: str, number: int) -> int:
-    split = split_of(text.strip())
-    if split == UNSPLIT and text.strip():
-        raise _bad_line(table, number, f"has the split {text[:40]!r}: say train, validation or test")
-    return split
+def _labels(table: Table, record: Sequence[str]) -> Labels:
+    """The cell as it is, whatever is in it; or the names of the columns that have a 1."""
+    places = table.columns
+    if places.classes:
+        return frozenset(table.header[place].strip() for place in places.classes if FLAGS[record[place].strip()])
+    assert places.label is not None
+    cell = record[places.label].strip()
+    return frozenset() if places.several and not cell else frozenset([cell])
+
+
+def _splits_of_cells(table: Table, request: Request) -> dict[int, int]:
+    """The split of each line.
+
+    Raises:
+        Failure: `bad_table`, a cell names none.
+    """
+    place = table.columns.split
+    if place is None:
+        return {}
+    cells = {number: record[place].strip() for number, record in table.records}
+    known = naming.splits_of(set(cells.values()), request.split_names)
+    for number, cell in cells.items():
+        if cell and known[cell] == UNSPLIT:
+            fault = f"has the split {cell[:40]!r}: say train, validation or test, or name it in `split_names`"
+            raise _bad_line(table.name, number, fault)
+    return {number: known[cell] for number, cell in cells.items()}
+
+
+def _splits(lines: Sequence[Line], files: Sequence[str], request: Request, pack: Pack) -> list[int]:
+    """As the tables say; where they say nothing of any image, as the images' folders do."""
+    if any(line.split != UNSPLIT for line in lines):
+        return [line.split for line in lines]
+    try:
+        laid_out = folder.lay_out(files, (), _unlabelled(request))
+    except Failure:
+        return [UNSPLIT] * len(files)
+    for note in laid_out.notes:
+        pack.tell(note)
+    return [laid_out.of(_folder(name)).split for name in files]
+
+
+def _unlabelled(request: Request) -> Request:
+    return Request(**{**vars(request), "labelled": False})
+
+
+# --- several labels in a cell
+
+
+def _separate(chosen: Sequence[Table], lines: dict[str, Line], several: bool, pack: Pack) -> bool:
+    """Part the cells at their separator, in place; gives whether images may have several labels.
+
+    In a column of lists that is the first of `SEPARATORS` that any cell has, or blanks where the words recur as labels
+    do.  In a column of one label it is one by which the words recur so, and for blanks only where each word also stands
+    alone; else the cells stay whole, and that is said where it may be doubted.
+    """
+    if any(table.columns.classes for table in chosen):
+        return several
+    cells = {cell for line in lines.values() for cell in line.labels}
+    separator = _separator(cells, several)
+    if separator is None:
+        if not several and (doubtful := _doubtful(cells)):
+            text = f"Blanks, commas and the like do not separate labels here: {doubtful[:80]!r} is read as one class."
+            pack.tell(Note("labels_not_separated", text, "warning"))
+        return several
+    for name, line in lines.items():
+        lines[name] = Line(frozenset(label for cell in line.labels for label in _parted(cell, separator)), line.split)
+    if separator != "|" or not several:
+        example = max(cells, key=lambda cell: len(_parted(cell, separator)))
+        text = (
+            f"Cells hold several labels, separated by {separator!r}: {example[:80]!r} is {_parted(example, separator)}."
+        )
+        pack.tell(Note("labels_separated", text, "warning", {"separator": separator}))
+    return True
+
+
+def _separator(cells: set[str], several: bool) -> str | None:
+    for separator in SEPARATORS:
+        if any(separator in cell for cell in cells) and (several or _recur(cells, separator)):
+            return separator
+    if any(" " in cell for cell in cells):
+        alone = {cell for cell in cells if len(cell.split()) == 1}
+        words = {word for cell in cells for word in cell.split()}
+        if _recur(cells, " ") and (several or words <= alone):
+            return " "
+    return None
+
+
+def _recur(cells: set[str], separator: str) -> bool:
+    """Whether parts of cells come back in other cells so often that there are no more parts than cells."""
+    parts = Counter(part for cell in cells for part in set(_parted(cell, separator)))
+    joined = [cell for cell in cells if len(_parted(cell, separator)) > 1]
+    recurring = [cell for cell in joined if any(parts[part] > 1 for part in _parted(cell, separator))]
+    return bool(joined) and len(parts) <= len(cells) and len(recurring) == len(joined)
+
+
+def _doubtful(cells: set[str]) -> str | None:
+    """A cell of one label that might be several: parts of it stand alone elsewhere."""
+    for separator in ",; /+&":
+        for cell in sorted(cells):
+            parts = _parted(cell, separator)
+            if len(parts) > 1 and any(part in cells for part in parts):
+                return cell
+    return None
+
+
+def _parted(cell: str, separator: str) -> list[str]:
+    return [part for part in map(str.strip, cell.split(separator)) if part]
+
+
+# --- files
+
+
+class Files:
+    """The archive's files by what tables call them."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._all = set(archive.files)
+        self._by_end: dict[str, list[str]] = {}
+        for name in archive.files:
+            if not _NO_IMAGE.search(name):
+                base = name.rpartition("/")[2]
+                for end in {base, base.rpartition(".")[0] or base}:
+                    self._by_end.setdefault(end, []).append(name)
+
+    def match(self, listed: str, table: str) -> str | None:
+        """The file that is meant; None if there is none, or several might be."""
+        return self._plainly(listed, table) or self._by_its_end(listed)
+
+    def plain(self, listed: str, table: str) -> bool:
+        """Whether the path is right as it stands, but perhaps for the suffix."""
+        path = _path(listed)
+        name = self._plainly(listed, table)
+        return name is not None or "/" not in path
+
+    def _plainly(self, listed: str, table: str) -> str | None:
+        """A path from the table's folder, or from the top of the archive."""
+        for above in (posixpath.dirname(table), ""):
+            name = posixpath.normpath(posixpath.join(above, _path(listed)))
+            if name in self._all:
+                return name
+        return None
+
+    def _by_its_end(self, listed: str) -> str | None:
+        """That with the most parts of the path in common, from its end, if it is the only one."""
+        path = [part for part in _path(listed).split("/") if part not in ("", ".")]
+        found = self._by_end.get(path[-1], []) if path and ".." not in path else []
+        if len(found) < 2:
+            return found[0] if found else None
+        common = {name: _in_common(path[:-1], name.split("/")[:-1]) for name in found}
+        longest = max(common.values())
+        best = [name for name in found if common[name] == longest]
+        return best[0] if len(best) == 1 else None
+
+
+def _path(listed: str) -> str:
+    return unicodedata.normalize("NFC", listed.strip().replace("\\", "/"))
+
+
+def _in_common(one: list[str], other: list[str]) -> int:
+    """Folders that two paths share, counted from their end."""
+    count = 0
+    while count < min(len(one), len(other)) and one[-1 - count] == other[-1 - count]:
+        count += 1
+    return count
+
+
+def _tell_of_folders(archive: Archive, lines: dict[str, Line], request: Request, pack: Pack) -> None:
+    """Where the folders might be classes as well, and other ones than the table's."""
+    if not request.labelled or not _folders_of_classes(archive, request):
+        return
+    laid_out = folder.lay_out(lines, (), _unlabelled(request))
+    pairs = {(laid_out.of(_folder(name)).label, line.labels) for name, line in lines.items()}
+    if len({one for one, _ in pairs}) == len({other for _, other in pairs}) == len(pairs):
+        return
+    text = (
+        "The labels are the table's; the folders, which might be classes too, do not say the same. `format`: `folder` "
+    )
+    pack.tell(Note("table_over_folders", f"{text}reads these.", "warning"))
+
+
+def _folder(name: str) -> tuple[str, ...]:
+    return tuple(name.split("/")[:-1])
+
+
+def _named(lines: Iterable[Line]) -> set[str]:
+    return {label for line in lines for label in line.labels}
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
 
 
 def _bad_line(table: str, number: int, fault: str) -> Failure:

@@ -1,6 +1,5 @@
 """A dataset, from the uploaded file to packed pixels: a format finds images and labels, the rest is common to all."""
 
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -8,8 +7,9 @@ import numpy as np
 
 from app.imaging.packed import PackedImages, PackedWriter
 from worker.engine.contract import Channel, Failure, Note, Result, Spec
-from worker.ingest import archive, detect, disk, measure, splits
-from worker.ingest.found import Found, Request
+from worker.ingest import archive, detect, disk, duplicates, measure, splits, warnings
+from worker.ingest.found import Codes, Found, Request
+from worker.ingest.naming import TEST
 from worker.ingest.pack import Pack
 from worker.ingest.watch import Watch
 
@@ -32,25 +32,54 @@ def ingest(spec: Spec, channel: Channel) -> Result:
         pack = Pack(writer)
         found = _checked(detect.FORMATS[request.format].read(opened, pack, request), request.labelled)
         split_N = splits.carve(found.label_N, found.split_N, request.fractions, request.seed)
+        if request.labelled == "test":
+            found = _for_tests(found, split_N)
         writer.finish(index, found.row_N, found.label_N, split_N, found.target_NK)
-    figures = _figures(PackedImages.open(pixels, index), found.classes, watch)
-    for warning in (*_warnings(figures, pack.refusals), *_on_table(request.format, found)):
-        channel.emit(warning)
-    document = {"format": request.format, "labelled": request.labelled, "refused": pack.refused} | figures
+    images = PackedImages.open(pixels, index)
+    document = {"format": request.format, "labelled": _labelled(images), "refused": pack.refused}
+    document |= _figures(images, found.classes, watch) | {
+        "duplicates": duplicates.find(images, found.names, watch.heed)
+    }
+    for note in (*pack.notes, *warnings.of(document, found, split_N, pack, request)):
+        channel.emit(note)
     return Result(document, {"pixels": pixels, "index": index})
 
 
-def _checked(found: Found, labelled: bool) -> Found:
+def _checked(found: Found, labelled: bool | str) -> Found:
     """Labels that nobody wants are dropped; those that are wanted must tell at least two classes apart."""
     if not labelled:
-        return replace(found, label_N=np.full_like(found.label_N, -1), classes=[])
+        return replace(found, label_N=np.full_like(found.label_N, -1), classes=[], target_NK=None)
     if found.target_NK is not None and not found.target_NK.all():
         return found
-    present = np.unique(found.label_N)
+    present = np.unique(found.label_N[found.label_N >= 0])
     if len(present) < 2:
         only = found.classes[present[0]]
         raise Failure("one_class", f"All images are of the class {only!r}: add another, or pass `labelled`: false.")
     return found
+
+
+def _for_tests(found: Found, split_N: Codes) -> Found:
+    """Without the labels of all but the test split.
+
+    Raises:
+        Failure: `no_labels`, that has none; `two_labels`, images have several.
+    """
+    if found.target_NK is not None:
+        raise Failure("two_labels", 'With `labelled`: "test" an image has one label, not any number of them.')
+    label_N = np.where(split_N == TEST, found.label_N, -1)
+    if not (label_N >= 0).any():
+        raise Failure("no_labels", "No image of the test split has a label.")
+    return replace(found, label_N=label_N)
+
+
+def _labelled(images: PackedImages) -> bool | str:
+    """Whether there are labels; `test`, if not where one would learn from them."""
+    if images.target is not None:
+        return True
+    train = images.label[images.rows("train")]
+    if len(train) and not (train >= 0).any() and (images.label >= 0).any():
+        return "test"
+    return bool((images.label >= 0).any())
 
 
 def _figures(images: PackedImages, classes: list[str], watch: Watch) -> dict[str, Any]:
@@ -65,27 +94,3 @@ def _figures(images: PackedImages, classes: list[str], watch: Watch) -> dict[str
         "std": std,
         "sha256": measure.sha256(images, classes, watch.heed),
     }
-
-
-def _warnings(figures: Mapping[str, Any], refusals: int) -> Iterator[Note]:
-    if refusals:
-        yield Note("files_refused", f"{refusals:,} files could not be used.", "warning", {"count": refusals})
-    if figures["classes"] and figures["splits"]["train"]:
-        counted = zip(figures["classes"], figures["counts"]["train"], strict=True)
-        untrained = [name for name, count in counted if not count]
-        if untrained:
-            text = f"{len(untrained)} classes have no training image, {untrained[0]!r} for one."
-            yield Note("classes_without_training", text, "warning", {"count": len(untrained)})
-
-
-def _on_table(format: str, found: Found) -> Iterator[Note]:
-    """Labels that were perhaps meant otherwise than they are read."""
-    if format != "csv":
-        return
-    if found.target_NK is not None and found.target_NK.sum(axis=1).max() == 1:
-        text = "No image has more than one label; in the column `labels` they are separated by `|`."
-        yield Note("one_label_each", text, "warning")
-    joined = sum("|" in name for name in found.classes)
-    if joined:
-        text = f"{joined} classes have a `|` in their names; lists of labels belong in a column `labels`."
-        yield Note("labels_with_bars", text, "warning", {"count": joined})

@@ -1,37 +1,45 @@
 """`folder`: one folder a class, within one a split or not; or, unlabelled, images wherever they lie."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
-from worker.engine.contract import Failure
-from worker.ingest import classes
+from app.imaging.packed import SPLITS
+from worker.engine.contract import Failure, Note
+from worker.ingest import classes, layout
 from worker.ingest.archive import Archive
-from worker.ingest.found import UNSPLIT, Found, Request, split_of
+from worker.ingest.found import Found, Request
+from worker.ingest.layout import Folder, Layout, Place
+from worker.ingest.naming import TEST, TRAIN, UNSPLIT
 from worker.ingest.pack import Pack
 
-Folder = tuple[str, ...]  # the names on the way to it, from the top
+MAX_LIST_BYTES = 64 * 2**20
+_LIST = re.compile(r"(^|/)[^/]*annotations?\.txt$", re.IGNORECASE)
 
 
 def read(archive: Archive, pack: Pack, request: Request) -> Found:
     """The images in the order of their names.
 
+    Where the training split alone has no labels its images stay, without any.
+
     Raises:
         Failure: `no_images`, `no_labels`, `unclear_folders`, `empty_class`, or of the name of a class.
     """
-    names = pack.decode(archive.walk())
-    folders = [_folder(name) for name in names]
-    layout = _layout(folders)
+    lists = {name for name in archive.files if _LIST.search(name)}
+    names = pack.decode(member for member in archive.walk() if member.name not in lists)
+    laid_out = lay_out(names, archive.folders, request)
+    for note in laid_out.notes:
+        pack.tell(note)
     rows = sorted(range(len(names)), key=names.__getitem__)
-    labels = None
+    places = {row: laid_out.of(_folder(names[row])) for row in rows}
+    labels: list[str | None] | None = None
     if request.labelled:
-        labelled = {row: label for row in rows if (label := layout.label(folders[row])) is not None}
-        for row in rows:
-            if row not in labelled:
-                pack.refuse(names[row], "It lies in no folder of a class.")
-        rows, labels = list(labelled), list(labelled.values())
-        _require_labels(labels)
-        classes.require_images(layout.classes(archive.folders), labels)
-    return classes.found(rows, labels, [layout.split(folders[row]) for row in rows])
+        label = {row: place.label for row, place in places.items()}
+        label |= _listed_labels(archive, lists, names, places, pack)
+        rows = _kept(rows, names, places, label, pack)
+        labels = [label[row] for row in rows]
+        classes.require_images(laid_out.classes(), filter(None, labels))
+    return classes.found(rows, labels, [places[row].split for row in rows], [names[row] for row in rows])
 
 
 def suits(archive: Archive, _: Request) -> bool:
@@ -39,67 +47,85 @@ def suits(archive: Archive, _: Request) -> bool:
     return not archive.bare
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """`root` is the folder that holds all others; then comes the split, where there are `splits`, then the class."""
+def lay_out(names: Iterable[str], folders: Iterable[str], request: Request) -> Layout:
+    """The layout by the names of the images; `folders` are all that the archive has.
 
-    root: Folder
-    splits: bool
-
-    def split(self, folder: Folder) -> int:
-        return split_of(folder[len(self.root)]) if self.splits and len(folder) > len(self.root) else UNSPLIT
-
-    def label(self, folder: Folder) -> str | None:
-        return folder[self._depth] if len(folder) > self._depth else None
-
-    def classes(self, names: Iterable[str]) -> set[str]:
-        """Those of the folders `names` that stand for a class, whatever is in them."""
-        folders = [tuple(name.split("/")) for name in names]
-        return {folder[-1] for folder in folders if len(folder) == self._depth + 1 and self._within(folder)}
-
-    def _within(self, folder: Folder) -> bool:
-        return folder[: len(self.root)] == self.root and (not self.splits or self.split(folder) != UNSPLIT)
-
-    @property
-    def _depth(self) -> int:
-        return len(self.root) + self.splits
+    Raises:
+        Failure: see `layout.lay_out`.
+    """
+    others = (tuple(name.split("/")) for name in folders)
+    return layout.lay_out(map(_folder, names), others, request.split_names, labelled=bool(request.labelled))
 
 
-def _layout(images: Iterable[Folder]) -> _Layout:
-    """By the folders of all images: leading folders that hold all others are passed over, unless one is a split."""
-    folders = {folder for folder in images if folder}
-    depth = 0
-    while len(tops := _tops(folders, depth)) == 1 and _tops(folders, depth + 1) and not _splits(tops):
-        depth += 1
-    splits = _splits(tops)
-    if len(splits) > 1 and len(splits) < len(tops):
+def _listed_labels(
+    archive: Archive, lists: Iterable[str], names: Sequence[str], places: dict[int, Place], pack: Pack
+) -> dict[int, str | None]:
+    """Labels of images without a folder of a class, by lists as tiny-imagenet has them: file, class, and more, by tabs.
+
+    A list counts for the images of its folder and below, if all that it says of them are classes that have folders.
+    """
+    known = {place.label for place in places.values() if place.label is not None}
+    found: dict[int, str | None] = {}
+    for name in sorted(lists):
+        above = _folder(name)
+        open_rows = {
+            names[row].rpartition("/")[2]: row for row, place in places.items() if _is_open(names[row], place, above)
+        }
+        fields = [
+            line.split("\t") for line in archive.read(name, MAX_LIST_BYTES).decode("utf-8", "replace").splitlines()
+        ]
+        said = {open_rows[line[0]]: line[1] for line in fields if len(line) > 1 and line[0] in open_rows}
+        if said and known.issuperset(said.values()):
+            found |= said
+            pack.tell(Note("labels_listed", f"{len(said):,} images have the labels that {name} gives them."))
+        else:
+            pack.refuse(name, "It lists no images without labels by classes that have folders.")
+    return found
+
+
+def _is_open(name: str, place: Place, above: Folder) -> bool:
+    return place.label is None and _folder(name)[: len(above)] == above
+
+
+def _kept(
+    rows: list[int], names: Sequence[str], places: dict[int, Place], label: dict[int, str | None], pack: Pack
+) -> list[int]:
+    """The images that have a label, and those of a training split where none has, if a test split has.
+
+    Raises:
+        Failure: `no_labels`.
+    """
+    labelled = Counter(places[row].split for row in rows if label[row] is not None)
+    bare = Counter(places[row].split for row in rows if label[row] is None) - Counter(dict.fromkeys(labelled, 10**9))
+    if not labelled:
+        tops = sorted({names[row].partition("/")[0] for row in rows})[: layout.SHOWN]
         raise Failure(
-            "unclear_folders",
-            f"Beside folders of splits ({_listed(splits)}) there are others ({_listed(tops - splits)}): "
-            "leave folders of splits only, or of classes only.",
+            "no_labels",
+            f"No image lies in the folder of a class ({', '.join(tops)} at the top): sort them into folders, add a "
+            "table of labels, or pass `labelled`: false.",
         )
-    root = next((folder[:depth] for folder in folders if len(folder) >= depth), ())
-    return _Layout(root, bool(splits) and splits == tops)
-
-
-def _tops(folders: Iterable[Folder], depth: int) -> set[str]:
-    return {folder[depth] for folder in folders if len(folder) > depth}
-
-
-def _splits(tops: set[str]) -> set[str]:
-    return {name for name in tops if split_of(name) != UNSPLIT}
+    for_tests = bare[TRAIN] > 0 and labelled[TEST] > 0
+    if bare[TRAIN] and not for_tests:
+        raise Failure(
+            "no_labels", f"The {bare[TRAIN]:,} images of the training split have no labels, and no test split has."
+        )
+    if for_tests:
+        said = f"The {bare[TRAIN]:,} training images have no labels: methods that learn from labels cannot use them."
+        pack.tell(Note("training_unlabelled", said, "warning", {"count": bare[TRAIN]}))
+    for split, count in bare.items():
+        if split not in (TRAIN, UNSPLIT):
+            said = f"The {count:,} images of the {SPLITS[split]} split have no labels and are set aside."
+            pack.tell(Note("split_unlabelled", said, "warning", {"split": SPLITS[split], "count": count}))
+    kept = [row for row in rows if label[row] is not None or (for_tests and places[row].split == TRAIN)]
+    aside = 0
+    for row in sorted(set(rows).difference(kept), key=names.__getitem__):
+        aside += places[row].unlabelled
+        pack.refuse(names[row], "It lies in no folder of a class.")
+    if aside:
+        said = f"{aside:,} images lie in folders whose names say that they have no labels, and are set aside."
+        pack.tell(Note("images_set_aside", said, "warning", {"count": aside}))
+    return kept
 
 
 def _folder(name: str) -> Folder:
     return tuple(name.split("/")[:-1])
-
-
-def _listed(names: set[str], shown: int = 5) -> str:
-    return ", ".join(sorted(names)[:shown]) + (", …" if len(names) > shown else "")
-
-
-def _require_labels(labels: list[str]) -> None:
-    if not labels:
-        raise Failure(
-            "no_labels", "No image lies in the folder of a class: sort them into folders, or pass `labelled`: false."
-        )

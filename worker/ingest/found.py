@@ -1,6 +1,5 @@
 """What is asked of the ingest of a dataset, and what a format finds in its file."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -9,37 +8,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.imaging.packed import SPLITS, Split
+from worker.ingest.naming import OwnNames
 
 Rows = NDArray[np.int64]
 Codes = NDArray[np.uint8]
 
-TRAIN, VALIDATION, TEST = range(len(SPLITS))
-UNSPLIT = 255  # the file does not say
-
-_WORD = re.compile("[a-z0-9]+")
-_SPLIT_NAMES = {
-    "train": TRAIN,
-    "training": TRAIN,
-    "val": VALIDATION,
-    "valid": VALIDATION,
-    "validation": VALIDATION,
-    "dev": VALIDATION,
-    "test": TEST,
-    "testing": TEST,
-    "t10k": TEST,
-}
 DEFAULT_FRACTIONS: Mapping[Split, float] = {"train": 0.7, "validation": 0.1, "test": 0.2}
 
 
 @dataclass(frozen=True)
 class Request:
-    """`fractions` of the training images, for the splits that the file does not bring; `labels` chooses CIFAR-100's."""
+    """`fractions` of the training images, for the splits that the file does not bring; `labels` chooses CIFAR-100's.
+
+    `labelled`: `test` is for the test split alone.  `columns` says which of a table have what (image, label or labels,
+    split), `split_names` what else splits are called.
+    """
 
     format: str
-    labelled: bool
+    labelled: bool | Literal["test"]
     fractions: Mapping[Split, float]
     seed: int
     labels: Literal["fine", "coarse"]
+    columns: Mapping[str, str]
+    split_names: OwnNames
 
     @classmethod
     def parse(cls, payload: Mapping[str, Any]) -> Self:
@@ -49,6 +40,12 @@ class Request:
             fractions=payload["splits"] or DEFAULT_FRACTIONS,
             seed=payload["seed"],
             labels=payload["labels"],
+            columns=payload.get("columns") or {},
+            split_names={
+                name.strip().lower(): SPLITS.index(split)
+                for split, names in (payload.get("split_names") or {}).items()
+                for name in names
+            },
         )
 
 
@@ -57,7 +54,8 @@ class Found:
     """The images of a dataset in its order, which does not hang on that of the archive.
 
     `row_N` is an image's number in the pack, `label_N` its place in `classes` (−1: none), `split_N` a place in `SPLITS`
-    or `UNSPLIT`.  `target_NK` as of `PackedImages`, where images may have several labels.
+    or `UNSPLIT`.  `target_NK` as of `PackedImages`, where images may have several labels.  `names` are those of their
+    files, where each has one.
     """
 
     row_N: Rows
@@ -65,6 +63,7 @@ class Found:
     split_N: Codes
     classes: list[str]
     target_NK: Codes | None = None
+    names: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,18 +84,3 @@ def join(blocks: Sequence[Block], classes: list[str]) -> Found:
         np.concatenate([np.full(len(block.label_N), block.split, np.uint8) for block in blocks]),
         classes,
     )
-
-
-def words(name: str) -> set[str]:
-    """Those of the last part of a path: `mnist/train-images.gz` has train, images and gz."""
-    return set(_WORD.findall(name.rpartition("/")[2].lower()))
-
-
-def split_of(name: str) -> int:
-    """The split that a folder of this name stands for, as datasets call them."""
-    return _SPLIT_NAMES.get(name.lower(), UNSPLIT)
-
-
-def split_in(name: str) -> int:
-    """The split that a file's name speaks of."""
-    return min(map(split_of, words(name)), default=UNSPLIT)

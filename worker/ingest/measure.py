@@ -35,7 +35,8 @@ def counts(images: PackedImages, classes: Sequence[str]) -> dict[str, list[int]]
 def _count(images: PackedImages, split: Split, classes: int) -> NDArray[np.int64]:
     rows = images.rows(split)
     if images.target is None:
-        return np.bincount(images.label[rows], minlength=classes)
+        label_N = images.label[rows]
+        return np.bincount(label_N[label_N >= 0], minlength=classes)
     count_K: NDArray[np.int64] = images.target[rows].sum(axis=0, dtype=np.int64)
     return count_K
 

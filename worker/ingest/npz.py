@@ -9,11 +9,15 @@ import numpy as np
 from worker.engine.contract import Failure
 from worker.ingest.archive import Archive, Member
 from worker.ingest.arrays import Arrays, read_exactly, require_count, require_end
-from worker.ingest.found import Found, Request, Rows, split_in, words
+from worker.ingest.found import Found, Request, Rows
+from worker.ingest.naming import split_in, words
 from worker.ingest.pack import Pack
 
 SUFFIX = ".npy"
-IMAGES, LABELS = {"images", "x"}, {"labels", "y"}
+IMAGES, LABELS = {"images", "x", "data", "image"}, {"labels", "y", "target", "targets", "label"}
+WANTED = (
+    "`images` and `labels`, `x` and `y`, or `data` and `target`, each with `train`, `val` or `test` before or behind it"
+)
 MAGIC = b"\x93NUMPY\1\0"  # with the version: later ones are for headers of more than 64 KiB
 
 _TYPE = "[<>|]?(?:b1|[iu][1248]|f[248])"
@@ -27,9 +31,16 @@ def read(archive: Archive, pack: Pack, request: Request) -> Found:
     Raises:
         Failure: `bad_array`, `two_arrays`, `no_images`, `no_labels`, `labels_mismatch`.
     """
-    arrays = Arrays()
+    arrays, unknown = Arrays(), list[str]()
+    positional = sorted(archive.files) == ["arr_0.npy", "arr_1.npy"]  # as savez calls what it is given without names
     for member in archive.walk():
-        _read(member, arrays, pack)
+        if not _read(member, arrays, pack, positional):
+            unknown.append(member.name.removesuffix(SUFFIX))
+            pack.refuse(member.name, "Its name says neither images nor labels.")
+    if unknown and not arrays.images:
+        raise Failure("no_images", f"Of the arrays {', '.join(unknown)} none is known: they are called {WANTED}.")
+    if unknown and request.labelled and not arrays.labels:
+        raise Failure("no_labels", f"No labels are among the arrays {', '.join(unknown)}: they are called {WANTED}.")
     return arrays.found(request)
 
 
@@ -37,17 +48,20 @@ def suits(archive: Archive, _: Request) -> bool:
     return bool(archive.files) and all(name.endswith(SUFFIX) for name in archive.files)
 
 
-def _read(member: Member, arrays: Arrays, pack: Pack) -> None:
+def _read(member: Member, arrays: Arrays, pack: Pack, positional: bool) -> bool:
+    """False, and nothing read, where the name says neither images nor labels; `positional`: the shape does."""
     name, split = member.name.removesuffix(SUFFIX), split_in(member.name)
-    if IMAGES & words(name):
-        shape, dtype = _header(member)
+    images, labels = bool(IMAGES & words(name)), bool(LABELS & words(name))
+    if not (images or labels or positional):
+        return False
+    shape, dtype = _header(member)
+    if images or (positional and len(shape) > 2):
         if dtype != np.uint8:
             raise Failure("bad_array", f"{name} is of {dtype}: images must be uint8, 0 to 255.")
         arrays.read_images(name, split, member.stream, shape, pack)
-    elif LABELS & words(name):
-        arrays.add_labels(name, split, _labels(member))
     else:
-        pack.refuse(member.name, "Its name says neither images nor labels.")
+        arrays.add_labels(name, split, _labels(member, shape, dtype))
+    return True
 
 
 def _header(member: Member) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -64,10 +78,9 @@ def _header(member: Member) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return sides, np.dtype(dtype)
 
 
-def _labels(member: Member) -> Rows:
+def _labels(member: Member, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Rows:
     """int64 [N], from integers [N] or [N,1]."""
     name = member.name
-    shape, dtype = _header(member)
     count = math.prod(shape)
     if dtype.kind not in "iu" or shape not in ((count,), (count, 1)):
         raise Failure("bad_array", f"{name} is {dtype} {list(shape)}: labels are whole numbers, one an image.")

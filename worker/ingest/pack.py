@@ -1,7 +1,7 @@
 """Images on their way from an archive to the disk, and a list of the files that were none."""
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -9,7 +9,7 @@ from typing import TypeVar
 from app.imaging import images
 from app.imaging.images import BadImage, Pixels
 from app.imaging.packed import PackedWriter
-from worker.engine.contract import Failure
+from worker.engine.contract import Failure, Note
 from worker.ingest.archive import Member
 
 MAX_IMAGES = 20_000_000
@@ -21,7 +21,8 @@ THREADS = min(8, os.cpu_count() or 1)
 LOOK_AHEAD = 2 * THREADS  # batches, at most, that are read but not yet written
 
 Encoded = tuple[str, bytes]
-Decoded = tuple[str, Pixels | BadImage]
+Changed = tuple[Pixels, frozenset[str]]
+Decoded = tuple[str, Changed | BadImage]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -34,6 +35,8 @@ class Pack:
         self._writer = writer
         self._refused: list[dict[str, str]] = []
         self.refusals = 0
+        self.notes: list[Note] = []  # what is to be told of the dataset once it is read
+        self.changes: Counter[str] = Counter()  # images by what of them is not kept as it was
 
     def decode(self, members: Iterable[Member]) -> list[str]:
         """Store image files; gives the names of those that could be read, in the order of storing.
@@ -48,8 +51,10 @@ class Pack:
                     if isinstance(image, BadImage):
                         self.refuse(name, str(image))
                     else:
+                        pixels, changes = image
+                        self.changes.update(changes)
                         names.append(name)
-                        self._writer.add(image)
+                        self._writer.add(pixels)
         if not names:
             raise Failure("no_images", f"No image could be read{self._first()}.")
         return names
@@ -61,11 +66,15 @@ class Pack:
         if max(images_NHWC.shape[1:3]) <= images.MAX_SIDE:
             self._writer.extend(images_NHWC)
             return
+        self.changes["size"] += len(images_NHWC)
         for image in images_NHWC:
             self._writer.add(images.bound(image))
 
     def __len__(self) -> int:
         return len(self._writer)
+
+    def tell(self, note: Note) -> None:
+        self.notes.append(note)
 
     def refuse(self, name: str, reason: str) -> None:
         self.refusals += 1
@@ -100,9 +109,11 @@ def _decoded(batch: list[Encoded]) -> list[Decoded]:
     return [(name, _image(data)) for name, data in batch]
 
 
-def _image(data: bytes) -> Pixels | BadImage:
+def _image(data: bytes) -> Changed | BadImage:
     try:
-        return images.bound(images.decode(data))
+        pixels, changes = images.changed(images.opened(data))
+        bounded = images.bound(pixels)
+        return bounded, changes | ({"size"} if bounded is not pixels else set())
     except BadImage as error:
         return error
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from app.imaging.packed import SPLITS, Split
 from worker.engine.contract import Failure
-from worker.ingest.found import TEST, TRAIN, UNSPLIT, VALIDATION, Codes, Rows
+from worker.ingest.found import Codes, Rows
+from worker.ingest.naming import TEST, TRAIN, UNSPLIT, VALIDATION
 
 CARVED = (TEST, VALIDATION)  # in this order, where a class has too few images for both
 

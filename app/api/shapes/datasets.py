@@ -1,15 +1,17 @@
 """`/v1/datasets`: labelled and unlabelled images."""
 
+from collections import Counter
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from app.api.shapes.common import Fault, Listed, Metadata, Name, Object, Shape
 from app.core.status import Readiness, Status, readiness
+from app.datasets import service as datasets
 from app.datasets.repository import Stored
 from app.datasets.samples import Sample as Found
 from app.imaging.packed import Split
-from app.methods.base import Closed, Fraction, ObjectId, Seed
+from app.methods.base import Closed, Fraction, ObjectId, Seed, Text
 
 Format = Literal["auto", "folder", "cifar10", "cifar100", "idx", "npz", "csv"]
 
@@ -28,15 +30,52 @@ class Splits(Closed):
         return self
 
 
+ColumnName = Annotated[Text, Field(min_length=1, max_length=256)]
+OwnNames = Annotated[list[Annotated[Text, Field(min_length=1, max_length=256)]], Field(max_length=100)]
+
+
+class Columns(Closed):
+    """Which columns of a table have what, where their names are not known: one label an image, or any number."""
+
+    image: ColumnName | None = None
+    label: ColumnName | None = None
+    labels: ColumnName | None = None
+    split: ColumnName | None = None
+
+    @model_validator(mode="after")
+    def _one_kind_of_label(self) -> Self:
+        if self.label is not None and self.labels is not None:
+            raise ValueError("name `label` (one an image) or `labels` (any number), not both")
+        return self
+
+
+class SplitNames(Closed):
+    """What folders, or the cells of a table, call splits, beside the names that people give; in any case."""
+
+    train: OwnNames = []
+    validation: OwnNames = []
+    test: OwnNames = []
+
+    @model_validator(mode="after")
+    def _one_split_each(self) -> Self:
+        names = Counter(name.strip().lower() for one in (self.train, self.validation, self.test) for name in one)
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise ValueError(f"{twice[0][:80]!r} stands twice")
+        return self
+
+
 class NewDataset(Closed):
-    """`labels` chooses between CIFAR-100's label sets; other formats have one."""
+    """`labels` chooses between CIFAR-100's label sets; other formats have one.  `labelled`: `test` is for labels of the
+    test split alone."""
 
     name: Name
     file: ObjectId
     format: Format = "auto"
     splits: Splits | None = None
     seed: Seed = 0
-    labelled: bool = True
+    labelled: bool | Literal["test"] = True
+    columns: Columns | None = None
+    split_names: SplitNames | None = None
     labels: Literal["fine", "coarse"] = "fine"
     metadata: Metadata = {}
 
@@ -66,10 +105,28 @@ class Refused(Shape):
     reason: str
 
 
+class DuplicatePair(Shape):
+    """Two equal images, by the names of their files or, where these have none, the ids of their samples."""
+
+    images: list[str]
+    splits: list[Split]
+
+
+class Duplicates(Shape):
+    """`exact`: images that equal an earlier one pixel for pixel; `across`: those outside of training that equal a
+    training image; `near` is null, nobody looks for them.  At most 10 `examples`, those across splits first."""
+
+    exact: int
+    across: int
+    near: int | None
+    examples: list[DuplicatePair]
+
+
 class Dataset(Object):
     """All that ingest finds out is null until it is ready; `image` stays null where sizes are mixed.
 
-    `multi_label`: an image has any number of the classes, and counts for each.
+    `multi_label`: an image has any number of the classes, and counts for each.  `labelled`: `test` where the training
+    images have no labels.
     """
 
     object: Literal["dataset"] = "dataset"
@@ -79,14 +136,17 @@ class Dataset(Object):
     file: str
     format: str
     classes: list[str] | None
-    labelled: bool
+    labelled: bool | Literal["test"]
     multi_label: bool
+    columns: Columns | None
+    split_names: SplitNames | None
     image: ImageShape | None
     splits: Counts | None
     counts: ClassCounts | None
     mean: list[float] | None
     std: list[float] | None
     refused: list[Refused] | None
+    duplicates: Duplicates | None
     sha256: str | None
     metadata: dict[str, str]
 
@@ -102,14 +162,17 @@ class Dataset(Object):
             file=row.file,
             format=row.format,
             classes=row.classes,
-            labelled=row.labelled,
+            labelled=datasets.labelled(row),
             multi_label=row.multi_label,
+            columns=row.options.get("columns"),
+            split_names=row.options.get("split_names"),
             image=row.image,
             splits=row.splits,
             counts=row.counts,
             mean=row.mean,
             std=row.std,
             refused=row.refused,
+            duplicates=row.duplicates,
             sha256=row.sha256,
             metadata=row.user_metadata,
         )

@@ -1,0 +1,78 @@
+"""What whoever brought a dataset should know of how it was read."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from app.imaging.packed import SPLITS
+from worker.engine.contract import Note
+from worker.ingest.found import Codes, Found, Request
+from worker.ingest.naming import UNSPLIT
+from worker.ingest.pack import Pack
+
+_CHANGES = {
+    "transparency": "are transparent in parts: composed over white, or over black where white would hide the shape",
+    "depth": "have more than 8 bits a channel: brought to 8 by the range in use (docs/api.md, Datasets)",
+    "pages": "have more than one page: the first is taken",
+    "size": "have more than 512 pixels a side: stored shrunk to that, the aspect kept",
+}
+
+
+def of(document: Mapping[str, Any], found: Found, split_N: Codes, pack: Pack, request: Request) -> Iterator[Note]:
+    """`document` is the dataset's, `split_N` the splits that its images have in the end."""
+    if pack.refusals:
+        yield _warning("files_refused", f"{pack.refusals:,} files could not be used.", count=pack.refusals)
+    for change, said in _CHANGES.items():
+        if count := pack.changes[change]:
+            yield _warning(f"images_changed_{change}", f"{count:,} images {said}.", count=count)
+    yield from _on_splits(found, split_N, request)
+    yield from _on_classes(document, found)
+    yield from _on_duplicates(document["duplicates"])
+
+
+def _on_splits(found: Found, split_N: Codes, request: Request) -> Iterator[Note]:
+    brought = set(np.unique(found.split_N).tolist()) - {UNSPLIT}
+    carved = {SPLITS[split]: int((split_N == split).sum()) for split in (1, 2) if split not in brought}
+    if told := [f"{count:,} {name} images" for name, count in carved.items() if count]:
+        drawn = f"{' and '.join(told)} were drawn at random (seed {request.seed}) from training"
+        text = f"The file brings no such split: {drawn}."
+        yield _warning("splits_carved", text, **carved)
+
+
+def _on_classes(document: Mapping[str, Any], found: Found) -> Iterator[Note]:
+    classes = document["classes"]
+    if not classes or document["labelled"] == "test":
+        return
+    if document["splits"]["train"]:
+        untrained = [name for name, count in zip(classes, document["counts"]["train"], strict=True) if not count]
+        if untrained:
+            text = f"{len(untrained)} classes have no training image, {untrained[0]!r} for one."
+            yield _warning("classes_without_training", text, count=len(untrained))
+    if len({name.casefold().strip() for name in classes}) < len(classes):
+        yield _warning("classes_differ_in_case", "Names of some classes differ in case alone: they are two classes.")
+    if document["format"] == "csv":
+        yield from _on_table(found)
+
+
+def _on_table(found: Found) -> Iterator[Note]:
+    """Labels that were perhaps meant otherwise than they are read."""
+    if found.target_NK is not None and found.target_NK.sum(axis=1).max() == 1:
+        yield _warning("one_label_each", "No image has more than one label; in a column `labels` `|` separates them.")
+    joined = sum("|" in name for name in found.classes)
+    if joined:
+        text = f"{joined} classes have a `|` in their names; lists of labels belong in a column `labels`."
+        yield _warning("labels_with_bars", text, count=joined)
+
+
+def _on_duplicates(found: Mapping[str, Any]) -> Iterator[Note]:
+    if count := found["across"]:
+        pair = " and ".join(found["examples"][0]["images"])
+        text = (
+            f"{count:,} validation and test images are training images as well ({pair}): figures on them are too good."
+        )
+        yield _warning("same_images_across_splits", text, count=count)
+
+
+def _warning(type: str, message: str, **data: Any) -> Note:
+    return Note(type, message, "warning", data)
