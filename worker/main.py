@@ -16,6 +16,7 @@ from app.core.settings import Settings
 from app.db.session import Database
 from app.queue.service import Lane
 from migrations import schema
+from worker.executors import confinement
 from worker.executors.local import LocalExecutor
 from worker.loop import lane, upkeep
 from worker.loop.attempt import Workplace
@@ -59,6 +60,8 @@ def work(place: Workplace) -> None:
     Raises:
         Broken: a part ended by itself.
     """
+    if (fault := confinement.missing()) is not None:
+        log.warning("what users send is read by processes that keep network and processes: %s", fault)
     upkeep.arrive(place)
     log.info("%s is ready", place.worker)
     broken: list[str] = []

@@ -1,10 +1,15 @@
 """Jobs under way: progress as it comes, cancel, pause and resume, orders that race with the end."""
 
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
 import pytest
 
 import digits
 from regraft import Conflict, Unsuccessful
 from services import until
+from worker.executors import confinement
 
 LONG = {"name": "train", "network": digits.TINY, "epochs": 100_000, "batch_size": 32, "augmentation": "none"}
 
@@ -21,6 +26,33 @@ def started(client, dataset, **changes):
     job = client.jobs.create(method=LONG | changes, dataset=dataset.id)
     until(lambda: client.jobs.get(job.id).progress.step > 5)
     return job
+
+
+@pytest.mark.skipif(confinement.missing() is not None, reason=str(confinement.missing()))
+def test_what_users_send_is_read_in_confinement(service, tmp_path):
+    """Neither network nor processes nor secrets, and processor time by the size of the file; and it can be read."""
+    file = service.client.files.upload(digits.optdigits_folders(tmp_path / "optdigits.zip", 100))
+    dataset = service.client.datasets.create(name="d", file=file.id)
+
+    def confined():
+        """Looked at while it does not move: the file may be read soon."""
+        for step in service.running_steps():
+            with suppress(psutil.NoSuchProcess):
+                step.suspend()
+                if "Seccomp:\t2" in Path(f"/proc/{step.pid}/status").read_text():
+                    return step
+                step.resume()
+        return None
+
+    step = until(confined)
+    try:
+        assert b"REGRAFT" not in Path(f"/proc/{step.pid}/environ").read_bytes()
+        limits = Path(f"/proc/{step.pid}/limits").read_text().splitlines()
+        [limit] = [line.split() for line in limits if "cpu time" in line]
+        assert 599 <= int(limit[3]) < int(limit[4]) < 700
+    finally:
+        step.resume()
+    assert service.client.datasets.wait(dataset.id).status == "ready"
 
 
 def test_progress_is_told_while_it_runs(service, dataset):

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ import torch
 
 from worker.engine import device, parts
 from worker.engine.contract import Channel, Command, Event, Failure, Interrupted, Result, Retry, Spec
-from worker.executors import kernel
+from worker.executors import confinement, kernel
 from worker.executors.base import Crashed
 from worker.ingest import checkpoint, dataset
 from worker.methods import job
@@ -59,7 +60,8 @@ def warm() -> None:
 
 def main(connection: Connection, spec: Spec) -> None:
     _be_alone()
-    _limit(spec.memory_bytes)
+    if spec.memory_bytes is not None:
+        _confine(spec, spec.memory_bytes)
     channel = PipeChannel(connection)
     try:
         device.keep_memory()
@@ -93,6 +95,10 @@ def _be_alone() -> None:
     multiprocessing.set_start_method("fork", force=True)
 
 
-def _limit(memory_bytes: int | None) -> None:
-    if memory_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+def _confine(spec: Spec, memory_bytes: int) -> None:
+    """Published weights are fetched here, and nothing that a user sent is read for them."""
+    network = bool(spec.payload.get("pretrained"))
+    try:
+        confinement.confine(spec.workdir, spec.inputs.values(), memory_bytes, network=network)
+    except OSError as error:  # the worker has said so at its start, unless the kernel changed its mind
+        print(f"{spec.subject} is read without a filter of system calls: {error}", file=sys.stderr)

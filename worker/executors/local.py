@@ -7,7 +7,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 
-from worker.engine.contract import Command, Event, Spec
+from worker.engine.contract import Command, Event, Failure, Spec
 from worker.executors.base import Crashed
 
 PRELOAD = "worker.executors.preload"
@@ -39,6 +39,9 @@ class LocalAttempt:
             message = self._connection.recv()
         except (EOFError, ConnectionError):
             self._process.join()
+            if self._process.exitcode == -signal.SIGXCPU:
+                message = "Reading the file took more processor time than a file of its size may: is it crafted?"
+                raise Failure("cpu_time_exceeded", message) from None
             raise Crashed(_ending(self._process.exitcode)) from None
         if isinstance(message, Exception):
             raise message
