@@ -21,6 +21,7 @@ from app.networks import service as networks
 from app.queue import service as queue
 
 KIND = "ingest_checkpoint"
+UNKNOWN: dict[str, Any] = {"name": None, "num_classes": None, "options": {}}  # a network that the file has yet to name
 
 
 def create(
@@ -29,32 +30,41 @@ def create(
     *,
     name: str,
     file: str,
-    network: NetworkSpec,
+    network: NetworkSpec | None,
     input: InputSpec | None,
     classes: Sequence[str] | None,
     multi_label: bool,
     recipe: Recipe | None,
     metadata: dict[str, str],
+    weights: str | None = None,
+    allow_missing: bool = False,
 ) -> Stored:
-    """A checkpoint that a worker is to make of the weights in `file`.
+    """A checkpoint that a worker is to make of the weights in `file`.  Without a `network` the file names it.
+
+    `weights` names one of several sets in the file; `allow_missing`: the file need not hold the whole network, nor the
+    network all that is in the file.
 
     Raises:
         NotFound: the owner has no such file.
         Invalid: no worker can build such a network, or `classes` are not as many as its outputs.
     """
     files.get(db, owner, file, param="file")
-    networks.check(db, network, input, "network")
-    if classes is not None and len(classes) != network.num_classes:
+    if network is not None:
+        networks.check(db, network, input, "network")
+    if input is not None:
+        networks.check_scale(input, "input")
+    if network is not None and classes is not None and len(classes) != network.num_classes:
         raise errors.Invalid(
             f"The network has {network.num_classes} classes, but {len(classes)} names are given.", param="classes"
         )
     checkpoint = Checkpoint(
         file=file,
-        network=network.model_dump(mode="json"),
+        network=UNKNOWN if network is None else network.model_dump(mode="json"),
         input=input and input.model_dump(mode="json"),
         classes=classes and list(classes),
         multi_label=multi_label,
         recipe=recipe and recipe.document(),
+        options={"weights": weights, "allow_missing": allow_missing},
         **_common(owner, name, metadata),
     )
     return _ingest(db, checkpoint, needs=[file])
@@ -162,15 +172,20 @@ def recipe(db: Session, owner: str, checkpoint_id: str) -> dict[str, Any]:
 def spec_payload(db: Session, checkpoint_id: str) -> tuple[dict[str, Any], dict[str, str]]:
     """What the ingest of a checkpoint is told: the payload, and the blobs that it reads by role."""
     checkpoint = stored(db, checkpoint_id)
+    file = files.by_id(db, checkpoint.file) if checkpoint.file else None
+    options = checkpoint.options or {}
     payload = {
-        "network": None if checkpoint.pretrained else checkpoint.network,
+        "network": None if checkpoint.pretrained or checkpoint.network["name"] is None else checkpoint.network,
         "input": checkpoint.input,
         "classes": checkpoint.classes,
         "multi_label": checkpoint.multi_label,
         "recipe": checkpoint.recipe,
         "pretrained": checkpoint.pretrained,
+        "filename": file and file.filename,
+        "weights": options.get("weights"),
+        "allow_missing": options.get("allow_missing", False),
     }
-    return payload, {"file": files.by_id(db, checkpoint.file).sha256} if checkpoint.file else {}
+    return payload, {"file": file.sha256} if file else {}
 
 
 def publish(
@@ -180,6 +195,7 @@ def publish(
     checkpoint = stored(db, checkpoint_id)
     for field in ("network", "input", "classes", "recipe", "parameters", "sha256", "report", "not_servable"):
         setattr(checkpoint, field, document[field])
+    checkpoint.multi_label = document.get("multi_label", checkpoint.multi_label)
     checkpoint.untrained_head = document.get("untrained_head", False)
     checkpoint.weights = weights_sha
     checkpoint.graph = graph_sha

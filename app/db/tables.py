@@ -186,6 +186,7 @@ class Checkpoint(Servable, Owned, Base):
     model: Mapped[str | None] = mapped_column(ID)
     dataset: Mapped[str | None] = mapped_column(ID)  # what it was trained on, where that is known
     report: Mapped[Document | None] = mapped_column(Json)
+    options: Mapped[Document | None] = mapped_column(Json)  # which weights of the file are taken, what may be missing
 
 
 class Dataset(Owned, Base):

@@ -83,6 +83,8 @@ def draw(db: Session, owner: str, request: Request) -> Plan:
     teachers = _teachers(db, owner, request.method)
     method = _with_training_sets(db, owner, request.method, teachers)
     environments = _environments(db, owner, method)
+    if isinstance(request.method, Train | Start) and request.method.input is not None:
+        networks.check_scale(request.method.input, "method.input")
     if isinstance(request.method, Train):
         networks.check(db, request.method.network, request.method.input, "method.network")
     if isinstance(request.method, RuleTransfer) and request.method.network is not None:

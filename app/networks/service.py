@@ -14,6 +14,8 @@ from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
 from app.networks import repository
 
+LARGEST_MEAN, LARGEST_STD = 1.0, 2.0  # of values from 0 to 1, the deviation with some room for unusual contracts
+
 
 def publish(db: Session, entries: Sequence[Document]) -> None:
     """Replace the catalogue by `entries`: `{name, summary, input, options, pretrained}` each."""
@@ -50,6 +52,19 @@ def check(db: Session, spec: NetworkSpec, input: InputSpec | None, param: str) -
         _check_layers(spec, input, f"{param}.options")
     elif network is not None:
         _check_options(network, spec, f"{param}.options")
+
+
+def check_scale(input: InputSpec, param: str) -> None:
+    """Refuse means and deviations of values from 0 to 255.
+
+    Raises:
+        Invalid: with the numbers that are meant.
+    """
+    if max(input.mean) <= LARGEST_MEAN and max(input.std) <= LARGEST_STD:
+        return
+    mean, std = ([round(value / 255, 4) for value in values] for values in (input.mean, input.std))
+    said = f"Pixel values are scaled to 0…1 here, and these are numbers of 0…255: give mean {mean} and std {std}."
+    raise errors.Invalid(said, param=f"{param}.mean" if max(input.mean) > LARGEST_MEAN else f"{param}.std")
 
 
 def check_pretrained(db: Session, pretrained: str) -> None:

@@ -121,8 +121,8 @@ def test_the_path_of_a_fault_in_one_of_several_forms(client):
     fault["method"]["augmentation"] = [{"name": "horizontal_flip"}, {"name": "random_crop", "padding": 0}]
     found = client.post("/v1/jobs", json=fault).json()
     assert "method.augmentation.1.padding" in [one["param"] for one in found["errors"]]
-    missing = client.post("/v1/checkpoints", json={"name": "x", "file": "file_0000"}).json()
-    assert missing["param"] == "network"
+    missing = client.post("/v1/checkpoints", json={"name": "x"}).json()
+    assert missing["param"] == "file"
     nested = client.post("/v1/checkpoints", json={"name": "x", "file": "file_0000", "network": {"name": "cnn3"}}).json()
     assert nested["param"] == "network.num_classes"
     both = client.post("/v1/checkpoints", json={"name": "x", "model": "model_0000", "pretrained": "timm/x"}).json()

@@ -20,8 +20,12 @@ DEFAULTS: dict[str, Any] = {
     "multi_label": False,
     "recipe": None,
     "pretrained": None,
+    "filename": None,
+    "weights": None,
+    "allow_missing": False,
 }
-FIELDS = {"network", "input", "classes", "recipe", "parameters", "sha256", "report", "not_servable"}
+FIELDS = {"network", "input", "classes", "multi_label", "recipe", "parameters", "sha256", "report", "not_servable"}
+FIELDS |= {"untrained_head"}
 LISTS = {"copied", "renamed", "reshaped", "cast", "skipped", "initialised"}
 
 

@@ -84,8 +84,10 @@ def test_a_head_of_other_classes_is_drawn_and_reported(tmp_path: Path) -> None:
     assert {entry["name"] for entry in report["skipped"]} == set(report["initialised"])
     assert "[3, 64]" in report["skipped"][0]["reason"]
     assert found[0].document["sha256"] == found[1].document["sha256"]  # drawn the same for the same file
-    told = [note for note in found[0].recorder.of(Note) if note.type == "weights_read"]
-    assert told[0].level == "warning"
+    assert found[0].document["untrained_head"] is True
+    [told] = [note for note in found[0].recorder.of(Note) if note.level == "warning"]
+    assert told.type == "untrained_head"
+    assert "classifier.0.weight" in told.message
 
 
 def test_weights_of_another_network_fail_with_the_names(tmp_path: Path) -> None:

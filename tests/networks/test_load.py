@@ -43,6 +43,13 @@ def made(given: State, spec: NetworkSpec = SPEC) -> tuple[State, Report]:
     return weights, report
 
 
+def refused(given: State) -> str:
+    with pytest.raises(Failure) as failed:
+        load.make(SPEC, GREY, given)
+    assert failed.value.code == "weights_do_not_fit"
+    return failed.value.message
+
+
 def same(found: State, expected: State) -> bool:
     return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
 
@@ -68,10 +75,6 @@ WRAPPERS: dict[str, Callable[[State], State]] = {
     "model of module": lambda w: flat("model", prefixed(w, "module.")),
     "lightning": lambda w: flat("state_dict", prefixed(w, "net.") | {"loss.weight": torch.ones(3)}),
     "beside an optimiser": lambda w: flat("model_state_dict", w) | {"optimizer.state.step": torch.ones(1)},
-    "beside an average": lambda w: flat("model", w) | flat("model_ema", {n: t + 1 for n, t in w.items()}),
-    "beside a teacher of other shapes": lambda w: (
-        flat("a", {n: torch.cat((t, t)) if t.ndim else t for n, t in w.items()}) | flat("student", w)
-    ),
 }
 
 
@@ -88,13 +91,97 @@ def test_wrappers_are_taken_off_and_reported(kind: str) -> None:
 
 def test_shapes_that_do_not_fit_are_each_named() -> None:
     given = state() | {"features.1.weight": torch.ones(5), "classifier.0.bias": torch.ones(4), "extra": torch.ones(1)}
-    _, report = made(given)
+    message = refused(given)
+    for said in (
+        "7 were found",
+        "Missing are 2: features.1.weight, classifier.0.bias",
+        "features.1.weight (its shape is [5], the network's [4])",
+        "extra (the network has no such tensor)",
+        "allow_missing",
+    ):
+        assert said in message
+    report = load.make(SPEC, GREY, given, allow_missing=True).report
     assert {entry["name"]: entry["reason"] for entry in report.skipped} == {
         "features.1.weight": "its shape is [5], the network's [4]",
         "classifier.0.bias": "its shape is [4], the network's [3]",
         "extra": "the network has no such tensor",
     }
     assert report.initialised == ["features.1.weight", "classifier.0.bias"]
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if not name.startswith("classifier") and "num_batches" not in name]
+)
+def test_no_weight_of_the_backbone_may_be_missing(name: str) -> None:
+    message = refused({other: tensor for other, tensor in state().items() if other != name})
+    assert f"Missing are 1: {name}." in message
+
+
+def test_a_part_of_a_head_is_no_head() -> None:
+    message = refused({name: tensor for name, tensor in state().items() if name != "classifier.0.bias"})
+    assert "Missing are 1: classifier.0.bias." in message
+
+
+def test_no_weight_of_the_file_may_be_left_over() -> None:
+    """A deeper network of the same family has all that a shallower one needs."""
+    deeper = build.build(NetworkSpec(name="torchvision/resnet34", num_classes=10), SMALL)
+    with pytest.raises(Failure) as failed:
+        load.make(NetworkSpec(name="torchvision/resnet18", num_classes=10), SMALL, dict(deeper.state_dict()))
+    assert failed.value.code == "weights_do_not_fit"
+    assert "122 were found" in failed.value.message
+    assert "Without a place are" in failed.value.message
+    assert "layer1.2.conv1.weight" in failed.value.message
+
+
+@pytest.mark.parametrize("given", [{"foo": torch.ones(2)}, {"1.weight": torch.ones(5, 64)}], ids=["other", "classes"])
+def test_a_network_that_is_all_head_takes_no_other_file(given: State) -> None:
+    layers = [{"type": "Flatten"}, {"type": "Linear", "out_features": 3}]
+    spec = NetworkSpec(name="layers", num_classes=3, options={"layers": layers})
+    with pytest.raises(Failure) as failed:
+        load.make(spec, GREY, given)
+    assert failed.value.code == "weights_do_not_fit"
+    whole = {"1.weight": torch.ones(3, 64), "1.bias": torch.ones(3)}
+    assert load.make(spec, GREY, whole).report == Report(copied=["1.weight", "1.bias"])
+    with pytest.raises(Failure):
+        load.make(spec, GREY, {"1.weight": torch.ones(3, 64)})
+
+
+@pytest.mark.parametrize(("channels", "other"), [(1, 3), (3, 1)])
+def test_between_grey_and_colour_the_first_convolution_is_converted(channels: int, other: int) -> None:
+    """A grey image, in one channel or in three equal ones, gives what it gave."""
+    spec = NetworkSpec(name="cnn3", num_classes=4)
+    first, second = (
+        InputSpec(size=(16, 16), channels=count, mean=(0.5,) * count, std=(0.25,) * count)
+        for count in (channels, other)
+    )
+    torch.manual_seed(0)
+    before = build.build(spec, first).eval()
+    after, _, report = load.make(spec, second, dict(before.state_dict()))
+    x_BHW = torch.randn(2, 1, 16, 16)
+    with torch.no_grad():
+        grey, same = (
+            network(x_BHW.expand(-1, count, -1, -1)) for network, count in ((before, channels), (after, other))
+        )
+    torch.testing.assert_close(grey, same, atol=1e-5, rtol=1e-5)
+    assert report.reshaped == [{"name": "conv1.weight", "from": [32, channels, 3, 3], "to": [32, other, 3, 3]}]
+    assert not report.initialised
+
+
+def test_embeddings_of_positions_are_resampled_as_their_libraries_do() -> None:
+    from timm.layers import resample_abs_pos_embed
+    from torchvision.models.vision_transformer import interpolate_embeddings
+
+    from worker.networks import positions
+
+    torch.manual_seed(0)
+    embedding = torch.randn(1, 1 + 14 * 14, 24)
+    timms = resample_abs_pos_embed(embedding, new_size=[7, 7], num_prefix_tokens=1)
+    assert torch.equal(positions.resampled("pos_embed", embedding, torch.empty(1, 50, 24)), timms)
+    state = {"encoder.pos_embedding": embedding.clone()}
+    theirs = interpolate_embeddings(image_size=112, patch_size=16, model_state=state)["encoder.pos_embedding"]
+    assert torch.equal(positions.resampled("encoder.pos_embedding", embedding, torch.empty(1, 50, 24)), theirs)
+    assert positions.resampled("pos_embed", embedding, torch.empty(1, 50, 25)) is embedding
+    assert positions.resampled("other", embedding, torch.empty(1, 50, 24)) is embedding
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -110,7 +197,9 @@ def test_other_floating_point_numbers_are_cast_and_reported(dtype: torch.dtype) 
 
 
 def test_whole_numbers_are_no_weights() -> None:
-    _, report = made(state() | {"classifier.0.weight": torch.ones(3, 64, dtype=torch.int8)})
+    given = state() | {"classifier.0.weight": torch.ones(3, 64, dtype=torch.int8)}
+    assert "Missing are 1: classifier.0.weight." in refused(given)
+    report = load.make(SPEC, GREY, given, allow_missing=True).report
     assert report.skipped == [{"name": "classifier.0.weight", "reason": "it holds int8, the network float32"}]
 
 
@@ -194,7 +283,7 @@ def test_numbers_that_are_none_are_refused() -> None:
 
 
 def test_what_is_not_used_may_hold_anything() -> None:
-    made(state() | {"other": torch.full((2,), float("nan"))})
+    made(state() | {"optimizer.state.0.exp_avg": torch.full((2,), float("nan"))})
 
 
 def test_a_transfer_to_other_classes_takes_all_but_the_head() -> None:
@@ -234,12 +323,9 @@ def test_a_made_network_answers_and_learns_as_the_one_it_came_from(name: str) ->
 
 
 def test_weights_of_the_same_names_have_a_place_each() -> None:
-    """`a._orig_mod.b` and `a.b` are the same name: the first is taken, the second told."""
+    """`a._orig_mod.b` and `a.b` are the same name."""
     given: dict[str, Tensor] = state() | {"features._orig_mod.0.bias": torch.ones(4)}
-    _, report = made(given)
-    assert report.skipped == [
-        {"name": "features._orig_mod.0.bias", "reason": "another of its name came before it"},
-    ]
+    assert "features._orig_mod.0.bias (another of its name came before it)" in refused(given)
 
 
 def test_a_plain_script_s_network_is_the_same() -> None:

@@ -57,13 +57,19 @@ def write_adapter(tensors: Mapping[str, Tensor], config: Mapping[str, Any], work
 
 
 def metadata(
-    spec: NetworkSpec, input: InputSpec, classes: Sequence[str] | None, *, multi_label: bool = False
+    spec: NetworkSpec,
+    input: InputSpec,
+    classes: Sequence[str] | None,
+    *,
+    multi_label: bool = False,
+    untrained_head: bool = False,
 ) -> dict[str, str]:
     """What a weights file says of itself: enough to build the network again, and to use it."""
-    about = {
+    about: dict[str, Any] = {
         "network": spec.model_dump(mode="json"),
         "input": input.model_dump(mode="json"),
         "classes": classes,
         "multi_label": multi_label,
+        **({"untrained_head": True} if untrained_head else {}),
     }
     return {f"regraft.{key}": json.dumps(value, sort_keys=True, ensure_ascii=False) for key, value in about.items()}

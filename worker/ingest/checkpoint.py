@@ -11,9 +11,10 @@ from app.methods.networks import NetworkSpec
 from app.methods.recipe import Recipe
 from worker.engine.contract import Channel, Failure, Note, Result, Spec
 from worker.export import package
-from worker.ingest import disk, pretrained, weights
+from worker.ingest import disk, own, pretrained, weights
+from worker.ingest.adopt import adopt
 from worker.ingest.watch import Watch
-from worker.networks import build, load
+from worker.networks import build
 from worker.networks.load import Report
 
 
@@ -22,61 +23,108 @@ class _Source:
     network: NetworkSpec
     input: InputSpec
     classes: list[str] | None
+    multi_label: bool
     recipe: dict[str, Any] | None
     tensors: dict[str, Tensor]
+    untrained_head: bool = False  # the file says so itself
 
 
 def ingest(spec: Spec, channel: Channel) -> Result:
-    """`spec.payload`: {network, input, classes, multi_label, recipe, pretrained}, of `app.checkpoints.service`.
+    """`spec.payload`: {network, input, classes, multi_label, recipe, pretrained, filename, weights, allow_missing}, of
+    `app.checkpoints.service`.
 
     Raises:
         Failure: the file cannot be used, or is not of that network: what about it is wrong, and what to change.
         Interrupted: an order to stop was given.
         Retry: the disk is full.
     """
-    watch = Watch(channel)
-    source = _published(spec) if spec.payload["pretrained"] else _uploaded(spec, watch)
+    watch, payload = Watch(channel), spec.payload
+    source = _published(spec) if payload["pretrained"] else _uploaded(spec, watch)
     watch.heed()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # what the file lacks is drawn, the same for the same file
-        network, structure, report = load.make(source.network, source.input, source.tensors)
+        adopted = adopt(
+            source.network,
+            source.input,
+            source.tensors,
+            weights=payload["weights"],
+            allow_missing=payload["allow_missing"],
+            filename=payload["filename"],
+        )
+    network, structure, report = adopted.made
+    untrained_head = adopted.untrained_head or source.untrained_head
     channel.emit(_told(report))
+    for warning in adopted.warnings:
+        channel.emit(warning)
     watch.heed()
     channel.emit(Note("exporting", "Writing weights and graph, and comparing the two."))
-    multi_label = spec.payload["multi_label"]
-    about = package.metadata(source.network, source.input, source.classes, multi_label=multi_label)
+    about = package.metadata(
+        adopted.network,
+        source.input,
+        source.classes,
+        multi_label=source.multi_label,
+        untrained_head=untrained_head,
+    )
     with disk.room_for("the checkpoint"):
         artifacts, packed = package.package(
-            network, structure, source.input, spec.workdir, about, multi_label=multi_label
+            network, structure, source.input, spec.workdir, about, multi_label=source.multi_label
         )
     document = {
-        "network": source.network.model_dump(mode="json"),
+        "network": adopted.network.model_dump(mode="json"),
         "input": source.input.model_dump(mode="json"),
         "classes": source.classes,
+        "multi_label": source.multi_label,
         "recipe": source.recipe,
         "report": report.document(),
+        "untrained_head": untrained_head,
     }
     return Result(document | packed, artifacts)
 
 
 def _uploaded(spec: Spec, watch: Watch) -> _Source:
-    payload = spec.payload
-    network = NetworkSpec.model_validate(payload["network"])
-    input = build.usual_input(network) if payload["input"] is None else InputSpec.model_validate(payload["input"])
+    """What the request leaves out is the file's own, where it says what it is, or else usual for the network."""
+    payload, path = spec.payload, spec.inputs["file"]
+    tensors = weights.read(path, watch)
+    about = own.read(weights.metadata(path))
+    if payload["network"] is None and about is None:
+        message = (
+            "The file does not say of which network it holds the weights: give `network`; GET /v1/networks lists them."
+        )
+        raise Failure("network_needed", message)
+    network = about.network if payload["network"] is None and about else NetworkSpec.model_validate(payload["network"])
+    same = about if about is not None and about.network == network else None
+    if payload["input"] is not None:
+        input: InputSpec | None = InputSpec.model_validate(payload["input"])
+    else:
+        input = same.input if same else build.usual_input(network)
     if input is None:
         message = f"Nothing says what images {network.name} takes: give `input` with size, channels, mean and std."
         raise Failure("does_not_fit", message)
-    return _Source(network, input, payload["classes"], payload["recipe"], weights.read(spec.inputs["file"], watch))
+    classes = payload["classes"]
+    if classes is None and same:
+        classes = same.classes
+    if classes is not None and len(classes) != network.num_classes:
+        message = f"The network has {network.num_classes} classes, but {len(classes)} names are given."
+        raise Failure("does_not_fit", message)
+    return _Source(
+        network,
+        input,
+        classes,
+        payload["multi_label"] or (same.multi_label if same else False),
+        payload["recipe"],
+        tensors,
+        same.untrained_head if same else False,
+    )
 
 
 def _published(spec: Spec) -> _Source:
     """Of the rule the libraries tell what images are brought to; the rest is in their training scripts."""
     found = pretrained.fetch(spec.payload["pretrained"])
     recipe = Recipe(version=1, input=found.input).document()
-    return _Source(found.network, found.input, found.classes, recipe, found.tensors)
+    return _Source(found.network, found.input, found.classes, False, recipe, found.tensors)
 
 
 def _told(report: Report) -> Note:
     data: dict[str, Any] = {name: len(entries) for name, entries in report.document().items()}
     told = ", ".join(f"{count} {name}" for name, count in data.items() if count)
-    return Note("weights_read", f"Tensors: {told}.", "warning" if report.initialised else "info", data)
+    return Note("weights_read", f"Tensors: {told}.", data=data)

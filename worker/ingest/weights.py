@@ -46,6 +46,16 @@ def read(path: Path, watch: Watch) -> dict[str, Tensor]:
     raise _foreign(head)
 
 
+def metadata(path: Path) -> dict[str, Any]:
+    """What a file of safetensors says of itself; nothing for all other files.
+
+    Raises:
+        Failure: `corrupt_file`.
+    """
+    with path.open("rb") as file:
+        return weights_safetensors.metadata(path) if file.read(9)[8:] == b"{" else {}
+
+
 def _foreign(head: bytes) -> Failure:
     for (offset, magic), kind in _FOREIGN.items():
         if head.startswith(magic, offset):

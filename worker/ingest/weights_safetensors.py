@@ -35,17 +35,23 @@ BYTES = {
 }
 
 
+def metadata(path: Path) -> dict[str, Any]:
+    """What the file says of itself; what is not text is for `read` to refuse.
+
+    Raises:
+        Failure: `corrupt_file`.
+    """
+    found = _header(path)[0].get(METADATA)
+    return found if isinstance(found, dict) else {}
+
+
 def read(path: Path) -> dict[str, Tensor]:
     """
     Raises:
         Failure: `corrupt_file`, or `no_tensors`.
     """
     size = path.stat().st_size
-    with path.open("rb") as file:
-        [length] = struct.unpack("<Q", file.read(LENGTH))
-        if length > min(MAX_HEADER, size - LENGTH):
-            raise _corrupt(f"its header of {length:,} bytes is longer than the file, or than any header may be")
-        header = _parsed(file.read(length))
+    header, length = _header(path)
     header.pop(METADATA, None)
     if not header:
         raise Failure("no_tensors", "The file holds no tensors.")
@@ -54,6 +60,16 @@ def read(path: Path) -> dict[str, Tensor]:
         return safetensors.torch.load_file(path)
     except (SafetensorError, OSError, AttributeError, KeyError, ValueError, RuntimeError) as error:
         raise _corrupt(repr(error)) from error
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header, and its length in bytes."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        [length] = struct.unpack("<Q", file.read(LENGTH))
+        if length > min(MAX_HEADER, size - LENGTH):
+            raise _corrupt(f"its header of {length:,} bytes is longer than the file, or than any header may be")
+        return _parsed(file.read(length)), length
 
 
 def _parsed(text: bytes) -> dict[str, Any]:

@@ -17,10 +17,14 @@ PREFIX = "timm/"
 
 
 class Options(Closed):
-    """Left out, the network's own defaults hold.  Not every network has a `drop_path_rate`."""
+    """Left out, the network's own defaults hold.  Not every network has a `drop_path_rate`.
+
+    `global_pool` is timm's: a vision transformer takes its class token (`token`) or the mean of all others (`avg`).
+    """
 
     drop_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
     drop_path_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
+    global_pool: Annotated[str, Field(pattern=r"^[a-z]{1,16}$")] | None = None
 
 
 def knows(name: str) -> bool:

@@ -1,7 +1,8 @@
 """Weights into a network, tensor by tensor: nothing is passed over in silence (compare `strict=False`)."""
 
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,12 +12,19 @@ from torch import Tensor, nn
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
 from worker.engine.contract import Failure
-from worker.networks import anatomy, build
+from worker.networks import anatomy, build, positions, stem
 from worker.networks.anatomy import Anatomy
 
-ENOUGH = 0.5  # of the network's weights but for its heads; a load that finds fewer is an error
 SHOWN = 50
 COMPILED = "_orig_mod."  # torch.compile puts it into names, at any depth
+# Floats that a network works out by itself when it is built, and floats that tools leave beside the weights.
+WORKED_OUT = {"relative_coords_table", "attn_mask", "total_ops", "total_params"}
+# State of a training, by a part of a tensor's name: no weight of any network.
+_TRAINING = re.compile(
+    r"(^|\.)(optimizers?|optim|optimizer_states?|optimizer_state_dict|lr_schedulers?|schedulers?|scaler|amp|callbacks|loops"
+    r"|rng_states?|cuda_rng_state|torch_rng_state|([a-z_]*_)?(loss|criterion)(_fn|_func)?|metrics|queue|queue_ptr"
+    r"|data_preprocessor)(\.|$)"
+)
 
 
 @dataclass
@@ -47,10 +55,21 @@ class Made(NamedTuple):
     report: Report
 
 
-def make(spec: NetworkSpec, input: InputSpec, tensors: Mapping[str, Tensor], *, without_heads: bool = False) -> Made:
-    """A network of these weights, which become its own memory; what is not among them is drawn, and reported.
+def make(
+    spec: NetworkSpec,
+    input: InputSpec,
+    tensors: Mapping[str, Tensor],
+    *,
+    without_heads: bool = False,
+    names: Mapping[str, str] | None = None,
+    aside: Collection[str] = (),
+    allow_missing: bool = False,
+) -> Made:
+    """A network of these weights, which become its own memory; the heads that are not among them are drawn.
 
-    `without_heads`: the heads are drawn, whatever the tensors hold for them.
+    `without_heads`: the heads are drawn, whatever the tensors hold for them.  `names` are those in the network of
+    tensors that go by others, `aside` those of tensors that are knowingly left out.  `allow_missing`: whatever else
+    is missing is drawn, too, and what has no place is left out.
 
     Raises:
         Failure: see `build.build`, `anatomy.study` and `load`.
@@ -58,48 +77,56 @@ def make(spec: NetworkSpec, input: InputSpec, tensors: Mapping[str, Tensor], *, 
     network = build.shell(spec, input)
     if without_heads:
         tensors = beneath(anatomy.study(network, input), tensors)
-    found, report = match(tensors, network.state_dict())
+    found, report = match(tensors, network.state_dict(), names)
     if report.initialised:
         network = build.build(spec, input)
     weights = network.state_dict()
     network.load_state_dict(weights | _apart(found), assign=True)
     structure = anatomy.study(network, input)
-    _require_enough(weights, found, structure, report)
+    require_complete(network, tensors, structure, report, aside=aside, allow_missing=allow_missing)
     return Made(network, structure, report)
 
 
 def load(network: nn.Module, tensors: Mapping[str, Tensor], structure: Anatomy) -> Report:
-    """Copy `tensors` into the network where name and shape fit; the rest of the network stays as it is.
+    """Copy `tensors` into the network where name and shape fit; heads that are not among them stay as they are.
 
     Raises:
-        Failure: `weights_do_not_fit`, with the names: too little was found, heads not counted; or `not_finite`.
+        Failure: `weights_do_not_fit`, with the names: a weight is missing, heads not counted, or has no place; or
+            `not_finite`.
     """
     weights = network.state_dict()
     found, report = match(tensors, weights)
-    _require_enough(weights, found, structure, report)
+    require_complete(network, tensors, structure, report)
     with torch.no_grad():
         for name, tensor in found.items():
             weights[name].copy_(tensor)
     return report
 
 
-def match(tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Report]:
+def match(
+    tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor], names: Mapping[str, str] | None = None
+) -> tuple[dict[str, Tensor], Report]:
     """What of `tensors` has a place among `weights` (a `state_dict`), by its name there, shape and type as there.
 
-    Whatever stands in front of most of the network's names (`module.`, `state_dict.model.`, …) is taken off.  Shapes
-    may differ by dimensions of 1 alone.
+    `names` are the names there by those of `tensors`; without it, whatever stands in front of most of the network's
+    names (`module.`, `state_dict.model.`, …) is taken off.  Shapes may differ by dimensions of 1; a convolution
+    between grey and colour images, and embeddings of positions of another grid, are made to fit.
 
     Raises:
         Failure: `not_finite`, a weight is infinite or no number.
     """
-    prefix, report, found = _prefix(tensors, weights), Report(), {}
+    if names is None:
+        prefix = _prefix(tensors, weights)
+        names = {given: given.replace(COMPILED, "").removeprefix(prefix) for given in tensors}
+    report, found = Report(), dict[str, Tensor]()
     for given, tensor in tensors.items():
-        name = given.replace(COMPILED, "").removeprefix(prefix)
-        refusal = "another of its name came before it" if name in found else _refusal(tensor, weights.get(name))
+        name = names.get(given, given)
+        converted = _converted(tensor, name, weights)
+        refusal = "another of its name came before it" if name in found else _refusal(converted, weights.get(name))
         if refusal:
             report.skipped.append({"name": given, "reason": refusal})
         else:
-            found[name] = _fitted(tensor, weights[name], given)
+            found[name] = _fitted(converted, weights[name], given)
             _enter(report, given, name, tensor, weights[name])
     report.initialised = [name for name in weights if name not in found]
     return found, report
@@ -115,6 +142,13 @@ def _prefix(tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str
             if place is not None:
                 votes[".".join([*parts[:i], ""])] += 2 if place.shape == tensor.shape else 1
     return min(votes, key=lambda prefix: (-votes[prefix], len(prefix)), default="")
+
+
+def _converted(tensor: Tensor, name: str, weights: Mapping[str, Tensor]) -> Tensor:
+    place = weights.get(name)
+    if place is None or tensor.shape == place.shape or not tensor.is_floating_point():
+        return tensor
+    return positions.resampled(name, stem.recoloured({name: tensor}, weights)[name], place)
 
 
 def _refusal(tensor: Tensor, place: Tensor | None) -> str | None:
@@ -160,19 +194,87 @@ def _enter(report: Report, given: str, name: str, tensor: Tensor, place: Tensor)
         report.cast.append({"name": name, "from": _type(tensor), "to": _type(place)})
 
 
-def _require_enough(
-    weights: Mapping[str, Tensor], found: Mapping[str, Tensor], structure: Anatomy, report: Report
+def require_complete(
+    network: nn.Module,
+    tensors: Mapping[str, Tensor],
+    structure: Anatomy,
+    report: Report,
+    *,
+    aside: Collection[str] = (),
+    allow_missing: bool = False,
 ) -> None:
-    heads = tuple(f"{head}." for head in structure.heads)
-    counted = {name: weights[name].numel() for name in weights if not name.startswith(heads)}
-    if sum(counted.get(name, 0) for name in found) >= ENOUGH * sum(counted.values()):
+    """Everything of the network but a new head is among `tensors`, and every weight of these has a place.
+
+    A head is new as a whole or not at all, and only above a backbone that is there.  Of `tensors`, those named in
+    `aside` need no place.
+
+    Raises:
+        Failure: `weights_do_not_fit`, with the names.
+    """
+    weights = network.state_dict()
+    missing = missing_weights(network, structure, report)
+    homeless = [
+        f"{entry['name']} ({entry['reason']})"
+        for entry in left_over(tensors, structure, report)
+        if entry["name"] not in aside
+    ]
+    there = len(weights) - len(report.initialised)
+    if there and (allow_missing or not (missing or homeless)):
         return
-    homeless = [f"{entry['name']} ({entry['reason']})" for entry in report.skipped]
-    raise Failure(
-        "weights_do_not_fit",
-        f"Of the network's {len(weights)} tensors {len(found)} were found: these are not its weights. "
-        f"Missing: {_some(report.initialised)}. Without a place: {_some(homeless)}.",
-    )
+    said = f"Of the network's {len(weights)} tensors {there} were found"
+    said += ": these are not its weights." if 2 * there < len(weights) else "."
+    wanting = missing if there else report.initialised
+    if wanting:
+        said += f" Missing are {len(wanting)}: {_some(wanting)}."
+    if homeless:
+        said += f" Without a place are {len(homeless)}: {_some(homeless)}."
+    if there:
+        said += (
+            " Name the network that they belong to; or say `allow_missing`, and what is missing is drawn at random and"
+            " what has no place is left out."
+        )
+    raise Failure("weights_do_not_fit", said)
+
+
+def missing_weights(network: nn.Module, structure: Anatomy, report: Report) -> list[str]:
+    """What is missing of a network beyond what it works out by itself, and beyond a head that is new."""
+    weights = network.state_dict()
+    heads = _within(structure)
+    lacking = [name for name in report.initialised if name.startswith(heads) or not _worked_out(name, weights[name])]
+    above = [name for name in lacking if name.startswith(heads)]
+    everything = [name for name in weights if name.startswith(heads)]
+    backbone = any(not _worked_out(name, tensor) for name, tensor in weights.items() if not name.startswith(heads))
+    layers = all(isinstance(network.get_submodule(path), nn.Linear | nn.Conv2d) for path in structure.heads)
+    new = len(above) == len(everything) and backbone and layers  # else it is a fitted head, a part of one, or all
+    return [name for name in lacking if not (new and name.startswith(heads))]
+
+
+def left_over(tensors: Mapping[str, Tensor], structure: Anatomy, report: Report) -> list[dict[str, str]]:
+    """Of what has no place in the network, the weights; those of the same names as its heads are none: a new head takes
+    their place."""
+    names = {name: name.replace(COMPILED, "") for name in (entry["name"] for entry in report.skipped)}
+    heads = tuple(f".{head}." for head in structure.heads)
+    return [
+        entry
+        for entry in report.skipped
+        if tensors[entry["name"]].is_floating_point()
+        and not _TRAINING.search(names[entry["name"]])
+        and names[entry["name"]].rpartition(".")[2] not in WORKED_OUT
+        and not (any(head in f".{names[entry['name']]}" for head in heads) and new_head(report, structure))
+    ]
+
+
+def new_head(report: Report, structure: Anatomy) -> bool:
+    """Whether a head of the network was drawn."""
+    return any(name.startswith(_within(structure)) for name in report.initialised)
+
+
+def _worked_out(name: str, tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or name.rpartition(".")[2] in WORKED_OUT
+
+
+def _within(structure: Anatomy) -> tuple[str, ...]:
+    return tuple(f"{head}." for head in structure.heads)
 
 
 def _essence(tensor: Tensor) -> list[int]:

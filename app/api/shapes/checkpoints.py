@@ -21,15 +21,21 @@ class _NewCheckpoint(Closed):
 class FromFile(_NewCheckpoint):
     """Weights in a file that was uploaded: `.safetensors`, or `.pt`/`.pth` that holds tensors alone.
 
-    `multi_label`: an image has any number of the classes, each with a probability of its own.
+    `network`, and with it `input` and `classes`, may be left out where the file says them itself: weights that this
+    service gave.  `multi_label`: an image has any number of the classes, each with a probability of its own.
+    `weights`: of several sets in the file (raw and averaged, student and teacher) the one to take, by its kind or by
+    what its names begin with.  `allow_missing`: what is missing of the network is drawn at random, and what has no
+    place in it is left out; without it both are refused, but for a head of other classes.
     """
 
     file: ObjectId
-    network: NetworkSpec
+    network: NetworkSpec | None = None
     input: InputSpec | None = None
     classes: ClassNames | None = None
     multi_label: bool = False
     recipe: Recipe | None = None
+    weights: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
+    allow_missing: bool = False
 
 
 class Pretrained(_NewCheckpoint):

@@ -1,0 +1,208 @@
+"""Somebody's weights into a network: nothing is drawn, dropped or taken for something else without being said."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from app.methods.inputs import InputSpec
+from app.methods.networks import NetworkSpec
+from worker.engine.contract import Failure, Note
+from worker.ingest import dialects, weight_sets
+from worker.networks import anatomy, build, from_timm, load
+from worker.networks.anatomy import Anatomy
+from worker.networks.load import COMPILED, Made, Report
+
+SHOWN = 5
+HEADS = {  # what heads, and what is trained above a backbone, are called
+    "fc",
+    "head",
+    "heads",
+    "classifier",
+    "cls_head",
+    "linear",
+    "last_linear",
+    "logits",
+    "projector",
+    "projection",
+    "projection_head",
+    "proj_head",
+    "predictor",
+    "contrastive_head",
+    "prototypes",
+}
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """`network` is the one that was asked for, with options that the file told.  `warnings` say whatever was decided,
+    converted, drawn or left out."""
+
+    network: NetworkSpec
+    made: Made
+    untrained_head: bool
+    warnings: list[Note]
+
+
+def adopt(
+    network: NetworkSpec,
+    input: InputSpec,
+    tensors: Mapping[str, Tensor],
+    *,
+    weights: str | None = None,
+    allow_missing: bool = False,
+    filename: str | None = None,
+) -> Adopted:
+    """The network of one set of weights among `tensors`: `weights` names it, or else it is the field's choice.
+
+    Raises:
+        Failure: `weights_do_not_fit`, `foreign_names`, `unmerged_adapter`, `ambiguous_weights`, `not_finite`; or see
+            `build.build` and `anatomy.study`.
+    """
+    dialects.refuse_adapters(tensors)
+    plain = _plain(tensors)
+    shell = build.shell(network, input)
+    places, structure = shell.state_dict(), anatomy.study(shell, input)
+    choice = weight_sets.choose(
+        {plain[given]: t for given, t in tensors.items()}, _backbone(places, structure), weights
+    )
+    aside = {given for given in tensors if plain[given] in choice.aside}
+    taken = {given: tensor for given, tensor in tensors.items() if given not in aside}
+    names = {given: plain[given].removeprefix(choice.prefix) for given in taken}
+    warnings = [Note("weights_chosen", choice.sentence, "warning")] if choice.others else []
+    if network.name.startswith(from_timm.PREFIX) and dialects.pooled(names.values(), places):
+        network = network.model_copy(update={"options": network.options | {"global_pool": "avg"}})
+        shell = build.shell(network, input)
+        places, structure = shell.state_dict(), anatomy.study(shell, input)
+        said = "The file's last norm stands behind the pooling (fc_norm): the network averages its tokens."
+        warnings.append(Note("pooling_recognised", said, "warning"))
+    head = _renamed_head(taken, names, places, structure)
+    if head:
+        names |= head
+        moved = ", ".join(f"{given} → {name}" for given, name in head.items())
+        warnings.append(
+            Note("head_renamed", f"The file's head goes by another name, and was taken: {moved}.", "warning")
+        )
+    others = _other_heads(taken, names, choice.prefix, structure)
+    try:
+        made = load.make(network, input, taken, names=names, aside=others, allow_missing=allow_missing)
+    except Failure as failure:
+        raise dialects.explained(failure, plain.values(), filename) from failure
+    warnings += _told(made, taken, others)
+    made.report.skipped += [
+        {"name": given, "reason": "it is of a set of weights that was left aside"} for given in aside
+    ]
+    drawn = load.new_head(made.report, made.anatomy)
+    return Adopted(network, made, drawn, warnings)
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """The names without what torch.compile puts into them, and as the networks' own libraries have them.
+
+    Where two come to the same, the second keeps its own, under which nothing has a place.
+    """
+    plain = {given: given.replace(COMPILED, "") for given in tensors}
+    others = dialects.renamed(plain.values())
+    used, found = set[str](), dict[str, str]()
+    for given, name in plain.items():
+        name = others.get(name, name)
+        found[given] = given if name in used else name
+        used.add(name)
+    return found
+
+
+def _backbone(places: Mapping[str, Tensor], structure: Anatomy) -> dict[str, Tensor]:
+    """The network's weights but for its heads; of a network that is all head, all."""
+    weights = {name: tensor for name, tensor in places.items() if tensor.is_floating_point()}
+    return load.beneath(structure, weights) or weights
+
+
+def _renamed_head(
+    tensors: Mapping[str, Tensor], names: Mapping[str, str], places: Mapping[str, Tensor], structure: Anatomy
+) -> dict[str, str]:
+    """Where the file has none of the network's only head: the one layer of its shapes that is called a head."""
+    path = f"{structure.head}."
+    if len(structure.heads) > 1 or any(name.startswith(path) for name in names.values()):
+        return {}
+    wanted = {name.removeprefix(path): tensor.shape for name, tensor in places.items() if name.startswith(path)}
+    layers: dict[str, dict[str, str]] = {}
+    for given, name in names.items():
+        layer, _, part = name.rpartition(".")
+        if name not in places and HEADS & set(layer.split(".")):
+            layers.setdefault(layer, {})[part] = given
+    fitting = [
+        parts
+        for parts in layers.values()
+        if parts.keys() == wanted.keys() and all(tensors[parts[part]].shape == shape for part, shape in wanted.items())
+    ]
+    if len(fitting) != 1:
+        return {}
+    return {given: path + part for part, given in fitting[0].items()}
+
+
+def _other_heads(tensors: Mapping[str, Tensor], names: Mapping[str, str], prefix: str, structure: Anatomy) -> list[str]:
+    """Heads of the file that give way to a new one: where it has none for the network's classes."""
+    if any(name.startswith(f"{head}.") for name in names.values() for head in structure.heads):
+        return []
+    root = prefix.split(".")[:-1]
+    found = []
+    for given in tensors:
+        parts = names[given].split(".")
+        while root and len(parts) > 1 and parts[0] in root:
+            parts = parts[1:]
+        if parts[0] in HEADS:
+            found.append(given)
+    return found
+
+
+def _told(made: Made, tensors: Mapping[str, Tensor], others: list[str]) -> Iterator[Note]:
+    """What was drawn, left out or converted."""
+    report, structure = made.report, made.anatomy
+    heads = tuple(f"{head}." for head in structure.heads)
+    if load.new_head(report, structure):
+        own = [entry["name"] for entry in report.skipped if any(f".{head}" in f".{entry['name']}" for head in heads)]
+        put = (
+            f"the file's is for others and was left out ({_some(own + others)})"
+            if own + others
+            else "the file has none"
+        )
+        yield Note(
+            "untrained_head",
+            f"The head ({', '.join(structure.heads)}) was drawn at random: {put}. It answers neither predictions nor "
+            "`evaluate` before a method has adapted it to labels.",
+            "warning",
+        )
+    missing = [name for name in load.missing_weights(made.network, structure, report) if not name.startswith(heads)]
+    if missing:
+        yield Note(
+            "initialised",
+            f"{len(missing)} tensors were not in the file and drawn at random: {_some(missing)}.",
+            "warning",
+        )
+    homeless = [entry["name"] for entry in load.left_over(tensors, structure, report) if entry["name"] not in others]
+    if homeless:
+        yield Note(
+            "left_over",
+            f"{len(homeless)} tensors of the file have no place in the network: {_some(homeless)}.",
+            "warning",
+        )
+    yield from _converted(report)
+
+
+def _converted(report: Report) -> Iterator[Note]:
+    for entry in report.reshaped:
+        before, after = entry["from"], entry["to"]
+        if len(before) == 4 and {before[1], after[1]} == {1, 3} and before[2:] == after[2:]:
+            how = (
+                "summed over its colours for grey images"
+                if after[1] == 1
+                else "repeated for three colours, a third each"
+            )
+            yield Note("channels_converted", f"{entry['name']} was {how}: {before} → {after}.", "warning")
+        elif len(before) == 3 and before[1] != after[1] and before[2] == after[2]:
+            said = f"{entry['name']} was resampled for another number of patches: {before} → {after}."
+            yield Note("positions_resampled", said, "warning")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -1,0 +1,151 @@
+"""Several sets of weights in one file: raw and averaged, student and teacher, two encoders.  One is taken, and said."""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from worker.engine.contract import Failure
+
+ENOUGH = 0.5  # of the network's names; below that, what stands under a prefix is no set of its weights
+RAW = "raw"
+AVERAGED = {"ema", "average", "averaged", "avg", "swa", "polyak", "shadow"}
+# What the field takes of two that fit equally: the averaged one as timm does, MoCo's query, BYOL's online network,
+# MoCo v3's base, DINO's teacher.
+BETTER = {
+    "ema": {RAW, "student", "online"},
+    "teacher": {"student"},
+    "query": {"key"},
+    "base": {"momentum"},
+    "online": {"target", "momentum"},
+    RAW: {"momentum", "target"},
+}
+SWAPPED = "ema_state_dict.steps"  # MMEngine stores the average as `state_dict`, and what was averaged under this
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The weights under `prefix`; `others` are the prefixes of the sets that are left aside, `aside` their tensors."""
+
+    prefix: str
+    label: str
+    others: Sequence[str] = ()
+    aside: Collection[str] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def sentence(self) -> str:
+        beside = ", ".join(named(other, self.labels[other]) for other in self.others)
+        return (
+            f"The file holds several sets of weights: {named(self.prefix, self.label)} was taken, {beside} left aside. "
+            "`weights` in the request names another."
+        )
+
+
+def choose(tensors: Mapping[str, Tensor], backbone: Mapping[str, Tensor], wanted: str | None) -> Choice:
+    """The set of weights that is taken of `tensors`; where nothing looks like the network's, all of them.
+
+    `backbone` are the network's tensors but for its heads.  `wanted` is `ema`, `raw`, `teacher`, `student`, or the
+    prefix of a set; without it the set is chosen that fits best, and of several that fit equally the field's choice,
+    whatever their order.
+
+    Raises:
+        Failure: `ambiguous_weights`, several fit equally, or there is none such as is wanted: the choices are named.
+    """
+    names, fits = Counter[str](), Counter[str]()
+    for given, tensor in tensors.items():
+        parts = given.split(".")
+        for i in range(len(parts)):
+            place = backbone.get(".".join(parts[i:]))
+            if place is not None:
+                prefix = ".".join([*parts[:i], ""])
+                names[prefix] += 1
+                fits[prefix] += _sides(tensor) == _sides(place)
+    found = sorted(prefix for prefix, count in names.items() if count >= ENOUGH * len(backbone))
+    if not found:
+        return Choice("", RAW)
+    labels = {prefix: _label(prefix, swapped=SWAPPED in tensors) for prefix in found}
+    chosen = _wanted(found, labels, wanted) if wanted else _best(tensors, backbone, found, fits, labels)
+    others = [prefix for prefix in found if prefix != chosen]
+    aside = {name for other in others for name in _under(tensors, backbone, chosen, other)}
+    return Choice(chosen, labels[chosen], others, aside, labels)
+
+
+def named(prefix: str, label: str) -> str:
+    shown = f"`{prefix.rstrip('.')}`" if prefix else "what stands under no prefix"
+    return shown if label == RAW else f"{shown} ({label})"
+
+
+def _best(
+    tensors: Mapping[str, Tensor],
+    backbone: Mapping[str, Tensor],
+    found: Sequence[str],
+    fits: Mapping[str, int],
+    labels: Mapping[str, str],
+) -> str:
+    most = max(fits[prefix] for prefix in found)
+    equal = [prefix for prefix in found if fits[prefix] == most]
+    better = [
+        one for one in equal if all(labels[other] in BETTER.get(labels[one], ()) for other in equal if other != one)
+    ]
+    if len(better) == 1:
+        return better[0]
+    if all(_same(tensors, backbone, equal[0], other) for other in equal[1:]):
+        return min(equal, key=lambda prefix: (len(prefix), prefix))
+    raise _ambiguous("Several sets of weights in the file fit the network equally", equal, labels)
+
+
+def _wanted(found: Sequence[str], labels: Mapping[str, str], wanted: str) -> str:
+    by_label = [prefix for prefix in found if labels[prefix] == wanted]
+    asked = f"{wanted.rstrip('.')}."
+    by_prefix = [
+        prefix for prefix in found if f".{prefix}".endswith(f".{asked}") or f".{prefix}".startswith(f".{asked}")
+    ]
+    by_part = [prefix for prefix in found if f".{asked}" in f".{prefix}"]
+    for choices in (by_label, by_prefix, by_part):
+        if len(choices) == 1:
+            return choices[0]
+    raise _ambiguous(f"The file has not exactly one set of weights for `weights: {wanted}`", found, labels)
+
+
+def _ambiguous(said: str, found: Sequence[str], labels: Mapping[str, str]) -> Failure:
+    choices = ", ".join(named(prefix, labels[prefix]) for prefix in found)
+    return Failure("ambiguous_weights", f"{said}: {choices}. Name one by `weights`.")
+
+
+def _label(prefix: str, *, swapped: bool) -> str:
+    """What a prefix says of its weights, by its last part that says anything."""
+    for part in reversed(prefix.lower().split(".")):
+        words = re.split(r"[_-]", part)
+        if swapped and part in ("state_dict", "ema_state_dict"):
+            return "ema" if part == "state_dict" else RAW
+        if AVERAGED & set(words):
+            return "ema"
+        for word in ("teacher", "student", "online", "target", "momentum"):
+            if word in words:
+                return word
+        if "encoder" in words and {"q", "k", "base"} & set(words):
+            return "query" if "q" in words else "key" if "k" in words else "base"
+    return RAW
+
+
+def _under(tensors: Mapping[str, Tensor], backbone: Mapping[str, Tensor], chosen: str, other: str) -> list[str]:
+    """All that belongs to another set: what begins as its prefix does, down to where that leaves the chosen one's."""
+    mine, its = chosen.split(".")[:-1], other.split(".")[:-1]
+    common = next((i for i, pair in enumerate(zip(mine, its, strict=False)) if pair[0] != pair[1]), None)
+    if common is None and len(its) <= len(mine):  # the chosen set stands within the other
+        return [name for name in tensors if name.removeprefix(other) in backbone]
+    root = ".".join([*its[: (len(mine) if common is None else common) + 1], ""])
+    return [name for name in tensors if name.startswith(root)]
+
+
+def _same(tensors: Mapping[str, Tensor], backbone: Mapping[str, Tensor], one: str, other: str) -> bool:
+    pairs = ((tensors.get(one + name), tensors.get(other + name)) for name in backbone)
+    return all(a is None if b is None else a is not None and torch.equal(a, b) for a, b in pairs)
+
+
+def _sides(tensor: Tensor) -> list[int]:
+    return [side for side in tensor.shape if side != 1]
