@@ -4,16 +4,21 @@ memory than there is room for."""
 import hashlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from pydantic import TypeAdapter, ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
+from app.api import problems
 from app.api.shares import Shares
 from app.core import errors
+
+LARGE = 16 * 1024  # bytes of JSON that the event loop does not wait for
 
 
 def media_type(request: Request) -> str:
@@ -147,13 +152,16 @@ class Route(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        takes_json = self.body_field is not None
+        form: TypeAdapter[Any] | None = None
+        if self.body_field is not None:
+            field = self.body_field.field_info
+            form = TypeAdapter(Annotated[field.annotation, field])
 
         async def handler(request: Request) -> Response:
             ours = _Request(request.scope, request.receive)
             with request.app.state.parts.room.held(request.state.identity.owner) as ours.state.held:
-                if takes_json:
-                    await ours.json()
+                if form is not None:
+                    await ours.read(form)
                 return unless_known(request, await handle(ours))
 
         return handler
@@ -182,6 +190,11 @@ class _Request(Request):
             self._body = await whole(self, self.app.state.parts.settings.max_body_bytes)
         return self._body
 
+    async def read(self, form: TypeAdapter[Any]) -> None:
+        """Parse the body, and a large one in a thread into its `form`, too, which takes longer."""
+        body, kind = await self.body(), media_type(self)
+        self._json = await run_in_threadpool(_formed, body, kind, form) if len(body) > LARGE else _parsed(body, kind)
+
     async def json(self) -> Any:
         if not hasattr(self, "_json"):
             self._json = _parsed(await self.body(), media_type(self))
@@ -198,3 +211,18 @@ def _parsed(body: bytes, kind: str) -> Any:
     except orjson.JSONDecodeError as error:
         fault = f"The body is no JSON: {error}"
         raise errors.Invalid(fault, errors=[{"param": "", "detail": fault, "code": "json_invalid"}]) from None
+
+
+def _formed(body: bytes, kind: str, form: TypeAdapter[Any]) -> Any:
+    """
+    Raises:
+        Invalid: with a list of the faults, unless there are very many: to list them takes far longer than to find them.
+    """
+    parsed = _parsed(body, kind)
+    try:
+        return form.validate_python(parsed, from_attributes=True)
+    except ValidationError as error:
+        if error.error_count() > problems.MAX_FAULTS:
+            raise errors.Invalid(f"The body has {error.error_count():,} faults: too many to list.") from None
+        faults = error.errors(include_url=False, include_context=False)
+        raise problems.invalid([{**fault, "loc": ("body", *fault["loc"])} for fault in faults], parsed) from None

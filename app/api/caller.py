@@ -23,6 +23,7 @@ from app.requests import service as requests
 from app.requests.service import Answer
 
 T = TypeVar("T")
+MOST_REPEATED = 16 * 1024  # bytes of an answer without effect that are stored for a request sent again
 
 
 class Authentication:
@@ -99,17 +100,19 @@ class Sender(Caller):
         act: Callable[[Session], BaseModel | bytes],
         *,
         of: str = "",
+        effect: bool = True,
         kept: Callable[[Any], BaseModel] | None = None,
     ) -> Response:
         """What `act` answers, in the transaction of its effect; to a request sent again the first answer, without one.
 
-        `of` tells apart the bodies that a route read by itself.  `kept` makes the answer fit to be stored.
+        `of` tells apart the bodies that a route read by itself.  Of a request without `effect` a large answer is not
+        stored: sent again, it is answered anew.  `kept` makes the answer fit to be stored.
         """
         with self.database.unit_of_work() as db:
             if self.key and (first := requests.claim(db, self.owner, self.key, _sha256(self.fingerprint, of))):
                 return Response(first.body, first.status, {"Idempotent-Replayed": "true"}, "application/json")
             answer = act(db)
-            if self.key:
+            if self.key and (effect or len(_json(answer)) <= MOST_REPEATED):
                 stored = _json(kept(answer) if kept else answer).decode()
                 requests.remember(db, self.owner, self.key, Answer(self.status, stored))
         return Response(_json(answer), self.status, media_type="application/json")

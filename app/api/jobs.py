@@ -44,7 +44,7 @@ def create(body: Spec, sender: Poster) -> Response:
 @router.post("/preflight", response_model=Preflight, summary="What a job would come to", responses=CREATING)
 def preflight(body: Spec, sender: Asker) -> Response:
     """The fit of its parts, and figures; nothing is queued."""
-    return sender.once(lambda db: Preflight.of(preflights.examine(db, sender.owner, body.request)))
+    return sender.once(lambda db: Preflight.of(preflights.examine(db, sender.owner, body.request)), effect=False)
 
 
 @router.get("", summary="List jobs")

@@ -12,6 +12,7 @@ from app.core import errors
 
 MEDIA_TYPE = "multipart/form-data"
 MAX_PARTS = 1000
+MAX_BOUNDARY = 70  # RFC 2046, section 5.1.1
 MAX_HEADER_BYTES = 8 * 1024
 
 
@@ -35,6 +36,8 @@ async def pieces(request: Request, body: AsyncIterable[bytes]) -> AsyncIterator[
     _, options = parse_options_header(request.headers.get("Content-Type", ""))
     if b"boundary" not in options:
         raise errors.BadRequest("The form's Content-Type has no boundary.")
+    if not 1 <= len(options[b"boundary"]) <= MAX_BOUNDARY:
+        raise errors.BadRequest(f"The form's boundary is to have 1 to {MAX_BOUNDARY} characters.")
     reader = _Reader(options[b"boundary"])
     async for chunk in body:
         reader.feed(chunk)

@@ -146,4 +146,5 @@ def _numbers(values: list[float]) -> str:
 def _cell(value: object) -> str:
     """Text that stays in its table cell and is no markup: names come from users."""
     text = " ".join(str(value).split())
-    return "".join(f"\\{c}" if c in "\\|`*_<>[]#" else c for c in text)
+    escaped = "".join(f"\\{c}" if c in "\\|`*_<>[]#&~$" else c for c in text)
+    return escaped.replace("://", "\\://").replace("www.", "www\\.")  # GitHub makes links of bare addresses
