@@ -155,7 +155,8 @@ class Route(APIRoute):
         form: TypeAdapter[Any] | None = None
         if self.body_field is not None:
             field = self.body_field.field_info
-            form = TypeAdapter(Annotated[field.annotation, field])
+            kind: Any = Annotated[field.annotation, field]
+            form = TypeAdapter(kind)
 
         async def handler(request: Request) -> Response:
             ours = _Request(request.scope, request.receive)
