@@ -18,7 +18,8 @@ class Selecting(Parameters):
 
     `entropy`: the surest predictions on the target's validation images (training images, where there are none), no
     label read.  `source_validation`: the source's labels.  `target_validation`: the target's, and the result says so.
-    `last`: no choice.  The unchanged source is always a candidate, but for `last`.
+    `last`: no choice.  The unchanged source is a candidate by `entropy` and `target_validation`; by the source's labels
+    the epochs alone are, since on them the source is hardly ever worse.
     """
 
     selection: Literal["target_validation", "entropy", "source_validation", "last"] = "entropy"

@@ -305,6 +305,76 @@ def test_the_unchanged_source_is_kept_where_nothing_was_better(tmp_path):
     assert (note.type, note.level) == ("selection", "warning")
 
 
+@pytest.mark.parametrize(
+    "method",
+    [{"name": "dann", "label_smoothing": 0.9}, {"name": "adda", "learning_rate": 0.03}],
+    ids=lambda method: method["name"],
+)
+def test_by_the_sources_labels_an_epoch_is_kept_though_the_source_knows_them_better(tmp_path, method):
+    foreign = tasks.dataset(tmp_path / "foreign", 10, per_class=64, seed=5)
+    source = knowing(tmp_path, foreign)
+    forgets = method | {"selection": "source_validation", "epochs": 3}
+    whole = case(tmp_path, forgets, source=source, source_dataset=foreign)
+    found = tasks.run(whole, tmp_path / "run").result.document["transfer"]["selection"]
+    assert found["unchanged"]["source_loss"] < found["values"]["source_loss"]
+    assert found["unchanged"]["source_accuracy"] >= found["values"]["source_accuracy"]
+    assert (found["kept"], found["epoch"] in (1, 2, 3)) == ("adapted", True)
+
+
+def knowing(folder, data):
+    """A source that was trained on `data`."""
+    method = {"name": "fine_tune", "backbone_factor": 1.0, "epochs": 8, "batch_size": 16}
+    made = tasks.run(Setting(method, tasks.source(folder / "start"), data), folder / "knowing").result
+    document = {name: made.document[name] for name in ("network", "input", "classes", "recipe")}
+    return document, made.artifacts["weights"]
+
+
+def inverted(data, folder):
+    """The same images with dark for bright, and darker."""
+    folder.mkdir()
+    pixels = folder / "pixels"
+    pixels.write_bytes(bytes((255 - value) // 3 for value in data.pixels.read_bytes()))
+    return replace(data, pixels=pixels, document=data.document | {"sha256": "e" * 64})
+
+
+@pytest.mark.parametrize("method", [{"name": "dann", "batch_norm": "separate"}, {"name": "adda"}], ids=["dann", "adda"])
+def test_separate_statistics_are_the_sources_where_its_labels_are_asked(tmp_path, method):
+    """By PyTorch's own running means over the source's training images; what is kept has the target's."""
+    foreign = tasks.dataset(tmp_path / "foreign", 10, per_class=64, seed=5)
+    target = inverted(foreign, tmp_path / "inverted")
+    source = knowing(tmp_path, foreign)
+    gently = method | {"selection": "source_validation", "weight": 0.0, "learning_rate": 1e-6}
+    outcome = tasks.run(case(tmp_path, gently, source=source, target=target, source_dataset=foreign), tmp_path / "run")
+    told = outcome.result.document["transfer"]["selection"]["values"]["source_accuracy"]
+    network = frame().network
+    network.load_state_dict(outcome.weights)
+    as_kept = source_accuracy(network, foreign)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    images, _ = split(foreign, "train")
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    with torch.no_grad():
+        network(images)
+    assert told == pytest.approx(source_accuracy(network, foreign), abs=0.02)
+    assert told > as_kept + 0.2
+
+
+def split(data, name):
+    """Images as the network takes them, and labels."""
+    domain = Domain.open(data.document, data.pixels, data.index)
+    images = domain.examples(domain.labelled(name), InputSpec.model_validate(tasks.INPUT), domain.classes)
+    return (images.pixels_NHWC.permute(0, 3, 1, 2) / 255 - 0.5) / 0.25, images.label_N
+
+
+def source_accuracy(network, data):
+    images, label_N = split(data, "validation")
+    with torch.no_grad():
+        return float((network.eval()(images).argmax(1) == label_N).double().mean())
+
+
 def test_last_keeps_the_last_and_warns_of_a_collapse(tmp_path):
     task, begun, chosen = chooser(tmp_path, "last")
     with torch.no_grad():

@@ -39,6 +39,23 @@ def estimate(network: nn.Module, batches: Iterable[Tensor], prior: int = 0) -> N
             buffer.copy_(old_C.lerp(new_C.to(old_C.dtype), share))
 
 
+@contextmanager
+def under(network: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
+    """Within, every batch norm has the mean and variance of its inputs over `batches`, and after it those of before.
+
+    The network is in evaluation mode, within and after.
+    """
+    buffers = [buffer for norm in norms(network).values() for buffer in norm.buffers()]
+    before = [buffer.clone() for buffer in buffers]
+    try:
+        estimate(network, batches)
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, old in zip(buffers, before, strict=True):
+                buffer.copy_(old)
+
+
 def _statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     assert norm.running_mean is not None
     assert norm.running_var is not None

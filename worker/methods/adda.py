@@ -12,7 +12,7 @@ from worker.engine import device
 from worker.engine.fit import Losses, Moment
 from worker.engine.freeze import Except
 from worker.engine.parallel import Parallel, Together
-from worker.methods import cross_domain, loop, selection
+from worker.methods import cross_domain, loop
 from worker.methods.loop import closed
 from worker.methods.task import Adapted, Task
 from worker.terms import adversarial
@@ -28,7 +28,7 @@ def adda(task: Task, params: Adda) -> Adapted:
     params = params.resolve(seen.longest, learner.input.size)
     batches = cross_domain.batches(task, params, seen, learner.input, device.memory_format(learner.network))
     params = _pretrained(task, learner, params, batches, new=begun.report["head"] == "new")
-    chosen = selection.selector(task, learner, params, seen.held_out)
+    chosen = cross_domain.selector(task, learner, params, seen)
     encoder = replace(learner, network=deepcopy(learner.network).requires_grad_(False).eval())
     discriminator = Discriminator(learner.anatomy.features, params.hidden).to(task.run.device)
     fitted = loop.minimise(

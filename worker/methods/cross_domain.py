@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from app.methods.cross_domain import CrossDomain
 from app.methods.inputs import InputSpec
-from worker.engine import augment, data, device
+from worker.engine import augment, data, device, statistics
 from worker.engine.contract import Failure
 from worker.engine.data import Batch, Images, Prepare
 from worker.engine.fit import Losses, Moment
@@ -33,6 +33,9 @@ class Alignment(Protocol):
     def __call__(self, source: View, target: View, strength: float) -> Mapping[str, Tensor]:
         """`alignment`, which joins the loss as it is, and what else is to be logged; `strength` is its weight now."""
 
+
+STATISTICS_IMAGES = 2048  # of the source's training split, evenly spaced: enough for batch norm's statistics
+STATISTICS_BATCH = 128
 
 Build = Callable[[Frame], Alignment]
 
@@ -105,7 +108,7 @@ def adapt(task: Task, params: CrossDomain, build: Build) -> Adapted:
     seen = domains(task, learner)
     params = params.resolve(seen.longest, learner.input.size)
     alignment = build(learner)
-    chosen = selection.selector(task, learner, params, seen.held_out)
+    chosen = selector(task, learner, params, seen)
     objective = Objective(learner, params, alignment)
     fitted = loop.minimise(
         task.run,
@@ -119,6 +122,23 @@ def adapt(task: Task, params: CrossDomain, build: Build) -> Adapted:
         beside={} if alignment.module is None else {"alignment": alignment.module},
     )
     return adapted(begun, params, chosen, fitted.best_epoch if chosen.keep == "best" else fitted.epochs)
+
+
+def selector(task: Task, learner: Frame, params: CrossDomain, seen: Domains) -> Selector:
+    """Where each domain is normalised by its own, the network is judged on the source under the source's statistics."""
+    run, source = task.run, seen.source
+    rows = torch.linspace(0, len(source) - 1, min(STATISTICS_IMAGES, len(source))).long()
+    prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
+
+    def source_norms() -> Iterator[Tensor]:
+        some = Images(source.pixels_NHWC[rows], source.label_N[rows]).to(run.device)
+        stream = data.image_batches(run, some, prepare=prepare, batch_size=STATISTICS_BATCH, stream="source_statistics")
+        for batch in stream.epoch(0):
+            run.heed()
+            yield batch.x
+
+    separate = params.batch_norm == "separate" and bool(statistics.norms(learner.network))
+    return selection.selector(task, learner, params, seen.held_out, source_norms if separate else None)
 
 
 def adapted(begun: Start, params: CrossDomain, chosen: Selector, epoch: int | None) -> Adapted:

@@ -1,17 +1,18 @@
 """Which weights of a run are kept where the target has no labels to ask: chosen by what may be read, and said."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from app.methods.cross_domain import Selecting
-from worker.engine import device, evaluate
+from worker.engine import device, evaluate, statistics
 from worker.engine.contract import Failure, Note
 from worker.engine.data import Images, Prepare
 from worker.engine.evaluate import Split
@@ -38,7 +39,9 @@ class Selector:
 
     `splits` are what is looked at: `target` without labels, `source` and `validation` with them, where they are.
     `classes` is the least effective number of predicted classes that is no collapse.  `unchanged` is the source with
-    the same head, the candidate that is always there.
+    the same head, a candidate wherever the selection can tell what the target gains.  `source_norms` gives batches of
+    the source's training images where batch norm's running statistics are to become the target's: on the source the
+    network is judged under those of its own images.
     """
 
     task: Task
@@ -48,6 +51,7 @@ class Selector:
     use: LabelUse
     classes: float
     unchanged: nn.Module | None
+    source_norms: Callable[[], Iterable[Tensor]] | None = None
 
     @property
     def keep(self) -> Literal["best", "last"]:
@@ -55,16 +59,17 @@ class Selector:
 
     def validate(self) -> Validation:
         """For `fit`."""
-        values = self.values(self.learner.network)
+        values = self.values(self.learner.network, adapted=True)
         return Validation(values, self.rank(values))
 
-    def values(self, network: nn.Module) -> dict[str, float]:
+    def values(self, network: nn.Module, *, adapted: bool = False) -> dict[str, float]:
         """Of a network in evaluation mode: `entropy` and `predicted_classes` on the target's images; `source_loss` and
         `source_accuracy`; `loss` and `accuracy` on the target's validation labels, if the selection is by them."""
         found = confidence(self.task.run, network, self.splits["target"]())
         for split, prefix in (("source", "source_"), ("validation", "")):
             if split in self.splits:
-                judged = evaluate.judge(self.task.run, network, self.splits[split]())
+                with self._under_source_norms(network) if split == "source" and adapted else nullcontext():
+                    judged = evaluate.judge(self.task.run, network, self.splits[split]())
                 found |= {f"{prefix}loss": judged.nll, f"{prefix}accuracy": judged.accuracy}
         return found
 
@@ -81,13 +86,13 @@ class Selector:
         return (0.0,)
 
     def settle(self, epoch: int | None) -> dict[str, Any]:
-        """The last word: the unchanged source takes the network's place where it ranks no lower.  `epoch` is that
-        whose weights the network has.
+        """The last word: the unchanged source takes the network's place where it ranks no lower, but not by the
+        source's labels, of which it knows most.  `epoch` is that whose weights the network has.
 
         Returns:
             What was chosen and by what, for the result's `transfer.selection`.
         """
-        values = self.values(self.learner.network)
+        values = self.values(self.learner.network, adapted=True)
         before = None if self.unchanged is None else self.values(self.unchanged)
         kept = "adapted"
         if self.unchanged is not None and before is not None and self._no_better(values, before):
@@ -108,7 +113,11 @@ class Selector:
         }
 
     def _no_better(self, values: Values, before: Values) -> bool:
-        return self.keep == "best" and self.rank(before) >= self.rank(values)
+        competes = self.selection in ("target_validation", "entropy")
+        return competes and self.rank(before) >= self.rank(values)
+
+    def _under_source_norms(self, network: nn.Module) -> AbstractContextManager[None]:
+        return nullcontext() if self.source_norms is None else statistics.under(network, self.source_norms())
 
     def _warn(self, message: str) -> None:
         self.task.run.emit(Note("selection", message, "warning"))
@@ -117,8 +126,15 @@ class Selector:
         return values["predicted_classes"] < self.classes
 
 
-def selector(task: Task, learner: Frame, params: Selecting, held_out: Images | None = None) -> Selector:
-    """`held_out` are labelled validation images of the source, or of several, as the network takes them.
+def selector(
+    task: Task,
+    learner: Frame,
+    params: Selecting,
+    held_out: Images | None = None,
+    source_norms: Callable[[], Iterable[Tensor]] | None = None,
+) -> Selector:
+    """`held_out` are labelled validation images of the source, or of several, as the network takes them; for
+    `source_norms` see `Selector`.
 
     To be built while the network is what the training starts from.
 
@@ -142,7 +158,7 @@ def selector(task: Task, learner: Frame, params: Selecting, held_out: Images | N
     classes = float(len(learner.classes or ()))
     if unchanged is not None:
         classes = confidence(task.run, unchanged, splits["target"]())["predicted_classes"]
-    return Selector(task, learner, params.selection, splits, use, COLLAPSED * classes, unchanged)
+    return Selector(task, learner, params.selection, splits, use, COLLAPSED * classes, unchanged, source_norms)
 
 
 def confidence(run: Run, network: nn.Module, batches: Split) -> dict[str, float]:
