@@ -92,6 +92,8 @@ def _parts(settings: Settings) -> Parts:
         serving=Serving(
             loader(blobs.path, settings.serving_threads, beside),
             memory_bytes=settings.serving_memory_bytes,
+            run_bytes=settings.predict_memory_bytes,
+            decode_bytes=settings.decode_memory_bytes,
             capacity=settings.serving_queue,
         ),
         beside=beside,

@@ -85,10 +85,11 @@ class FastPredictions:
     async def _answer(self, asked: _Asked, path: str, receive: Receive) -> bytes:
         # the key first: whoever has none does not get a byte of the body read
         served = self._known.now(asked.name) or await self._known.get(asked.name, lambda db: _look(db, asked))
-        room, most = self._parts.room, self._parts.settings.max_predict_bytes
-        with room.held(served.identity.owner) as held:
+        owner, most = served.identity.owner, self._parts.settings.max_predict_bytes
+        room = self._parts.room
+        with room.held(owner) as held:
             image = await bodies.received(receive, most, asked.announced, room, held)
-            predictions = await predicting.asked(self._parts, path, served.servable, [image])
+            predictions = await predicting.asked(self._parts, path, served.servable, [image], owner=owner)
             return predicting.encoded(predicting.classified(asked.top_k)(served.row, predictions))
 
 

@@ -1,5 +1,6 @@
 """Predictions and embeddings: the same for models and checkpoints."""
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Literal
@@ -25,6 +26,7 @@ TOP_K = 5  # unless more are asked for
 PRESENT = 0.5  # the probability from which on a class is one of an image's labels
 MOST = 1000
 MANY = 64  # from so many classes on it is faster not to sort them all
+AT_ONCE = 64  # images whose answers are put into words before other requests have their turn
 RESPONSES = openapi.refusals(
     errors.BadRequest,
     errors.NotFound,
@@ -70,9 +72,10 @@ async def adapting(
     row = await run_in_threadpool(sender.reads, find)
     what = Adaptable.of(row, id)
     sent = await images.read(request, house.settings.max_predict_bytes)
-    pixels = await house.serving.decoded(sent, InputSpec.model_validate(row.input))
+    house.serving.require_few(Servable.of(row), len(sent))
+    pixels = await house.serving.decoded(sent, InputSpec.model_validate(row.input), owner=row.owner)
     predictions, adaptation = await house.streams.predict(what, pixels)
-    return Response(encoded(give(row, predictions), adaptation=adaptation), media_type="application/json")
+    return Response(await written(row, predictions, give, adaptation=adaptation), media_type="application/json")
 
 
 AtPrecision = Annotated[Precision, Query(description="`int8`: by the graph that a quantization has made.")]
@@ -90,24 +93,40 @@ async def answer(
     row = await run_in_threadpool(sender.reads, find)
     servable = Servable.of(row, precision)
     sent = await images.read(request, house.settings.max_predict_bytes)
-    body = encoded(give(row, await asked(house, request.url.path, servable, sent)))
+    predictions = await asked(house, request.url.path, servable, sent, owner=row.owner, features=give is embedded)
+    body = await written(row, predictions, give)
     if sender.key is None:
         return Response(body, media_type="application/json")
     digests = "".join(hashlib.sha256(image).hexdigest() for image in sent)
     return await run_in_threadpool(sender.once, lambda _: body, of=digests, effect=False)
 
 
-async def asked(house: Parts, path: str, servable: Servable, sent: Sequence[bytes]) -> list[Prediction]:
+async def asked(
+    house: Parts, path: str, servable: Servable, sent: Sequence[bytes], *, owner: str, features: bool = False
+) -> list[Prediction]:
     """Predictions; where there is no room for them, the next requests of that path get no further than the door."""
     try:
-        return await house.serving.predict(servable, sent)
+        return await house.serving.predict(servable, sent, owner=owner, features=features)
     except errors.Overloaded:
         house.refusals.note(path, house.serving.capacity // len(sent))
         raise
 
 
-def encoded(data: list[dict[str, Any]], **more: Any) -> bytes:
-    return orjson.dumps({"object": "list", "data": data, **more}, option=orjson.OPT_SERIALIZE_NUMPY)
+def encoded(data: list[dict[str, Any]]) -> bytes:
+    return orjson.dumps({"object": "list", "data": data}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+async def written(row: Row, predictions: Sequence[Prediction], give: Give, **more: Any) -> bytes:
+    """The same of any number of images, a few at a time: a long answer holds nobody up."""
+    pieces = []
+    for start in range(0, len(predictions), AT_ONCE):
+        data = give(row, predictions[start : start + AT_ONCE])
+        for index, image in enumerate(data, start):
+            image["index"] = index
+        pieces.append(orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1])
+        await asyncio.sleep(0)
+    tail = orjson.dumps(more)[1:-1] if more else b""
+    return b'{"object":"list","data":[%b]%b}' % (b",".join(pieces), b"," + tail if tail else b"")
 
 
 def classified(top_k: int | None) -> Give:
@@ -119,7 +138,8 @@ def classified(top_k: int | None) -> Give:
 
     def give(row: Row, predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
         data = []
-        for index, (p_K, _) in enumerate(predictions):
+        for index, prediction in enumerate(predictions):
+            p_K = prediction.probabilities
             shown = top_k or (len(p_K) if row.multi_label else TOP_K)
             top = [{"label": _label(row, k), "probability": p_K[k]} for k in _likeliest(p_K, shown)]
             present = _likeliest(p_K, int(np.count_nonzero(p_K >= PRESENT))) if row.multi_label else []

@@ -107,6 +107,7 @@ def promote(db: Session, owner: str, *, name: str, model: str, metadata: dict[st
         weights=made.weights,
         graph=made.graph,
         not_servable=made.not_servable,
+        image_bytes=made.image_bytes,
         untrained_head=made.untrained_head,
         **_common(owner, name, metadata),
     )
@@ -197,6 +198,8 @@ def publish(
         setattr(checkpoint, field, document[field])
     checkpoint.multi_label = document.get("multi_label", checkpoint.multi_label)
     checkpoint.untrained_head = document.get("untrained_head", False)
+    checkpoint.image_bytes = document.get("image_bytes")
+    checkpoint.stored_bytes = document.get("stored_bytes", 0)
     checkpoint.weights = weights_sha
     checkpoint.graph = graph_sha
 

@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     resident_bytes: Bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
     serving_backend: Literal["onnx", "torch"] = "onnx"  # torch: on `device`, in a process beside the API
     serving_memory_bytes: Bytes = 512 * MIB
+    predict_memory_bytes: Bytes = 512 * MIB  # of all networks that answer at a time, for what they compute
+    decode_memory_bytes: Bytes = 384 * MIB  # of all large images that are decoded at a time
     serving_threads: Annotated[int, Field(ge=1)] = max(1, (os.cpu_count() or 1) - 1)  # one core is left to HTTP
     serving_queue: Annotated[int, Field(ge=1)] = 1024
 

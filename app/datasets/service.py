@@ -108,6 +108,7 @@ def publish(db: Session, dataset_id: str, document: Mapping[str, Any], pixels_sh
     dataset.duplicates = document.get("duplicates")
     dataset.counts = document.get("counts")
     dataset.multi_label = document.get("multi_label", False)
+    dataset.stored_bytes = document.get("stored_bytes", 0)
     dataset.pixels = pixels_sha
     dataset.index = index_sha
 

@@ -159,7 +159,7 @@ class Metric(Base):
     at: Mapped[float] = mapped_column(Double)
 
 
-class Servable:
+class Servable(Owned):
     """What checkpoints and models have in common: weights, and a graph that serves them."""
 
     network: Mapped[Document] = mapped_column(Json)
@@ -171,7 +171,9 @@ class Servable:
     sha256: Mapped[str | None] = mapped_column(SHA256)  # over the tensors alone
     weights: Mapped[str | None] = mapped_column(SHA256)  # blob: canonical safetensors
     graph: Mapped[str | None] = mapped_column(SHA256)  # blob: ONNX; none where it could not be exported
-    not_servable: Mapped[str | None] = mapped_column(Text)  # why there is no graph
+    not_servable: Mapped[str | None] = mapped_column(Text)  # why there is no graph, or why it is not run
+    image_bytes: Mapped[int | None] = mapped_column(BigInteger)  # of memory that the graph takes for each image
+    stored_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")  # of its own blobs
     # its head was drawn at random: it has features, but says nothing of classes
     untrained_head: Mapped[bool] = mapped_column(Boolean, default=False, server_default=text("false"))
     user_metadata: Mapped[dict[str, str]] = mapped_column("metadata", Json)
@@ -210,6 +212,7 @@ class Dataset(Owned, Base):
     sha256: Mapped[str | None] = mapped_column(SHA256)  # over pixels, labels, splits and classes
     pixels: Mapped[str | None] = mapped_column(SHA256)  # blob: packed uint8
     index: Mapped[str | None] = mapped_column(SHA256)  # blob: labels, splits, shapes
+    stored_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")  # of its own blobs
     user_metadata: Mapped[dict[str, str]] = mapped_column("metadata", Json)
 
 

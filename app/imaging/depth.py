@@ -7,6 +7,7 @@ Numbers with a fraction: 0 to 1 and −1 to 1 become 0 to 255, 0 to 255 stays, a
 0 to 255; so are whole numbers that are negative or beyond 16 bits.  A number that is not finite counts as the least.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -22,22 +23,38 @@ _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _WIDE = ("I", "F")
 
 
-def brought_over(image: Image.Image) -> tuple[Pixels, frozenset[Change]]:
-    """uint8 [H,W,C], C = 1 (grey) or 3, of a loaded image, and what had to be changed for it."""
-    if image.mode in _WIDE or image.mode.startswith("I;"):
+def wide(image: Image.Image) -> bool:
+    """Whether its numbers are not of 8 bits."""
+    return image.mode in _WIDE or image.mode.startswith("I;")
+
+
+def transparent(image: Image.Image) -> bool:
+    """Whether it has transparency, be it of no pixel."""
+    return image.mode in _ALPHA or "transparency" in image.info
+
+
+def brought_over(
+    image: Image.Image, last: Callable[[Image.Image], Image.Image] = lambda image: image
+) -> tuple[Pixels, frozenset[Change]]:
+    """uint8 [H,W,C], C = 1 (grey) or 3, of a loaded image, and what had to be changed for it.
+
+    `last` is done to a picture of 8 bits, grey or RGB, before it becomes an array; not to one of another depth.
+    """
+    if wide(image):
         return _scaled(np.asarray(image))[:, :, None], frozenset({"depth"})
-    if image.mode in _ALPHA or "transparency" in image.info:
-        return _composed(image)
-    return _plain(image), frozenset()
+    if transparent(image):
+        picture, changes = _composed(image)
+        return _plain(picture, last), changes
+    return _plain(image, last), frozenset()
 
 
-def _plain(image: Image.Image) -> Pixels:
-    if image.mode in _GREY:
-        return np.asarray(image.convert("L"))[:, :, None]
-    return np.asarray(image.convert("RGB"))
+def _plain(image: Image.Image, last: Callable[[Image.Image], Image.Image]) -> Pixels:
+    mode = "L" if image.mode in _GREY else "RGB"
+    picture = last(image if image.mode == mode else image.convert(mode))
+    return np.asarray(picture)[:, :, None] if mode == "L" else np.asarray(picture)
 
 
-def _composed(image: Image.Image) -> tuple[Pixels, frozenset[Change]]:
+def _composed(image: Image.Image) -> tuple[Image.Image, frozenset[Change]]:
     """The picture over a ground, where any of its pixels lets that through."""
     grey = image.mode in _GREY
     full = image.convert("RGBA")
@@ -45,11 +62,11 @@ def _composed(image: Image.Image) -> tuple[Pixels, frozenset[Change]]:
     colours = full.convert("RGB")  # drops the alpha
     least, greatest = alpha.getextrema()
     if least == 255:
-        return _plain(colours.convert("L") if grey else colours), frozenset()
+        return colours.convert("L") if grey else colours, frozenset()
     if greatest:
         white, black = (_over(colours, alpha, ground) for ground in (255, 0))
         colours = black if _contrast(white) < CONTRAST <= _contrast(black) else white
-    return _plain(colours.convert("L") if grey else colours), frozenset({"transparency"})
+    return colours.convert("L") if grey else colours, frozenset({"transparency"})
 
 
 def _over(colours: Image.Image, alpha: Image.Image, ground: int) -> Image.Image:

@@ -3,12 +3,15 @@
 import contextlib
 import io
 import threading
+import time
 import warnings
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from app.imaging import depth
 from app.imaging.depth import Change
@@ -20,6 +23,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 READABLE = "JPEG, PNG, WebP, BMP, GIF or TIFF"  # the same for people
 MAX_PIXELS = 50 * 2**20  # the 50 megapixels of a telephone pass, 8000×8000 does not
 MAX_SIDE = 512
+MAX_SCANS = 100  # of a JPEG: each goes over all of its pixels again; encoders write ten or so …
+MAX_SCANNED = 600 * 2**20  # … and this many pixels together, 11 scans of the largest image
+HEAD_CPU_S, CPU_S = 1.0, 5.0  # of the thread that reads: for what comes before the pixels, and for the pixels
 UPRIGHT = 1  # EXIF's orientation of an image that is shown as it is stored
 
 _TURNS = {
@@ -31,26 +37,31 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_FILTERS = threading.Lock()  # over Python's list of warning filters, which all threads share
+_SCAN = b"\xff\xda"  # "start of scan"; within a scan's data 0xFF is followed by 0x00 or 0xD0 to 0xD7
+# bytes a pixel, at the most, while a file is decoded, and more where it has …
+_BYTES = {"JPEG": 7, "PNG": 8, "GIF": 8, "BMP": 8, "TIFF": 12, "WEBP": 20}
+_PROGRESSIVE_BYTES = 6  # … the coefficients of three channels
+_ALPHA_BYTES, _WIDE_BYTES = 24, 40  # … transparency, or more than 8 bits a channel: see `app.imaging.depth`
 
 
 class BadImage(Exception):
     """The file is no image that we read; its text is a sentence for whoever sent it."""
 
 
-def decode(data: bytes) -> Pixels:
+def decode(data: bytes, *, within: int | None = None) -> Pixels:
     """A JPEG, PNG, WebP, BMP, GIF or TIFF as uint8 [H,W,C], C = 1 (grey) or 3; of several frames or pages the first.
 
-    Turned upright by its EXIF orientation.  `app.imaging.depth` composes transparency and gives 8 bits.
-    Safe to call from many threads.
+    Turned upright by its EXIF orientation.  `app.imaging.depth` composes transparency and gives 8 bits.  With `within`
+    it is shrunk to so many pixels a side as `bound` does, in less memory.  Safe to call from many threads.
 
     Raises:
-        BadImage: empty, of another format, broken, cut short, or of more than `MAX_PIXELS` pixels.
+        BadImage: empty, of another format, broken, cut short, of more than `MAX_PIXELS` pixels, of more scans than are
+            read, or its reading takes more than `HEAD_CPU_S` and `CPU_S` seconds of a processor.
     """
-    return decoded(opened(data))
+    return decoded(opened(data), within=within)
 
 
-def opened(data: bytes) -> Image.Image:
+def opened(data: bytes) -> ImageFile:
     """The file with its size and format known, and nothing decoded yet.
 
     Raises:
@@ -58,24 +69,38 @@ def opened(data: bytes) -> Image.Image:
     """
     if not data:
         raise BadImage(f"The file is empty; a {READABLE} is read.")
-    with _told(), _quiet():
-        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+    with _told(), _QUIET:
+        image: ImageFile = Image.open(_Timed(data, HEAD_CPU_S), formats=FORMATS)
     width, height = image.size
     if not 0 < width * height <= MAX_PIXELS:
         raise BadImage(f"The image has {width}×{height} pixels; {MAX_PIXELS:,} in all are the limit.")
+    if image.format == "JPEG":
+        _require_few_scans(width * height, data.count(_SCAN))
     return image
 
 
-def decoded(image: Image.Image) -> Pixels:
+def memory(image: ImageFile) -> int:
+    """Bytes that the decoding of what `opened` gave takes, at the most."""
+    each = _BYTES.get(image.format or "", max(_BYTES.values()))
+    if "progressive" in image.info:
+        each += _PROGRESSIVE_BYTES
+    if depth.wide(image):
+        each += _WIDE_BYTES
+    elif depth.transparent(image):
+        each += _ALPHA_BYTES
+    return image.width * image.height * each
+
+
+def decoded(image: ImageFile, *, within: int | None = None) -> Pixels:
     """What `opened` gave, as `decode` gives it.
 
     Raises:
         BadImage: see `decode`.
     """
-    return changed(image)[0]
+    return changed(image, within=within)[0]
 
 
-def changed(image: Image.Image) -> tuple[Pixels, frozenset[Change]]:
+def changed(image: ImageFile, *, within: int | None = None) -> tuple[Pixels, frozenset[Change]]:
     """The same, and what of the file is not kept as it was.
 
     Raises:
@@ -83,15 +108,18 @@ def changed(image: Image.Image) -> tuple[Pixels, frozenset[Change]]:
     """
     with _told():
         pages: frozenset[Change] = frozenset({"pages"} if _has_more_pages(image) else ())
+        if isinstance(image.fp, _Timed):
+            image.fp.allow(CPU_S)
         image.load()
         turn = _TURNS.get(_orientation(image))
-        pixels, changes = depth.brought_over(image if turn is None else image.transpose(turn))
-        return pixels, changes | pages
+        upright = image if turn is None else image.transpose(turn)
+        pixels, changes = depth.brought_over(upright, partial(_shrunk, within=within))
+        return _resized(pixels, _within(pixels.shape[:2], within)), changes | pages
 
 
 def bound(image: Pixels) -> Pixels:
     """Shrunk to at most `MAX_SIDE` pixels a side, its aspect kept; smaller ones come back as they are."""
-    return _resized(image, _inside(image, MAX_SIDE, MAX_SIDE)) if max(image.shape) > MAX_SIDE else image
+    return _resized(image, _within(image.shape[:2], MAX_SIDE))
 
 
 def fit(image: Pixels, spec: InputSpec) -> Pixels:
@@ -103,7 +131,7 @@ def fit(image: Pixels, spec: InputSpec) -> Pixels:
     height, width = (side - 2 * spec.margin for side in spec.size)
     if spec.channels == 1 and image.shape[2] == 3:
         image = np.asarray(Image.fromarray(image).convert("L"))[:, :, None]
-    image = _resized(image, (height, width) if spec.fit == "stretch" else _inside(image, height, width))
+    image = _resized(image, (height, width) if spec.fit == "stretch" else _inside(image.shape[:2], height, width))
     if spec.channels == 3 and image.shape[2] == 1:
         image = np.repeat(image, 3, axis=2)
     return image if image.shape[:2] == spec.size else _centred(image, spec.size)
@@ -122,18 +150,68 @@ def _told() -> Iterator[None]:
         raise BadImage(f"The image is broken: {error}.") from error
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Within, Pillow's warnings are ignored, but for that of a decompression bomb, which is an error."""
-    with _FILTERS, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
+class _Quiet:
+    """Within, Pillow's warnings are ignored, but for that of a decompression bomb, which is an error.
+
+    Python's list of warning filters belongs to all threads: it is changed by the first that comes and put back by the
+    last that leaves, so that none waits for the image of another.
+    """
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._inside = 0
+        self._before = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._turn:
+            if not self._inside:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.simplefilter("ignore")
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._turn:
+            self._inside -= 1
+            if not self._inside:
+                self._before.__exit__(None, None, None)
+
+
+_QUIET = _Quiet()
+
+
+class _Timed(io.BytesIO):
+    """The bytes of a file, for as long as the thread that reads them has not computed longer than it may.
+
+    Pillow asks for a little at a time: a header, a marker, 64 KiB of pixels.
+    """
+
+    def __init__(self, data: bytes, cpu_s: float) -> None:
+        super().__init__(data)
+        self.allow(cpu_s)
+
+    def allow(self, cpu_s: float) -> None:
+        """So many seconds from now, of the thread that calls."""
+        self._until = time.thread_time() + cpu_s
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.thread_time() > self._until:
+            raise BadImage("Reading the image takes longer than an image may take.")
+        return super().read(size)
+
+
+def _require_few_scans(pixels: int, scans: int) -> None:
+    if scans > MAX_SCANS or scans * pixels > MAX_SCANNED:
+        raise BadImage(
+            f"The JPEG goes over its {pixels:,} pixels in {scans:,} scans; {MAX_SCANS} are the limit, "
+            f"and {MAX_SCANNED:,} pixels over all scans."
+        )
 
 
 def _orientation(image: Image.Image) -> int:
     # a damaged EXIF block may raise anything, and the picture is as good without it
-    with contextlib.suppress(Exception), _quiet():
+    with contextlib.suppress(Exception), _QUIET:
         return int(image.getexif().get(ExifTags.Base.Orientation, UPRIGHT))
     return UPRIGHT
 
@@ -143,10 +221,19 @@ def _has_more_pages(image: Image.Image) -> bool:
     return isinstance(image, TiffImagePlugin.TiffImageFile) and bool(image.tag_v2.next)
 
 
-def _inside(image: Pixels, height: int, width: int) -> tuple[int, int]:
-    """The largest (height, width) of the image's aspect that lies within the given one."""
-    scale = min(height / image.shape[0], width / image.shape[1])
-    return max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale))
+def _shrunk(image: Image.Image, within: int | None) -> Image.Image:
+    size = _within((image.height, image.width), within)
+    return image if size == (image.height, image.width) else image.resize(size[::-1], Image.Resampling.BILINEAR)
+
+
+def _within(size: tuple[int, int], side: int | None) -> tuple[int, int]:
+    return size if side is None or max(size) <= side else _inside(size, side, side)
+
+
+def _inside(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:
+    """The largest (height, width) of the aspect of `size` that lies within the given one."""
+    scale = min(height / size[0], width / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _resized(image: Pixels, size: tuple[int, int]) -> Pixels:

@@ -78,6 +78,8 @@ def publish(db: Session, job: Job, document: Mapping[str, Any], blobs: Mapping[s
         graph=blobs.get("graph"),
         adapter=blobs.get("adapter"),
         not_servable=document.get("not_servable"),
+        image_bytes=document.get("image_bytes"),
+        stored_bytes=document.get("stored_bytes", 0),
         untrained_head=document.get("untrained_head", False),
         evaluation=document.get("evaluation"),
         transfer=document.get("transfer"),

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections import deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ Outcome = list[Answer | Exception] | Exception
 
 @dataclass
 class _Request(Generic[Item, Answer]):
+    owner: str
     items: Sequence[Item]
     deadline: float  # time.monotonic()
     loop: asyncio.AbstractEventLoop
@@ -28,8 +29,8 @@ class Batcher(Generic[Item, Answer]):
     """One thread that feeds `process` with up to `max_batch` items of several requests at a time.
 
     `process` gets a list of items and returns an answer or an exception for each, in order; one that it raises stands
-    for every item of that batch.  `capacity` bounds the items that wait; beyond it `submit` refuses at once.  It
-    belongs to one event loop.
+    for every item of that batch.  `capacity` bounds the items of an owner that wait; beyond it `submit` refuses at
+    once.  Owners take turns, one request each.  It belongs to one event loop.
     """
 
     def __init__(
@@ -38,50 +39,65 @@ class Batcher(Generic[Item, Answer]):
         self._process = process
         self._max_batch = max_batch
         self._capacity = capacity
-        self._waiting: deque[_Request[Item, Answer]] = deque()
-        self._waiting_items = 0
-        self._promised = 0
+        self._waiting: OrderedDict[str, deque[_Request[Item, Answer]]] = OrderedDict()  # by owner, the next one first
+        self._waiting_items: Counter[str] = Counter()
+        self._promised: Counter[str] = Counter()
         self._closed = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=f"batcher-{name}", daemon=True)
         self._thread.start()
 
-    async def submit(self, items: Sequence[Item], timeout_s: float) -> list[Answer | Exception]:
+    async def submit(
+        self, items: Sequence[Item], timeout_s: float, *, owner: str = "", promised: bool = False
+    ) -> list[Answer | Exception]:
         """An answer for each of `items`, or the exception that `process` gave for it, in order.
+
+        `promised`: within `room`, they are sure to be taken.
 
         Raises:
             Overloaded: more items are waiting than `capacity`.
             Unavailable: `timeout_s` passed before the items' turn came, or the batcher was closed.
         """
-        self._require_room(len(items))
+        if not promised:
+            self._require_room(len(items), owner)
         loop = asyncio.get_running_loop()
-        request = _Request[Item, Answer](items, time.monotonic() + timeout_s, loop, loop.create_future())
+        request = _Request[Item, Answer](owner, items, time.monotonic() + timeout_s, loop, loop.create_future())
         with self._changed:
             if self._closed:
                 raise errors.Unavailable(retry_after_s=1)
-            self._waiting.append(request)
-            self._waiting_items += len(items)
-            if len(self._waiting) == 1:
+            first = not self._waiting
+            self._waiting.setdefault(owner, deque()).append(request)
+            self._waiting_items[owner] += len(items)
+            if first:
                 loop.call_soon(self._wake)  # once the requests that the loop has at hand are all here
         return await request.future
 
     @contextmanager
-    def room(self, count: int) -> Iterator[None]:
+    def room(self, count: int, owner: str = "") -> Iterator[Callable[[int], None]]:
         """Within, as many items are sure to find room, so that work may be put into them before they are submitted.
+
+        Gives a function that is told how many of them are about to be submitted.
 
         Raises:
             Overloaded: see `submit`.
         """
-        self._require_room(count)
-        self._promised += count
-        try:
-            yield
-        finally:
-            self._promised -= count
+        self._require_room(count, owner)
+        self._promised[owner] += count
+        left = count
 
-    def _require_room(self, count: int) -> None:
+        def keep(submitted: int) -> None:
+            nonlocal left
+            left -= submitted
+            self._promised[owner] -= submitted
+
+        try:
+            yield keep
+        finally:
+            self._promised[owner] -= left
+
+    def _require_room(self, count: int, owner: str) -> None:
         # a request larger than the whole capacity is taken when nothing else waits, or it could never be
-        taken = self._waiting_items + self._promised
+        taken = self._waiting_items[owner] + self._promised[owner]
         if taken and taken + count > self._capacity:
             raise errors.Overloaded(retry_after_s=1)
 
@@ -103,7 +119,7 @@ class Batcher(Generic[Item, Answer]):
             _settle([(r, errors.Unavailable("The prediction waited too long.", retry_after_s=1)) for r in late])
             self._answer([r for r in alive if r not in late])
         with self._changed:
-            left = list(self._waiting)
+            left = [request for requests in self._waiting.values() for request in requests]
             self._waiting.clear()
         _settle([(r, errors.Unavailable(retry_after_s=1)) for r in left])
 
@@ -116,10 +132,17 @@ class Batcher(Generic[Item, Answer]):
                 return []
             taken: list[_Request[Item, Answer]] = []
             count = 0
-            while self._waiting and (not taken or count + len(self._waiting[0].items) <= self._max_batch):
-                taken.append(self._waiting.popleft())
+            while self._waiting:
+                owner, requests = next(iter(self._waiting.items()))
+                if taken and count + len(requests[0].items) > self._max_batch:
+                    break
+                taken.append(requests.popleft())
                 count += len(taken[-1].items)
-            self._waiting_items -= count
+                self._waiting_items[owner] -= len(taken[-1].items)
+                if requests:
+                    self._waiting.move_to_end(owner)
+                else:
+                    del self._waiting[owner]
             return taken
 
     def _answer(self, requests: list[_Request[Item, Answer]]) -> None:

@@ -14,19 +14,20 @@ Floats = NDArray[np.float32]
 
 
 class Prediction(NamedTuple):
-    """Of one image: probabilities [K], features [D]."""
+    """Of one image: probabilities [K] and, where they were asked for, features [D]."""
 
     probabilities: Floats
-    features: Floats
+    features: Floats | None = None
 
 
 class Predictor(Protocol):
     """What serves a model."""
 
     nbytes: int  # memory that it holds, as far as that can be told
+    features: int  # D, how many numbers an image's features are
 
-    def predict(self, images: Images) -> tuple[Floats, Floats]:
-        """`images` uint8 [N,H,W,C] at the model's size → probabilities [N,K] and features [N,D]."""
+    def predict(self, images: Images, *, features: bool = False) -> tuple[Floats, Floats | None]:
+        """`images` uint8 [N,H,W,C] at the model's size → probabilities [N,K] and, if asked for, features [N,D]."""
 
     def close(self) -> None:
         """It is not asked any more."""
@@ -38,11 +39,12 @@ class TorchPredictor:
     def __init__(self, beside: Beside, name: str, document: dict[str, Any], weights: Path) -> None:
         """`name` is nobody else's; `document`: {network, input, multi_label}."""
         self._beside, self._known = beside, (name, document, weights)
-        self.nbytes: int = beside.ask("load", *self._known)
+        found: tuple[int, int] = beside.ask("load", *self._known)
+        self.nbytes, self.features = found
 
-    def predict(self, images: Images) -> tuple[Floats, Floats]:
-        probabilities, features = self._beside.ask("predict", *self._known, images)
-        return probabilities, features
+    def predict(self, images: Images, *, features: bool = False) -> tuple[Floats, Floats | None]:
+        found: tuple[Floats, Floats | None] = self._beside.ask("predict", *self._known, images, features)
+        return found
 
     def close(self) -> None:
         if self._beside.alive:
@@ -58,30 +60,37 @@ class OpenVinoPredictor:
         options = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
         self._network: Any = Core().compile_model(str(graph), "CPU", options)
         self.nbytes = 2 * graph.stat().st_size
+        self.features: int = self._network.output("features").partial_shape[1].get_length()
 
-    def predict(self, images: Images) -> tuple[Floats, Floats]:
+    def predict(self, images: Images, *, features: bool = False) -> tuple[Floats, Floats | None]:
         found = self._network({"image": images})
-        return found["probabilities"], found["features"]
+        return found["probabilities"], found["features"] if features else None
 
     def close(self) -> None:
         """Its memory goes with it."""
 
 
 class OnnxPredictor:
-    """The graph that the worker exported and verified, on the CPU."""
+    """The graph that the worker exported and verified, on the CPU.
 
-    def __init__(self, graph: Path, threads: int) -> None:
+    `kept`: memory that a batch took is kept for the next, which saves some percent of its time.
+    """
+
+    def __init__(self, graph: Path, threads: int, *, kept: bool = True) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = kept
         # idle threads that spin would take the cores away from decoding and from HTTP
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session: Any = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         self.nbytes = 2 * graph.stat().st_size  # the weights, and their repacked copies
+        self.features: int = next(out.shape[1] for out in self._session.get_outputs() if out.name == "features")
 
-    def predict(self, images: Images) -> tuple[Floats, Floats]:
-        probabilities, features = self._session.run(["probabilities", "features"], {"image": images})
-        return probabilities, features
+    def predict(self, images: Images, *, features: bool = False) -> tuple[Floats, Floats | None]:
+        wanted = ["probabilities", "features"] if features else ["probabilities"]
+        found = self._session.run(wanted, {"image": images})
+        return found[0], found[1] if features else None
 
     def close(self) -> None:
         """Its memory goes with it."""

@@ -1,43 +1,61 @@
-"""Prediction in the API's own process: decode, fit, batch, run; models come and go by use."""
+"""Prediction in the API's own process: decode, fit, batch, run; models come and go by use.
+
+What a request takes is bounded in bytes: its images are decoded and run a few at a time, by what the network takes of
+memory for each, and owners share threads and memory fairly.
+"""
 
 import asyncio
+import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
+from PIL.ImageFile import ImageFile
 
 from app.core import errors
 from app.db import tables
 from app.imaging import images
 from app.imaging.images import Pixels
 from app.methods.inputs import InputSpec
+from app.serving import sizes
 from app.serving.batcher import Batcher
 from app.serving.beside import Beside
+from app.serving.lanes import Lanes
 from app.serving.predictor import OnnxPredictor, OpenVinoPredictor, Prediction, Predictor, TorchPredictor
+from app.serving.share import Share
 
 MAX_BATCH = 32
 TIMEOUT_S = 30.0
 Precision = Literal["float32", "int8"]
+CHUNK_BYTES, CHUNK_IMAGES = 8 * 2**20, 256  # of a request, decoded and not yet run: the pixels that networks take
 DECODED_AT_ONCE = 8  # images of a request, by each thread of the pool
 SMALL_BYTES, SMALL_PIXELS = 32 * 1024, 100 * 100  # an image up to both is decoded faster than a thread is woken
+LARGE_BYTES = 16 * 2**20  # images whose decoding takes more of memory are decoded by themselves, a few at a time
+OWNERS_AT_ONCE = 4  # that may use all of the processor's cores for decoding; it is shared by the system
+FEW = 16  # images, to which any network that is served adapts at a time
+KEPT_BYTES = 64 * 2**20  # by a network between two batches, at the most
+GUESSED = 128  # floats a pixel and channel, where nothing is known of what a network takes
+MAX_NUMBERS = 2**22  # of one answer with embeddings: as JSON they take some ten bytes each
 
 
 @dataclass(frozen=True)
 class Servable:
     """What is to be served: the graph's content address, and the pixels that it takes.
 
-    `document` and `weights` are what PyTorch makes the same network of.
+    `image_bytes` is what the network takes of memory for each image; `document` and `weights` are what PyTorch makes
+    the same network of.
     """
 
     graph: str
     input: InputSpec
     precision: Precision = "float32"
+    image_bytes: int = field(default=0, compare=False)
     document: dict[str, Any] = field(default_factory=dict, compare=False)
     weights: str = field(default="", compare=False)
 
@@ -45,22 +63,32 @@ class Servable:
     def of(cls, row: tables.Servable, precision: Precision = "float32") -> Self:
         """
         Raises:
-            NotServable: the network could not be exported.
+            NotServable: the network could not be exported, or takes too much memory.
             NotQuantized: it has not been, or is no model.
         """
-        if row.graph is None or row.input is None:
+        if row.graph is None or row.input is None or row.not_servable is not None:
             raise errors.NotServable(row.not_servable or "")
         graph = row.graph if precision == "float32" else getattr(row, "quantized", None)
         if graph is None:
             raise errors.NotQuantized("Only models are, once POST /v1/models/{id}/quantizations has ended well.")
         document = {"network": row.network, "input": row.input, "multi_label": row.multi_label}
-        return cls(graph, InputSpec.model_validate(row.input), precision, document, row.weights or "")
+        input = InputSpec.model_validate(row.input)
+        image_bytes = row.image_bytes or GUESSED * 4 * math.prod(input.shape)
+        return cls(graph, input, precision, image_bytes, document, row.weights or "")
+
+
+class _Asked(NamedTuple):
+    pixels: Pixels
+    features: bool
 
 
 @dataclass(frozen=True)
 class _Loaded:
+    """`chunk`: images of a request that are decoded and run together."""
+
     predictor: Predictor
-    batcher: Batcher[Pixels, Prediction]
+    batcher: Batcher[_Asked, Prediction]
+    chunk: int
 
     def close(self) -> None:
         self.batcher.close()
@@ -81,7 +109,8 @@ def loader(path: Callable[[str], Path], threads: int, beside: Beside | None) -> 
             return OpenVinoPredictor(path(servable.graph), threads)
         if beside is not None:
             return TorchPredictor(beside, servable.graph, servable.document, path(servable.weights))
-        return OnnxPredictor(path(servable.graph), threads)
+        kept = MAX_BATCH * servable.image_bytes <= KEPT_BYTES
+        return OnnxPredictor(path(servable.graph), threads, kept=kept)
 
     return load
 
@@ -89,33 +118,54 @@ def loader(path: Callable[[str], Path], threads: int, beside: Beside | None) -> 
 class Serving:
     """The models in memory, bounded by `memory_bytes`: the least recently used one makes room.
 
-    Belongs to one event loop: all methods are called from it.
+    All networks that run at a time take at most `run_bytes` for what they compute, all large images that are decoded at
+    a time at most `decode_bytes`.  Belongs to one event loop: all methods are called from it.
     """
 
-    def __init__(self, load: Load, *, memory_bytes: int, capacity: int) -> None:
+    def __init__(self, load: Load, *, memory_bytes: int, run_bytes: int, decode_bytes: int, capacity: int) -> None:
         self._load = load
         self._memory_bytes = memory_bytes
-        self.capacity = capacity  # images of one network that may wait
+        self._runs = Share(run_bytes)
+        self.capacity = capacity  # images of one network that may wait, for each owner
         self._loaded: OrderedDict[Servable, asyncio.Future[_Loaded]] = OrderedDict()
-        self._pool = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1), thread_name_prefix="decode")
+        cores = max(2, os.cpu_count() or 1)
+        self._lanes = Lanes(threads=OWNERS_AT_ONCE * cores, each=cores, memory_bytes=decode_bytes, name="decode")
 
     async def predict(
-        self, servable: Servable, encoded: Sequence[bytes], timeout_s: float = TIMEOUT_S
+        self,
+        servable: Servable,
+        encoded: Sequence[bytes],
+        *,
+        owner: str = "",
+        features: bool = False,
+        timeout_s: float = TIMEOUT_S,
     ) -> list[Prediction]:
-        """Predictions for encoded images (JPEG, PNG, WebP, BMP, GIF, TIFF), in order.
+        """Predictions for encoded images (JPEG, PNG, WebP, BMP, GIF, TIFF), in order; `features` only
+        if asked for.
 
         Raises:
             InvalidImage: naming the first image that cannot be read.
+            NotServable: the network takes too much memory for a single image.
+            TooLarge: the features of so many images are too long for one answer.
             Overloaded, Unavailable: see `Batcher.submit`.
         """
         loaded = await self._get(servable)
-        with loaded.batcher.room(len(encoded)):
-            pixels = await self.decoded(encoded, servable.input)
+        if features:
+            _require_few_numbers(len(encoded), loaded.predictor.features)
         predictions: list[Prediction] = []
-        for answer in await loaded.batcher.submit(pixels, timeout_s):
-            if isinstance(answer, Exception):
-                raise answer
-            predictions.append(answer)
+        with loaded.batcher.room(len(encoded), owner) as keep:
+            coming = self._decoding(servable, encoded, 0, loaded.chunk, owner)
+            try:
+                for start in range(0, len(encoded), loaded.chunk):
+                    asked = [_Asked(pixels, features) for pixels in await coming]
+                    coming = self._decoding(servable, encoded, start + loaded.chunk, loaded.chunk, owner)
+                    keep(len(asked))
+                    for answer in await loaded.batcher.submit(asked, timeout_s, owner=owner, promised=True):
+                        if isinstance(answer, Exception):
+                            raise answer
+                        predictions.append(answer)
+            finally:
+                coming.cancel()
         return predictions
 
     async def close(self) -> None:
@@ -123,7 +173,7 @@ class Serving:
             if future.done() and not future.exception():
                 await asyncio.to_thread(future.result().close)
         self._loaded.clear()
-        self._pool.shutdown()
+        await asyncio.to_thread(self._lanes.close)
 
     async def _get(self, servable: Servable) -> _Loaded:
         future = self._loaded.get(servable)
@@ -145,39 +195,97 @@ class Serving:
         return loaded
 
     def _open(self, servable: Servable) -> _Loaded:
+        needed = servable.image_bytes
+        self._require_servable(servable)
         predictor = self._load(servable)
-        height, width = servable.input.size
-        predictor.predict(np.zeros((1, height, width, servable.input.channels), np.uint8))  # allocates its arenas
-        return _Loaded(
-            predictor,
-            Batcher(
-                lambda pixels: list(map(Prediction, *predictor.predict(np.stack(pixels)))),
-                max_batch=MAX_BATCH,
-                capacity=self.capacity,
-                name=servable.graph[:8],
-            ),
-        )
+        predictor.predict(np.zeros((1, *servable.input.shape), np.uint8))  # allocates its arenas
+        # what PyTorch takes is memory of another process, or of a GPU
+        batch = MAX_BATCH if isinstance(predictor, TorchPredictor) else min(MAX_BATCH, self._runs.total // needed)
+        pixel_bytes = math.prod(servable.input.shape)
+        chunk = min(CHUNK_IMAGES, max(batch, CHUNK_BYTES // pixel_bytes))
 
-    async def decoded(self, encoded: Sequence[bytes], spec: InputSpec) -> list[Pixels]:
+        def process(asked: list[_Asked]) -> list[Prediction]:
+            wanted = any(each.features for each in asked)
+            with self._runs.taking(needed * len(asked)):
+                probabilities, features = predictor.predict(np.stack([each.pixels for each in asked]), features=wanted)
+            if features is None:
+                return list(map(Prediction, probabilities))
+            return list(map(Prediction, probabilities, features))
+
+        capacity = min(self.capacity, max(chunk, self._runs.total // pixel_bytes))
+        return _Loaded(predictor, Batcher(process, max_batch=batch, capacity=capacity, name=servable.graph[:8]), chunk)
+
+    def require_few(self, servable: Servable, count: int) -> None:
+        """For a network that adapts to all images of a request at once.
+
+        Raises:
+            NotServable: it takes too much memory for a single image.
+            TooLarge: or for so many.
+        """
+        self._require_servable(servable)
+        most = max(FEW, self._runs.total // servable.image_bytes)
+        if count > most:
+            raise errors.TooLarge(f"A network of this size adapts to {most} images at a time, not to {count}.")
+
+    def _require_servable(self, servable: Servable) -> None:
+        if servable.image_bytes > self._runs.total:
+            raise errors.NotServable(sizes.too_large(servable.image_bytes, self._runs.total))
+
+    def _decoding(
+        self, servable: Servable, encoded: Sequence[bytes], start: int, count: int, owner: str
+    ) -> asyncio.Future[list[Pixels]]:
+        part = encoded[start : start + count]
+        return asyncio.ensure_future(self.decoded(part, servable.input, owner=owner, first=start))
+
+    async def decoded(
+        self, encoded: Sequence[bytes], spec: InputSpec, *, owner: str = "", first: int = 0
+    ) -> list[Pixels]:
         """The pixels that the network takes, uint8 [H,W,C] each: at once where that takes no time, else in a thread.
+
+        `first` is the place of the first of them in the request.
 
         Raises:
             InvalidImage: see `predict`.
         """
         if len(encoded) == 1 and len(encoded[0]) <= SMALL_BYTES:
-            with _naming(0):
+            with _naming(first):
                 image = images.opened(encoded[0])
                 if image.width * image.height <= SMALL_PIXELS:
-                    return [_fitted(images.decoded(image), spec)]
-        run = asyncio.get_running_loop().run_in_executor
+                    return [_fitted(image, spec)]
         starts = range(0, len(encoded), DECODED_AT_ONCE)
-        parts = [run(self._pool, _all_decoded, encoded[i : i + DECODED_AT_ONCE], i, spec) for i in starts]
+        parts = [self._decoded_part(encoded[i : i + DECODED_AT_ONCE], spec, owner, first + i) for i in starts]
         pixels: list[Pixels] = []
         for found in await asyncio.gather(*parts, return_exceptions=True):  # of several bad ones the first is named
             if isinstance(found, BaseException):
                 raise found
             pixels += found
         return pixels
+
+    async def _decoded_part(self, encoded: Sequence[bytes], spec: InputSpec, owner: str, first: int) -> list[Pixels]:
+        """A few of them; those that are large by themselves, each when there is room for it."""
+        found = await self._lanes.run(owner, partial(self._decoded_or_opened, encoded, spec, first))
+        pixels: list[Pixels] = []
+        for index, image in enumerate(found, first):
+            if isinstance(image, np.ndarray):
+                pixels.append(image)
+            else:
+                decode = partial(_large_decoded, encoded[index - first], spec, index)
+                pixels.append(await self._lanes.run(owner, decode, memory_bytes=image))
+        return pixels
+
+    def _decoded_or_opened(self, encoded: Sequence[bytes], spec: InputSpec, first: int) -> list[Pixels | int]:
+        """Of each image its pixels; of one that is large what its decoding takes of memory."""
+        found: list[Pixels | int] = []
+        for index, data in enumerate(encoded, first):
+            with _naming(index):
+                image = images.opened(data)
+                needed = images.memory(image)
+                if needed > self._lanes.memory_bytes:
+                    raise images.BadImage(
+                        f"Decoding it takes {needed:,} bytes of memory; this server gives {self._lanes.memory_bytes:,}."
+                    )
+                found.append(_fitted(image, spec) if needed <= LARGE_BYTES else needed)
+        return found
 
     def _evict(self, keep: Servable) -> None:
         loaded = {s: f.result() for s, f in self._loaded.items() if f.done() and not f.exception()}
@@ -188,21 +296,24 @@ class Serving:
             if servable != keep:
                 held -= entry.predictor.nbytes
                 del self._loaded[servable]
-                self._pool.submit(entry.close)
+                asyncio.get_running_loop().run_in_executor(None, entry.close)
 
 
-def _all_decoded(encoded: Sequence[bytes], first: int, spec: InputSpec) -> list[Pixels]:
-    """`first` is the place of the first of them in the request."""
-    pixels = []
-    for index, data in enumerate(encoded, first):
-        with _naming(index):
-            pixels.append(_fitted(images.decode(data), spec))
-    return pixels
+def _require_few_numbers(count: int, features: int) -> None:
+    if count * features > MAX_NUMBERS:
+        most = MAX_NUMBERS // features
+        advice = f"send at most {most:,} images at a time" if most else "this network's are too long for an answer"
+        raise errors.TooLarge(f"Embeddings of {features:,} numbers for each of {count:,} images: {advice}.")
 
 
-def _fitted(image: Pixels, spec: InputSpec) -> Pixels:
+def _large_decoded(data: bytes, spec: InputSpec, index: int) -> Pixels:
+    with _naming(index):
+        return _fitted(images.opened(data), spec)
+
+
+def _fitted(image: ImageFile, spec: InputSpec) -> Pixels:
     """The one path from an image to a network's input, the same as in training."""
-    return images.fit(images.bound(image), spec)
+    return images.fit(images.decoded(image, within=images.MAX_SIDE), spec)
 
 
 @contextmanager

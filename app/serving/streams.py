@@ -73,9 +73,8 @@ class Streams:
             Overloaded, Unavailable: too many are waiting; the process died of it, and what had adapted is lost.
         """
         path = await asyncio.to_thread(self._path, what.weights)
-        answer = await self._ask("adapt", what.name, what.document, path, np.stack(pixels))
-        probabilities_NK, features_ND, told = answer
-        return list(map(Prediction, probabilities_NK, features_ND)), Adaptation(**told)
+        probabilities_NK, told = await self._ask("adapt", what.name, what.document, path, np.stack(pixels))
+        return list(map(Prediction, probabilities_NK)), Adaptation(**told)
 
     async def told(self, name: str) -> Adaptation:
         """Where the adaptation of the object stands; at its beginning where nothing is known of it."""

@@ -1,6 +1,7 @@
 """Weights and graph of a network: the graph answers as the network does, whatever the network."""
 
 import logging
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,7 @@ def test_the_graph_answers_as_the_network(tmp_path: Path, name: str, input: Inpu
     network = lively(name, input)
     structure = anatomy.study(network, input)
     artifacts, document = packaged(tmp_path / "out", network, input)
+    assert document.pop("image_bytes") > math.prod(input.shape)
     assert document == {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "sha256": digest.sha256(network.state_dict()),
@@ -70,7 +72,7 @@ def test_the_graph_answers_as_the_network(tmp_path: Path, name: str, input: Inpu
         x = (torch.from_numpy(image).permute(0, 3, 1, 2) / 255 - mean) / std
         with torch.no_grad():
             logits, features = anatomy.forward(network, structure, x)
-        found_probabilities, found_features = predictor.predict(image)
+        found_probabilities, found_features = predictor.predict(image, features=True)
         np.testing.assert_allclose(found_probabilities, logits.softmax(1), atol=1e-4)
         np.testing.assert_allclose(found_features, features, atol=1e-3 * float(features.abs().max()))
 

@@ -153,3 +153,30 @@ def test_closing_answers_what_waits(recorder):
     assert isinstance(waiting, errors.Unavailable)
     with pytest.raises(errors.Unavailable):
         asyncio.run(batcher.submit([1], 1))
+
+
+def test_owners_take_turns_and_none_fills_the_queue_of_another(recorder):
+    batcher = Batcher(recorder, max_batch=2, capacity=4, name="test")
+
+    async def ask():
+        recorder.gate.clear()
+        first = asyncio.ensure_future(batcher.submit([0], 10, owner="many"))
+        await asyncio.to_thread(recorder.entered.wait, 10)
+        many = [asyncio.ensure_future(batcher.submit([n, n], 10, owner="many")) for n in (1, 2)]
+        await asyncio.sleep(0)
+        with pytest.raises(errors.Overloaded):
+            await batcher.submit([3], 10, owner="many")
+        other = asyncio.ensure_future(batcher.submit([9], 10, owner="other"))
+        order = []
+        for name, each in (("many1", many[0]), ("many2", many[1]), ("other", other)):
+            each.add_done_callback(lambda _, name=name: order.append(name))
+        await asyncio.sleep(0)
+        recorder.gate.set()
+        await asyncio.gather(first, other, *many)
+        await asyncio.sleep(0)
+        return order
+
+    try:
+        assert asyncio.run(ask()) == ["many1", "other", "many2"]
+    finally:
+        batcher.close()

@@ -1,7 +1,9 @@
 """From an image file to a network's input: what is read, what is refused, and that resizing is Pillow's."""
 
 import io
+import itertools
 import struct
+import threading
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
+import hostile_images
 from app.imaging import images
 from app.imaging.images import BadImage
 from app.methods.inputs import InputSpec
@@ -369,3 +372,79 @@ def test_the_margin_stays_empty() -> None:
     fitted = images.fit(np.full((8, 8, 3), 255, np.uint8), spec((32, 28), 3, "stretch", 4))
     assert (fitted[4:28, 4:24] == 255).all()
     assert fitted.sum() == 255 * 24 * 20 * 3
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = hostile_images.many_scans(2000, 400)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(BadImage, match=r"in 40\d scans"):
+        images.decode(data)
+
+
+def test_scans_count_by_their_pixels() -> None:
+    with pytest.raises(BadImage, match="scans"):
+        images.decode(hostile_images.many_scans(4000, 60))
+    assert images.decode(hostile_images.many_scans(64, 60)).shape == (64, 64, 1)
+
+
+def test_an_ordinary_progressive_jpeg_of_the_largest_size_has_few_enough() -> None:
+    assert encoded(COLOUR, "JPEG", progressive=True).count(b"\xff\xda") * images.MAX_PIXELS <= images.MAX_SCANNED
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        hostile_images.many_markers(3_000),
+        hostile_images.many_chunks(3_000),
+        hostile_images.many_comments(3_000),
+        hostile_images.many_runs(100),
+    ],
+    ids=["JPEG", "PNG", "GIF", "BMP"],
+)
+def test_reading_ends_when_it_has_taken_too_long(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is that of the thread that computes: here each look at it is a second later."""
+    seconds = itertools.count()
+    monkeypatch.setattr(images.time, "thread_time", lambda: float(next(seconds)) / 1000)
+    with pytest.raises(BadImage, match="takes longer"):
+        images.decode(data)
+
+
+def test_no_thread_waits_for_the_image_of_another() -> None:
+    """Nor for its warnings: one that is being opened holds nothing that another needs."""
+    within, done = threading.Event(), threading.Event()
+
+    class Slow(images._Timed):
+        def read(self, size: int | None = -1, /) -> bytes:
+            within.set()
+            assert done.wait(60)
+            return super().read(size)
+
+    def slowly() -> tuple[int, int]:
+        with images._QUIET:
+            return Image.open(Slow(encoded(COLOUR), 60)).size
+
+    with ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(slowly)
+        assert within.wait(60)
+        try:
+            assert pool.submit(images.decode, encoded(COLOUR)).result(timeout=60).shape == COLOUR.shape
+        finally:
+            done.set()
+        assert slow.result(timeout=60) == (8, 6)
+
+
+@pytest.mark.parametrize("size", [(600, 900), (1100, 40), (513, 512), (512, 512)])
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF", "TIFF"])
+def test_shrinking_while_decoding_gives_the_same_pixels(format: str, size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    data = encoded(pixels, format)
+    assert np.array_equal(images.decode(data, within=512), images.bound(images.decode(data)))
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "P", "1", "I;16"])
+def test_so_it_does_in_any_mode(mode: str) -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (700, 600), np.uint8)).convert(mode)
+    if "A" in mode:
+        picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    data = saved(picture)
+    assert np.array_equal(images.decode(data, within=512), images.bound(images.decode(data)))

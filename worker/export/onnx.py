@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from app.methods.inputs import InputSpec
+from worker.export import memory
 from worker.export.served import Served
 from worker.networks.anatomy import Anatomy
 from worker.networks.heads import Head
@@ -31,8 +32,11 @@ class NotExportable(Exception):
     """The network cannot be served from a graph; the sentence says why."""
 
 
-def export(network: nn.Module, structure: Anatomy, input: InputSpec, path: Path, *, multi_label: bool = False) -> None:
+def export(network: nn.Module, structure: Anatomy, input: InputSpec, path: Path, *, multi_label: bool = False) -> int:
     """Write the graph of the network (on the CPU, in evaluation mode) to `path`, and compare the two.
+
+    Returns:
+        Bytes of memory that a run of the graph takes for each image.
 
     Raises:
         NotExportable: it could not be written, or gives other results.
@@ -42,10 +46,13 @@ def export(network: nn.Module, structure: Anatomy, input: InputSpec, path: Path,
     served = Served(network, structure, input, multi_label=multi_label).eval()
     try:
         with _quiet():
-            onnx_ir.save(_graph(served, input), path)
+            graph = _graph(served, input)
+            onnx_ir.save(graph, path)
+            image_bytes = memory.of_an_image(graph)
     except Exception as error:  # the exporter raises whatever its parts raise
         raise NotExportable(f"PyTorch could not export it: {_first_line(error)}") from error
     _compare(served, input, path)
+    return image_bytes
 
 
 def _graph(served: Served, input: InputSpec) -> onnx_ir.Model:

@@ -32,21 +32,26 @@ def package(
     The network ends on the CPU, in evaluation mode, and learns no more.
 
     Returns:
-        The files by role, and what is to be known of them: {parameters, sha256, not_servable}.
+        The files by role, and what is to be known of them: {parameters, sha256, not_servable, image_bytes}.
     """
     network.cpu().to(memory_format=torch.contiguous_format).requires_grad_(False).eval()
     tensors = network.state_dict()
     artifacts = {"weights": workdir / "weights.safetensors"}
     safetensors.write(artifacts["weights"], tensors, {**FORMAT, **(metadata or {})})
-    graph, not_servable = workdir / "graph.onnx", None
+    graph, not_servable, image_bytes = workdir / "graph.onnx", None, None
     try:
-        onnx.export(network, structure, input, graph, multi_label=multi_label)
+        image_bytes = onnx.export(network, structure, input, graph, multi_label=multi_label)
         artifacts["graph"] = graph
     except NotExportable as error:
         graph.unlink(missing_ok=True)
         not_servable = f"The network cannot be served: {error}."
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return artifacts, {"parameters": parameters, "sha256": digest.sha256(tensors), "not_servable": not_servable}
+    return artifacts, {
+        "parameters": parameters,
+        "sha256": digest.sha256(tensors),
+        "not_servable": not_servable,
+        "image_bytes": image_bytes,
+    }
 
 
 def write_adapter(tensors: Mapping[str, Tensor], config: Mapping[str, Any], workdir: Path) -> Path:

@@ -111,9 +111,10 @@ def _decoded(batch: list[Encoded]) -> list[Decoded]:
 
 def _image(data: bytes) -> Changed | BadImage:
     try:
-        pixels, changes = images.changed(images.opened(data))
-        bounded = images.bound(pixels)
-        return bounded, changes | ({"size"} if bounded is not pixels else set())
+        image = images.opened(data)
+        shrunk = max(image.size) > images.MAX_SIDE
+        pixels, changes = images.changed(image, within=images.MAX_SIDE)
+        return pixels, changes | ({"size"} if shrunk else set())
     except BadImage as error:
         return error
 

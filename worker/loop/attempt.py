@@ -22,6 +22,7 @@ from app.db.tables import Document, Task
 from app.jobs import service as jobs
 from app.queue import service as queue
 from app.queue.service import Claim, LeaseLost
+from app.serving import sizes
 from worker.engine.contract import Command, Failure, Interrupted, Note, Result, Retry, Snapshot, Spec
 from worker.executors.base import Attempt, Crashed, Executor
 from worker.loop.journal import Journal
@@ -153,16 +154,24 @@ class _Attempt:
 
     def _publish(self, result: Result) -> None:
         """Artifacts first, content-addressed; then all rows that mention them and the end of the step, at once."""
-        document = self._finite(result.document)
-        blobs = {role: self._place.blobs.put_file(path).sha256 for role, path in result.artifacts.items()}
+        put = {role: self._place.blobs.put_file(path) for role, path in result.artifacts.items()}
+        document = self._finite(result.document) | {"stored_bytes": sum(blob.bytes for blob in put.values())}
+        self._judge(document)
 
         def publish(db: Session, task: Task) -> None:
             if task.status == Status.CANCELLING:
                 return queue.stop(db, task)
+            blobs = {role: blob.sha256 for role, blob in put.items()}
             STEPS[self._claim.kind].publish(db, task.id, document, blobs)
             return queue.succeed(db, task)
 
         self._end(publish)
+
+    def _judge(self, document: Document) -> None:
+        """A network that takes more for one image than all predictions may is not served, and says why."""
+        needed, given = document.get("image_bytes") or 0, self._place.settings.predict_memory_bytes
+        if needed > given:
+            document["not_servable"] = sizes.too_large(needed, given)
 
     def _finite(self, document: Document) -> Document:
         """With null and a warning in the place of remarks that are no finite numbers.

@@ -35,12 +35,12 @@ class Networks:
         self._plain: dict[str, Plain] = {}
 
     def adapt(self, name: str, document: Mapping[str, Any], weights: Path, images: Any) -> Any:
-        """`images` uint8 [N,H,W,C] → probabilities [N,K], features [N,D], and where the stream stands."""
+        """`images` uint8 [N,H,W,C] → probabilities [N,K], and where the stream stands."""
         stream, prepare = self._stream(name, document, weights)
         pixels_NHWC = torch.from_numpy(images).to(self._device)
         x_BCHW = prepare.normalised(prepare.pixels(pixels_NHWC, torch.arange(len(images), device=self._device)))
-        probabilities_NK, features_ND = stream.predict(x_BCHW)
-        return probabilities_NK.cpu().numpy(), features_ND.cpu().numpy(), asdict(stream.told())
+        probabilities_NK, _ = stream.predict(x_BCHW)
+        return probabilities_NK.cpu().numpy(), asdict(stream.told())
 
     def tell(self, name: str) -> Any:
         """Where it stands; None where nothing is known of it."""
@@ -49,13 +49,14 @@ class Networks:
     def reset(self, name: str) -> None:
         self._streams.pop(name, None)
 
-    def load(self, name: str, document: Mapping[str, Any], weights: Path) -> int:
-        """Bytes of its weights."""
-        return self._open(name, document, weights).nbytes
+    def load(self, name: str, document: Mapping[str, Any], weights: Path) -> tuple[int, int]:
+        """Bytes of its weights, and D, how many numbers its features are."""
+        plain = self._open(name, document, weights)
+        return plain.nbytes, plain.features
 
-    def predict(self, name: str, document: Mapping[str, Any], weights: Path, images: Any) -> Any:
-        """`images` uint8 [N,H,W,C] → probabilities [N,K] and features [N,D]."""
-        return self._open(name, document, weights).predict(images)
+    def predict(self, name: str, document: Mapping[str, Any], weights: Path, images: Any, features: bool) -> Any:
+        """`images` uint8 [N,H,W,C] → probabilities [N,K] and, if asked for, features [N,D]."""
+        return self._open(name, document, weights).predict(images, features=features)
 
     def forget(self, name: str) -> None:
         self._plain.pop(name, None)
@@ -64,7 +65,7 @@ class Networks:
         if name not in self._plain:
             made, input = _made(document, weights)
             served = Served(made.network, made.anatomy, input, multi_label=document["multi_label"])
-            self._plain[name] = Plain(served, self._device)
+            self._plain[name] = Plain(served, self._device, features=made.anatomy.features)
         return self._plain[name]
 
     def _stream(self, name: str, document: Mapping[str, Any], weights: Path) -> tuple[Stream, Prepare]:

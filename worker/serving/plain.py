@@ -27,33 +27,36 @@ class _Captured:
 
 
 class Plain:
-    """`served` on its device; it is this object's own."""
+    """`served` on its device; it is this object's own.  `features` is D, how many numbers they are of an image."""
 
-    def __init__(self, served: Served, on: torch.device) -> None:
-        self._device = on
+    def __init__(self, served: Served, on: torch.device, *, features: int) -> None:
+        self._device, self.features = on, features
         self._served = served.eval().requires_grad_(False).to(on)
         device.place(self._served.network, on)
         self._captured: dict[int, _Captured] = {}
         self.nbytes: int = sum(tensor.nbytes for tensor in self._served.state_dict().values())
 
-    def predict(self, images: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-        """uint8 [N,H,W,C] → probabilities [N,K], features [N,D]."""
-        parts = [self._answer(torch.from_numpy(images[i : i + SIZES[-1]])) for i in range(0, len(images), SIZES[-1])]
-        probabilities, features = (torch.cat(each).numpy() for each in zip(*parts, strict=True))
-        return probabilities, features
+    def predict(self, images: NDArray[np.uint8], *, features: bool = False) -> tuple[Floats, Floats | None]:
+        """uint8 [N,H,W,C] → probabilities [N,K] and, if asked for, features [N,D]."""
+        starts = range(0, len(images), SIZES[-1])
+        parts = [self._answer(torch.from_numpy(images[i : i + SIZES[-1]]))[: 1 + features] for i in starts]
+        found = [torch.cat(each).cpu().numpy() for each in zip(*parts, strict=True)]
+        return found[0], found[1] if features else None
 
     @torch.inference_mode()
     def _answer(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Both on the device."""
         if self._device.type != "cuda":
             probabilities, features = self._served(image.to(self._device))
-            return probabilities.cpu(), features.cpu()
+            return probabilities, features
         size = next(size for size in SIZES if size >= len(image))
         if size not in self._captured:
             self._captured[size] = self._capture(torch.zeros(size, *image.shape[1:], dtype=torch.uint8))
         captured = self._captured[size]
         captured.image[: len(image)].copy_(image)
         captured.graph.replay()
-        return captured.probabilities[: len(image)].cpu(), captured.features[: len(image)].cpu()
+        # copies: the next batch is answered in the same place
+        return captured.probabilities[: len(image)].clone(), captured.features[: len(image)].clone()
 
     def _capture(self, zeros: Tensor) -> _Captured:
         image = zeros.to(self._device)

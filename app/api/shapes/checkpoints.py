@@ -122,7 +122,7 @@ class Checkpoint(Object):
             multi_label=row.multi_label,
             parameters=row.parameters,
             sha256=row.sha256,
-            servable=row.graph is not None if state is Readiness.READY else None,
+            servable=row.graph is not None and row.not_servable is None if state is Readiness.READY else None,
             not_servable=row.not_servable,
             untrained_head=row.untrained_head,
             report=row.report,

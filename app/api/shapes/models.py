@@ -63,7 +63,7 @@ class Model(Object):
             multi_label=row.multi_label,
             parameters=row.parameters,
             sha256=row.sha256,
-            servable=row.graph is not None,
+            servable=row.graph is not None and row.not_servable is None,
             not_servable=row.not_servable,
             untrained_head=row.untrained_head,
             evaluation=row.evaluation,
