@@ -154,9 +154,10 @@ class _Attempt:
 
     def _publish(self, result: Result) -> None:
         """Artifacts first, content-addressed; then all rows that mention them and the end of the step, at once."""
-        put = {role: self._place.blobs.put_file(path) for role, path in result.artifacts.items()}
-        document = self._finite(result.document) | {"stored_bytes": sum(blob.bytes for blob in put.values())}
+        document = self._finite(result.document)
         self._judge(document)
+        put = {role: self._place.blobs.put_file(path) for role, path in result.artifacts.items()}
+        document["stored_bytes"] = sum(blob.bytes for blob in put.values())
 
         def publish(db: Session, task: Task) -> None:
             if task.status == Status.CANCELLING:
