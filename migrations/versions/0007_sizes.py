@@ -6,8 +6,8 @@ Of objects that are there already neither is known: they count as nothing, and a
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
