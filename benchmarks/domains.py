@@ -36,7 +36,7 @@ from regraft.demo.plan import AFFINE, NETWORK
 from worker.engine.contract import Spec
 from worker.engine.recorder import Recorder
 from worker.ingest import splits
-from worker.ingest.found import UNSPLIT
+from worker.ingest.naming import UNSPLIT
 from worker.methods import job
 
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
