@@ -72,7 +72,9 @@ def faults(parts: Parts) -> list[Detail]:
 
 
 def _labels(parts: Parts) -> Iterator[Detail]:
-    if "target_labels" in METHODS[parts.method.name].needs and not datasets.has_training_labels(parts.target):
+    measures = isinstance(parts.method, Evaluate)  # for which labels of the test split are enough
+    enough = parts.target.labelled if measures else datasets.has_training_labels(parts.target)
+    if "target_labels" in METHODS[parts.method.name].needs and not enough:
         where = f"{parts.target.id} has none{_but_tests(parts.target)}"
         yield _fault("dataset", f"`{parts.method.name}` learns from labels, but {where}.")
 

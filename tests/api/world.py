@@ -1,7 +1,7 @@
 """Objects in states that only a worker brings about, published as it publishes them, with small real artifacts."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,13 +73,13 @@ class World:
         body = {"name": "bars", "file": self.file()["id"]} | changes
         return made(self.client.post("/v1/datasets", json=body), 202)
 
-    def dataset(self, **changes: Any) -> dict[str, Any]:
-        """Three images a class: two to train, one to test."""
+    def dataset(self, *, published: Mapping[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+        """Three images a class: two to train, one to test; `published` is said of it otherwise."""
         dataset = self.queued_dataset(**changes)
-        self.finish_dataset(dataset["id"])
+        self.finish_dataset(dataset["id"], **(published or {}))
         return self.get(f"/v1/datasets/{dataset['id']}")
 
-    def finish_dataset(self, dataset_id: str) -> None:
+    def finish_dataset(self, dataset_id: str, **published: Any) -> None:
         pixels, index = self._packed()
         document = {
             "format": "folder",
@@ -94,7 +94,7 @@ class World:
             "sha256": "d" * 64,
         }
         with self.running(dataset_id) as (db, task):
-            datasets.publish(db, dataset_id, document, pixels, index)
+            datasets.publish(db, dataset_id, document | published, pixels, index)
             queue.succeed(db, task)
 
     def queued_checkpoint(self, **changes: Any) -> dict[str, Any]:
