@@ -11,12 +11,16 @@ import uvicorn
 from app.api.connections import Connections, Limits, room
 from app.api.door import Door
 from app.api.fast import OVERLOADED, FastPredictions
+from app.api.logs import Logged
 from app.api.parts import Parts
 from app.core import private
 from app.core.settings import Settings
+from app.core.version import code_version
 from app.jobs.feed import Feed
 from app.main import create_app
 from migrations import schema
+
+log = logging.getLogger(__name__)
 
 GRACE_S = 20  # for requests under way
 SWITCH_S = 0.0005  # that a thread may keep the interpreter for: a network that has its batch must not wait for long
@@ -29,14 +33,25 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._feed = feed
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for server in self.servers:
+            for listening in server.sockets:
+                host, port = listening.getsockname()[:2]
+                log.info(
+                    "Regraft %s answers at http://%s:%d", code_version(), f"[{host}]" if ":" in host else host, port
+                )
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        log.info("stopping")
         self._feed.close()
         await super().shutdown(sockets)
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s api %(levelname)s %(message)s")
     settings = Settings()
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s api %(levelname)s %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # the rest is told here
     private.keep(settings)
     sys.setswitchinterval(SWITCH_S)
     gc.disable()  # until all is made: see `app.main`
@@ -52,7 +67,7 @@ def main() -> None:
     )
     door = partial(Door, connections=Connections(limits), refusals=parts.refusals, headers=told, body=body)
     config = uvicorn.Config(
-        FastPredictions(app, parts),
+        Logged(FastPredictions(app, parts)),
         http=door,  # type: ignore[arg-type]  # it is only called
         ws="none",  # a connection that speaks another protocol would be beyond the limits
         host=settings.host,

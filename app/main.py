@@ -32,6 +32,7 @@ from app.api.parts import Parts
 from app.api.shares import Turns
 from app.blobs.store import Blobs
 from app.core.settings import Settings
+from app.core.version import code_version
 from app.db.session import Database
 from app.jobs import repository as job_repository
 from app.jobs.feed import Feed
@@ -110,7 +111,7 @@ def _parts(settings: Settings) -> Parts:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
-    await asyncio.to_thread(_make_first_key, parts)
+    await asyncio.gather(asyncio.to_thread(_make_first_key, parts), asyncio.to_thread(code_version))
     gc.freeze()  # what is here now stays: no collection need look at it again
     gc.set_threshold(*COLLECTED_AT)
     gc.enable()

@@ -23,6 +23,7 @@ QUICK = {  # leases and beats for machines whose cores are shared by many tests
     "REGRAFT_POLL_S": "0.05",
     "REGRAFT_SNAPSHOT_EVERY_S": "0.5",
     "OMP_NUM_THREADS": "1",
+    "REGRAFT_LOG_LEVEL": "warning",
 }
 
 

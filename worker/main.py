@@ -13,6 +13,7 @@ from typing import get_args
 from app.blobs.store import Blobs
 from app.core import ids, private
 from app.core.settings import Settings
+from app.core.version import code_version
 from app.db.session import Database
 from app.queue.service import Lane
 from migrations import schema
@@ -30,8 +31,8 @@ def main() -> None:
     Raises:
         Broken: a part of it ended by itself.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s worker %(levelname)s %(message)s")
     settings = Settings()
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s worker %(levelname)s %(message)s")
     private.keep(settings)
     executor = LocalExecutor()
     stopping = _signalled(executor)
@@ -63,7 +64,7 @@ def work(place: Workplace) -> None:
     if (fault := confinement.missing()) is not None:
         log.warning("what users send is read by processes that keep network and processes: %s", fault)
     upkeep.arrive(place)
-    log.info("%s is ready", place.worker)
+    log.info("%s is ready (Regraft %s)", place.worker, code_version())
     broken: list[str] = []
 
     def whole(part: Callable[[], None], name: str) -> None:
@@ -87,6 +88,7 @@ def work(place: Workplace) -> None:
         for thread in threads:
             thread.join()
         upkeep.leave(place)
+        log.info("%s has stopped", place.worker)
         place.executor.close()
     if broken:
         raise Broken(f"{', '.join(broken)}: ended by itself; the worker stops.")

@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     blob_url: str = ""  # empty: the folder `home/blobs`
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     max_file_bytes: Bytes = 8 * 1024 * MIB
     max_body_bytes: Bytes = 4 * MIB

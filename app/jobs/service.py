@@ -1,13 +1,13 @@
 """The rules of jobs: asked for, run by a worker, published as a model."""
 
 from collections.abc import Collection, Mapping, Sequence
-from importlib import metadata as packages
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from app.core import errors, ids
 from app.core.status import Status
+from app.core.version import code_version
 from app.datasets import service as datasets
 from app.db.paging import Order, Page
 from app.db.session import now
@@ -241,5 +241,5 @@ def _lineage(source: Source | None, target: Dataset) -> dict[str, str | None]:
     return {
         "checkpoint_sha256": None if source is None else source.sha256,
         "dataset_sha256": target.sha256,
-        "code_version": packages.version("regraft"),
+        "code_version": code_version(),
     }

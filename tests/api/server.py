@@ -20,6 +20,7 @@ SMALL = {  # caps that a test can reach
     "REGRAFT_MAX_FILE_BYTES": str(4 * MIB),
     "REGRAFT_MAX_PREDICT_BYTES": str(MIB),
     "REGRAFT_MIN_FREE_BYTES": "0",
+    "REGRAFT_LOG_LEVEL": "warning",
 }
 
 

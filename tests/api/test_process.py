@@ -1,6 +1,7 @@
 """The API as a process: ready soon, quiet, watched over, refusing what it cannot work with, and never with torch."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from sqlalchemy import event, text
 from api import server as servers
 from api.world import World, png
 from app.core.settings import Settings
+from app.core.version import code_version
 from app.db.session import Database
 from app.main import create_app
 from migrations import commands, schema
@@ -116,7 +118,7 @@ def test_ready_within_a_second_and_a_half(each_database, tmp_path):
 
 
 def test_stopped_politely(each_database, tmp_path):
-    """A request under way is answered; nothing is logged but what went wrong."""
+    """A request under way is answered; at `warning`, nothing is logged but what went wrong."""
     with servers.serving(tmp_path, each_database.migrated()) as api:
 
         def slowly():
@@ -128,6 +130,34 @@ def test_stopped_politely(each_database, tmp_path):
         assert api.root.post("/v1/files", content=slowly()).status_code == 201
         until(lambda: api.process.poll() is not None, 5)
         assert api.log.read_text() == ""
+
+
+def test_what_is_logged(each_database, tmp_path):
+    """Address, start, requests with status and time, and the end; neither keys, queries nor lines of callers' own."""
+    with servers.serving(tmp_path, each_database.migrated(), REGRAFT_LOG_LEVEL="info") as api:
+        assert api.root.get("/v1/jobs", params={"page_size": 7}).status_code == 200
+        assert api.anybody.get("/v1/jobs/job_1%0a2026 forged").status_code == 401
+        assert api.root.post("/v1/models/model_0000000000/predictions", content=b"x").status_code == 404
+        api.stop()
+        lines = [line.split(" api INFO ")[1] for line in api.log.read_text().splitlines()]
+        key = api.root.headers["Authorization"].split()[1]
+    assert lines[0] == f"Regraft {code_version()} answers at {api.url}"
+    assert lines[-1] == "stopping"
+    requests = [re.fullmatch(r"127\.0\.0\.1 (\w+ \S+ \d+) [\d.]+ ms", line)[1] for line in lines[1:-1]]
+    assert requests == [
+        "GET /v1/jobs 200",
+        "GET /v1/jobs/job_1%0a2026%20forged 401",
+        "POST /v1/models/model_0000000000/predictions 404",
+    ]
+    assert key not in api.log.read_text()
+    assert "page_size" not in api.log.read_text()
+
+
+def test_the_commit_stands_in_every_lineage(world):
+    """As long as the files are as they were when the API started, but for those that are being worked on."""
+    told = world.queued_job()["lineage"]["code_version"]
+    assert told.removesuffix(".dirty") == code_version().removesuffix(".dirty")
+    assert "+g" in told or not (Path(__file__).parents[2] / ".git").exists()
 
 
 def test_torch_is_never_imported(each_database, tmp_path):

@@ -58,6 +58,7 @@ class Workplace:
 def attempt(place: Workplace, claim: Claim) -> None:
     """Run the step to whatever end it comes to, and record that end; only a lost lease records nothing."""
     settings = place.settings
+    log.info("%s: claimed (%s, attempt %d)", claim.id, claim.kind, claim.attempt)
     with Lease(place.database, claim, lease_s=settings.lease_s, beat_s=settings.beat_s) as lease:
         try:
             _Attempt(place, claim, lease).run()
@@ -205,7 +206,9 @@ class _Attempt:
 
     def _end(self, effect: End) -> None:
         self._flush()
-        if self._write(lambda db, task: _ended(effect, db, task)):
+        status = self._write(lambda db, task: _ended(effect, db, task))
+        log.info("%s: %s", self._claim.id, status.value)
+        if status in TERMINAL:
             self._drop(self._snapshot)
 
     def _flush(self) -> None:
@@ -253,10 +256,10 @@ def _record(how: How, db: Session, task: Task) -> None:
             queue.give_up(db, task, "internal", f"A fault of the service itself: {_sentence(how)}", PATIENCE_S)
 
 
-def _ended(effect: End, db: Session, task: Task) -> bool:
-    """Whether the step will not go on after the effect: what it had saved is of no use any more."""
+def _ended(effect: End, db: Session, task: Task) -> Status:
+    """What the effect has made of the step; if that is terminal, what it had saved is of no use any more."""
     effect(db, task)
-    return task.status in TERMINAL
+    return Status(task.status)
 
 
 def _sentence(error: Exception) -> str:
