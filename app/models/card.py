@@ -71,6 +71,7 @@ def _figures(model: Model) -> Iterator[str]:
     for domain in ("target", "source"):
         if evaluation.get(domain):
             yield _row(domain, evaluation[domain])
+    yield from _partial(evaluation["target"])
     yield from _classes(model, evaluation["target"])
     yield ""
     calibration = evaluation["target"].get("calibration")
@@ -85,6 +86,20 @@ def _figures(model: Model) -> Iterator[str]:
         yield ""
     yield f"Labels used: {evaluation['labels_used']}"
     yield ""
+
+
+def _partial(measured: Document) -> Iterator[str]:
+    """Where network and dataset share only some classes."""
+    if "among_shared" in measured:
+        among = measured["among_shared"]["accuracy"]
+        yield ""
+        yield (
+            f"{measured['taken_for_other_classes']} images were taken for classes that the dataset lacks, which is "
+            + (f"wrong; were only the shared classes in question, accuracy would be {among:.3f}.")
+        )
+    if measured.get("left_out"):
+        yield ""
+        yield f"{measured['left_out']} images are of classes that the network does not know; they are in no figure."
 
 
 def _ablation(ablation: Document) -> str:

@@ -178,3 +178,19 @@ def test_the_ablation_is_shown(world, client, ours):
     card, report = (client.get(f"/v1/models/{model}/{what}").text for what in ("card", "report"))
     assert "+0.300 (95 %: +0.200 to +0.400). The source's rule helped." in card
     assert "Yes: by the rule 90.0 %, without it 60.0 %" in report
+
+
+def test_the_decision_among_shared_classes_is_shown(world, client):
+    among = {"accuracy": 0.75, "accuracy_interval": [0.7, 0.8], "balanced_accuracy": 0.74, "nll": 0.5, "ece": 0.1}
+    partial = {"among_shared": among, "taken_for_other_classes": 17, "left_out": 23}
+    job = world.queued_job()["id"]
+    world.finish_job(job, evaluation=EVALUATION | {"target": EVALUATION["target"] | partial})
+    model = world.get(f"/v1/jobs/{job}")["model"]
+    found = world.get(f"/v1/models/{model}")["evaluation"]["target"]
+    assert {name: found[name] for name in partial} == partial
+    card, report = (client.get(f"/v1/models/{model}/{what}").text for what in ("card", "report"))
+    assert "17 images were taken for classes that the dataset lacks" in card
+    assert "accuracy would be 0.750" in card
+    assert "23 images are of classes that the network does not know" in card
+    assert "(17 were taken for others)" in report
+    assert "75.0 %" in report

@@ -61,14 +61,17 @@ def test_wilson_interval(right, n, low, high):
     assert scores.wilson(right, n) == pytest.approx((low, high), abs=1e-4)
 
 
-def test_only_the_classes_in_question_compete(logits, truth, tmp_path):
+def test_all_outputs_compete_and_beside_it_only_the_classes_in_question(logits, truth, tmp_path):
     columns = [4, 2, 0]
     inside = torch.isin(truth, torch.tensor(columns))
     places = torch.tensor([columns.index(int(k)) for k in truth[inside]])
     judged = judge(Run(Recorder(), tmp_path), lambda x: x, iter([(logits[inside], places)]), columns=columns)
+    p = logits[inside].double().softmax(1)
+    assert np.array_equal(judged.hits, p.argmax(1) == truth[inside])
+    assert judged.nll == pytest.approx(metrics.log_loss(truth[inside], p, labels=range(p.shape[1])))
     p = logits[inside][:, columns].double().softmax(1)
-    assert np.array_equal(judged.predicted_N, p.argmax(1))
-    assert judged.nll == pytest.approx(metrics.log_loss(places, p, labels=[0, 1, 2]))
+    assert np.array_equal(judged.among_shared.predicted_N, p.argmax(1))
+    assert judged.among_shared.nll == pytest.approx(metrics.log_loss(places, p, labels=[0, 1, 2]))
 
 
 def test_a_great_many_classes_have_no_confusion_matrix():

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from worker.engine import kinds, parts
 from worker.engine.data import Images, Prepare
 from worker.engine.fit import Validation
 from worker.engine.run import Run
-from worker.engine.scores import Verdict
+from worker.engine.scores import Judged, Verdict
 
 Split = Iterator[tuple[Tensor, Tensor]]  # what the network takes and its targets (see `kinds`), batch by batch
 
@@ -40,20 +41,39 @@ def judge(
     *,
     columns: Sequence[int] | None = None,
 ) -> Verdict:
-    """Run `forward` (input -> logits [B,K]) over `batches`; with `columns` only those classes are in question.
+    """Run `forward` (input -> logits [B,K]) over `batches`; with `columns`, class i of the targets is output
+    `columns[i]`, and the targets have no other outputs.
 
-    The caller has put the network into evaluation mode, and there is at least one batch: its targets say the kind.
+    What is judged is the decision that is served, which may be for an output that is no class of the targets; of one
+    label an image, `Judged.among_shared` is the decision among `columns` alone.  The caller has put the network into
+    evaluation mode, and there is at least one batch: its targets say the kind.
     """
     made: list[Tensor] = []
+    among: list[Tensor] = []
     index = None if columns is None else torch.tensor(columns, device=run.device)
     with torch.inference_mode():
         for x, y in batches:
             kind = kinds.of(y)
-            logits_BK = parts.forward(forward, x)
+            logits_BK = parts.forward(forward, x).float()
             if index is not None:
-                logits_BK = logits_BK.index_select(1, index)
-            made.append(kind.part(logits_BK.float(), y))
-    return kind.verdict(made)
+                among.append(kind.part(logits_BK.index_select(1, index), y))
+                logits_BK, y = _rearranged(logits_BK, index, y)
+            made.append(kind.part(logits_BK, y))
+    verdict = kind.verdict(made)
+    if isinstance(verdict, Judged) and among:
+        return replace(verdict, among_shared=kinds.ONE.verdict(among))
+    return verdict
+
+
+def _rearranged(logits_BK: Tensor, index: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The targets' classes first, then the other outputs.  Of several labels an image each is a question of its own,
+    and nothing is known of the others' answers."""
+    shared_BL = logits_BK.index_select(1, index)
+    if y.ndim == 2:
+        return shared_BL, y
+    others_K = torch.ones(logits_BK.shape[1], dtype=torch.bool, device=logits_BK.device)
+    others_K[index] = False
+    return torch.cat((shared_BL, logits_BK[:, others_K]), dim=1), y
 
 
 def validator(

@@ -41,12 +41,17 @@ class Verdict(Protocol):
 
 @dataclass(frozen=True)
 class Judged:
-    """Per example: true and predicted class, probability of the predicted one, −log probability of the true one."""
+    """Per example: true and predicted class, probability of the predicted one, −log probability of the true one.
+
+    Where the network has more outputs than there are classes in the examples, a prediction of another class is numbered
+    beyond them, and `among_shared` is what it would be were only the classes of the examples in question.
+    """
 
     truth_N: NDArray[np.int64]
     predicted_N: NDArray[np.int64]
     confidence_N: NDArray[np.float64]
     nll_N: NDArray[np.float64]
+    among_shared: "Judged | None" = None
 
     def __len__(self) -> int:
         return len(self.truth_N)
@@ -78,6 +83,18 @@ class Judged:
             "ece": calibration_error(self),
             "per_class": _or_none(recall_K),
             "confusion": confusion(self, classes).tolist() if classes <= CONFUSION_CLASSES else None,
+            **self._beside(classes),
+        }
+
+    def _beside(self, classes: int) -> dict[str, Any]:
+        """Nothing where the network and the examples have the same classes."""
+        if self.among_shared is None:
+            return {}
+        figures = report(self.among_shared, classes)
+        kept = ("accuracy", "accuracy_interval", "balanced_accuracy", "nll", "ece")
+        return {
+            "among_shared": {name: figures[name] for name in kept},
+            "taken_for_other_classes": int((self.predicted_N >= classes).sum()),
         }
 
 
@@ -246,8 +263,8 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def confusion(judged: Judged, classes: int) -> NDArray[np.int64]:
-    """[K,K] counts: rows are true classes, columns predicted ones."""
-    pairs = judged.truth_N * classes + judged.predicted_N
+    """[K,K] counts: rows are true classes, columns predicted ones; a prediction of another class is in no column."""
+    pairs = (judged.truth_N * classes + judged.predicted_N)[judged.predicted_N < classes]
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 

@@ -72,7 +72,11 @@ def on_test_split(
     *,
     times: float = 1.0,
 ) -> Document | None:
-    """Figures over the classes that network and dataset share by name; None where no labelled test image is of them.
+    """Figures of the served decision on the images of the classes that network and dataset share by name; None where no
+    labelled test image is of them.
+
+    Where either has other classes, too, `classes` names the shared ones.  Where the network has, `among_shared` holds
+    what the decision among the shared ones would come to; where the dataset has, `left_out` counts their images.
 
     `classes` are the network's outputs in order; None: they are those of the dataset, if there are as many.
     The scores count `times` what they are.
@@ -88,8 +92,10 @@ def on_test_split(
     if not len(images):
         return None
     judged = _judge(run, network, input, images, columns, times)
-    partial = {} if columns is None else {"classes": shared}
-    return {"split": "test"} | scores.report(judged, len(shared)) | partial
+    left_out = len(rows) - len(images)
+    partial = {} if columns is None and not left_out else {"classes": shared}
+    left = {"left_out": left_out} if left_out else {}
+    return {"split": "test"} | scores.report(judged, len(shared)) | partial | left
 
 
 def _shared(classes: list[str] | None, domain: Domain) -> tuple[list[str], list[int] | None]:
