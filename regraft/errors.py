@@ -50,8 +50,11 @@ class ApiError(RegraftError):
         super().__init__(self._sentence())
 
     def _sentence(self) -> str:
-        faults = [f"{fault.get('param')}: {fault.get('detail')}" for fault in self.errors]
-        return f"{'; '.join([self.detail, *faults])} ({self.code}, HTTP {self.status})"
+        """`detail`, and those of the faults that it does not say already: the service begins it with the first."""
+        faults = [f"{fault['param']}: {fault.get('detail')}" if fault.get("param") else str(fault.get("detail"))
+                  for fault in self.errors]  # fmt: skip
+        further = [fault for fault in dict.fromkeys(faults) if fault.rstrip(".") not in self.detail]
+        return f"{'; '.join([self.detail, *further])} ({self.code}, HTTP {self.status})"
 
 
 class BadRequest(ApiError):

@@ -19,6 +19,13 @@ class Failure(Record):
     message: str
 
 
+class Warned(Record):
+    """What is not wrong, but ought to be known: a stable code and a sentence."""
+
+    code: str
+    message: str
+
+
 class Object(Record):
     id: str
     object: str
@@ -76,6 +83,7 @@ class Checkpoint(Object):
     parameters: int | None = None
     sha256: str | None = None
     report: Report | None = None
+    warnings: list[Warned] = []
     metadata: Metadata = {}
 
 
@@ -101,6 +109,7 @@ class Dataset(Object):
     refused: list[Refused] | None = None
     duplicates: dict[str, Any] | None = None
     sha256: str | None = None
+    warnings: list[Warned] = []
     metadata: Metadata = {}
 
 
@@ -197,6 +206,7 @@ class Job(Object):
     model: str | None = None
     evaluation: Evaluation | None = None
     lineage: dict[str, Any] = {}
+    warnings: list[Warned] = []
     metadata: Metadata = {}
 
     @property
@@ -224,6 +234,7 @@ class Model(Object):
     evaluation: Evaluation | None = None
     transfer: dict[str, Any] | None = None
     quantization: dict[str, Any] | None = None
+    warnings: list[Warned] = []
     metadata: Metadata = {}
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from regraft.cli.files import by_id_or_path
-from regraft.cli.online import Column, Session, online
+from regraft.cli.online import WARNINGS, Column, Session, online
 from regraft.cli.options import Cascade, Limit, Pairs, Status, Wait, document, pairs
 from regraft.types import Checkpoint
 
@@ -27,6 +27,7 @@ FIELDS: list[Column] = [
     ("sha256", lambda one: one.sha256),
     ("report", lambda one: one.report and {name: len(part) for name, part in one.report.model_dump().items()}),
     ("error", lambda one: one.error and f"{one.error.message} ({one.error.code})"),
+    WARNINGS,
 ]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from regraft.cli.files import by_id_or_path
-from regraft.cli.online import Column, Session, online
+from regraft.cli.online import WARNINGS, Column, Session, online
 from regraft.cli.options import Cascade, Limit, Pairs, Status, Wait, pairs, parameters
 from regraft.types import Dataset
 
@@ -32,6 +32,7 @@ FIELDS: list[Column] = [
     ("the same pictures", lambda one: one.duplicates and one.duplicates["exact"]),
     ("sha256", lambda one: one.sha256),
     ("error", lambda one: one.error and f"{one.error.message} ({one.error.code})"),
+    WARNINGS,
 ]
 
 

@@ -7,7 +7,7 @@ import typer
 
 from regraft import errors
 from regraft.cli import live
-from regraft.cli.online import Column, Session, online
+from regraft.cli.online import JUDGED, Column, Session, online
 from regraft.cli.options import Cascade, Limit, Name, Pairs, Status, document, pairs, parameters
 from regraft.types import Event, Job
 
@@ -34,6 +34,7 @@ FIELDS: list[Column] = [
     ("mean average precision", lambda job: job.evaluation and job.evaluation.target.map),
     ("on the source", lambda job: job.evaluation and job.evaluation.source and job.evaluation.source.accuracy),
     ("error", lambda job: job.error and f"{job.error.message} ({job.error.code})"),
+    *JUDGED,
 ]
 EVENTS: list[Column] = [
     ("seq", lambda event: event.seq),

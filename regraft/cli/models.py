@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from regraft.cli.live import transfer
-from regraft.cli.online import Column, Session, online
+from regraft.cli.online import JUDGED, Column, Session, online
 from regraft.cli.options import Cascade, Limit
 from regraft.types import Prediction
 
@@ -31,6 +31,7 @@ FIELDS: list[Column] = [
     ("input", lambda model: model.input),
     ("parameters", lambda model: model.parameters and f"{model.parameters:,}"),
     ("sha256", lambda model: model.sha256),
+    *JUDGED,
 ]
 
 

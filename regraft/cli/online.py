@@ -39,6 +39,22 @@ _COMMON = {"at_url": (Url, None), "with_key": (Key, None), "at_home": (Home, Non
 Column = tuple[str, Callable[[Any], object]]
 
 
+def _warnings(record: Any) -> str | None:
+    return "\n".join(f"{warning.message} ({warning.code})" for warning in record.warnings) or None
+
+
+def _guard(record: Any) -> Any:
+    return record.evaluation and record.evaluation.guard
+
+
+WARNINGS: Column = ("warnings", _warnings)
+JUDGED: list[Column] = [  # of jobs and models
+    ("verdict", lambda record: (guard := _guard(record)) and guard.verdict),
+    ("regressions against", lambda record: (guard := _guard(record)) and guard.regressions),
+    WARNINGS,
+]
+
+
 @dataclass(frozen=True)
 class Session:
     """A connected command: results go to `out`, everything else to `err`."""
@@ -136,6 +152,8 @@ def text(value: object) -> str:
             return "–"
         case float():
             return f"{value:.4g}"
+        case [] | ():
+            return "none"
         case list() | tuple():
             return ", ".join(text(part) for part in value)
         case dict():

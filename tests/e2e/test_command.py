@@ -161,8 +161,9 @@ def _halves(pid, count):
     with suppress(psutil.NoSuchProcess):
         for child in psutil.Process(pid).children():
             with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-                if child.cmdline()[-1] in ("app", "worker"):
-                    found[child.cmdline()[-1]] = child.pid
+                command = child.cmdline() or [""]
+                if command[-1] in ("app", "worker"):
+                    found[command[-1]] = child.pid
     return found if len(found) == count else {}
 
 
