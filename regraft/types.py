@@ -20,7 +20,7 @@ class Failure(Record):
 
 
 class Warned(Record):
-    """What is not wrong, but ought to be known: a stable code and a sentence."""
+    """What somebody should know of an object that is usable all the same: a stable code, and a sentence."""
 
     code: str
     message: str
@@ -242,7 +242,8 @@ class Event(Record):
     id: str
     seq: int
     object: str = "event"
-    job: str
+    subject: str | None = None
+    job: str | None = None
     at: datetime
     level: str
     type: str

@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from app.api import bodies, downloads, examples, openapi, predicting
+from app.api import bodies, downloads, events, examples, openapi, predicting
 from app.api.caller import Guest, Poster, Predictor, Reader, Writer
 from app.api.lists import Cascade, Id, Paging
 from app.api.parts import House
@@ -70,6 +70,9 @@ def get(id: Id, caller: Reader) -> Checkpoint:
 )
 def delete(id: Id, caller: Writer, cascade: Cascade = False) -> None:
     caller.writes(lambda db: removal.delete(db, caller.owner, id, cascade=cascade))
+
+
+events.add_route(router, checkpoints.get)
 
 
 @router.get(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
 
-from app.api import bodies, examples, openapi
+from app.api import bodies, events, examples, openapi
 from app.api.caller import Poster, Reader, Writer
 from app.api.lists import Cascade, Id, Limit, Paging
 from app.api.parts import House
@@ -55,6 +55,9 @@ def get(id: Id, caller: Reader) -> Dataset:
 )
 def delete(id: Id, caller: Writer, cascade: Cascade = False) -> None:
     caller.writes(lambda db: removal.delete(db, caller.owner, id, cascade=cascade))
+
+
+events.add_route(router, datasets.get)
 
 
 @router.get("/{id}/samples", summary="Look at it", responses=openapi.refusals(errors.NotFound, errors.NotReady))

@@ -1,30 +1,23 @@
 """`/v1/jobs`: one adaptation each."""
 
-from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Header, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Body, Query, Response
 
-from app.api import bodies, examples, openapi, sse
-from app.api.caller import Asker, Caller, Poster, Reader, Writer
-from app.api.lists import Cascade, Id, Limit, OldestFirst, Paging
-from app.api.parts import House
+from app.api import bodies, events, examples, openapi
+from app.api.caller import Asker, Poster, Reader, Writer
+from app.api.lists import Cascade, Id, Paging
 from app.api.shapes.common import Listing
-from app.api.shapes.events import Event, Point, Points
+from app.api.shapes.events import Point, Points
 from app.api.shapes.jobs import Job, JobSpec, Preflight
 from app.core import errors
 from app.core.status import Status
-from app.db.tables import Event as EventRow
 from app.jobs import preflight as preflights
 from app.jobs import service as jobs
 from app.methods.base import ObjectId, Text
 from app.removal import service as removal
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=bodies.Route)
-
-SEQ = r"^(event_)?\d{1,18}$"
-FRAME = 500  # events that are read at once for a stream
 
 Spec = Annotated[JobSpec, Body(openapi_examples=examples.JOB)]
 CREATING = openapi.refusals(errors.NotFound, errors.NotReady, errors.UntrainedHead, *openapi.BODY, errors.Unfit)
@@ -104,34 +97,7 @@ def retry(id: Id, sender: Poster) -> Response:
     return sender.once(lambda db: Job.of(jobs.retry(db, sender.owner, id)))
 
 
-@router.get(
-    "/{id}/events",
-    response_model=Listing[Event],
-    summary="What has happened",
-    responses={
-        200: {"description": "A list, or a stream until the job has ended.", "content": {sse.MEDIA_TYPE: {}}},
-        **openapi.refusals(errors.NotFound),
-    },
-)
-def events(
-    id: Id,
-    request: Request,
-    caller: Reader,
-    house: House,
-    limit: Limit = 20,
-    after: Annotated[str | None, Query(pattern=SEQ, description="Go on after this event.")] = None,
-    order: OldestFirst = "asc",
-    last_event_id: Annotated[
-        str | None, Header(pattern=SEQ, description="Of a stream: go on after this event.")
-    ] = None,
-) -> Listing[Event] | Response:
-    """With `Accept: text/event-stream` as they happen."""
-    if sse.MEDIA_TYPE in request.headers.get("Accept", ""):
-        caller.reads(lambda db: jobs.get(db, caller.owner, id))
-        stream = sse.stream(house.feed, _reader(caller, id), id, _seq(last_event_id or after) or 0)
-        return StreamingResponse(stream, media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
-    rows = caller.reads(lambda db: jobs.events(db, caller.owner, id, after=_seq(after), order=order, limit=limit))
-    return Listing.of([Event.of(row) for row in rows], limit)
+events.add_route(router, jobs.get)
 
 
 @router.get("/{id}/metrics", summary="Its series", responses=openapi.refusals(errors.NotFound))
@@ -147,18 +113,3 @@ def metrics(
         lambda db: jobs.metrics(db, caller.owner, id, names=name, split=split, after_step=after_step)
     )
     return Points(data=[Point.model_validate(row) for row in found], has_more=more)
-
-
-def _seq(event: str | None) -> int | None:
-    """The number of an event that is named by its id, or by the number itself."""
-    return None if event is None else int(event.removeprefix("event_"))
-
-
-def _reader(caller: Caller, job_id: str) -> Callable[[int], list[EventRow]]:
-    def read(after: int) -> list[EventRow]:
-        try:
-            return caller.reads(lambda db: jobs.events(db, caller.owner, job_id, after=after, order="asc", limit=FRAME))
-        except (errors.NotFound, errors.Unavailable):  # it was deleted meanwhile; or there is nothing just now
-            return []
-
-    return read

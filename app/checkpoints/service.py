@@ -11,7 +11,7 @@ from app.core import errors, ids
 from app.core.status import Readiness, Status, readiness, statuses
 from app.db.paging import Page
 from app.db.session import now
-from app.db.tables import Checkpoint, Task
+from app.db.tables import Checkpoint, Task, Warned
 from app.files import service as files
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
@@ -112,7 +112,7 @@ def promote(db: Session, owner: str, *, name: str, model: str, metadata: dict[st
         **_common(owner, name, metadata),
     )
     repository.add(db, checkpoint)
-    return Stored(checkpoint, _enqueue(db, checkpoint, [made.id], born=Status.SUCCEEDED))
+    return Stored(checkpoint, _enqueue(db, checkpoint, [made.id], born=Status.SUCCEEDED, warnings=made.warnings))
 
 
 def get(db: Session, owner: str, checkpoint_id: str, *, param: str | None = None) -> Stored:
@@ -225,5 +225,20 @@ def _ingest(db: Session, checkpoint: Checkpoint, needs: Sequence[str]) -> Stored
     return Stored(checkpoint, _enqueue(db, checkpoint, needs))
 
 
-def _enqueue(db: Session, checkpoint: Checkpoint, needs: Sequence[str], born: Status = Status.QUEUED) -> Task:
-    return queue.enqueue(db, id=checkpoint.id, kind=KIND, lane="ingest", owner=checkpoint.owner, needs=needs, born=born)
+def _enqueue(
+    db: Session,
+    checkpoint: Checkpoint,
+    needs: Sequence[str],
+    born: Status = Status.QUEUED,
+    warnings: Sequence[Warned] = (),
+) -> Task:
+    return queue.enqueue(
+        db,
+        id=checkpoint.id,
+        kind=KIND,
+        lane="ingest",
+        owner=checkpoint.owner,
+        needs=needs,
+        born=born,
+        warnings=warnings,
+    )

@@ -9,6 +9,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 Json = JSON().with_variant(JSONB(), "postgresql")
 Serial = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up only its INTEGER PRIMARY KEY
 Document = dict[str, Any]
+Warned = dict[str, str]  # {code, message}
 
 ID = String(40)
 SHA256 = String(64)
@@ -115,6 +116,7 @@ class Task(Base):
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)
     snapshot: Mapped[str | None] = mapped_column(SHA256)
+    warnings: Mapped[list[Warned]] = mapped_column(Json, default=list)  # distinct, of all attempts
 
 
 class Dependency(Base):
@@ -252,6 +254,7 @@ class Model(Servable, Owned, Base):
     dataset: Mapped[str] = mapped_column(ID)
     evaluation: Mapped[Document | None] = mapped_column(Json)
     transfer: Mapped[Document | None] = mapped_column(Json)
+    warnings: Mapped[list[Warned]] = mapped_column(Json, default=list)  # those of its job
 
 
 class WorkerProcess(Base):

@@ -7,7 +7,7 @@ from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
 from app.core.status import TERMINAL, Status
-from app.db.paging import Order, Page, paged
+from app.db.paging import Page, paged
 from app.db.tables import Event, Job, Metric, Task
 from app.queue import repository as queue
 
@@ -73,13 +73,6 @@ def _stored() -> Select[Job, Task, int | None]:
 def forget_model(db: Session, model_id: str) -> None:
     """Its job no longer points to it."""
     db.execute(update(Job).where(Job.model == model_id).values(model=None))
-
-
-def events(db: Session, job_id: str, *, after: int | None, order: Order, limit: int) -> list[Event]:
-    query = select(Event).where(Event.subject == job_id)
-    if after is not None:
-        query = query.where(Event.seq > after if order == "asc" else Event.seq < after)
-    return list(db.scalars(query.order_by(Event.seq.asc() if order == "asc" else Event.seq.desc()).limit(limit)))
 
 
 def states(db: Session, job_ids: Collection[str]) -> dict[str, State]:

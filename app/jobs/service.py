@@ -9,9 +9,9 @@ from app.core import errors, ids
 from app.core.status import Status
 from app.core.version import code_version
 from app.datasets import service as datasets
-from app.db.paging import Order, Page
+from app.db.paging import Page
 from app.db.session import now
-from app.db.tables import Dataset, Event, Job, Metric
+from app.db.tables import Dataset, Job, Metric
 from app.jobs import planning, repository, sources
 from app.jobs.planning import Plan, Request
 from app.jobs.repository import Stored
@@ -117,12 +117,6 @@ def retry(db: Session, owner: str, job_id: str) -> Stored:
     get(db, owner, job_id)
     queue.retry(db, job_id)
     return get(db, owner, job_id)
-
-
-def events(db: Session, owner: str, job_id: str, *, after: int | None, order: Order, limit: int) -> list[Event]:
-    """Up to `limit + 1` events: the one too many says that there are more."""
-    get(db, owner, job_id)
-    return repository.events(db, job_id, after=after, order=order, limit=limit + 1)
 
 
 def metrics(

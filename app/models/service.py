@@ -83,6 +83,7 @@ def publish(db: Session, job: Job, document: Mapping[str, Any], blobs: Mapping[s
         untrained_head=document.get("untrained_head", False),
         evaluation=document.get("evaluation"),
         transfer=document.get("transfer"),
+        warnings=queue.warnings(db, job.id),
         user_metadata=job.user_metadata,
     )
     repository.add(db, model)

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.core import plain
 from app.core.status import Status
+from app.db.paging import Order
 from app.db.session import now
 from app.db.tables import Dependency, Event, Metric, Task, Turn, WorkerProcess
 from app.db.upsert import upsert
@@ -187,6 +188,13 @@ def add_events(db: Session, subject: str, notes: Sequence[Mapping[str, Any]]) ->
     ]
     if rows:
         db.execute(insert(Event).values(at=now()), rows)
+
+
+def events(db: Session, subject: str, *, after: int | None, order: Order, limit: int) -> list[Event]:
+    query = select(Event).where(Event.subject == subject)
+    if after is not None:
+        query = query.where(Event.seq > after if order == "asc" else Event.seq < after)
+    return list(db.scalars(query.order_by(Event.seq.asc() if order == "asc" else Event.seq.desc()).limit(limit)))
 
 
 def put_metrics(db: Session, job: str, points: Sequence[Mapping[str, Any]]) -> None:

@@ -13,13 +13,15 @@ from sqlalchemy.orm import Session
 
 from app.core import errors, plain
 from app.core.status import TERMINAL, Status, may_move
+from app.db.paging import Order
 from app.db.session import now
-from app.db.tables import Task, WorkerProcess
+from app.db.tables import Event, Task, Warned, WorkerProcess
 from app.queue import repository
 
 Lane = Literal["ingest", "run"]
 Wish = Literal["cancel", "pause"]
 MAX_ATTEMPTS = 3
+MAX_WARNINGS = 50  # of an object; its events have them all
 
 
 class LeaseLost(Exception):
@@ -46,9 +48,10 @@ def enqueue(
     owner: str,
     needs: Collection[str],
     born: Status = Status.QUEUED,
+    warnings: Sequence[Warned] = (),
 ) -> Task:
     """The step of the object `id`; it starts once the steps of all that it `needs` have succeeded, and has failed at
-    once where one of them will not."""
+    once where one of them will not.  `warnings` are known from the start."""
     task = Task(
         id=id,
         seq=repository.next_seq(),
@@ -59,6 +62,7 @@ def enqueue(
         attempt=0,
         max_attempts=MAX_ATTEMPTS,
         step=0,
+        warnings=list(warnings),
         available_at=now(),
         created_at=now(),
         finished_at=now() if born in TERMINAL else None,
@@ -143,6 +147,7 @@ def retry(db: Session, task_id: str) -> None:
     for field in ("snapshot", "error_code", "error_message", "started_at", "finished_at", "total_steps", "eta_s"):
         setattr(task, field, None)
     task.attempt = task.step = 0
+    task.warnings = []
     task.seq = repository.next_seq()
     _requeue(db, task, "To be tried again.")
     _fail_unless_possible(db, task)
@@ -216,8 +221,20 @@ def report(
     task = hold(db, claim)
     if progress is not None:
         task.step, task.total_steps, task.eta_s = progress
-    repository.add_events(db, claim.id, notes)
+    tell(db, task, notes)
     repository.put_metrics(db, claim.id, points)
+
+
+def tell(db: Session, task: Task, notes: Sequence[Mapping[str, Any]]) -> None:
+    """What the step says of its work, {level, type, message, data} each; its object keeps the warnings among them.
+
+    `task` is locked by this transaction, or made in it.
+    """
+    repository.add_events(db, task.id, notes)
+    warned = [{"code": note["type"], "message": note["message"]} for note in notes if note["level"] == "warning"]
+    distinct = [dict(pairs) for pairs in dict.fromkeys(tuple(w.items()) for w in [*task.warnings, *warned])]
+    if len(distinct) > len(task.warnings):
+        task.warnings = distinct[:MAX_WARNINGS]
 
 
 def keep(db: Session, claim: Claim, snapshot: str) -> None:
@@ -297,6 +314,17 @@ def reap(db: Session) -> list[str]:
         give_up(db, task, "worker_lost", "The worker that ran it has died or could not be heard of.")
         taken.append(task_id)
     return taken
+
+
+def events(db: Session, subject: str, *, after: int | None, order: Order, limit: int) -> list[Event]:
+    """What the step of the object `subject` has said, by sequence number."""
+    return repository.events(db, subject, after=after, order=order, limit=limit)
+
+
+def warnings(db: Session, subject: str) -> list[Warned]:
+    """What the step of `subject` has warned of."""
+    task = repository.get(db, subject)
+    return [] if task is None else task.warnings
 
 
 def note(

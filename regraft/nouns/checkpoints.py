@@ -9,7 +9,7 @@ from regraft.images import Image
 from regraft.nouns.base import D, Noun, given, waiting
 from regraft.nouns.predicting import Adapt, predicting
 from regraft.steps import Steps, Stream, call, items
-from regraft.types import Adaptation, Checkpoint, Prediction
+from regraft.types import Adaptation, Checkpoint, Event, Prediction
 from regraft.wire import Request
 
 
@@ -92,6 +92,11 @@ class Checkpoints(Noun[D]):
     @call
     def delete(self, checkpoint: str, *, cascade: bool = False) -> Steps[None]:
         yield from self._delete(f"/v1/checkpoints/{checkpoint}", cascade=cascade)
+
+    @items
+    def events(self, checkpoint: str, *, order: str = "asc", page_size: int = 100) -> Stream[Event]:
+        """What has happened so far."""
+        yield from self._pages(f"/v1/checkpoints/{checkpoint}/events", Event, {"order": order}, page_size)
 
     @items
     def list(self, *, status: str | None = None, order: str = "desc", page_size: int = 100) -> Stream[Checkpoint]:

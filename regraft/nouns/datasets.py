@@ -7,7 +7,7 @@ from typing import Any, Literal
 from regraft import errors
 from regraft.nouns.base import D, Noun, given, waiting
 from regraft.steps import Steps, Stream, call, items
-from regraft.types import Dataset
+from regraft.types import Dataset, Event
 
 
 class Datasets(Noun[D]):
@@ -68,6 +68,11 @@ class Datasets(Noun[D]):
     @call
     def delete(self, dataset: str, *, cascade: bool = False) -> Steps[None]:
         yield from self._delete(f"/v1/datasets/{dataset}", cascade=cascade)
+
+    @items
+    def events(self, dataset: str, *, order: str = "asc", page_size: int = 100) -> Stream[Event]:
+        """What has happened so far."""
+        yield from self._pages(f"/v1/datasets/{dataset}/events", Event, {"order": order}, page_size)
 
     @items
     def list(self, *, status: str | None = None, order: str = "desc", page_size: int = 100) -> Stream[Dataset]:

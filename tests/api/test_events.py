@@ -63,7 +63,8 @@ def listed(client, job, **params):
 def test_a_list_oldest_first(client, job):
     events = listed(client, job)["data"]
     assert [event["message"] for event in events][1:] == ["one", "two", "three"]
-    assert all(set(e) == {"id", "seq", "object", "job", "at", "level", "type", "message", "data"} for e in events)
+    fields = {"id", "seq", "object", "subject", "job", "at", "level", "type", "message", "data"}
+    assert all(set(event) == fields and event["subject"] == event["job"] == job for event in events)
     assert [event["seq"] for event in events] == sorted(event["seq"] for event in events)
     assert events[1]["data"] == {"n": 3}
     first = listed(client, job, limit=2)

@@ -5,6 +5,7 @@ from datetime import datetime
 import pytest
 
 from api.world import CLASSES, EVALUATION, INPUT, NETWORK, made
+from app.queue import service as queue
 
 OBJECT = {"id", "object", "created_at"}
 CHECKPOINT = OBJECT | {"name", "status", "error", "network", "input", "classes", "parameters", "sha256", "report"}
@@ -12,6 +13,7 @@ DATASET = OBJECT | {"name", "status", "error", "format", "classes", "labelled", 
 JOB = OBJECT | {"started_at", "finished_at", "name", "status", "attempt", "queue_position", "progress", "checkpoint"}
 MODEL = OBJECT | {"job", "checkpoint", "dataset", "network", "input", "classes", "sha256", "evaluation", "transfer"}
 JOB |= {"dataset", "source_dataset", "method", "seed", "error", "model", "evaluation", "lineage", "metadata"}
+JOB |= {"warnings"}
 
 
 def test_a_checkpoint(world, client):
@@ -55,6 +57,37 @@ def test_a_model_is_promoted_at_once(world, client):
     )
     for field in ("network", "input", "classes", "sha256", "parameters"):
         assert checkpoint[field] == model[field]
+
+
+def warned(world, step: str, *warnings: tuple[str, str]) -> None:
+    with world.running(step) as (db, task):
+        told = [{"level": "warning", "type": type_, "message": message, "data": {}} for type_, message in warnings]
+        queue.tell(db, task, [{"level": "info", "type": "read", "message": "All of it.", "data": {}}, *told])
+
+
+@pytest.mark.parametrize("noun", ["checkpoint", "dataset"])
+def test_what_an_ingest_warns_of_stands_on_the_object_and_in_its_events(noun, world, client):
+    made_ = getattr(world, f"queued_{noun}")()
+    warned(world, made_["id"], ("odd_names", "Three names are odd."), ("odd_names", "Three names are odd."))
+    getattr(world, f"finish_{noun}")(made_["id"])
+    warnings = [{"code": "odd_names", "message": "Three names are odd."}]
+    assert world.get(f"/v1/{noun}s/{made_['id']}")["warnings"] == warnings
+    assert world.get(f"/v1/{noun}s")["data"][0]["warnings"] == warnings
+    events = world.get(f"/v1/{noun}s/{made_['id']}/events")["data"]
+    assert [e["type"] for e in events if e["level"] == "warning"] == ["odd_names", "odd_names"]
+    assert {(e["subject"], e["job"]) for e in events} == {(made_["id"], None)}
+    assert client.get(f"/v1/{noun}s/{noun}_0123456789/events").status_code == 404
+
+
+def test_a_model_has_the_warnings_of_its_job_and_hands_them_on(world, client):
+    job = world.queued_job()["id"]
+    warned(world, job, ("regression", "The unchanged source is better."))
+    world.finish_job(job)
+    job = world.get(f"/v1/jobs/{job}")
+    model = world.get(f"/v1/models/{job['model']}")
+    checkpoint = made(client.post("/v1/checkpoints", json={"name": "again", "model": model["id"]}), 202)
+    warnings = [{"code": "regression", "message": "The unchanged source is better."}]
+    assert job["warnings"] == model["warnings"] == checkpoint["warnings"] == warnings
 
 
 def test_class_names_are_as_many_as_the_network_has(client, world):

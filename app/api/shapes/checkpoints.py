@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag
 
-from app.api.shapes.common import ClassNames, Fault, InputShape, Metadata, Name, NetworkShape, Object, Shape
+from app.api.shapes.common import ClassNames, Fault, InputShape, Metadata, Name, NetworkShape, Object, Shape, Warned
 from app.checkpoints.repository import Stored
 from app.core.status import Readiness, Status, readiness
 from app.methods.base import Closed, ObjectId
@@ -100,6 +100,7 @@ class Checkpoint(Object):
     not_servable: str | None
     untrained_head: bool
     report: Report | None
+    warnings: list[Warned]
     metadata: dict[str, str]
 
     @classmethod
@@ -126,5 +127,6 @@ class Checkpoint(Object):
             not_servable=row.not_servable,
             untrained_head=row.untrained_head,
             report=row.report,
+            warnings=task.warnings,
             metadata=row.user_metadata,
         )

@@ -75,6 +75,13 @@ class Problem(Shape):
     errors: list[ProblemDetail] | None = None
 
 
+class Warned(Shape):
+    """What somebody should know of an object that is usable all the same: a stable code, and a sentence."""
+
+    code: str
+    message: str
+
+
 class Fault(Shape):
     """Why a background step failed: a stable code, and what to change."""
 

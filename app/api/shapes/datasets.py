@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.api.shapes.common import Fault, Listed, Metadata, Name, Object, Shape
+from app.api.shapes.common import Fault, Listed, Metadata, Name, Object, Shape, Warned
 from app.core.status import Readiness, Status, readiness
 from app.datasets import service as datasets
 from app.datasets.repository import Stored
@@ -148,6 +148,7 @@ class Dataset(Object):
     refused: list[Refused] | None
     duplicates: Duplicates | None
     sha256: str | None
+    warnings: list[Warned]
     metadata: dict[str, str]
 
     @classmethod
@@ -174,6 +175,7 @@ class Dataset(Object):
             refused=row.refused,
             duplicates=row.duplicates,
             sha256=row.sha256,
+            warnings=task.warnings,
             metadata=row.user_metadata,
         )
 

@@ -1,4 +1,4 @@
-"""What a job says while it runs: events, and points of its series."""
+"""What background steps say while they run: events, and points of a job's series."""
 
 from datetime import datetime
 from typing import Any, Literal, Self
@@ -8,11 +8,13 @@ from app.db.tables import Event as Row
 
 
 class Event(Listed):
-    """`seq` grows with time; the stream takes it as `Last-Event-ID`."""
+    """`seq` grows with time; the stream takes it as `Last-Event-ID`.  `subject` is the object that it is about, `job`
+    the same where that is a job."""
 
     seq: int
     object: Literal["event"] = "event"
-    job: str
+    subject: str
+    job: str | None
     at: datetime
     level: Literal["info", "warning", "error"]
     type: str
@@ -24,7 +26,8 @@ class Event(Listed):
         return cls(
             id=f"event_{row.seq}",
             seq=row.seq,
-            job=row.subject,
+            subject=row.subject,
+            job=row.subject if row.subject.startswith("job_") else None,
             at=row.at,
             level=row.level,
             type=row.type,

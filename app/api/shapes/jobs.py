@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from app.api.shapes.common import Evaluation, Fault, Metadata, Name, Object, ProblemDetail, Shape
+from app.api.shapes.common import Evaluation, Fault, Metadata, Name, Object, ProblemDetail, Shape, Warned
 from app.core.status import Status
 from app.db.tables import Task
 from app.jobs.planning import Request
@@ -83,6 +83,7 @@ class Job(Object):
     model: str | None
     evaluation: Evaluation | None
     lineage: Lineage
+    warnings: list[Warned]
     metadata: dict[str, str]
 
     @classmethod
@@ -107,6 +108,7 @@ class Job(Object):
             model=row.model,
             evaluation=row.evaluation,
             lineage=row.lineage,
+            warnings=task.warnings,
             metadata=row.user_metadata,
         )
 

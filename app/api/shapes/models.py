@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from app.api.shapes.common import Evaluation, InputShape, Metadata, Name, NetworkShape, Object
+from app.api.shapes.common import Evaluation, InputShape, Metadata, Name, NetworkShape, Object, Warned
 from app.db.tables import Model as Row
 from app.methods.base import Closed
 from app.methods.quantize import Quantize
@@ -47,6 +47,7 @@ class Model(Object):
     evaluation: Evaluation | None
     transfer: dict[str, Any] | None
     quantization: dict[str, Any] | None
+    warnings: list[Warned]
     metadata: dict[str, str]
 
     @classmethod
@@ -69,5 +70,6 @@ class Model(Object):
             evaluation=row.evaluation,
             transfer=row.transfer,
             quantization=row.quantization,
+            warnings=row.warnings,
             metadata=row.user_metadata,
         )
