@@ -7,7 +7,7 @@ HOME_DIR ?= data
 PORT ?= 8000
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help install demo serve test lint types faults bench results openapi golden clean
+.PHONY: help install demo serve test lint types faults methods bench results openapi golden clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ golden: install  ## renew the golden loss traces, after a change that is meant t
 
 faults: install  ## the fault suite in its full counts (long)
 	REGRAFT_FAULTS=full $(BIN)/pytest tests/faults tests/jobs
+
+methods: install  ## every method and term over HTTP to its last artifact, on SQLite and a real Postgres (long)
+	REGRAFT_METHODS_ON=sqlite,postgres OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup tests/e2e/test_every_method.py
 
 bench: install  ## benchmarks: ratios against named peers, into docs/performance.md
 	$(BIN)/python benchmarks/serving.py

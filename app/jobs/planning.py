@@ -161,12 +161,16 @@ def _dataset(db: Session, owner: str, dataset_id: str, param: str) -> Dataset:
 
 
 def _source_dataset(db: Session, owner: str, asked: str | None, source: Source | None) -> Dataset | None:
-    """The dataset that is asked for, else the one that the source is known to come from."""
+    """The dataset that is asked for, else the one that the source is known to come from, if that has labels.
+
+    A source that learned without labels has classes of its own to be measured on no more than it has their images.
+    """
     if asked is not None:
         return _dataset(db, owner, asked, "source_dataset")
     if source is None or source.dataset is None:
         return None
-    return datasets.get(db, owner, source.dataset).dataset
+    known = datasets.get(db, owner, source.dataset).dataset
+    return known if known.labelled else None
 
 
 def _require_trained_heads(method: Method, source: Source | None, teachers: Mapping[str, Source]) -> None:

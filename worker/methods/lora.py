@@ -31,7 +31,7 @@ def lora(task: Task, params: Lora) -> Adapted:
     supervised.learn(task, learner, params, seen, trainable=lambda epoch: learning)
     adapter = _adapter(learner, config)
     _merge(learner.network)
-    transfer = begun.report | {"trainable": heads, "corrected": config.target_modules}
+    transfer = begun.report | {"trainable": heads, "corrected": adapter.config["target_modules"]}
     adapted = Adapted.of(learner, begun.spec, params, seen.use, transfer)
     return replace(adapted, adapter=adapter)
 
