@@ -125,6 +125,11 @@ class Training(Loop, Guarded):
     calibrate: bool = False
 
     @property
+    def all_epochs(self) -> int:
+        """Of all halves of the training, where the defaults are closed."""
+        return self.epochs or 0
+
+    @property
     def divisible(self) -> bool:
         """Whether the loss of a batch is the mean of its parts' losses."""
         return not self.terms and self.class_weights is None
