@@ -45,7 +45,16 @@ def refusals(*kinds: type[RegraftError]) -> Responses:
     }
 
 
-COMMON = refusals(errors.Unauthenticated, errors.Forbidden, errors.Invalid, errors.Unavailable)
+COMMON = refusals(
+    errors.Unauthenticated,
+    errors.Forbidden,
+    errors.TooSlow,
+    errors.Invalid,
+    errors.RateLimited,
+    errors.HeadTooLarge,
+    errors.Unavailable,
+    errors.Overloaded,
+)
 BODY = (errors.TooLarge, errors.UnsupportedMedia, errors.RequestInFlight, errors.Invalid, errors.IdempotencyMismatch)
 """What every POST of a JSON body can meet."""
 

@@ -45,6 +45,16 @@ class Key(Owned, Base):
     scopes: Mapped[list[str]] = mapped_column(Json)
     expires_at: Mapped[float | None] = mapped_column(Double)
     revoked_at: Mapped[float | None] = mapped_column(Double)
+    made_by: Mapped[str | None] = mapped_column(ID, index=True)  # the key that made it; none made the first
+    rate_limit: Mapped[int | None] = mapped_column(Integer)  # requests a minute
+
+
+class Rate(Base):
+    """Of a key with a rate limit: until when, at that rate, its requests so far would have taken."""
+
+    __tablename__ = "rates"
+    key: Mapped[str] = mapped_column(ID, primary_key=True)
+    spent_until: Mapped[float] = mapped_column(Double)
 
 
 class IdempotentRequest(Base):
