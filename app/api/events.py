@@ -57,9 +57,7 @@ def add_route(router: APIRouter, get: Get) -> None:
             from_ = _seq(last_event_id or after) or 0
             stream = sse.stream(house.feed, _reader(caller, get, id), _valid(caller, house), id, from_)
             return sse.Following(stream, house.followers, caller.owner)
-        rows = await run_in_threadpool(
-            caller.reads, lambda db: _events(db, caller, get, id, _seq(after), order, limit)
-        )
+        rows = await run_in_threadpool(caller.reads, lambda db: _events(db, caller, get, id, _seq(after), order, limit))
         return Listing.of([Event.of(row) for row in rows], limit)
 
 
