@@ -95,6 +95,8 @@ def against_unchanged(task: Task, adapted: Adapted) -> dict[str, Any] | None:
 
 
 def _unchanged(task: Task, adapted: Adapted) -> Contender:
+    if task.known_source.untrained_head:
+        return Contender("unchanged", None, "The source's head was drawn at random.")
     known = set(task.known_source.classes or ())
     if not set(adapted.classes or ()) <= known or not task.same_kind:
         return Contender("unchanged", None, "The source does not know the target's classes.")

@@ -110,7 +110,11 @@ class Domain:
 
 @dataclass(frozen=True)
 class Source:
-    """The checkpoint or model that a job starts from.  `classes` is None where nobody has named them."""
+    """The checkpoint or model that a job starts from.  `classes` is None where nobody has named them.
+
+    `untrained_head`: its head was drawn at random, and says nothing of classes.  `drawn` are the names of all tensors
+    that its file did not have.
+    """
 
     network: NetworkSpec
     input: InputSpec
@@ -118,6 +122,8 @@ class Source:
     recipe: dict[str, Any] | None
     weights: Path
     multi_label: bool = False
+    untrained_head: bool = False
+    drawn: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
