@@ -48,8 +48,8 @@ def schedule(kind: Literal["cosine", "step", "constant"], total_steps: int, warm
 def groups(module: nn.Module, factor: Callable[[str], float], weight_decay: float) -> list[dict[str, Any]]:
     """All parameters of `module`, grouped by learning-rate factor and by whether they decay.
 
-    Weights of layers decay; norms, biases and whatever else has fewer than two dimensions do not (He et al. 2019, Bag of
-    tricks), nor do embeddings (of places, class tokens), layer scales, or what the network names in a method
+    Weights of layers decay; norms, biases and all else that has fewer than two dimensions do not (He et al. 2019, Bag
+    of tricks), nor do embeddings (of places, class tokens), layer scales, or what the network names in a method
     `no_weight_decay`, as timm's do.  A tensor that goes by several names is taken once, under its first.
     """
     found: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
