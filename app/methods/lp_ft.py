@@ -41,6 +41,14 @@ class LpFt(Tuning):
 
     def probing(self) -> Training:
         """The parameters of the first half, its defaults still open."""
-        shared = ("batch_size", "optimizer", "momentum", "weight_decay", "scheduler", "label_smoothing")
+        shared = (
+            "batch_size",
+            "optimizer",
+            "momentum",
+            "weight_decay",
+            "scheduler",
+            "label_smoothing",
+            "max_gradient_norm",
+        )
         rest = {name: getattr(self, name) for name in (*shared, "class_weights", "sampling", "early_stopping")}
         return Training(epochs=self.probe.epochs, learning_rate=self.probe.learning_rate, augmentation="none", **rest)
