@@ -339,7 +339,7 @@ def hue(x_BCHW: Tensor, turn_B111: Tensor) -> Tensor:
         return x_BCHW
     value_B1HW, least_B1HW = x_BCHW.amax(1, keepdim=True), x_BCHW.amin(1, keepdim=True)
     spread_B1HW = value_B1HW - least_B1HW
-    red, green, blue = (x_BCHW / spread_B1HW.clamp(min=1)).split(1, 1)
+    red, green, blue = torch.split(x_BCHW / spread_B1HW.clamp(min=1), 1, dim=1)
     sixth_B1HW = torch.where(
         x_BCHW[:, :1] == value_B1HW,
         green - blue,
@@ -361,8 +361,9 @@ def _luma(x_BCHW: Tensor) -> Tensor:
     """float32 [B,1,H,W]: ITU-R 601, as torchvision's; a grey image is its own."""
     if x_BCHW.shape[1] == 1:
         return x_BCHW.float()
-    red, green, blue = x_BCHW.float().split(1, 1)
-    return 0.2989 * red + 0.587 * green + 0.114 * blue
+    red, green, blue = torch.split(x_BCHW.float(), 1, dim=1)
+    luma_B1HW: Tensor = 0.2989 * red + 0.587 * green + 0.114 * blue
+    return luma_B1HW
 
 
 def _chosen(x_BCHW: Tensor, generator: Generator, p: float) -> Tensor:
