@@ -18,7 +18,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from app.core import plain
 from app.core.status import Status
@@ -29,6 +29,7 @@ from app.db.upsert import upsert
 
 HELD = (Status.RUNNING, Status.CANCELLING)  # a worker has the step
 WAITING = (Status.QUEUED, Status.PAUSED)
+_Text = str | InstrumentedAttribute[str]
 POSITION_LIMIT = 1000  # beyond so many before it a step's position is not counted further
 
 
@@ -120,7 +121,7 @@ def _ready(lane: str) -> Select[str]:
     return select(Turn.owner).where(Turn.lane == lane, Turn.ready_at.is_not(None), Turn.ready_at <= now())
 
 
-def _startable(lane: ColumnElement[str] | str, owner: ColumnElement[str] | str) -> ColumnElement[bool]:
+def _startable(lane: _Text, owner: _Text) -> ColumnElement[bool]:
     return and_(Task.lane == lane, Task.owner == owner, Task.status == Status.QUEUED, Task.blocked.is_(False))
 
 
