@@ -96,9 +96,9 @@ def test_a_database_that_is_not_there():
 
 
 def test_what_waits_is_found_after_the_upgrade(each_database):
-    """Steps that were queued under schema 0008 are claimed, those that wait for others once these have ended."""
+    """Steps that were queued under schema 0009 are claimed, those that wait for others once these have ended."""
     url = each_database.blank()
-    commands.upgrade(url, "0008")
+    commands.upgrade(url, "0009")
     columns = "(id, seq, kind, lane, owner, status, attempt, max_attempts, available_at, created_at, step)"
     database = Database(url)
     with database.unit_of_work() as db:
