@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from worker.engine.contract import Retry
 
 RETRY_S = 60.0
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: no file of ours may be larger than what was free
 
 
 @contextlib.contextmanager
@@ -18,6 +19,6 @@ def room_for(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in FULL:
             raise
         raise Retry(f"The disk has no room for {what}.", RETRY_S) from error
