@@ -173,5 +173,9 @@ class Overloaded(Unavailable):
     code, title = "overloaded", "More is under way than this server can hold; try again."
 
 
+class QuotaExceeded(RegraftError):
+    status, code, title = 507, "quota_exceeded", "The owner stores as much as is allowed; delete something first."
+
+
 class StorageFull(RegraftError):
     status, code, title = 507, "storage_full", "The disk has no room for this."

@@ -48,7 +48,7 @@ def run(spec: Spec, channel: Channel) -> Result:
     )
     params = parse(payload["method"])
     with device.reproducible(run.device, run.seed, run.threads):
-        task = _task(run, payload, spec.inputs, Room(spec.workdir, spec.resident_bytes))
+        task = _task(run, payload, spec.inputs, Room(spec.workdir, spec.resident_bytes, spec.min_free_bytes))
         channel.emit(Note("training" if INFOS[params.name].gives_model else "measuring", f"On {run.device}."))
         adapted, evaluation = _adapt(task, params)
     document = {"method": adapted.params.model_dump(mode="json"), "evaluation": evaluation}

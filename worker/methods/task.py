@@ -103,7 +103,7 @@ class Domain:
         shape = (len(rows), *spec.shape)
         if self.room is None or math.prod(shape) <= self.room.resident_bytes:
             return Images(torch.from_numpy(self.images.fitted(rows, spec)), label_N)
-        mapped = Mapped(self.room.folder, shape)
+        mapped = Mapped(self.room.folder, shape, min_free_bytes=self.room.min_free_bytes)
         self.images.fitted(rows, spec, mapped.pixels_NHWC)
         return Images(torch.from_numpy(mapped.pixels_NHWC), label_N, mapped.soon)
 
