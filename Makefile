@@ -55,6 +55,7 @@ bench: install  ## benchmarks: ratios against named peers, into docs/performance
 	$(BIN)/python benchmarks/poll.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/claims.py
 	$(BIN)/python benchmarks/ingest.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/report.py

@@ -27,9 +27,10 @@ from app.api.bodies import Room
 from app.api.caller import Authentication
 from app.api.door import Refusals
 from app.api.headers import Guarded
+from app.api.known import Known
 from app.api.meters import Metered, Meters
 from app.api.parts import Parts
-from app.api.shares import Turns
+from app.api.shares import Shares, Turns
 from app.blobs.store import Blobs
 from app.core.settings import Settings
 from app.core.version import code_version
@@ -45,6 +46,7 @@ from app.serving.streams import Streams
 NOUNS = (files, uploads, checkpoints, datasets, jobs, models, catalogue, keys)
 FEED_INTERVAL_S = 0.3
 LEAST_ROOM = 64 * 2**20  # bytes of bodies in memory
+FOLLOWERS = 1024  # event streams
 UPLOADS = 64  # at a time; each buffers some MiB
 COLLECTED_AT = (50_000, 20, 20)  # see `gc`; with thousands of connections one of all that is alive takes 0.1 s
 
@@ -105,6 +107,8 @@ def _parts(settings: Settings) -> Parts:
         room=Room(max(LEAST_ROOM, 4 * settings.max_predict_bytes), settings.max_connections),
         uploads=Turns(UPLOADS, each=UPLOADS // 4),
         assembling=Turns(2, each=1),
+        followers=Shares(FOLLOWERS),
+        alive=Known(database),
     )
 
 

@@ -24,6 +24,8 @@ from worker.loop.attempt import Workplace
 
 log = logging.getLogger(__name__)
 
+SECRETS = ("REGRAFT_DATABASE_URL", "REGRAFT_BLOB_URL")  # with passwords in them
+
 
 def main() -> None:
     """Works until SIGTERM or SIGINT; the steps under way are saved and given back.  A second signal ends all at once.
@@ -46,6 +48,8 @@ def main() -> None:
         settings=settings,
         stopping=stopping,
     )
+    for secret in SECRETS:
+        os.environ.pop(secret, None)  # steps need them as little as those who send files
     work(place)
     database.close()
 

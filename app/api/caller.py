@@ -27,7 +27,8 @@ MOST_REPEATED = 16 * 1024  # bytes of an answer without effect that are stored f
 
 
 class Authentication:
-    """Answers 401 to whoever has no valid key, from the headers alone: not a byte of the body has been read."""
+    """Answers 401 to whoever has no valid key, and 429 where it has asked too often, from the headers alone: not a byte
+    of the body has been read."""
 
     def __init__(self, app: ASGIApp, database: Database) -> None:
         self._app, self._database = app, database
@@ -46,7 +47,9 @@ class Authentication:
 
     def _identify(self, text: str) -> Identity:
         with self._database.reading() as db:
-            return keys.authenticate(db, text)
+            identity = keys.authenticate(db, text)
+        keys.spend(self._database, identity)
+        return identity
 
 
 def bearer(header: str) -> str:
@@ -75,6 +78,7 @@ class Caller:
     """The owner of a valid key with the scope that the route asks for; each of its verbs is one transaction."""
 
     owner: str
+    key_id: str
     database: Database
 
     def reads(self, look: Callable[[Session], T]) -> T:
@@ -149,7 +153,7 @@ def _calling(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
     ) -> Caller:
         identity: Identity = request.state.identity
         require(identity, scope)
-        return Caller(identity.owner, house.database)
+        return Caller(identity.owner, identity.key, house.database)
 
     return caller
 
@@ -165,7 +169,8 @@ def _sending(scope: Scope, *, streamed: bool) -> Callable[..., AsyncIterator[Sen
     ) -> AsyncIterator[Sender]:
         body = b"" if streamed else await request.body()
         fingerprint = _sha256(request.method, request.url.path, request.url.query, body) if key else ""
-        sender = Sender(caller.owner, caller.database, key, fingerprint, request.scope["route"].status_code or 200)
+        status = request.scope["route"].status_code or 200
+        sender = Sender(caller.owner, caller.key_id, caller.database, key, fingerprint, status)
         if key is None:
             yield sender
             return

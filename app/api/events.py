@@ -4,17 +4,18 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
 from app.api import openapi, sse
 from app.api.caller import Caller, Reader
 from app.api.lists import Id, Limit, OldestFirst
-from app.api.parts import House
+from app.api.parts import House, Parts
 from app.api.shapes.common import Listing
 from app.api.shapes.events import Event
 from app.core import errors
 from app.db.tables import Event as Row
+from app.keys import service as keys
 from app.queue import service as queue
 
 SEQ = r"^(event_)?\d{1,18}$"
@@ -33,10 +34,10 @@ def add_route(router: APIRouter, get: Get) -> None:
         summary="What has happened",
         responses={
             200: {"description": "A list, or a stream until it has ended.", "content": {sse.MEDIA_TYPE: {}}},
-            **openapi.refusals(errors.NotFound),
+            **openapi.refusals(errors.NotFound, errors.RateLimited, errors.TooManyStreams),
         },
     )
-    def events(
+    async def events(
         id: Id,
         request: Request,
         caller: Reader,
@@ -48,12 +49,15 @@ def add_route(router: APIRouter, get: Get) -> None:
             str | None, Header(pattern=SEQ, description="Of a stream: go on after this event.")
         ] = None,
     ) -> Listing[Event] | Response:
-        """With `Accept: text/event-stream` as they happen."""
+        """With `Accept: text/event-stream` as they happen, for as long as your key is valid."""
         if sse.MEDIA_TYPE in request.headers.get("Accept", ""):
-            caller.reads(lambda db: get(db, caller.owner, id))
-            stream = sse.stream(house.feed, _reader(caller, get, id), id, _seq(last_event_id or after) or 0)
-            return StreamingResponse(stream, media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
-        rows = caller.reads(lambda db: _events(db, caller, get, id, _seq(after), order, limit))
+            await run_in_threadpool(caller.reads, lambda db: get(db, caller.owner, id))
+            if not house.followers.take(caller.owner):
+                raise errors.TooManyStreams(retry_after_s=5)
+            from_ = _seq(last_event_id or after) or 0
+            stream = sse.stream(house.feed, _reader(caller, get, id), _valid(caller, house), id, from_)
+            return sse.Following(stream, house.followers, caller.owner)
+        rows = await run_in_threadpool(caller.reads, lambda db: _events(db, caller, get, id, _seq(after), order, limit))
         return Listing.of([Event.of(row) for row in rows], limit)
 
 
@@ -72,6 +76,16 @@ def _reader(caller: Caller, get: Get, subject: str) -> Callable[[int], list[Row]
             return []
 
     return read
+
+
+def _valid(caller: Caller, house: Parts) -> sse.Valid:
+    async def valid() -> bool:
+        try:
+            return await house.alive.get(caller.key_id, lambda db: keys.alive(db, caller.key_id))
+        except errors.Unavailable:  # there is nothing to be known just now
+            return True
+
+    return valid
 
 
 def _seq(event: str | None) -> int | None:

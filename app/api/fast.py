@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -85,6 +86,8 @@ class FastPredictions:
     async def _answer(self, asked: _Asked, path: str, receive: Receive) -> bytes:
         # the key first: whoever has none does not get a byte of the body read
         served = self._known.now(asked.name) or await self._known.get(asked.name, lambda db: _look(db, asked))
+        if served.identity.rate_limit is not None:
+            await run_in_threadpool(keys.spend, self._parts.database, served.identity)
         owner, most = served.identity.owner, self._parts.settings.max_predict_bytes
         room = self._parts.room
         with room.held(owner) as held:

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api import bodies, multipart, openapi
+from app.api import bodies, multipart, openapi, quota
 from app.api.caller import Reader, Uploader, Writer
 from app.api.lists import Cascade, Id, Paging
 from app.api.multipart import Piece
@@ -16,6 +16,7 @@ from app.api.shapes.files import File
 from app.core import errors
 from app.files import service as files
 from app.removal import service as removal
+from app.usage import service as usage
 
 router = APIRouter(prefix="/v1/files", tags=["files"], route_class=bodies.Route)
 
@@ -27,7 +28,7 @@ FIELD = "file"
     status_code=201,
     response_model=File,
     summary="Upload a file",
-    responses=openapi.refusals(errors.BadRequest, *openapi.BODY, errors.StorageFull),
+    responses=openapi.refusals(errors.BadRequest, *openapi.BODY, errors.StorageFull, errors.QuotaExceeded),
     openapi_extra=openapi.body(
         {"application/octet-stream": openapi.BYTES, multipart.MEDIA_TYPE: openapi.form(FIELD, many=False)}
     ),
@@ -40,14 +41,16 @@ async def create(
     names = [filename]
     if bodies.media_type(request) == multipart.MEDIA_TYPE:
         body = _field(multipart.pieces(request, body), names)
-    async with house.uploads.turn(sender.owner):
-        blob = await house.blobs.receive(body, expected=bodies.announced(request))
-    name = next(filter(None, names), "")
-    return await run_in_threadpool(
-        sender.once,
-        lambda db: File.of(files.create(db, sender.owner, filename=name, blob=blob)),
-        of=f"{blob.sha256} {name}",
-    )
+    most, announced = house.settings.max_owner_bytes, bodies.announced(request)
+    left = await run_in_threadpool(sender.reads, lambda db: usage.left(db, sender.owner, most))
+    body = quota.within(body, left, announced)
+    async with house.uploads.turn(sender.owner), house.blobs.receiving(body, expected=announced) as blob:
+        name = next(filter(None, names), "")
+        return await run_in_threadpool(
+            sender.once,
+            lambda db: File.of(files.create(db, sender.owner, filename=name, blob=blob, most=most)),
+            of=f"{blob.sha256} {name}",
+        )
 
 
 @router.get("", summary="List files")

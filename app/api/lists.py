@@ -10,6 +10,8 @@ from app.core import errors
 from app.db.paging import Order, Page
 from app.methods.base import ObjectId, Text
 
+GIVEN = "As it was given when the object was made."
+ID = r"[a-z]+_[0-9a-z]{4,40}"
 Limit = Annotated[int, Query(ge=1, le=100, description="How many objects at most.")]
 NewestFirst = Annotated[Order, Query(description="By age: `desc` gives the newest first.")]
 OldestFirst = Annotated[Order, Query(description="By age: `asc` gives the oldest first.")]
@@ -39,10 +41,14 @@ NamePaging = Annotated[Page, Depends(_names)]
 
 def _plausible(object_id: str) -> str:
     """What can be no id need not be looked for, and may be nothing that a database takes."""
-    if not re.fullmatch(r"[a-z]+_[0-9a-z]{4,40}", object_id):
+    if not re.fullmatch(ID, object_id):
         raise errors.NotFound(f"There is no object {object_id[:80]!a}.")
     return object_id
 
 
-Id = Annotated[str, Path(description="As it was given when the object was made."), AfterValidator(_plausible)]
+Id = Annotated[
+    str,
+    Path(description=GIVEN, json_schema_extra={"pattern": f"^{ID}$"}),
+    AfterValidator(_plausible),
+]
 Cascade = Annotated[bool, Query(description="Delete all that depends on it, too.")]

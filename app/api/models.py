@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -25,6 +25,11 @@ from app.models import service as models
 from app.removal import service as removal
 
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # nothing in the page runs, or is fetched
+
+
+class _Markdown(Response):
+    media_type = "text/markdown"
+
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=bodies.Route)
 
@@ -79,12 +84,10 @@ def recipe(id: Id, caller: Reader) -> Response:
     return JSONResponse(caller.reads(lambda db: models.recipe(db, caller.owner, id)))
 
 
-@router.get(
-    "/{id}/card", summary="Its card", responses=openapi.refusals(errors.NotFound), response_class=PlainTextResponse
-)
+@router.get("/{id}/card", summary="Its card", responses=openapi.refusals(errors.NotFound), response_class=_Markdown)
 def card(id: Id, caller: Reader) -> Response:
     """What it is, from what, how, how good, and where it ends: in Markdown."""
-    return Response(caller.reads(lambda db: models.describe(db, caller.owner, id)), media_type="text/markdown")
+    return _Markdown(caller.reads(lambda db: models.describe(db, caller.owner, id)))
 
 
 @router.get(

@@ -45,7 +45,16 @@ def refusals(*kinds: type[RegraftError]) -> Responses:
     }
 
 
-COMMON = refusals(errors.Unauthenticated, errors.Forbidden, errors.Invalid, errors.Unavailable)
+COMMON = refusals(
+    errors.Unauthenticated,
+    errors.Forbidden,
+    errors.TooSlow,
+    errors.Invalid,
+    errors.RateLimited,
+    errors.HeadTooLarge,
+    errors.Unavailable,
+    errors.Overloaded,
+)
 BODY = (errors.TooLarge, errors.UnsupportedMedia, errors.RequestInFlight, errors.Invalid, errors.IdempotencyMismatch)
 """What every POST of a JSON body can meet."""
 
@@ -62,7 +71,16 @@ def body(content: dict[str, Any]) -> dict[str, Any]:
 def form(field: str, *, many: bool) -> dict[str, Any]:
     """A form with files under one name."""
     properties = {field: {"type": "array", "items": _FILE} if many else _FILE}
-    return {"schema": {"type": "object", "required": [field], "properties": properties}}
+    closed = {"type": "object", "required": [field], "properties": properties, "additionalProperties": False}
+    return {"schema": closed}
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Of a parameter in a query or a header, which may be left out, but has no way to be null."""
+    given = [one for one in schema.get("anyOf", []) if one.get("type") != "null"]
+    if len(given) != 1 or len(given) == len(schema["anyOf"]):
+        return schema
+    return {name: value for name, value in schema.items() if name != "anyOf"} | dict(given[0])
 
 
 def describing(app: FastAPI) -> Callable[[], dict[str, Any]]:
@@ -76,6 +94,10 @@ def describing(app: FastAPI) -> Callable[[], dict[str, Any]]:
             template = "#/components/schemas/{model}"
             schema = Problem.model_json_schema(ref_template=template)
             document["components"]["schemas"] |= schema.pop("$defs", {}) | {"Problem": schema}
+            for path in document["paths"].values():
+                for operation in path.values():
+                    for parameter in operation.get("parameters", []):
+                        parameter["schema"] = _without_null(parameter["schema"])
             app.openapi_schema = document
         return app.openapi_schema
 

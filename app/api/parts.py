@@ -7,8 +7,9 @@ from fastapi import Depends, Request
 
 from app.api.bodies import Room
 from app.api.door import Refusals
+from app.api.known import Known
 from app.api.meters import Meters
-from app.api.shares import Turns
+from app.api.shares import Shares, Turns
 from app.blobs.store import Blobs
 from app.core.settings import Settings
 from app.db.session import Database
@@ -22,7 +23,8 @@ from app.serving.streams import Streams
 class Parts:
     """`beside` is the PyTorch process that `serving` asks, if it asks one.  `in_flight`: (owner, Idempotency-Key) of
     the requests that this process is working on.  `room` is for bodies that are held in memory, `uploads` for those
-    that go to the store, `assembling` for uploads of which files are made."""
+    that go to the store, `assembling` for uploads of which files are made.  `followers` are open event
+    streams, `alive` says of a key whether it is valid."""
 
     settings: Settings
     database: Database
@@ -36,6 +38,8 @@ class Parts:
     room: Room
     uploads: Turns
     assembling: Turns
+    followers: Shares
+    alive: Known[bool]
     in_flight: set[tuple[str, str]] = field(default_factory=set)
 
 

@@ -5,13 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api import bodies, examples, openapi
+from app.api import bodies, examples, openapi, quota
 from app.api.caller import Poster, Reader, Writer
 from app.api.lists import Id
 from app.api.parts import House
 from app.api.shapes.files import File, NewUpload, Upload
 from app.core import errors
 from app.files import service as files
+from app.usage import service as usage
 
 router = APIRouter(prefix="/v1/uploads", tags=["files"], route_class=bodies.Route)
 
@@ -40,7 +41,13 @@ def get(id: Id, caller: Reader) -> Upload:
     "/{id}/parts/{number}",
     summary="Send a part",
     responses=openapi.refusals(
-        errors.NotFound, errors.Conflict, errors.WrongPart, errors.Gone, errors.TooLarge, errors.StorageFull
+        errors.NotFound,
+        errors.Conflict,
+        errors.WrongPart,
+        errors.Gone,
+        errors.TooLarge,
+        errors.StorageFull,
+        errors.QuotaExceeded,
     ),
     openapi_extra=openapi.body({"application/octet-stream": openapi.BYTES}),
 )
@@ -50,11 +57,14 @@ async def put_part(id: Id, number: Number, request: Request, caller: Writer, hou
     room = await run_in_threadpool(
         caller.reads, lambda db: files.expect(files.upload(db, caller.owner, id), number, most)
     )
-    async with house.uploads.turn(caller.owner):
-        blob = await house.blobs.receive(bodies.capped(request, room), expected=bodies.announced(request))
-    return await run_in_threadpool(
-        caller.writes, lambda db: Upload.of(files.add_part(db, caller.owner, id, number, blob, most))
-    )
+    quoted, announced = house.settings.max_owner_bytes, bodies.announced(request)
+    left = await run_in_threadpool(caller.reads, lambda db: usage.left(db, caller.owner, quoted))
+    body = quota.within(bodies.capped(request, room), left, announced)
+    async with house.uploads.turn(caller.owner), house.blobs.receiving(body, expected=announced) as blob:
+        return await run_in_threadpool(
+            caller.writes,
+            lambda db: Upload.of(files.add_part(db, caller.owner, id, number, blob, most, most=quoted)),
+        )
 
 
 @router.post(
@@ -71,13 +81,15 @@ async def put_part(id: Id, number: Number, request: Request, caller: Writer, hou
         errors.ChecksumMismatch,
         errors.IdempotencyMismatch,
         errors.StorageFull,
+        errors.QuotaExceeded,
     ),
 )
 async def complete(id: Id, sender: Poster, house: House) -> Response:
     def assembled() -> Response:
         received = sender.reads(lambda db: files.upload(db, sender.owner, id))
-        whole = files.assemble(house.blobs, received.parts)
-        return sender.once(lambda db: File.of(files.complete(db, sender.owner, id, whole)))
+        most = house.settings.max_owner_bytes
+        with files.assembling(house.blobs, received.parts) as whole:
+            return sender.once(lambda db: File.of(files.complete(db, sender.owner, id, whole, most=most)))
 
     async with house.assembling.turn(sender.owner):
         return await run_in_threadpool(assembled)

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +30,9 @@ _FULL = ("No space left on device", "quota exceeded")
 class Blob(NamedTuple):
     sha256: str
     bytes: int
+
+    def keep(self) -> None:
+        """It is where it belongs already; see `Staged`."""
 
 
 class Aged(NamedTuple):
@@ -65,22 +68,44 @@ class Blobs:
         Raises:
             StorageFull: fewer than `min_free_bytes` would be left on the disk.
         """
-        with self._writing() as writing:
-            for chunk in chunks:
-                writing.add(chunk)
-            return writing.finish()
+        with self.staging(chunks) as staged:
+            return staged.keep()
 
     def put_file(self, path: Path) -> Blob:
         """A copy of `path`; raises as `put`."""
-        with path.open("rb") as file:
-            return self.put(iter(lambda: file.read(CHUNK), b""))
+        with self.staging_file(path) as staged:
+            return staged.keep()
+
+    @contextmanager
+    def staging(self, chunks: Iterable[bytes]) -> Iterator["Staged"]:
+        """All of it, whole and on the disk, but not to be found until it is kept; raises as `put`."""
+        with self._writing() as writing:
+            with _written():
+                for chunk in chunks:
+                    writing.add(chunk)
+                staged = writing.seal()
+            yield staged
+
+    @contextmanager
+    def staging_file(self, path: Path) -> Iterator["Staged"]:
+        """A copy of `path`, staged."""
+        with path.open("rb") as file, self.staging(iter(lambda: file.read(CHUNK), b"")) as staged:
+            yield staged
+
+    @asynccontextmanager
+    async def receiving(self, body: AsyncIterable[bytes], *, expected: int = 0) -> AsyncIterator["Staged"]:
+        """A body that arrives, of `expected` bytes as far as is known, staged; threads hash and write it."""
+        with self._writing(expected) as writing:
+            with _written():
+                async for chunk in _gathered(body):
+                    await asyncio.to_thread(writing.add, chunk)
+                staged = await asyncio.to_thread(writing.seal)
+            yield staged
 
     async def receive(self, body: AsyncIterable[bytes], *, expected: int = 0) -> Blob:
-        """The same for a body that arrives, of `expected` bytes as far as is known; threads hash and write it."""
-        with self._writing(expected) as writing:
-            async for chunk in _gathered(body):
-                await asyncio.to_thread(writing.add, chunk)
-            return await asyncio.to_thread(writing.finish)
+        """The same, put at once."""
+        async with self.receiving(body, expected=expected) as staged:
+            return await asyncio.to_thread(staged.keep)
 
     def read(self, sha256: str) -> Iterator[bytes]:
         """
@@ -226,13 +251,9 @@ class Blobs:
         self.require_room(expected)
         writing = _Writing(self, self._store, self._root)
         try:
-            with _translated():
-                try:
-                    yield writing
-                except FileNotFoundError as error:  # nothing is lost that was stored: what is being written was removed
-                    raise errors.Unavailable("The blob could not be written.", retry_after_s=1) from error
+            yield writing
         finally:
-            writing.abandon()  # whatever stopped us, nothing half stays
+            writing.abandon()  # whatever stopped us, neither half of it stays nor what nobody keeps
 
     def _take_back(self, sha256: str) -> None:
         """Restore what is needed after all.
@@ -266,6 +287,8 @@ class _Writing:
         self._writer = obstore.open_writer(store, self._key, buffer_size=buffer, max_concurrency=2)
         self._sha256 = hashlib.sha256()
         self._bytes = 0
+        self._staged: Staged | None = None
+        self._kept = False
 
     def add(self, chunk: bytes) -> None:
         self._blobs.require_room(len(chunk))
@@ -273,29 +296,50 @@ class _Writing:
         self._sha256.update(chunk)
         self._writer.write(chunk)
 
-    def finish(self) -> Blob:
-        """Moved even where the blob is there already: a sweep must see that it was put just now."""
-        blob = Blob(self._sha256.hexdigest(), self._bytes)
+    def seal(self) -> "Staged":
         self._writer.close()
-        try:
-            self._move(_key(blob.sha256))
-        except BaseException:
-            with suppress(OSError, BaseError):
-                obstore.delete(self._store, self._key)
-            raise
-        return blob
-
-    def abandon(self) -> None:
-        """Harmless once it is finished."""
-        del self._writer  # with it goes what it has written
-
-    def _move(self, key: str) -> None:
         if self._root:
             _sync(self._root / self._key)
+        self._staged = Staged(self, self._sha256.hexdigest(), self._bytes)
+        return self._staged
+
+    def abandon(self) -> None:
+        """Harmless once it is kept."""
+        if self._staged is None:
+            del self._writer  # with it goes what it has written
+        elif not self._kept:
+            with suppress(OSError, BaseError):  # the sweep will
+                obstore.delete(self._store, self._key)
+
+    def keep(self, blob: Blob) -> None:
+        """Moved even where the blob is there already: a sweep must see that it was put just now."""
+        if not self._kept:
+            with _written():
+                self._move(_key(blob.sha256))
+        self._kept = True
+
+    def _move(self, key: str) -> None:
         obstore.rename(self._store, self._key, key, overwrite=True)
         if self._root:
             _sync((self._root / key).parent)
             _sync((self._root / key).parent.parent)
+
+
+class Staged:
+    """A blob that is whole and on the disk, and gone when whoever stages it leaves without having kept it.
+
+    It is kept by the transaction that writes the row which mentions it, last of all: what is refused leaves nothing.
+    """
+
+    def __init__(self, writing: _Writing, sha256: str, bytes: int) -> None:
+        self.sha256, self.bytes = sha256, bytes
+        self._writing = writing
+
+    def keep(self) -> Blob:
+        """Put it where it is found; harmless when it is there.  Raises as `Blobs.put`."""
+        blob = Blob(self.sha256, self.bytes)
+        self._writing.keep(blob)
+        return blob
 
 
 async def _gathered(body: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
@@ -321,6 +365,16 @@ def _translated() -> Iterator[None]:
         if any(words in str(error) for words in _FULL):
             raise errors.StorageFull from error
         raise errors.Unavailable("The blob storage cannot answer just now.", retry_after_s=1) from error
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    """The same while a blob is written, of which nothing can be lost yet."""
+    with _translated():
+        try:
+            yield
+        except FileNotFoundError as error:  # what is being written was removed
+            raise errors.Unavailable("The blob could not be written.", retry_after_s=1) from error
 
 
 def _key(sha256: str) -> str:

@@ -157,6 +157,10 @@ class BlobLost(RegraftError):
     status, code, title = 500, "blob_lost", "A stored file of this object is gone; restore it, or make it again."
 
 
+class TooManyStreams(RateLimited):
+    code, title = "too_many_streams", "Too many event streams of this owner are open."
+
+
 class NotInstalled(RegraftError):
     status, code, title = 501, "not_installed", "This server was installed without what the call needs."
 
@@ -167,6 +171,10 @@ class Unavailable(RegraftError):
 
 class Overloaded(Unavailable):
     code, title = "overloaded", "More is under way than this server can hold; try again."
+
+
+class QuotaExceeded(RegraftError):
+    status, code, title = 507, "quota_exceeded", "The owner stores as much as is allowed; delete something first."
 
 
 class StorageFull(RegraftError):

@@ -18,7 +18,10 @@ def keep(settings: Settings) -> None:
     settings.home.mkdir(parents=True, exist_ok=True)
     blobs = urlsplit(settings.blobs)
     folders = [settings.home, *([Path(unquote(blobs.path))] if blobs.scheme == "file" else [])]
-    for path in (*folders, *(path for path in settings.home.iterdir() if path.is_file())):
+    for path in (
+        *(folder.resolve() for folder in folders),
+        *(path for path in settings.home.iterdir() if path.is_file()),
+    ):
         _close(path)
 
 

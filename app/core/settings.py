@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     body_idle_s: Seconds = 20  # that the body of a request may pause for
     body_bytes_s: Annotated[int, Field(ge=0)] = 1024  # what it has to come with at least, as a mean over `body_idle_s`
     min_free_bytes: Annotated[int, Field(ge=0)] = 64 * MIB
+    max_owner_bytes: Annotated[int, Field(ge=0)] = 0  # of all that an owner stores; 0: any number
+    max_dataset_bytes: Bytes = 64 * 1024 * MIB  # of its pixels
     upload_lifetime_s: Seconds = 24 * 3600
 
     lease_s: Seconds = 60

@@ -22,16 +22,20 @@ class Page:
     order: Order = "desc"
 
 
-def paged(db: Session, query: Select[*Row], table: type[Owned] | type[Task], owner: str, page: Page) -> Select[*Row]:
-    """`query` over the owner's rows of `table`, narrowed to the page and one more, which says that there are more.
+def paged(
+    db: Session, query: Select[*Row], table: type[Owned] | type[Task], owner: str | Select[str], page: Page
+) -> Select[*Row]:
+    """`query` over the rows of `table` of an owner, or of several that a query gives, narrowed to the page and one
+    more, which says that there are more.
 
     Raises:
         Invalid: the owner has no object `after`.
     """
-    query = query.where(table.owner == owner)
+    owned = table.owner == owner if isinstance(owner, str) else table.owner.in_(owner)
+    query = query.where(owned)
     key = tuple_(table.created_at, table.id)
     if page.after is not None:
-        created_at = db.scalar(select(table.created_at).where(table.id == page.after, table.owner == owner))
+        created_at = db.scalar(select(table.created_at).where(table.id == page.after, owned))
         if created_at is None:
             raise errors.Invalid(f"There is no object {page.after} to go on after.", param="after")
         cursor = tuple_(created_at, page.after)

@@ -45,15 +45,17 @@ class Database:
         self.engine = _sqlite(url) if url.startswith("sqlite") else _postgresql(url)
 
     @contextmanager
-    def unit_of_work(self) -> Iterator[Session]:
+    def unit_of_work(self, *, counted: bool = True) -> Iterator[Session]:
         """A write transaction: committed when the block ends, rolled back when it raises.
+
+        `counted`: whether what was read before may be another thing now.
 
         Raises:
             Unavailable, StorageFull: the database could not do it; nothing was written.
         """
         with _translated(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
-        self.commits += 1
+        self.commits += counted
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

@@ -45,6 +45,16 @@ class Key(Owned, Base):
     scopes: Mapped[list[str]] = mapped_column(Json)
     expires_at: Mapped[float | None] = mapped_column(Double)
     revoked_at: Mapped[float | None] = mapped_column(Double)
+    made_by: Mapped[str | None] = mapped_column(ID, index=True)  # the key that made it; none made the first
+    rate_limit: Mapped[int | None] = mapped_column(Integer)  # requests a minute
+
+
+class Rate(Base):
+    """Of a key with a rate limit: until when, at that rate, its requests so far would have taken."""
+
+    __tablename__ = "rates"
+    key: Mapped[str] = mapped_column(ID, primary_key=True)
+    spent_until: Mapped[float] = mapped_column(Double)
 
 
 class IdempotentRequest(Base):
@@ -89,7 +99,8 @@ class Task(Base):
 
     __tablename__ = "tasks"
     __table_args__ = (
-        Index("ix_tasks_claim", "lane", "owner", "status", "seq"),
+        Index("ix_tasks_claim", "lane", "owner", "status", "blocked", "seq"),
+        Index("ix_tasks_cascading", "id", sqlite_where=text("cascading = 1"), postgresql_where=text("cascading")),
         Index("ix_tasks_position", "lane", "status", "seq"),
         Index("ix_tasks_lease", "status", "lease_expires_at"),
         Index("ix_tasks_owner_status", "owner", "kind", "status", "created_at", "id"),
@@ -100,6 +111,10 @@ class Task(Base):
     lane: Mapped[str] = mapped_column(String(16))  # steps of one lane run one after another in a worker
     owner: Mapped[str] = mapped_column(String(64))
     status: Mapped[str] = mapped_column(String(16))
+    # waits for what it needs; never again once all of that has succeeded
+    blocked: Mapped[bool] = mapped_column(Boolean, default=False, server_default=text("false"))
+    # it has not succeeded, and some that waited for it have yet to fail for that
+    cascading: Mapped[bool] = mapped_column(Boolean, default=False, server_default=text("false"))
     requested: Mapped[str | None] = mapped_column(String(16))  # "pause": wished for, the worker has yet to answer
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     max_attempts: Mapped[int] = mapped_column(Integer)
@@ -128,12 +143,26 @@ class Dependency(Base):
 
 
 class Turn(Base):
-    """When an owner last had a step started in a lane: owners take turns."""
+    """When an owner last had a step started in a lane: owners take turns.
+
+    From `ready_at` on the owner may have a step that can start; null: has none.
+    """
 
     __tablename__ = "turns"
+    __table_args__ = (
+        Index(
+            "ix_turns_ready",
+            "lane",
+            "last_started_at",
+            "owner",
+            sqlite_where=text("ready_at IS NOT NULL"),
+            postgresql_where=text("ready_at IS NOT NULL"),
+        ),
+    )
     lane: Mapped[str] = mapped_column(String(16), primary_key=True)
     owner: Mapped[str] = mapped_column(String(64), primary_key=True)
     last_started_at: Mapped[float] = mapped_column(Double, default=0.0)
+    ready_at: Mapped[float | None] = mapped_column(Double)
 
 
 class Event(Base):

@@ -1,22 +1,32 @@
 """The rules of files: any bytes, stored under their digest, sent whole or in ordered parts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 
 from sqlalchemy.orm import Session
 
-from app.blobs.store import Blob, Blobs
+from app.blobs.store import Blob, Blobs, Staged
 from app.core import errors, ids
 from app.db.paging import Page
 from app.db.session import now
 from app.db.tables import File, Upload, UploadPart
 from app.files import names, repository
 from app.files.repository import Received
+from app.usage import service as usage
 
 MAX_PARTS = 10_000
 
 
-def create(db: Session, owner: str, *, filename: str, blob: Blob) -> File:
+Content = Blob | Staged  # kept last of all, when nothing can be refused any more
+
+
+def create(db: Session, owner: str, *, filename: str, blob: Content, most: int = 0) -> File:
+    """A file of the owner, whose objects may take `most` bytes together; 0: any number.
+
+    Raises:
+        QuotaExceeded: they would take more.
+    """
     file = File(
         id=ids.new("file"),
         owner=owner,
@@ -26,6 +36,8 @@ def create(db: Session, owner: str, *, filename: str, blob: Blob) -> File:
         sha256=blob.sha256,
     )
     repository.add(db, file)
+    usage.require(db, owner, most)
+    blob.keep()
     return file
 
 
@@ -113,9 +125,13 @@ def expect(received: Received, number: int, max_bytes: int) -> int:
     return max_bytes - sum(part.bytes for part in received.parts if part.number != number)
 
 
-def add_part(db: Session, owner: str, upload_id: str, number: int, blob: Blob, max_bytes: int) -> Received:
-    """
+def add_part(
+    db: Session, owner: str, upload_id: str, number: int, blob: Content, max_bytes: int, *, most: int = 0
+) -> Received:
+    """`most`: see `create`.
+
     Raises:
+        QuotaExceeded: see `create`.
         NotFound, Gone, Conflict, WrongPart: see `expect`; or the part is there already, with other bytes.
         TooLarge: the whole would be larger than `max_bytes`.
     """
@@ -126,22 +142,28 @@ def add_part(db: Session, owner: str, upload_id: str, number: int, blob: Blob, m
         part = UploadPart(upload=upload_id, number=number, bytes=blob.bytes, sha256=blob.sha256)
         repository.add(db, part)
         received.parts.append(part)
+        usage.require(db, owner, most)
     elif received.parts[number - 1].sha256 != blob.sha256:
         raise errors.WrongPart(f"Part {number} was received before, with other bytes.")
+    blob.keep()
     return received
 
 
-def assemble(blobs: Blobs, parts: Sequence[UploadPart]) -> Blob:
+@contextmanager
+def assembling(blobs: Blobs, parts: Sequence[UploadPart]) -> Iterator[Content]:
     """All parts in one; for as long as its copying takes, no transaction is open."""
     if len(parts) == 1:
-        return Blob(parts[0].sha256, parts[0].bytes)
-    return blobs.put(chain.from_iterable(blobs.read(part.sha256) for part in parts))
+        yield Blob(parts[0].sha256, parts[0].bytes)
+        return
+    with blobs.staging(chain.from_iterable(blobs.read(part.sha256) for part in parts)) as staged:
+        yield staged
 
 
-def complete(db: Session, owner: str, upload_id: str, whole: Blob) -> File:
-    """The file that `whole` becomes; the same one when it is completed again.
+def complete(db: Session, owner: str, upload_id: str, whole: Content, *, most: int = 0) -> File:
+    """The file that `whole` becomes; the same one when it is completed again.  `most`: see `create`.
 
     Raises:
+        QuotaExceeded: see `create`.
         NotFound: the owner has no such upload.
         Gone: it has expired.
         Conflict: another part arrived while the others were assembled.
@@ -155,9 +177,9 @@ def complete(db: Session, owner: str, upload_id: str, whole: Blob) -> File:
     if received.bytes != whole.bytes:
         raise errors.Conflict("A part arrived while the upload was being completed; complete it again.")
     _require_announced(upload, whole)
-    file = create(db, owner, filename=upload.filename, blob=whole)
-    upload.file = file.id
     repository.forget_parts(db, upload_id)
+    file = create(db, owner, filename=upload.filename, blob=whole, most=most)
+    upload.file = file.id
     return file
 
 
@@ -185,7 +207,7 @@ def _require_open(received: Received) -> None:
         raise errors.Gone
 
 
-def _require_announced(upload: Upload, whole: Blob) -> None:
+def _require_announced(upload: Upload, whole: Content) -> None:
     if upload.bytes is not None and upload.bytes != whole.bytes:
         raise errors.ChecksumMismatch(f"{whole.bytes:,} bytes arrived of {upload.bytes:,} announced.", param="bytes")
     if upload.sha256 is not None and upload.sha256 != whole.sha256:

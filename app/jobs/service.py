@@ -178,7 +178,9 @@ def publish(db: Session, job_id: str, document: Mapping[str, Any], blobs: Mappin
     source = sources.find(db, job.owner, job.checkpoint, "checkpoint") if job.checkpoint else None
     job.lineage = _lineage(source, datasets.stored(db, job.dataset))
     if "quantized" in blobs and job.checkpoint is not None:
-        models.quantize(db, job.owner, job.checkpoint, document["quantization"], blobs["quantized"])
+        models.quantize(
+            db, job.owner, job.checkpoint, document["quantization"], blobs["quantized"], document.get("stored_bytes", 0)
+        )
         job.model = job.checkpoint
         return job.model
     if "weights" not in blobs:

@@ -2,12 +2,13 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import exists, func, select, text, update
+from sqlalchemy import Select, String, Text, case, cast, exists, func, literal, select, text, update
 from sqlalchemy.orm import Session
 
 from app.db.paging import Page, paged
 from app.db.session import now
-from app.db.tables import Key
+from app.db.tables import Key, Rate
+from app.db.upsert import upsert
 
 
 class Found(NamedTuple):
@@ -26,21 +27,53 @@ def get(db: Session, key_id: str) -> Found | None:
     return row and Found(row[0], bool(row[1]))
 
 
-def find(db: Session, maker: str, key_id: str) -> Key | None:
-    """A key that `maker` made and that was not revoked."""
-    query = select(Key).where(Key.id == key_id, Key.owner == maker, Key.revoked_at.is_(None))
+def find(db: Session, owner: str, key_id: str) -> Key | None:
+    """A key that the owner may see, see `_makers`, and that was not revoked."""
+    query = select(Key).where(Key.id == key_id, Key.owner.in_(_makers(owner)), Key.revoked_at.is_(None))
     return db.scalars(query).one_or_none()
 
 
-def page(db: Session, maker: str, page: Page) -> list[Key]:
-    """Up to `page.limit + 1` keys that were not revoked: the one too many says that there are more."""
-    return list(db.scalars(paged(db, select(Key).where(Key.revoked_at.is_(None)), Key, maker, page)))
+def page(db: Session, owner: str, page: Page) -> list[Key]:
+    """Up to `page.limit + 1` keys that the owner may see and that were not revoked: the one too many says that there
+    are more."""
+    return list(db.scalars(paged(db, select(Key).where(Key.revoked_at.is_(None)), Key, _makers(owner), page)))
 
 
-def revoke(db: Session, maker: str, key_id: str) -> bool:
-    """Whether there was such a key."""
-    mine = update(Key).where(Key.id == key_id, Key.owner == maker, Key.revoked_at.is_(None))
-    return db.scalar(mine.values(revoked_at=now()).returning(Key.id)) is not None
+def revoke(db: Session, owner: str, key_id: str) -> bool:
+    """Whether there was such a key, see `find`."""
+    seen = update(Key).where(Key.id == key_id, Key.owner.in_(_makers(owner)), Key.revoked_at.is_(None))
+    return db.scalar(seen.values(revoked_at=now()).returning(Key.id)) is not None
+
+
+def revoke_made(db: Session, key_id: str) -> None:
+    """All keys that the key has made, those that these have made, and so on."""
+    made = select(Key.id).where(Key.made_by == key_id).cte("made", recursive=True)
+    made = made.union(select(Key.id).where(Key.made_by == made.c.id))
+    db.execute(update(Key).where(Key.id.in_(select(made.c.id)), Key.revoked_at.is_(None)).values(revoked_at=now()))
+
+
+def spend(db: Session, key_id: str, each_s: float, burst_s: float) -> float:
+    """Take a request's time, `each_s`, off what the key has, which is `burst_s` at most.
+
+    0 if there was as much; else the seconds until there is, and nothing was taken.
+    """
+    upsert(db, Rate, [{"key": key_id, "spent_until": 0}], keys=("key",))
+    begins = case((Rate.spent_until > now(), Rate.spent_until), else_=now())
+    room = begins + each_s - now() <= burst_s
+    taken = update(Rate).where(Rate.key == key_id, room).values(spent_until=begins + each_s).returning(Rate.key)
+    if db.scalar(taken) is not None:
+        return 0.0
+    return float(db.scalar(select(Rate.spent_until + each_s - now() - burst_s).where(Rate.key == key_id)) or 0.0)
+
+
+def _makers(owner: str) -> Select[str]:
+    """Owners whose keys the owner may see: itself, those for whom it made admin keys, those for whom these did, …
+
+    So a key that an administrator made stays in sight of whoever made the administrator's, whatever becomes of that.
+    """
+    makers = select(cast(literal(owner), String(64)).label("owner")).cte("makers", recursive=True)
+    admins = select(Key.acts_for).where(Key.owner == makers.c.owner, cast(Key.scopes, Text).like('%"admin"%'))
+    return select(makers.union(admins).c.owner)
 
 
 def lock_empty(db: Session) -> bool:

@@ -1,6 +1,7 @@
-"""The rules of API keys: shown once, stored hashed, scopes and an owner each."""
+"""The rules of API keys: shown once, stored hashed; scopes and an owner each, and a limit of requests."""
 
 import hmac
+import math
 import os
 import tempfile
 from collections.abc import Collection
@@ -13,13 +14,14 @@ from sqlalchemy.orm import Session
 
 from app.core import errors, ids
 from app.db.paging import Page
-from app.db.session import now
+from app.db.session import Database, now
 from app.db.tables import Key
 from app.keys import repository, tokens
 
 Scope = Literal["read", "write", "predict", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 FIRST_OWNER = "admin"
+MINUTE_S = 60.0
 
 
 class Issued(NamedTuple):
@@ -31,11 +33,12 @@ class Issued(NamedTuple):
 
 @dataclass(frozen=True)
 class Identity:
-    """Who calls: `owner` is whose objects the key opens."""
+    """Who calls: `owner` is whose objects the key opens; `rate_limit` in requests a minute, where there is one."""
 
     key: str
     owner: str
     scopes: frozenset[str]
+    rate_limit: int | None = None
 
 
 def authenticate(db: Session, text: str) -> Identity:
@@ -52,7 +55,29 @@ def authenticate(db: Session, text: str) -> Identity:
         raise errors.Unauthenticated("This API key was revoked.")
     if found.expired:
         raise errors.Unauthenticated("This API key has expired.")
-    return Identity(found.key.id, found.key.acts_for, frozenset(found.key.scopes))
+    return Identity(found.key.id, found.key.acts_for, frozenset(found.key.scopes), found.key.rate_limit)
+
+
+def alive(db: Session, key_id: str) -> bool:
+    """Whether it has neither been revoked nor expired."""
+    found = repository.get(db, key_id)
+    return found is not None and found.key.revoked_at is None and not found.expired
+
+
+def spend(database: Database, identity: Identity) -> None:
+    """One request of the key's limit, which is counted in the database, for all processes: after a pause of a minute as
+    many come at once as it allows, then evenly.
+
+    Raises:
+        RateLimited: there is none left; it says when there is.
+    """
+    if identity.rate_limit is None:
+        return
+    with database.unit_of_work(counted=False) as db:
+        left_s = repository.spend(db, identity.key, MINUTE_S / identity.rate_limit, MINUTE_S)
+    if left_s > 0:
+        said = f"This key is good for {identity.rate_limit:,} requests a minute."
+        raise errors.RateLimited(said, retry_after_s=math.ceil(left_s))
 
 
 def create(
@@ -63,8 +88,11 @@ def create(
     scopes: Collection[Scope],
     owner: str | None = None,
     expires_at: datetime | None = None,
+    rate_limit: int | None = None,
+    made_by: str | None = None,
 ) -> Issued:
-    """A key that opens the objects of `owner`, the maker's unless given; the maker lists and revokes it."""
+    """A key that opens the objects of `owner`, the maker's unless given; the maker lists and revokes it, and so does
+    whoever made the maker's own keys.  `made_by` is the key that asks for it."""
     token = tokens.new(ids.new("key"))
     key = Key(
         id=token.key_id,
@@ -75,6 +103,8 @@ def create(
         sha256=token.sha256,
         scopes=[scope for scope in SCOPES if scope in scopes],
         expires_at=expires_at and expires_at.timestamp(),
+        rate_limit=rate_limit,
+        made_by=made_by,
     )
     repository.add(db, key)
     return Issued(key, token.text)
@@ -83,7 +113,7 @@ def create(
 def get(db: Session, maker: str, key_id: str) -> Key:
     """
     Raises:
-        NotFound: the maker has made no such key, or it was revoked.
+        NotFound: the owner may see no such key, or it was revoked.
     """
     key = repository.find(db, maker, key_id)
     if key is None:
@@ -95,14 +125,16 @@ def page(db: Session, maker: str, page: Page) -> list[Key]:
     return repository.page(db, maker, page)
 
 
-def revoke(db: Session, maker: str, key_id: str) -> None:
-    """From the next request on.
+def revoke(db: Session, maker: str, key_id: str, *, cascade: bool = False) -> None:
+    """From the next request on; with `cascade` all keys that it made, too, those that these made, and so on.
 
     Raises:
-        NotFound: the maker has made no such key, or it was revoked.
+        NotFound: the owner may see no such key, or it was revoked.
     """
     if not repository.revoke(db, maker, key_id):
         raise errors.NotFound(f"There is no key {key_id}.")
+    if cascade:
+        repository.revoke_made(db, key_id)
 
 
 def ensure_first(db: Session, file: Path) -> None:

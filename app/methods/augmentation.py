@@ -21,6 +21,7 @@ Aspect = Annotated[float, Field(ge=0.05, le=20)]
 Zooms = Annotated[tuple[Zoom, Zoom], AfterValidator(_ordered)]
 Shares = Annotated[tuple[Share, Share], AfterValidator(_ordered)]
 Aspects = Annotated[tuple[Aspect, Aspect], AfterValidator(_ordered)]
+Deviation = Annotated[float, Field(gt=0, le=20)]
 Strength = Annotated[float, Field(ge=0, le=10)]
 
 
@@ -73,8 +74,8 @@ class RandomResizedCrop(Closed):
 
 
 class ColourJitter(Closed):
-    """Multiply brightness, contrast and saturation by a factor from 1 − x to 1 + x each, and turn the hue by up to
-    `hue` of the circle either way, in a random order.  Grey images have neither saturation nor hue.
+    """With probability `p` multiply brightness, contrast and saturation by a factor from 1 − x to 1 + x each, and turn
+    the hue by up to `hue` of the circle either way, in a random order.  Grey images have neither saturation nor hue.
     """
 
     name: Literal["colour_jitter"] = "colour_jitter"
@@ -82,6 +83,31 @@ class ColourJitter(Closed):
     contrast: Strength = 0.4
     saturation: Strength = 0.4
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    p: Fraction = 1.0
+
+
+class Greyscale(Closed):
+    """With probability `p` make an image grey: all channels its luma (Chen et al. 2020, appendix A)."""
+
+    name: Literal["greyscale"] = "greyscale"
+    p: Fraction = 0.2
+
+
+class GaussianBlur(Closed):
+    """With probability `p` blur by a Gaussian whose deviation, in pixels, is drawn from `sigma` (Chen et al. 2020,
+    appendix A, have 0.1 to 2 at 224 pixels)."""
+
+    name: Literal["gaussian_blur"] = "gaussian_blur"
+    p: Fraction = 0.5
+    sigma: Annotated[tuple[Deviation, Deviation], AfterValidator(_ordered)] = (0.1, 2.0)
+
+
+class Solarise(Closed):
+    """With probability `p` invert all values from `threshold` of 255 on (Grill et al. 2020, appendix B)."""
+
+    name: Literal["solarise"] = "solarise"
+    p: Fraction = 0.2
+    threshold: Annotated[int, Field(ge=0, le=255)] = 128
 
 
 class RandAugment(Closed):
@@ -118,6 +144,9 @@ AugmentationStep = Annotated[
     | RandomAffine
     | ColourPermutation
     | ColourJitter
+    | Greyscale
+    | GaussianBlur
+    | Solarise
     | RandAugment
     | TrivialAugment
     | RandomErasing,

@@ -112,7 +112,8 @@ def _plain(value: Any, levels: int) -> None:
             raise ValueError("must hold finite numbers of ordinary size only")
 
 
-Text = Annotated[str, AfterValidator(_storable)]  # PostgreSQL stores neither NUL nor lone surrogates
+# PostgreSQL stores neither NUL nor lone surrogates
+Text = Annotated[str, AfterValidator(_storable), Field(json_schema_extra={"pattern": r"^[^\x00]*$"})]
 FreeDocument = Annotated[dict[str, Any], AfterValidator(_bounded)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]

@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.methods.pretraining import TwoViews
+from app.methods.pretraining import Asymmetric
 
 
-class Byol(TwoViews):
+class Byol(Asymmetric):
     """`momentum_target` is the decay of the averaged copy at the start; it rises to 1 along half a cosine."""
 
     name: Literal["byol"] = "byol"

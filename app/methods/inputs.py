@@ -21,8 +21,8 @@ class InputSpec(Closed):
 
     size: tuple[Side, Side]
     channels: Channels
-    mean: tuple[Finite, ...]
-    std: tuple[Positive, ...]
+    mean: Annotated[tuple[Finite, ...], Field(min_length=1, max_length=3)]
+    std: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=3)]
     fit: Literal["stretch", "pad"] = "stretch"
     margin: Annotated[int, Field(ge=0, le=256)] = 0
 

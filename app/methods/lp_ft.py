@@ -1,6 +1,6 @@
 """`lp_ft`: a linear probe first, then all weights from there."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -30,8 +30,25 @@ class LpFt(Tuning):
         usual = super().usual()
         return usual._replace(learning_rate=usual.learning_rate * 0.3)
 
+    def resolve(self, train_count: int, size: tuple[int, int]) -> Self:
+        closed = super().resolve(train_count, size)
+        first = closed.probing().resolve(train_count, size)
+        return closed.model_copy(update={"probe": Probe(epochs=first.epochs, learning_rate=first.learning_rate)})
+
+    @property
+    def all_epochs(self) -> int:
+        return super().all_epochs + (self.probe.epochs or 0)
+
     def probing(self) -> Training:
         """The parameters of the first half, its defaults still open."""
-        shared = ("batch_size", "optimizer", "momentum", "weight_decay", "scheduler", "label_smoothing")
+        shared = (
+            "batch_size",
+            "optimizer",
+            "momentum",
+            "weight_decay",
+            "scheduler",
+            "label_smoothing",
+            "max_gradient_norm",
+        )
         rest = {name: getattr(self, name) for name in (*shared, "class_weights", "sampling", "early_stopping")}
         return Training(epochs=self.probe.epochs, learning_rate=self.probe.learning_rate, augmentation="none", **rest)

@@ -7,7 +7,7 @@ from app.methods.fusion import Fusing, Several
 
 class Soup(Fusing):
     """`uniform`: of all sources.  `greedy`: the sources in the order of their validation accuracy, each kept if the
-    mean with it is no worse on the validation split.
+    mean with it is better on the validation split, of equally accurate ones that of less loss.
 
     The ingredients are the `sources` alone: the `checkpoint`, which may be one of them, counts only if it is named.
     """

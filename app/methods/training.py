@@ -55,6 +55,7 @@ class Loop(Parameters):
     `class_weights` weighs the loss, `sampling` the drawing of examples, so that all classes count alike (of several
     labels: the positives of each as much as its negatives, and an image as one of its rarest class).  `terms` join the
     loss.  `calibrate`: one temperature for all scores, fitted on the validation split, is kept in the head.
+    `max_gradient_norm`: longer gradients, of all weights together, are shortened to that.
     """
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
@@ -63,6 +64,7 @@ class Loop(Parameters):
     optimizer: Optimizer = "sgd"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0, le=10)] | None = None
+    max_gradient_norm: Annotated[float, Field(gt=0, le=1e6)] | None = None
     scheduler: Literal["cosine", "step", "constant"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0, le=1000)] = 0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -123,6 +125,11 @@ class Training(Loop, Guarded):
     early_stopping: EarlyStopping | None = None
     terms: Terms = []
     calibrate: bool = False
+
+    @property
+    def all_epochs(self) -> int:
+        """Of all halves of the training, where the defaults are closed."""
+        return self.epochs or 0
 
     @property
     def divisible(self) -> bool:

@@ -4,12 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.methods.pretraining import TwoViews, Width
+from app.methods.pretraining import Asymmetric, Width
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 
-class VicReg(TwoViews):
+class VicReg(Asymmetric):
     """The weights of its three parts: the views' mean squared difference, the mean of their variance terms, and the sum
     of their covariance terms, as in the authors' code."""
 

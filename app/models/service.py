@@ -91,7 +91,7 @@ def publish(db: Session, job: Job, document: Mapping[str, Any], blobs: Mapping[s
     return model
 
 
-def quantize(db: Session, owner: str, model_id: str, document: dict[str, Any], graph: str) -> None:
+def quantize(db: Session, owner: str, model_id: str, document: dict[str, Any], graph: str, stored_bytes: int) -> None:
     """The model is served in eight bits from now on, too, where that is asked for; an earlier such graph is replaced.
 
     Raises:
@@ -99,6 +99,7 @@ def quantize(db: Session, owner: str, model_id: str, document: dict[str, Any], g
     """
     model = get(db, owner, model_id)
     model.quantized, model.quantization = graph, document
+    model.stored_bytes += stored_bytes
 
 
 def recipe(db: Session, owner: str, model_id: str) -> dict[str, Any]:

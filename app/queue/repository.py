@@ -3,8 +3,22 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Case, ColumnElement, ScalarSelect, case, delete, exists, func, insert, literal, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import (
+    Case,
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from app.core import plain
 from app.core.status import Status
@@ -14,13 +28,14 @@ from app.db.tables import Dependency, Event, Metric, Task, Turn, WorkerProcess
 from app.db.upsert import upsert
 
 HELD = (Status.RUNNING, Status.CANCELLING)  # a worker has the step
+WAITING = (Status.QUEUED, Status.PAUSED)
+_Text = str | InstrumentedAttribute[str]
 POSITION_LIMIT = 1000  # beyond so many before it a step's position is not counted further
 
 
 def add(db: Session, task: Task) -> None:
     db.add(task)
     db.flush()
-    upsert(db, Turn, [{"lane": task.lane, "owner": task.owner, "last_started_at": 0.0}], keys=("lane", "owner"))
 
 
 def next_seq() -> ScalarSelect[int]:
@@ -63,23 +78,60 @@ def position() -> Case[int | None]:
 # --- claim and lease
 
 
-def waiting_owners(db: Session, lane: str) -> list[str]:
-    """Owners with queued steps, those first whose last step began longest ago."""
-    queued = exists().where(Task.lane == Turn.lane, Task.owner == Turn.owner, Task.status == Status.QUEUED)
-    query = select(Turn.owner).where(Turn.lane == lane, queued.correlate(Turn))
-    return list(db.scalars(query.order_by(Turn.last_started_at, Turn.owner)))
+def wake(db: Session, lane: str, owner: str) -> None:
+    """The owner has a step that can start, or soon can.
+
+    Call it after all that locks steps: claimers lock an owner's turn first, and then wait for nothing.  It writes
+    where nothing changes, too: a claimer that is about to write that the owner has none is waited for.
+    """
+    turn = {"lane": lane, "owner": owner, "last_started_at": 0.0, "ready_at": now()}
+    upsert(db, Turn, [turn], keys=("lane", "owner"), update=("ready_at",))
+
+
+def wake_all(db: Session) -> None:
+    """Whoever has steps that can start, by what the steps themselves say."""
+    ready = exists().where(_startable(Turn.lane, Turn.owner)).correlate(Turn)
+    woken = update(Turn).where(Turn.ready_at.is_(None), ready).values(ready_at=now())
+    db.execute(woken, execution_options={"synchronize_session": False})
+
+
+def any_ready(db: Session, lane: str) -> bool:
+    return db.scalar(_ready(lane).limit(1)) is not None
+
+
+def next_turn(db: Session, lane: str, *, wait: bool) -> str | None:
+    """The owner whose last step began longest ago, of those that may have one to start; its turn is locked.
+
+    Turns that other claimers have at the moment are passed over.  Where there are no others one is waited for, if
+    `wait`: only a transaction that has locked no turn yet may.
+    """
+    turns = _ready(lane).order_by(Turn.last_started_at, Turn.owner).limit(1)
+    owner = db.scalar(turns.with_for_update(skip_locked=True))
+    return db.scalar(turns.with_for_update()) if owner is None and wait else owner
+
+
+def put_off(db: Session, lane: str, owner: str) -> None:
+    """The owner, whose turn is locked, has nothing that can start before the time that is written down now."""
+    first = select(func.min(Task.available_at)).where(_startable(lane, owner)).scalar_subquery()
+    turn = update(Turn).where(Turn.lane == lane, Turn.owner == owner).values(ready_at=first)
+    db.execute(turn, execution_options={"synchronize_session": False})
+
+
+def _ready(lane: str) -> Select[str]:
+    return select(Turn.owner).where(Turn.lane == lane, Turn.ready_at.is_not(None), Turn.ready_at <= now())
+
+
+def _startable(lane: _Text, owner: _Text) -> ColumnElement[bool]:
+    return and_(Task.lane == lane, Task.owner == owner, Task.status == Status.QUEUED, Task.blocked.is_(False))
 
 
 def claim(
     db: Session, lane: str, owner: str, *, worker: str, token: str, lease_s: float, max_attempts: int
 ) -> Task | None:
-    """Give the owner's first step that can start to `worker`, in one statement."""
-    need, need_task = aliased(Dependency), aliased(Task)
-    unmet = exists().where(need.dependent == Task.id, need_task.id == need.needs, need_task.status != Status.SUCCEEDED)
+    """Give the first step that can start of the owner, whose turn is locked, to `worker`, in one statement."""
     first = (
         select(Task.id)
-        .where(Task.lane == lane, Task.owner == owner, Task.status == Status.QUEUED, Task.available_at <= now())
-        .where(~unmet.correlate(Task))
+        .where(_startable(lane, owner), Task.available_at <= now())
         .order_by(Task.seq)
         .limit(1)
         .with_for_update(skip_locked=True)  # SQLite has none: there BEGIN IMMEDIATE lets one claimer in at a time
@@ -106,7 +158,10 @@ def claim(
     )
     task = db.scalars(claimed).one_or_none()
     if task is not None:
-        turn = update(Turn).where(Turn.lane == lane, Turn.owner == owner).values(last_started_at=now())
+        more = exists().where(_startable(lane, owner))
+        ready_at = case((more, Turn.ready_at), else_=None)
+        turn = update(Turn).where(Turn.lane == lane, Turn.owner == owner)
+        turn = turn.values(last_started_at=now(), ready_at=ready_at)
         db.execute(turn, execution_options={"synchronize_session": False})
     return task
 
@@ -132,8 +187,10 @@ def renew(db: Session, task_id: str, token: str, lease_s: float) -> tuple[str, s
 
 
 def expired(db: Session) -> list[str]:
+    """First those that end, which locks what waits for them, then the others, in the order of their owners' turns."""
     query = select(Task.id).where(Task.status.in_(HELD), Task.lease_expires_at < now())
-    return list(db.scalars(query))
+    goes_on = and_(Task.status == Status.RUNNING, Task.attempt < Task.max_attempts)
+    return list(db.scalars(query.order_by(goes_on, Task.lane, Task.owner, Task.seq)))
 
 
 def tokens(db: Session) -> set[str]:
@@ -161,10 +218,43 @@ def lock_needs(db: Session, dependent: str) -> list[Task]:
     return list(db.scalars(query.execution_options(populate_existing=True)))
 
 
-def waiting_for(db: Session, needed: str) -> list[str]:
-    """Steps that cannot start before `needed` has succeeded."""
-    query = select(Task.id).join(Dependency, Dependency.dependent == Task.id).where(Dependency.needs == needed)
-    return list(db.scalars(query.where(Task.status.in_((Status.QUEUED, Status.PAUSED))).order_by(Task.id)))
+def lock_waiting(db: Session, needed: str, limit: int) -> list[Task]:
+    """Up to `limit` steps that cannot start before `needed` has succeeded."""
+    query = select(Task).join(Dependency, Dependency.dependent == Task.id).where(Dependency.needs == needed)
+    query = query.where(Task.status.in_(WAITING), Task.blocked.is_(True)).order_by(Task.id).limit(limit)
+    return list(db.scalars(query.with_for_update(of=Task).execution_options(populate_existing=True)))
+
+
+def unblock(db: Session, needed: str) -> list[tuple[str, str]]:
+    """`needed` has succeeded: the lanes and owners of the steps that need nothing else now, in order.
+
+    They are locked first and looked at then: of two needs that succeed at once the later one sees the other.
+    """
+    waiting = select(Task.id).join(Dependency, Dependency.dependent == Task.id).where(Dependency.needs == needed)
+    waiting = waiting.where(Task.status.in_(WAITING), Task.blocked.is_(True)).order_by(Task.id)
+    if not db.scalars(waiting.with_for_update(of=Task)).all():
+        return []
+    need, need_task = aliased(Dependency), aliased(Task)
+    unmet = exists().where(need.dependent == Task.id, need_task.id == need.needs, need_task.status != Status.SUCCEEDED)
+    mine = select(Dependency.dependent).where(Dependency.needs == needed)
+    freed = (
+        update(Task)
+        .where(Task.id.in_(mine), Task.blocked.is_(True), Task.status.in_(WAITING), ~unmet.correlate(Task))
+        .values(blocked=False)
+        .returning(Task.lane, Task.owner, Task.status)
+        .execution_options(synchronize_session=False)
+    )
+    return sorted({(lane, owner) for lane, owner, status in db.execute(freed) if status == Status.QUEUED})
+
+
+def any_cascading(db: Session) -> bool:
+    return db.scalar(select(Task.id).where(Task.cascading).limit(1)) is not None
+
+
+def lock_cascading(db: Session) -> Task | None:
+    """An ended step some of whose dependents have yet to fail; None too where others are at work on all of them."""
+    query = select(Task).where(Task.cascading).order_by(Task.id).limit(1)
+    return db.scalars(query.with_for_update(skip_locked=True).execution_options(populate_existing=True)).one_or_none()
 
 
 def forget(db: Session, object_id: str) -> None:

@@ -5,6 +5,7 @@ has run out (by the database's clock alone) the step is taken up by another work
 """
 
 import secrets
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +23,8 @@ Lane = Literal["ingest", "run"]
 Wish = Literal["cancel", "pause"]
 MAX_ATTEMPTS = 3
 MAX_WARNINGS = 50  # of an object; its events have them all
+TURNS_AT_ONCE = 64  # that a claim looks at: most have a step
+FAILED_AT_ONCE = 100  # steps that fail in one transaction because what they needed has
 
 
 class LeaseLost(Exception):
@@ -71,7 +74,7 @@ def enqueue(
     repository.depend(db, id, needs)
     _tell(db, id, born, "Waiting for its turn." if born is Status.QUEUED else "Done.")
     if born is Status.QUEUED:
-        _fail_unless_possible(db, task)
+        _line_up(db, task)
     return task
 
 
@@ -132,6 +135,7 @@ def resume(db: Session, task_id: str) -> None:
     if task.status != Status.PAUSED:
         raise _refusal(task, Status.QUEUED)
     _requeue(db, task, "Resumed.")
+    _wake(db, task)
 
 
 def retry(db: Session, task_id: str) -> None:
@@ -148,17 +152,18 @@ def retry(db: Session, task_id: str) -> None:
         setattr(task, field, None)
     task.attempt = task.step = 0
     task.warnings = []
+    task.cascading = False
     task.seq = repository.next_seq()
     _requeue(db, task, "To be tried again.")
-    _fail_unless_possible(db, task)
+    _line_up(db, task)
 
 
 # --- what workers do
 
 
 def waits(db: Session, lane: Lane) -> bool:
-    """Whether anything is queued in the lane; it may still have to wait for what it needs."""
-    return bool(repository.waiting_owners(db, lane))
+    """Whether there may be a step in the lane that can start."""
+    return repository.any_ready(db, lane)
 
 
 def claim(db: Session, lane: Lane, *, worker: str, lease_s: float, max_attempts: int = MAX_ATTEMPTS) -> Claim | None:
@@ -167,11 +172,15 @@ def claim(db: Session, lane: Lane, *, worker: str, lease_s: float, max_attempts:
     It may break, or lose its worker, `max_attempts` times in all.
     """
     token = secrets.token_hex(16)
-    for owner in repository.waiting_owners(db, lane):
+    for number in range(TURNS_AT_ONCE):
+        owner = repository.next_turn(db, lane, wait=number == 0)
+        if owner is None:
+            return None
         task = repository.claim(db, lane, owner, worker=worker, token=token, lease_s=lease_s, max_attempts=max_attempts)
         if task is not None:
             note(db, task.id, "started", f"Attempt {task.attempt} of {task.max_attempts}.", data={"worker": worker})
             return Claim(task.id, task.kind, token, task.attempt, task.snapshot)
+        repository.put_off(db, lane, owner)
     return None
 
 
@@ -251,6 +260,8 @@ def succeed(db: Session, task: Task) -> None:
     if task.total_steps is not None:
         task.step = task.total_steps
     _end(db, task, Status.SUCCEEDED, "Done.")
+    for lane, owner in repository.unblock(db, task.id):
+        repository.wake(db, lane, owner)
 
 
 def fail(db: Session, task: Task, code: str, message: str) -> None:
@@ -258,9 +269,7 @@ def fail(db: Session, task: Task, code: str, message: str) -> None:
     if task.status == Status.CANCELLING:
         stop(db, task)
         return
-    message = plain.text(message)
-    task.error_code, task.error_message = code, message
-    _end(db, task, Status.FAILED, message, level="error", data={"code": code})
+    _fail(db, task, code, message)
     _fail_waiting(db, task)
 
 
@@ -289,6 +298,7 @@ def give_back(db: Session, task: Task, why: str, *, counted: bool, after_s: floa
     if not counted:
         task.attempt -= 1
     _requeue(db, task, why, after_s)
+    _wake(db, task)
 
 
 def give_up(db: Session, task: Task, code: str, message: str, after_s: float = 0.0) -> None:
@@ -327,6 +337,25 @@ def warnings(db: Session, subject: str) -> list[Warned]:
     return [] if task is None else task.warnings
 
 
+def cascades(db: Session) -> bool:
+    """Whether there may be something for `cascade` to do."""
+    return repository.any_cascading(db)
+
+
+def cascade(db: Session) -> bool:
+    """Fail the next of the steps that waited for one that did not succeed; whether there was anything to do.
+
+    A transaction each: however many wait, nobody is kept out for long.
+    """
+    ended = repository.lock_cascading(db)
+    if ended is None:
+        return False
+    ended.cascading = False
+    if ended.status in (Status.FAILED, Status.CANCELLED):
+        _fail_waiting(db, ended)
+    return True
+
+
 def note(
     db: Session, subject: str, type: str, message: str, *, level: str = "info", data: Mapping[str, Any] | None = None
 ) -> None:
@@ -344,7 +373,9 @@ def tokens(db: Session) -> set[str]:
 
 
 def arrive(db: Session, worker: WorkerProcess) -> None:
+    """Steps that were queued by an older version of this code are found from now on, too."""
     repository.add_worker(db, worker)
+    repository.wake_all(db)
 
 
 def seen(db: Session, worker_id: str, *, warm: bool, silence_s: float) -> None:
@@ -398,6 +429,12 @@ def _end(
     _move(db, task, status, message, level, data)
 
 
+def _fail(db: Session, task: Task, code: str, message: str) -> None:
+    message = plain.text(message)
+    task.error_code, task.error_message = code, message
+    _end(db, task, Status.FAILED, message, level="error", data={"code": code})
+
+
 def _release(task: Task) -> None:
     task.lease_token = task.lease_expires_at = task.worker = task.requested = task.eta_s = None
 
@@ -427,24 +464,43 @@ def _refusal(task: Task, wanted: Status) -> errors.WrongStatus:
     return errors.WrongStatus(f"{task.id} is {task.status}: it cannot become {wanted}.")
 
 
-def _fail_waiting(db: Session, ended: Task) -> None:
-    """What waits for a step that did not succeed will never start."""
-    for task_id in repository.waiting_for(db, ended.id):
-        task = repository.lock(db, task_id)
-        if task is not None and task.status in (Status.QUEUED, Status.PAUSED):
-            _fail_for(db, task, ended)
-
-
-def _fail_unless_possible(db: Session, task: Task) -> None:
-    """The other half: a step whose need ended while it was being queued, unseen by whoever ended that.
+def _line_up(db: Session, task: Task) -> None:
+    """Let a queued step start once what it needs has succeeded; it has failed already where some of that will not.
 
     The needs stay locked until this transaction ends: one that is about to end waits, and then finds `task`.
     """
-    hopeless = [need for need in repository.lock_needs(db, task.id) if need.status in (Status.FAILED, Status.CANCELLED)]
+    needs = repository.lock_needs(db, task.id)
+    hopeless = [need for need in needs if need.status in (Status.FAILED, Status.CANCELLED)]
     if hopeless:
         _fail_for(db, task, hopeless[0])
+        _fail_waiting(db, task)
+        return
+    task.blocked = any(need.status != Status.SUCCEEDED for need in needs)
+    _wake(db, task)
+
+
+def _wake(db: Session, task: Task) -> None:
+    db.flush()
+    if not task.blocked:
+        repository.wake(db, task.lane, task.owner)
+
+
+def _fail_waiting(db: Session, ended: Task) -> None:
+    """What waits for a step that did not succeed will never start: so many fail now, see `cascade` for the rest."""
+    left, steps = FAILED_AT_ONCE, deque([ended])
+    while steps and left:
+        ended = steps.popleft()
+        waiting = repository.lock_waiting(db, ended.id, left + 1)
+        ended.cascading = len(waiting) > left
+        for task in waiting[:left]:
+            _fail_for(db, task, ended)
+        steps += waiting[:left]
+        left -= len(waiting[:left])
+    for ended in steps:  # whether anything waits for these has yet to be looked at
+        ended.cascading = True
+    db.flush()
 
 
 def _fail_for(db: Session, task: Task, ended: Task) -> None:
     reason = f": {ended.error_message}" if ended.error_message else "."
-    fail(db, task, "dependency_failed", f"{ended.id}, which it needs, has {ended.status}{reason}")
+    _fail(db, task, "dependency_failed", f"{ended.id}, which it needs, has {ended.status}{reason}")

@@ -10,10 +10,18 @@ from regraft.types import Key
 class Keys(Noun[D]):
     @call
     def create(
-        self, *, name: str, scopes: Sequence[str] | None = None, owner: str | None = None, expires_at: str | None = None
+        self,
+        *,
+        name: str,
+        scopes: Sequence[str] | None = None,
+        owner: str | None = None,
+        expires_at: str | None = None,
+        rate_limit: int | None = None,
     ) -> Steps[Key]:
-        """`scopes` of `read`, `write`, `predict`, `admin`.  The secret is in `key` of this answer and nowhere else."""
-        body = {"name": name, "scopes": scopes, "owner": owner, "expires_at": expires_at}
+        """`scopes` of `read`, `write`, `predict`, `admin`; `rate_limit` in requests a minute.
+
+        The secret is in `key` of this answer and nowhere else."""
+        body = {"name": name, "scopes": scopes, "owner": owner, "expires_at": expires_at, "rate_limit": rate_limit}
         return (yield from self._post("/v1/keys", Key, given(body)))
 
     @call

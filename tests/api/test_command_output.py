@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from api.world import EVALUATION
+from app.queue import service as queue
 from regraft import Client, types
 from regraft.cli import checkpoints, datasets, jobs, models
 from regraft.cli.online import Session
@@ -31,6 +32,8 @@ def regraft(world):
 
 def test_the_guards_verdict(world, regraft):
     job = world.queued_job()["id"]
+    with world.running(job) as (db, task):
+        queue.tell(db, task, [{"level": "warning", "type": "regression", "message": VERDICT, "data": {}}])
     world.finish_job(job, evaluation=EVALUATION | {"guard": GUARD | {"verdict": VERDICT}})
     shown = [regraft("jobs", "get", job), regraft("jobs", "watch", job)]
     shown.append(regraft("models", "get", world.get(f"/v1/jobs/{job}")["model"]))
@@ -39,6 +42,7 @@ def test_the_guards_verdict(world, regraft):
         lines = [" ".join(line.split()) for line in each.stdout.splitlines()]
         assert f"verdict {VERDICT}" in lines
         assert "regressions against scratch" in lines
+        assert f"warnings {VERDICT} (regression)" in lines
 
 
 def test_a_fault_is_said_once(world, regraft):

@@ -1,8 +1,10 @@
 """What a job says: a list, a stream that goes on where it broke, and series."""
 
+import asyncio
 import threading
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -10,8 +12,10 @@ from sqlalchemy import insert
 
 from api import server as servers
 from api.world import World, made
+from app.core.settings import Settings
 from app.db.session import now
 from app.db.tables import Metric
+from app.main import create_app
 from app.queue import service as queue
 from app.removal import repository
 from services import until
@@ -162,3 +166,44 @@ def test_series(world, client, job):
     assert [point["step"] for point in series(split="validation", after_step=10)["data"]] == [20, 30]
     assert series(name="nothing")["data"] == []
     assert client.get(f"/v1/jobs/{job}/metrics", params={"name": "\0"}).status_code == 422
+
+
+# --- who may follow, and for how long
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired"])
+def test_a_stream_ends_with_its_key(api, world, job, how):
+    soon = datetime.now(UTC) + timedelta(seconds=3)
+    body = {"name": "k", "owner": world.owner} | ({"expires_at": soon.isoformat()} if how == "expired" else {})
+    key = made(api.root.post("/v1/keys", json=body), 201)
+    with api.client(key["key"]).stream("GET", f"/v1/jobs/{job}/events", headers=STREAM) as response:
+        lines = response.iter_lines()
+        assert any(line.startswith("id: ") for line in lines)
+        if how == "revoked":
+            assert api.root.delete(f"/v1/keys/{key['id']}").status_code == 204
+        assert list(lines)  # to its end
+    assert world.get(f"/v1/jobs/{job}")["status"] == "queued"
+
+
+def test_one_owner_does_not_take_all_streams(api, world, job, tmp_path):
+    """And what was closed can be opened again."""
+
+    async def run():
+        app = create_app(Settings(home=tmp_path, database_url=api.database_url))
+        parts = app.state.parts
+        parts.followers.total = 4
+        asgi = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=asgi, base_url="http://test", headers=world.client.headers) as client:
+            for _ in range(2):
+                assert parts.followers.take(world.owner)
+            refused = await client.get(f"/v1/jobs/{job}/events", headers=STREAM)
+            assert (refused.status_code, refused.json()["code"]) == (429, "too_many_streams")
+            assert int(refused.headers["Retry-After"]) > 0
+            assert (await client.get(f"/v1/jobs/{job}/events")).status_code == 200
+            parts.followers.give_back(world.owner)
+            world.client.post(f"/v1/jobs/{job}/cancel")
+            assert (await client.get(f"/v1/jobs/{job}/events", headers=STREAM)).status_code == 200
+            assert parts.followers.used == 1
+        parts.database.close()
+
+    asyncio.run(run())

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from api import server as servers
-from api.world import made
+from api.world import made, png
 from app.db.session import Database
 from app.db.tables import IdempotentRequest, Key
 from services import until
@@ -139,3 +139,100 @@ def test_whoever_has_the_machine_can_make_a_new_one(each_database, tmp_path):
         again = (tmp_path / "admin.key").read_text().strip()
         assert api.client(again).get("/v1/keys").status_code == 200
         assert api.root.get("/v1/keys").status_code == 200
+
+
+# --- keys that keys have made
+
+
+def listed(client):
+    return {key["id"]: key for key in client.get("/v1/keys", params={"limit": 100}).json()["data"]}
+
+
+@pytest.fixture
+def chain(api, admin):
+    """An administrator's key for another owner, one that it made for a third, and what that made."""
+    first = create(admin, owner=api.new_owner(), scopes=["read", "admin"])
+    second = create(api.client(first["key"]), owner=api.new_owner(), scopes=["read", "admin"])
+    third = create(api.client(second["key"]), scopes=["read"])
+    return first, second, third
+
+
+def test_keys_say_which_key_made_them(api, admin, chain):
+    first, second, third = chain
+    assert (second["made_by"], third["made_by"]) == (first["id"], second["id"])
+
+
+def test_what_a_revoked_administrator_made_stays_in_sight_and_can_be_revoked(api, admin, chain):
+    first, second, third = chain
+    assert admin.delete(f"/v1/keys/{first['id']}").status_code == 204
+    assert {second["id"], third["id"]} <= set(listed(admin))
+    assert opens(api, second["key"])
+    assert opens(api, third["key"])
+    assert admin.get(f"/v1/keys/{third['id']}").json()["made_by"] == second["id"]
+    assert admin.delete(f"/v1/keys/{second['id']}").status_code == 204
+    assert not opens(api, second["key"])
+
+
+def test_a_key_is_revoked_with_all_that_it_made(api, admin, chain):
+    apart = create(admin)
+    assert admin.delete(f"/v1/keys/{chain[0]['id']}", params={"cascade": True}).status_code == 204
+    assert not any(opens(api, key["key"]) for key in chain)
+    assert opens(api, apart["key"])
+    assert set(listed(admin)) >= {apart["id"]}
+    assert not {key["id"] for key in chain} & set(listed(admin))
+
+
+def test_nobody_sees_keys_of_somebody_above_or_beside(api, admin, chain):
+    first, second, _ = chain
+    beside = create(admin)
+    assert beside["id"] not in listed(api.client(second["key"]))
+    assert api.client(second["key"]).delete(f"/v1/keys/{beside['id']}").status_code == 404
+    assert api.client(second["key"]).delete(f"/v1/keys/{first['id']}").status_code == 404
+
+
+# --- rate limits
+
+
+def statuses(client, count, path="/v1/jobs"):
+    return [client.get(path).status_code for _ in range(count)]
+
+
+def test_no_more_requests_than_the_limit(api, admin):
+    limited = api.client(create(admin, rate_limit=5)["key"])
+    answers = statuses(limited, 9)
+    assert answers[:5] == [200] * 5
+    assert 429 in answers  # a test that is slow may be given one more meanwhile
+    refused = next(r for r in iter(lambda: limited.get("/v1/jobs"), None) if r.status_code == 429)
+    assert refused.json()["code"] == "rate_limited"
+    assert 1 <= int(refused.headers["Retry-After"]) <= 12
+    assert statuses(api.client(create(admin)["key"]), 9) == [200] * 9
+
+
+def test_the_limit_comes_back_with_time(api, admin):
+    limited = api.client(create(admin, rate_limit=120)["key"])
+    until(lambda: limited.get("/v1/jobs").status_code == 429, 60)
+    until(lambda: limited.get("/v1/jobs").status_code == 200, 60)
+
+
+def test_predictions_are_counted_too(api, world, admin):
+    model = world.model()["id"]
+    key = create(admin, owner=world.owner, scopes=["predict"], rate_limit=3)["key"]
+    limited, headers = api.client(key), {"Content-Type": "image/png"}
+    answers = [limited.post(f"/v1/models/{model}/predictions", content=png("top"), headers=headers) for _ in range(6)]
+    assert [answer.status_code for answer in answers[:3]] == [200] * 3
+    assert 429 in [answer.status_code for answer in answers]
+
+
+def test_processes_count_together(each_database, tmp_path):
+    database_url = each_database.migrated()
+    with servers.serving(tmp_path, database_url) as one, servers.serving(tmp_path, database_url) as two:
+        key = create(one.root, rate_limit=4)["key"]
+        answers = statuses(one.client(key), 3) + statuses(two.client(key), 3)
+        assert answers[:4] == [200] * 4
+        assert 429 in answers
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, "60", 1.5, 10**9])
+def test_what_is_no_limit(admin, limit):
+    response = admin.post("/v1/keys", json={"name": "k", "rate_limit": limit})
+    assert (response.status_code, response.json()["param"]) == (422, "rate_limit")

@@ -50,7 +50,7 @@ def test_every_way_that_a_step_fails_is_documented():
     documented = set(
         re.findall(r"`([a-z_]+)`", "".join(line.split("|")[1] for line in table.splitlines() if "|" in line))
     )
-    assert found | {"storage_full", "blob_lost"} == documented
+    assert found | {"storage_full", "quota_exceeded", "blob_lost"} == documented
 
 
 def called_name(call):

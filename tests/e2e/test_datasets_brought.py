@@ -7,11 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import select
 
 import services
-from app.db.session import Database
-from app.db.tables import Event
 from archives import encoded, examples, npz, table, zipped
 from databases import Sqlite
 from regraft import Invalid, Unsuccessful
@@ -41,16 +38,10 @@ def brought(service: Service, content: bytes, **options: Any) -> dict[str, Any]:
     created = client.datasets.create(name="brought", file=file.id, **options)
     client.datasets.wait(created.id, timeout_s=120)
     shown: dict[str, Any] = client.http.get(f"/v1/datasets/{created.id}").json()
-    return shown | {"told": _told(service, created.id)}
-
-
-def _told(service: Service, dataset: str) -> dict[str, str]:
-    database = Database(service.database_url)
-    with database.reading() as db:
-        events = db.scalars(select(Event).where(Event.subject == dataset, Event.level == "warning"))
-        told = {event.type: event.message for event in events}
-    database.close()
-    return told
+    events = client.http.get(f"/v1/datasets/{created.id}/events").json()["data"]
+    told = {warning["code"]: warning["message"] for warning in shown["warnings"]}
+    assert told == {event["type"]: event["message"] for event in events if event["level"] == "warning"}
+    return shown | {"told": told}
 
 
 def refusal(service: Service, content: bytes, **options: Any) -> Unsuccessful:

@@ -1,5 +1,6 @@
 """Jobs under way: progress as it comes, cancel, pause and resume, orders that race with the end."""
 
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -53,6 +54,14 @@ def test_what_users_send_is_read_in_confinement(service, tmp_path):
     finally:
         step.resume()
     assert service.client.datasets.wait(dataset.id).status == "ready"
+
+    greedy = service.client.datasets.create(name="greedy", file=file.id)
+    step = until(confined)
+    step.send_signal(signal.SIGXCPU)  # as the kernel does when the time is over
+    step.resume()
+    with pytest.raises(Unsuccessful) as failed:
+        service.client.datasets.wait(greedy.id)
+    assert failed.value.code == "cpu_time_exceeded"
 
 
 def test_progress_is_told_while_it_runs(service, dataset):

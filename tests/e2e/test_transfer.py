@@ -310,3 +310,16 @@ def test_features_are_kept_for_the_next(service, source, optdigits, fitted):
     method = {"name": "ridge", "labels_per_class": 10, "input": {"fit": "pad", "margin": 4}}
     finished(service.client, method=method, dataset=optdigits.id, checkpoint=source.id)
     assert list((service.home / "cache" / "features").iterdir()) == kept
+
+
+def test_a_dataset_of_fewer_classes_is_measured_by_the_decision_that_is_served(service, source, tmp_path):
+    """Over all ten classes, as predictions are; the decision among the dataset's four is told beside it."""
+    four = upload(service.client, digits.optdigits_folders(tmp_path / "four.zip", 50, classes=4))
+    job = finished(service.client, checkpoint=source.id, dataset=four.id, method={"name": "evaluate"})
+    found = json.loads(job.model_dump_json())["evaluation"]["target"]
+    assert found["classes"] == ["0", "1", "2", "3"]
+    assert found["taken_for_other_classes"] > 0
+    assert sum(map(sum, found["confusion"])) == found["n"] - found["taken_for_other_classes"]
+    right = sum(found["confusion"][k][k] for k in range(4))
+    assert found["accuracy"] == pytest.approx(right / found["n"])
+    assert found["accuracy"] <= found["among_shared"]["accuracy"] <= 1

@@ -25,7 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "allow_missing": False,
 }
 FIELDS = {"network", "input", "classes", "multi_label", "recipe", "parameters", "sha256", "report", "not_servable"}
-FIELDS |= {"untrained_head"}
+FIELDS |= {"untrained_head", "image_bytes"}
 LISTS = {"copied", "renamed", "reshaped", "cast", "skipped", "initialised"}
 
 

@@ -2,17 +2,20 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select, text
 
 from app.core import errors, ids
 from app.core.status import Status
-from app.db.tables import Event, Metric, Task
+from app.db.session import now
+from app.db.tables import Event, Metric, Task, WorkerProcess
 from app.queue import repository
 from app.queue import service as queue
 from app.queue.service import LeaseLost
 from jobs.queue_steps import add, ask, claim, events, expire, finish, held, reap, task
+from services import until
 
 
 def test_steps_start_in_the_order_of_their_arrival(database):
@@ -44,6 +47,144 @@ def test_owners_take_turns(database):
     started = [claim(database).id for _ in range(4)]
     assert one in started[:2]
     assert [job for job in started if job != one] == many[:3]
+
+
+def test_owners_take_turns_among_many_claimers(database):
+    """Promises 3 and 14: eight at once, one claim a step, and who comes last does not wait for a thousand."""
+    many = [add(database, owner="ann") for _ in range(60)]
+    others = [add(database, owner=f"owner-{number}") for number in range(5)]
+    started = []
+
+    def work(worker):
+        while found := claim(database, worker):
+            started.append(found.id)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, [f"worker_{number}" for number in range(8)]))
+        bob = add(database, owner="bob")
+        more = [add(database, owner="ann") for _ in range(20)]
+        list(pool.map(work, [f"worker_{number}" for number in range(8)]))
+    assert sorted(started) == sorted([*many, *others, bob, *more])
+    assert set(others) <= set(started[: 5 + 8 + 1])
+    assert bob in started[65 : 65 + 8 + 1]
+
+
+def test_a_claim_looks_at_one_owner_however_many_wait(database):
+    """Statements, and rows that they read, are as many with 300 owners as with one."""
+    add(database, owner="owner-0")
+    few = statements_of_a_claim(database)
+    for number in range(300):
+        add(database, owner=f"owner-{number}")
+    assert statements_of_a_claim(database) == few <= 6
+
+
+def statements_of_a_claim(database):
+    seen = []
+
+    def note(connection, cursor, statement, *_):
+        seen.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    try:
+        assert claim(database)
+    finally:
+        event.remove(database.engine, "before_cursor_execute", note)
+    return len([statement for statement in seen if not statement.startswith(("BEGIN", "SET"))])
+
+
+def test_owners_that_have_nothing_to_start_are_not_asked_again(database):
+    """What waits for others, or for later, or is paused; and each is found when its time has come."""
+    dataset = add(database, owner="ann", lane="ingest")
+    blocked = add(database, owner="ann", needs=(dataset,))
+    paused, later = add(database, owner="bob"), add(database, owner="cy")
+    with held(database, claim(database)) as (db, found):
+        assert found.owner == "bob"
+        queue.lay_down(db, found)
+    with held(database, claim(database)) as (db, found):
+        assert found.id == later
+        queue.give_up(db, found, "gave_up", "No network.", after_s=3600)
+    assert claim(database) is None
+    with database.reading() as db:
+        assert not queue.waits(db, "run")
+    ask(database, "resume", paused)
+    with database.unit_of_work() as db:
+        db.execute(text("UPDATE tasks SET available_at = 1 WHERE id = :id"), {"id": later})
+        db.execute(text("UPDATE turns SET ready_at = 1 WHERE owner = 'cy'"))  # the time that was written down has come
+    finish(database, claim(database, lane="ingest"))
+    assert {claim(database).id for _ in range(3)} == {blocked, paused, later}
+
+
+def test_what_is_queued_by_an_older_version_is_found_by_the_next_worker(database):
+    job = add(database)
+    with database.unit_of_work() as db:
+        db.execute(text("UPDATE turns SET ready_at = NULL"))
+    assert claim(database) is None
+    with database.unit_of_work() as db:
+        row = WorkerProcess(id="worker_x", host="x", pid=1, device="cpu", started_at=now(), seen_at=now(), warm=False)
+        queue.arrive(db, row)
+    assert claim(database).id == job
+
+
+def test_of_two_needs_that_end_at_once_the_later_one_lets_it_start(each_database, database):
+    """Neither transaction sees the other's writes until it has committed."""
+    needs = tuple(add(database, lane="ingest") for _ in range(2))
+    job = add(database, needs=needs)
+    first, second = claim(database, lane="ingest"), claim(database, lane="ingest")
+    with ThreadPoolExecutor(1) as aside:
+        with held(database, first) as (db, found):
+            queue.succeed(db, found)
+            other = aside.submit(finish, database, second)
+            if each_database.kind == "postgres":
+                until(lambda: waits_for_a_lock(database))
+        other.result()
+    assert claim(database).id == job
+
+
+def waits_for_a_lock(database):
+    with database.reading() as db:
+        return db.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+
+def test_however_many_wait_for_a_failure_they_fail_in_small_transactions(database, monkeypatch):
+    monkeypatch.setattr(queue, "FAILED_AT_ONCE", 4)
+    dataset = add(database, lane="ingest")
+    jobs = [add(database, needs=(dataset,)) for _ in range(10)]
+    after = [add(database, needs=(jobs[0],)) for _ in range(3)]
+    ask(database, "pause", jobs[1])
+
+    def failed():
+        return [job for job in (*jobs, *after) if task(database, job).status == Status.FAILED]
+
+    with held(database, claim(database, lane="ingest")) as (db, found):
+        queue.fail(db, found, "not_an_archive", "It is no archive.")
+    counts = [len(failed())]
+    assert claim(database) is None  # those that have yet to fail do not start
+    while cascade(database):
+        counts.append(len(failed()))
+    assert len(failed()) == 13
+    assert max(later - earlier for earlier, later in pairwise([0, *counts])) == 4
+    assert {task(database, job).error_code for job in (*jobs, *after)} == {"dependency_failed"}
+    assert all(events(database, job).count("failed") == 1 for job in jobs)
+
+
+def test_what_is_retried_before_those_that_wait_have_failed_keeps_them(database, monkeypatch):
+    monkeypatch.setattr(queue, "FAILED_AT_ONCE", 1)
+    dataset = add(database, lane="ingest")
+    jobs = [add(database, needs=(dataset,)) for _ in range(3)]
+    ask(database, "cancel", dataset)
+    ask(database, "retry", dataset)
+    while cascade(database):
+        pass
+    finish(database, claim(database, lane="ingest"))
+    statuses = [task(database, job).status for job in jobs]
+    assert sorted(statuses) == [Status.FAILED, Status.QUEUED, Status.QUEUED]
+    assert claim(database)
+    assert claim(database)
+
+
+def cascade(database):
+    with database.unit_of_work() as db:
+        return queue.cascade(db)
 
 
 def test_a_step_waits_for_what_it_needs(database):

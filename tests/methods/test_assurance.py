@@ -10,7 +10,7 @@ from torch import nn
 from app.imaging.packed import PackedImages
 from methods import tasks
 from methods.tasks import Setting
-from worker.engine.contract import Failure, Note, Progress
+from worker.engine.contract import Failure, Metric, Note, Progress
 from worker.methods import calibrating, drift
 
 COMMON = {"epochs": 8, "batch_size": 8}
@@ -166,6 +166,20 @@ def test_a_transfer_that_harms_is_flagged(tmp_path):
     assert "HARMED" in guard["verdict"]
     [note] = [note for note in outcome.recorder.of(Note) if note.type == "regression"]
     assert (note.level, note.message) == ("warning", guard["verdict"])
+
+
+def test_a_guard_spends_as_many_steps_as_both_halves_of_lp_ft(tmp_path):
+    target = tasks.dataset(tmp_path / "target", 10)
+    method = {"name": "lp_ft", "probe": {"epochs": 3}, "epochs": 2, "batch_size": 8, "guard": True}
+    recorder = tasks.run(Setting(method, tasks.source(tmp_path / "source"), target), tmp_path / "run").recorder
+    last = {
+        name: max(point.step for point in recorder.of(Metric) if (point.name, point.split) == (name, "train"))
+        for name in ("probe/loss", "loss", "guard/linear_probe/loss", "guard/scratch/loss")
+    }
+    assert (last["probe/loss"], last["loss"]) == (15, 10)
+    assert last["guard/linear_probe/loss"] == last["guard/scratch/loss"] == 25
+    told = recorder.of(Progress)[-1]
+    assert told.step == told.total_steps == 3 * 25
 
 
 def test_a_guard_says_why_something_was_left_out(tmp_path):

@@ -1,5 +1,6 @@
 """Labelled source and unlabelled target: what is read, what is kept, and what is said of it."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
 from methods import tasks
 from methods.tasks import Setting
-from worker.engine.contract import Failure, Note
+from worker.engine.contract import Failure, Interrupted, Note
 from worker.engine.data import Batch
 from worker.engine.fit import Moment
 from worker.engine.parallel import Together
@@ -209,6 +210,30 @@ def test_adda_learns_the_source_first_where_the_head_is_new(tmp_path):
     outcome = tasks.run(whole, tmp_path / "run")
     assert outcome.result.document["method"]["pretrain_epochs"] == 2
     assert outcome.recorder.series("pretrain/loss", "train")
+
+
+def test_adda_interrupted_between_its_phases_goes_on_exactly(tmp_path):
+    """The second phase draws on from where the first left its augmentation."""
+    whole = case(tmp_path, {"name": "adda", "pretrain_epochs": 1, "epochs": 1, "selection": "last"})
+    alone = tasks.run(whole, tmp_path / "alone")
+    between = 0
+    for moment in range(4, 40):
+        with pytest.raises(Interrupted):
+            tasks.run(whole, tmp_path / f"part{moment}", shutdown_at(moment))
+        [snapshot] = (tmp_path / f"part{moment}").glob("snapshot-*")
+        state = torch.load(snapshot, weights_only=True)
+        if state["live"] is not None or not state["done"]:
+            continue
+        between += 1
+        rest = tasks.run(whole, tmp_path / f"rest{moment}", snapshot=snapshot)
+        assert rest.result.document["sha256"] == alone.result.document["sha256"]
+        break
+    assert between
+
+
+def shutdown_at(moment):
+    calls = itertools.count()
+    return lambda recorder: "shutdown" if next(calls) == moment else None
 
 
 def test_a_random_map_is_drawn_where_the_product_is_long(tmp_path):

@@ -41,7 +41,37 @@ def test_wise_ft_ends_at_the_source_and_the_tuned_network(tmp_path):
         method = {"name": "wise_ft", "sources": IDS[:1], "alpha": alpha}
         found, expected = fuse(tmp_path, method), tuned_weights(tmp_path, of)
         assert all(torch.equal(found.weights[name], expected[name]) for name in expected)
-        assert fusion(found)["batch_norm"] == "kept"
+        assert fusion(found)["batch_norm"] == "merged"
+
+
+@pytest.mark.parametrize("statistics", [{}, {"batch_norm": "reestimated"}], ids=["by default", "reestimated"])
+def test_the_curve_between_equal_networks_is_flat(tmp_path, statistics):
+    """Statistics that were taken anew on the target between the ends alone would bend it."""
+    source = tasks.source(tmp_path / "source")
+    outcome = fuse(
+        tmp_path,
+        {"name": "wise_ft", "sources": IDS[:1], "points": 4} | statistics,
+        source=source,
+        teachers={IDS[0]: source},
+    )
+    first, *others = [point["target"] for point in fusion(outcome)["curve"]]
+    for other in others:
+        assert other == pytest.approx(first, abs=1e-6)
+
+
+def test_a_greedy_soup_takes_no_tie_that_only_adds_loss(tmp_path):
+    """The same network with flatter scores decides alike everywhere: equally accurate, of another loss."""
+    described, path = tasks.source(tmp_path / "source")
+    tensors = load_file(path)
+    flatter = tensors | {name: tensors[name] / 4 for name in ("head.weight", "head.bias")}
+    save_file(flatter, tmp_path / "flatter.safetensors")
+    teachers = {IDS[0]: (described, path), IDS[1]: (described, tmp_path / "flatter.safetensors")}
+    outcome = fuse(tmp_path, {"name": "soup", "sources": IDS[:2], "batch_norm": "merged"}, teachers=teachers)
+    found = {tuple(tried["sources"]): tried for tried in fusion(outcome)["candidates"]}
+    best, other = sorted(IDS[:2], key=lambda id_: found[(id_,)]["nll"])
+    assert found[(best,)]["accuracy"] == found[(best, other)]["accuracy"]
+    assert found[(best,)]["nll"] < found[(best, other)]["nll"]
+    assert fusion(outcome)["chosen"] == {"sources": [best]}
 
 
 def test_one_task_vector_at_scale_one_is_the_tuned_network(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,13 +10,16 @@ import torch
 from pydantic import ValidationError
 
 from app.imaging.packed import PackedImages, PackedWriter
+from app.methods.inputs import InputSpec
 from app.methods.registry import parse
 from methods import tasks
 from methods.tasks import Data, Setting
 from worker.engine.contract import Failure, Note
+from worker.methods import pretraining
 
 COMMON = {"epochs": 2, "batch_size": 8}
 NEW = {"network": tasks.network(10), "input": tasks.INPUT}
+INPUT_4 = InputSpec.model_validate(tasks.INPUT | {"size": [4, 4]})
 SIMCLR = {"name": "simclr", "hidden": 16, "dimensions": 8, **NEW, **COMMON}
 ROTATION = {"name": "rotation", **NEW, **COMMON}
 
@@ -35,14 +39,52 @@ def run(folder, method, target, source=None):
     return tasks.run(Setting(method, source, target), folder)
 
 
-@pytest.mark.parametrize("name", ["simclr", "vicreg", "byol"])
+JITTERED = ["random_resized_crop", "colour_jitter", "greyscale"]
+VIEWS = {
+    "simclr": (JITTERED, JITTERED),
+    "vicreg": (JITTERED, [*JITTERED, "solarise"]),
+    "byol": (JITTERED, [*JITTERED, "solarise"]),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
 def test_the_default_views_are_those_that_the_document_names(tmp_path, name):
     data = tasks.dataset(tmp_path / "target", 10)
     method = SIMCLR | {"name": name, "epochs": 1}
     default = run(tmp_path / "default", method, data)
-    steps = default.result.document["method"]["augmentation"]
-    assert [step["name"] for step in steps] == ["random_resized_crop", "colour_jitter"]
-    assert default.trace == run(tmp_path / "named", method | {"augmentation": steps}, data).trace
+    resolved = default.result.document["method"]
+    steps = {field: resolved[field] for field in ("augmentation", "second_augmentation")}
+    assert tuple([step["name"] for step in view] for view in steps.values()) == VIEWS[name]
+    assert default.trace == run(tmp_path / "named", method | steps, data).trace
+
+
+def test_the_views_are_of_two_distributions():
+    """One inverted throughout, the other as it is; and a list for the first is the second's too, unless it has one."""
+    inverted = {"name": "solarise", "p": 1.0, "threshold": 0}
+    x_BCHW = torch.arange(64, dtype=torch.uint8).reshape(4, 1, 4, 4)
+
+    def views(**given):
+        params = parse({"name": "simclr", "augmentation": [inverted], **given}).resolve(100, (4, 4))
+        ground = SimpleNamespace(params=params, start=SimpleNamespace(learner=SimpleNamespace(input=INPUT_4)))
+        return pretraining.two(ground)(x_BCHW, torch.Generator()).chunk(2)
+
+    one, other = views(second_augmentation=[])
+    assert torch.equal(one, 255 - x_BCHW)
+    assert torch.equal(other, x_BCHW)
+    one, other = views()
+    assert torch.equal(one, other)
+
+
+def test_defaults_scale_with_the_images():
+    """Blur as strong for the image as at the papers' 224 pixels, and none where that is nothing."""
+    for name, shares in {"simclr": (0.5, 0.5), "byol": (1.0, 0.1), "vicreg": (1.0, 0.1)}.items():
+        params = parse({"name": name}).resolve(1000, (112, 112))
+        views = params.augmentation, params.second_augmentation
+        blurs = [step for view in views for step in view if step.name == "gaussian_blur"]
+        assert [(step.p, step.sigma) for step in blurs] == [(share, (0.1, 1.0)) for share in shares]
+        assert all(step.p == 0.8 for view in views for step in view if step.name == "colour_jitter")
+        small = parse({"name": name}).resolve(1000, (32, 32))
+        assert "gaussian_blur" not in {step.name for step in (*small.augmentation, *small.second_augmentation)}
 
 
 @pytest.mark.parametrize("method", [SIMCLR, ROTATION], ids=["simclr", "rotation"])
@@ -136,4 +178,4 @@ def test_what_makes_no_sense_is_refused(wrong):
 def test_runs_on_defaults_are_long_enough():
     closed = parse({"name": "simclr"}).resolve(1000, (8, 8))
     assert closed.epochs * -(-1000 // closed.batch_size) >= 1000
-    assert [step.name for step in closed.augmentation] == ["random_resized_crop", "colour_jitter"]
+    assert [step.name for step in closed.augmentation] == JITTERED

@@ -5,11 +5,14 @@ import subprocess
 import sys
 
 import pytest
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import create_engine, inspect, text
 
 from app.db.session import Database
 from app.db.tables import Base
+from jobs.queue_steps import claim, finish
 from migrations import commands, schema
+
+ONCE = "ON CONFLICT DO NOTHING"
 
 
 def tables(url):
@@ -90,3 +93,22 @@ def test_a_database_that_is_not_there():
     engine = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
     with pytest.raises(SystemExit, match="cannot be reached"):
         schema.require_current(engine)
+
+
+def test_what_waits_is_found_after_the_upgrade(each_database):
+    """Steps that were queued under schema 0009 are claimed, those that wait for others once these have ended."""
+    url = each_database.blank()
+    commands.upgrade(url, "0009")
+    columns = "(id, seq, kind, lane, owner, status, attempt, max_attempts, available_at, created_at, step)"
+    database = Database(url)
+    with database.unit_of_work() as db:
+        for number, (id_, lane) in enumerate((("ds_1", "ingest"), ("job_1", "run"), ("job_2", "run"))):
+            values = f"('{id_}', {number}, 'run', '{lane}', 'ann', 'queued', 0, 3, 0, 0, 0)"
+            db.execute(text(f"INSERT INTO tasks {columns} VALUES {values}"))
+            db.execute(text(f"INSERT INTO turns (lane, owner, last_started_at) VALUES ('{lane}', 'ann', 0) {ONCE}"))
+        db.execute(text("INSERT INTO dependencies (dependent, needs) VALUES ('job_1', 'ds_1')"))
+    commands.upgrade(url)
+    assert [claim(database).id, claim(database)] == ["job_2", None]
+    finish(database, claim(database, lane="ingest"))
+    assert claim(database).id == "job_1"
+    database.close()

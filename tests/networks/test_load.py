@@ -333,3 +333,14 @@ def test_a_plain_script_s_network_is_the_same() -> None:
     network: Any = load.make(SPEC, GREY, state())[0]
     with torch.no_grad():
         assert torch.equal(network.eval()(x), module()(x))
+
+
+def test_what_was_drawn_before_it_was_stored_is_no_trained_weight() -> None:
+    report = Report(
+        copied=["a", "b"],
+        renamed=[{"from": "c", "to": "d.c"}, {"from": "e", "to": "d.e"}],
+        reshaped=[{"name": "d.c", "from": [1], "to": []}],
+        initialised=["head"],
+    )
+    report.was_drawn(["b", "c", "head", "elsewhere"])
+    assert report == Report(copied=["a"], renamed=[{"from": "e", "to": "d.e"}], initialised=["head", "b", "d.c"])

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.blobs.store import BUFFER, CHUNK, Blobs, Trashed
+from app.blobs.store import CHUNK, PART, Blobs, Trashed
 from app.core import errors
 from services import until
 
@@ -133,7 +133,7 @@ def test_put_again_counts_as_put_just_now(folder):
     assert blobs.put_at(SHA256) > time.time() - 60
 
 
-@pytest.mark.parametrize("size", [CHUNK, 2 * BUFFER])
+@pytest.mark.parametrize("size", [CHUNK, 2 * PART])
 def test_a_source_that_breaks_leaves_nothing(folder, size):
     blobs = Blobs(folder.as_uri())
 
@@ -195,7 +195,7 @@ def test_a_writer_that_is_killed_leaves_no_blob(folder):
 import os
 from app.blobs.store import Blobs
 def cut_short():
-    yield bytes({2 * BUFFER})
+    yield bytes({2 * PART})
     os.kill(os.getpid(), 9)
     yield b""
 Blobs({folder.as_uri()!r}).put(cut_short())

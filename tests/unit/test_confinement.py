@@ -113,3 +113,17 @@ def test_its_environment_is_forgotten(tmp_path):
 
 def test_computing_without_end_ends(tmp_path):
     assert confined(tmp_path, "while True: pass", cpu_s=3).returncode == -signal.SIGXCPU
+
+
+def test_a_file_cannot_outgrow_the_disk(tmp_path):
+    """And that counts as a full disk, not as a fault of the file."""
+    body = """
+from worker.engine.contract import Retry
+from worker.ingest import disk
+try:
+    with disk.room_for("it"), open("x", "wb") as file:
+        file.truncate(2**60)
+except Retry:
+    print(json.dumps("full"))
+"""
+    assert refusals(confined(tmp_path, body)) == "full"

@@ -13,12 +13,15 @@ from torchvision.transforms.v2 import functional as tv
 from app.methods.augmentation import (
     ColourJitter,
     ColourPermutation,
+    GaussianBlur,
+    Greyscale,
     HorizontalFlip,
     RandAugment,
     RandomAffine,
     RandomCrop,
     RandomErasing,
     RandomResizedCrop,
+    Solarise,
     TrivialAugment,
     VerticalFlip,
 )
@@ -33,6 +36,9 @@ STEPS = (
     RandomAffine(),
     ColourPermutation(),
     ColourJitter(),
+    Greyscale(p=0.5),
+    GaussianBlur(),
+    Solarise(p=0.5),
     RandAugment(),
     TrivialAugment(),
     RandomErasing(scale=(0.1, 0.3)),
@@ -40,6 +46,10 @@ STEPS = (
 BY_TORCHVISION = (
     (RandomResizedCrop(scale=(0.2, 0.9), ratio=(0.5, 1.5)), v2.RandomResizedCrop((12, 10), (0.2, 0.9), (0.5, 1.5))),
     (ColourJitter(brightness=0.5, contrast=0.3, saturation=0.6, hue=0.2), v2.ColorJitter(0.5, 0.3, 0.6, 0.2)),
+    (ColourJitter(p=0.8), v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8)),
+    (Greyscale(p=0.3), v2.RandomGrayscale(p=0.3)),
+    (GaussianBlur(p=0.6, sigma=(0.2, 0.9)), v2.RandomApply([v2.GaussianBlur(7, (0.2, 0.9))], p=0.6)),
+    (Solarise(p=0.3, threshold=100), v2.RandomSolarize(100, p=0.3)),
     (RandAugment(num_ops=3, magnitude=12), v2.RandAugment(3, 12)),
     (TrivialAugment(), v2.TrivialAugmentWide()),
     (RandomErasing(p=0.7, scale=(0.05, 0.4), ratio=(0.5, 2)), v2.RandomErasing(0.7, (0.05, 0.4), (0.5, 2))),
@@ -102,6 +112,37 @@ def test_pixels_are_distributed_as_torchvisions(step, peer, channels):
     }.items():
         for a, b in zip(read(ours).T.numpy(), read(theirs).T.numpy(), strict=True):
             assert stats.ks_2samp(a, b).pvalue > 0.001, name
+
+
+def ones(numbers):
+    return numbers[:, None, None, None]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("ours", "theirs", "numbers"),
+    [
+        (augment.brightness, tv.adjust_brightness, (0.0, 0.37, 1.0, 1.8)),
+        (augment.contrast, tv.adjust_contrast, (0.0, 0.37, 1.0, 1.8)),
+        (augment.saturation, tv.adjust_saturation, (0.0, 0.37, 1.0, 1.8)),
+        (augment.hue, tv.adjust_hue, (-0.5, -0.13, 0.0, 0.31, 0.5)),
+    ],
+)
+def test_colours_change_as_torchvisions_do_one_by_one(ours, theirs, numbers, channels):
+    """To one level of 255, where two ways of rounding may part."""
+    batch = images(len(numbers), channels, 12, 10)
+    made = ours(batch.float(), ones(torch.tensor(numbers))).to(torch.uint8)
+    expected = torch.stack([theirs(x_CHW, number) for x_CHW, number in zip(batch, numbers, strict=True)])
+    assert (made.int() - expected.int()).abs().max() <= 1
+
+
+def test_a_blur_is_torchvisions_one_by_one():
+    batch, sigma = images(4, 3, 12, 10), (0.1, 0.5, 1.3, 2.0)
+    made = augment.blurred(batch, torch.tensor(sigma), 4)
+    expected = torch.stack([tv.gaussian_blur(x_CHW, [9, 9], [s, s]) for x_CHW, s in zip(batch, sigma, strict=True)])
+    assert (made.int() - expected.int()).abs().max() <= 1
+    assert torch.equal(made[0], batch[0])
+    assert augment.blurred(images(2, 1, 2, 1), torch.tensor([0.5, 2.0]), 6).shape == (2, 1, 2, 1)
 
 
 def test_what_is_erased_is_black():

@@ -1,7 +1,10 @@
+import copy
 import math
 
 import pytest
+import timm
 import torch
+import torchvision
 from torch import nn
 
 from worker.engine.optimise import Optimiser, Recipe, groups, schedule
@@ -34,6 +37,64 @@ def test_norms_and_biases_do_not_decay():
         "head.weight": 0.1,
         "head.bias": 0.0,
     }
+
+
+UNDECAYED = {
+    "torchvision/vit_b_16": {"class_token", "encoder.pos_embedding"},
+    "torchvision/convnext_tiny": {"features.1.0.layer_scale", "features.7.2.layer_scale"},
+    "torchvision/swin_t": {"features.1.0.attn.relative_position_bias_table"},
+    "timm/vit_tiny_patch16_224": {"cls_token", "pos_embed"},
+    "timm/deit_tiny_distilled_patch16_224": {"cls_token", "dist_token", "pos_embed"},
+    "timm/swin_tiny_patch4_window7_224": {"layers.0.blocks.0.attn.relative_position_bias_table"},
+    "timm/levit_128s": {"stages.0.blocks.0.attn.attention_biases"},
+    "timm/resnet10t": set(),
+}
+
+
+@pytest.mark.parametrize("name", UNDECAYED)
+def test_embeddings_and_layer_scales_do_not_decay_and_layers_do(name):
+    """Against what timm's networks say themselves; every linear layer's and convolution's weight decays."""
+    source, _, architecture = name.partition("/")
+    build = timm.create_model if source == "timm" else torchvision.models.get_model
+    with torch.device("meta"):
+        network = build(architecture)
+    decay = {name: group["weight_decay"] for group in groups(network, factor, 0.1) for name in group["names"]}
+    told = set(network.no_weight_decay()) if hasattr(network, "no_weight_decay") else set()
+    undecayed = {name for name, value in decay.items() if value == 0.0}
+    assert (UNDECAYED[name] | told) & set(decay) <= undecayed
+    for path, module in network.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            assert decay[f"{path}.weight"] == 0.1
+    layers = {f"{path}.weight" for path, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
+    attention = {name for name in decay if name.endswith("in_proj_weight")}
+    assert set(decay) - undecayed == layers | attention
+
+
+def test_looked_up_embeddings_do_not_decay():
+    [group] = groups(nn.Embedding(3, 4), factor, 0.1)
+    assert group["weight_decay"] == 0.0
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+@pytest.mark.parametrize("most", [None, 0.1, 1e3])
+def test_a_gradient_is_shortened_as_by_pytorch(kind, most):
+    """All groups together, by their common norm; one that is short enough stays as it is."""
+    torch.manual_seed(0)
+    ours = Network()
+    theirs = copy.deepcopy(ours)
+    recipe = Recipe(kind, 0.1, momentum=0.0, max_gradient_norm=most)
+    optimise = Optimiser(groups(ours, lambda name: 1.0, 0.0), recipe, schedule("constant", 3))
+    reference = (torch.optim.SGD if kind == "sgd" else torch.optim.AdamW)(theirs.parameters(), lr=0.1, weight_decay=0.0)
+    for step in range(3):
+        for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            mine.grad = torch.randn_like(mine) * (step + 1)
+            other.grad = mine.grad.clone()
+        optimise.step(step)
+        if most is not None:
+            torch.nn.utils.clip_grad_norm_(theirs.parameters(), most)
+        reference.step()
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other)
 
 
 def test_a_shared_tensor_is_taken_once():

@@ -48,6 +48,13 @@ def test_what_is_new_and_what_was_there_before(tmp_path):
     assert [mode(path) for path in (home / "regraft.db", home / "new" / "file")] == [0o600] * 2
 
 
+def test_a_home_behind_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "home").symlink_to("disk")
+    started(tmp_path / "home")
+    assert mode(tmp_path / "disk") == 0o700
+
+
 def test_a_folder_that_is_everybodys_stays_so(tmp_path):
     home = tmp_path / "home"
     home.mkdir()

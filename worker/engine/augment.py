@@ -2,9 +2,10 @@
 
 Every step takes and gives uint8 images and draws each image's own random numbers from one generator, whose state is
 all that has to be kept to go on exactly.  In distribution the steps equal torchvision's `RandomCrop(padding=)`,
-`RandomResizedCrop`, `RandomHorizontalFlip`, `RandomVerticalFlip`, `RandomAffine(interpolation=BILINEAR)` and
-`RandomApply([RandomChannelPermutation()])`, which are done here for a batch at once; the other steps are torchvision's
-own, image by image.
+`RandomResizedCrop`, `RandomHorizontalFlip`, `RandomVerticalFlip`, `RandomAffine(interpolation=BILINEAR)`,
+`RandomApply([RandomChannelPermutation()])`, `RandomApply([ColorJitter()])`, `RandomGrayscale`,
+`RandomApply([GaussianBlur()])` and `RandomSolarize`, which are done here for a batch at once; the other steps are
+torchvision's own, image by image.
 """
 
 import math
@@ -22,17 +23,21 @@ from app.methods.augmentation import (
     AugmentationStep,
     ColourJitter,
     ColourPermutation,
+    GaussianBlur,
+    Greyscale,
     HorizontalFlip,
     RandAugment,
     RandomAffine,
     RandomCrop,
     RandomErasing,
     RandomResizedCrop,
+    Solarise,
     TrivialAugment,
     VerticalFlip,
 )
 
 SMALL = 64 * 64  # pixels
+DEVIATIONS = 3  # beyond which a Gaussian is cut off
 TRIES = 10  # boxes that a random resized crop draws, as torchvision does
 
 Size = tuple[int, int]  # height, width
@@ -72,14 +77,20 @@ def _function(step: AugmentationStep, size: Size | None) -> Augment:
             return partial(random_affine, degrees=degrees, translate=translate, scale=scale)
         case ColourPermutation(p=p):
             return partial(colour_permutation, p=p)
-        case ColourJitter() | RandAugment() | TrivialAugment() | RandomErasing():
+        case ColourJitter():
+            return partial(colour_jitter, step=step)
+        case Greyscale(p=p):
+            return partial(greyscale, p=p)
+        case GaussianBlur(p=p, sigma=sigma):
+            return partial(gaussian_blur, p=p, sigma=sigma)
+        case Solarise(p=p, threshold=threshold):
+            return partial(solarise, p=p, threshold=threshold)
+        case RandAugment() | TrivialAugment() | RandomErasing():
             return partial(one_by_one, transform=_torchvisions(step))
 
 
-def _torchvisions(step: ColourJitter | RandAugment | TrivialAugment | RandomErasing) -> v2.Transform:
+def _torchvisions(step: RandAugment | TrivialAugment | RandomErasing) -> v2.Transform:
     match step:
-        case ColourJitter():
-            return v2.ColorJitter(step.brightness, step.contrast, step.saturation, step.hue)
         case RandAugment():
             return v2.RandAugment(step.num_ops, step.magnitude, MAGNITUDES)
         case TrivialAugment():
@@ -243,3 +254,122 @@ def colour_permutation(x_BCHW: Tensor, generator: Generator, *, p: float) -> Ten
     permute_B1 = torch.rand((batch, 1), generator=generator, device=x_BCHW.device) < p
     index_BC = torch.where(permute_B1, order_BC, kept_BC)
     return x_BCHW.gather(1, index_BC[:, :, None, None].expand(-1, -1, height, width))
+
+
+def greyscale(x_BCHW: Tensor, generator: Generator, *, p: float) -> Tensor:
+    """With probability `p` every channel of an image becomes its luma."""
+    return torch.where(_chosen(x_BCHW, generator, p), _luma(x_BCHW).floor().to(torch.uint8), x_BCHW)
+
+
+def solarise(x_BCHW: Tensor, generator: Generator, *, p: float, threshold: int) -> Tensor:
+    """With probability `p` values from `threshold` on are inverted."""
+    inverted_BCHW = torch.where(x_BCHW >= threshold, 255 - x_BCHW, x_BCHW)
+    return torch.where(_chosen(x_BCHW, generator, p), inverted_BCHW, x_BCHW)
+
+
+def gaussian_blur(x_BCHW: Tensor, generator: Generator, *, p: float, sigma: tuple[float, float]) -> Tensor:
+    """With probability `p` blur an image by a Gaussian of a deviation of its own, uniform in `sigma`, in pixels."""
+    chosen_B111 = _chosen(x_BCHW, generator, p)
+    sigma_B = _uniform(len(x_BCHW), generator, x_BCHW.device, *sigma)
+    radius = max(1, math.ceil(DEVIATIONS * sigma[1]))
+    return torch.where(chosen_B111, blurred(x_BCHW, sigma_B, radius), x_BCHW)
+
+
+def blurred(x_BCHW: Tensor, sigma_B: Tensor, radius: int) -> Tensor:
+    """Image b by a Gaussian of deviation `sigma_B[b]` that reaches `radius` pixels; mirrored at the border.
+
+    One axis after the other, and a pixel of the Gaussian after the other: nothing larger than the batch is held.
+    """
+    at_K = torch.arange(-radius, radius + 1, device=x_BCHW.device)
+    weight_BK = torch.exp(-0.5 * (at_K / sigma_B[:, None]).square())
+    weight_BK = weight_BK / weight_BK.sum(1, keepdim=True)
+    made_BCHW = x_BCHW.float()
+    for side in (2, 3):
+        count = made_BCHW.shape[side]
+        mirrored_N = torch.arange(-radius, count + radius, device=x_BCHW.device).abs() % max(1, 2 * (count - 1))
+        mirrored_N = torch.minimum(mirrored_N, 2 * (count - 1) - mirrored_N).clamp(min=0)
+        padded = made_BCHW.index_select(side, mirrored_N)
+        parts = (weight_BK[:, k, None, None, None] * padded.narrow(side, k, count) for k in range(len(at_K)))
+        made_BCHW = sum(parts, torch.zeros_like(made_BCHW))
+    return made_BCHW.round_().to(torch.uint8)
+
+
+def colour_jitter(x_BCHW: Tensor, generator: Generator, *, step: ColourJitter) -> Tensor:
+    """With probability `step.p` change brightness, contrast, saturation and hue, in an order of each image's own."""
+    batch, device = len(x_BCHW), x_BCHW.device
+    chosen_B111 = _chosen(x_BCHW, generator, step.p)
+    factors = [
+        _uniform(batch, generator, device, max(0.0, 1 - strength), 1 + strength)
+        for strength in (step.brightness, step.contrast, step.saturation)
+    ]
+    changes = (brightness, contrast, saturation, hue)
+    amounts = (*factors, _uniform(batch, generator, device, -step.hue, step.hue))
+    order_B4 = torch.rand((batch, len(changes)), generator=generator, device=device).argsort(1)
+    made_BCHW = x_BCHW.float()
+    for place in range(len(changes)):
+        before_BCHW = made_BCHW
+        for which, (change, amount_B) in enumerate(zip(changes, amounts, strict=True)):
+            row_N = (order_B4[:, place] == which).nonzero()[:, 0]
+            changed = change(before_BCHW.index_select(0, row_N), amount_B[row_N, None, None, None])
+            made_BCHW = made_BCHW.index_copy(0, row_N, changed)
+    return torch.where(chosen_B111, made_BCHW.to(torch.uint8), x_BCHW)
+
+
+# On whole numbers from 0 to 255 as float32, with a factor an image [B,1,1,1]; what a change gives is cut off to a whole
+# number, as torchvision's on uint8 is.
+
+
+def brightness(x_BCHW: Tensor, factor_B111: Tensor) -> Tensor:
+    return _blend(x_BCHW, torch.zeros_like(x_BCHW), factor_B111)
+
+
+def contrast(x_BCHW: Tensor, factor_B111: Tensor) -> Tensor:
+    """Away from the mean of the luma, or towards it."""
+    return _blend(x_BCHW, _luma(x_BCHW).floor().mean((1, 2, 3), keepdim=True), factor_B111)
+
+
+def saturation(x_BCHW: Tensor, factor_B111: Tensor) -> Tensor:
+    """Away from the luma, or towards it."""
+    return x_BCHW if x_BCHW.shape[1] == 1 else _blend(x_BCHW, _luma(x_BCHW).floor(), factor_B111)
+
+
+def hue(x_BCHW: Tensor, turn_B111: Tensor) -> Tensor:
+    """Turned by that share of the circle, in the hexagon of hue, saturation and value."""
+    if x_BCHW.shape[1] == 1:
+        return x_BCHW
+    value_B1HW, least_B1HW = x_BCHW.amax(1, keepdim=True), x_BCHW.amin(1, keepdim=True)
+    spread_B1HW = value_B1HW - least_B1HW
+    red, green, blue = torch.split(x_BCHW / spread_B1HW.clamp(min=1), 1, dim=1)
+    sixth_B1HW = torch.where(
+        x_BCHW[:, :1] == value_B1HW,
+        green - blue,
+        torch.where(x_BCHW[:, 1:2] == value_B1HW, 2 + blue - red, 4 + red - green),
+    )
+    sixth_B1HW = sixth_B1HW + 6 * turn_B111
+    # Of red, green and blue each is high within a third of the circle to either side of its own hue.
+    at_13 = torch.tensor([5.0, 3.0, 1.0], device=x_BCHW.device)[:, None, None]
+    from_B3HW = (at_13 + sixth_B1HW) % 6
+    low_B3HW = torch.minimum(from_B3HW, 4 - from_B3HW).clamp(0, 1)
+    return (value_B1HW - spread_B1HW * low_B3HW + 0.5).floor_().clamp_(0, 255)
+
+
+def _blend(x_BCHW: Tensor, other: Tensor, share_B111: Tensor) -> Tensor:
+    return (share_B111 * x_BCHW + (1 - share_B111) * other).clamp_(0, 255).floor_()
+
+
+def _luma(x_BCHW: Tensor) -> Tensor:
+    """float32 [B,1,H,W]: ITU-R 601, as torchvision's; a grey image is its own."""
+    if x_BCHW.shape[1] == 1:
+        return x_BCHW.float()
+    red, green, blue = torch.split(x_BCHW.float(), 1, dim=1)
+    luma_B1HW: Tensor = 0.2989 * red + 0.587 * green + 0.114 * blue
+    return luma_B1HW
+
+
+def _chosen(x_BCHW: Tensor, generator: Generator, p: float) -> Tensor:
+    """bool [B,1,1,1]: true with probability `p`."""
+    return (torch.rand(len(x_BCHW), generator=generator, device=x_BCHW.device) < p)[:, None, None, None]
+
+
+def _uniform(count: int, generator: Generator, device: torch.device, low: float, high: float) -> Tensor:
+    return low + (high - low) * torch.rand(count, generator=generator, device=device)

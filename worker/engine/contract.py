@@ -34,6 +34,8 @@ class Spec:
     cache: Path | None = None
     cache_bytes: int = 4 * 2**30
     resident_bytes: int = 2**62
+    pixel_bytes: int = 2**62  # that a dataset may have
+    min_free_bytes: int = 0  # that stay free on the disk of `workdir`
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,14 @@ class Failure(Exception):
 
 
 class Retry(Exception):
-    """The step failed for a reason outside itself; try again after `after_s` seconds."""
+    """The step failed for a reason outside itself; try again after `after_s` seconds.  `code` stands when it was tried
+    often enough."""
 
-    def __init__(self, message: str, after_s: float) -> None:
-        super().__init__(message, after_s)
+    def __init__(self, message: str, after_s: float, code: str) -> None:
+        super().__init__(message, after_s, code)
         self.message = message
         self.after_s = after_s
+        self.code = code
 
 
 class Interrupted(Exception):

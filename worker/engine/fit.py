@@ -149,6 +149,10 @@ def fit(
         done = loop.train(phase)
     else:
         _set_random_state(run.device, done["random"])
+        if "data" in done:  # not in snapshots of version 0.1.0
+            data.load_state_dict(done["data"])  # a later phase may go on with the same stream
+            for name, part in (stateful or {}).items():
+                part.load_state_dict(done["stateful"][name])
     network.load_state_dict(done["network"])
     for name, module in (beside or {}).items():
         module.load_state_dict(done["beside"][name])
@@ -281,8 +285,14 @@ class _Loop(Generic[B]):
             best_epoch=None if best is None else best.epoch,
             best=None if best is None else best.values,
         )
-        random = _random_state(self._run.device)
-        return {"network": network, "beside": beside, "fitted": asdict(fitted), "random": random}
+        return {
+            "network": network,
+            "beside": beside,
+            "fitted": asdict(fitted),
+            "data": self._data.state_dict(),
+            "stateful": {name: part.state_dict() for name, part in self._stateful.items()},
+            "random": _random_state(self._run.device),
+        }
 
     def _capture(self) -> tuple[int, State]:
         self._log_points(wait=True)

@@ -10,6 +10,9 @@ from torch import nn
 
 Schedule = Callable[[int], float]
 
+# In the name of a parameter: it is looked up, added or multiplied, and no weight of a layer.
+NO_WEIGHTS = frozenset({"pos", "position", "token", "embed", "embedding", "scale", "gamma", "bias", "biases"})
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -19,6 +22,7 @@ class Recipe:
     learning_rate: float
     momentum: float = 0.9
     weight_decay: float = 0.0
+    max_gradient_norm: float | None = None
 
 
 def schedule(kind: Literal["cosine", "step", "constant"], total_steps: int, warmup_steps: int = 0) -> Schedule:
@@ -44,17 +48,31 @@ def schedule(kind: Literal["cosine", "step", "constant"], total_steps: int, warm
 def groups(module: nn.Module, factor: Callable[[str], float], weight_decay: float) -> list[dict[str, Any]]:
     """All parameters of `module`, grouped by learning-rate factor and by whether they decay.
 
-    Norms, biases and whatever else has fewer than two dimensions do not decay (He et al. 2019, Bag of tricks).
-    A tensor that goes by several names is taken once, under its first.
+    Weights of layers decay; norms, biases and all else that has fewer than two dimensions do not (He et al. 2019, Bag
+    of tricks), nor do embeddings (of places, class tokens), layer scales, or what the network names in a method
+    `no_weight_decay`, as timm's do.  A tensor that goes by several names is taken once, under its first.
     """
     found: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
+    exempt = set(_exempt(module))
     for name, parameter in module.named_parameters():
-        decay = weight_decay if parameter.ndim >= 2 else 0.0
+        decay = 0.0 if parameter.ndim < 2 or name in exempt else weight_decay
         found.setdefault((factor(name), decay), []).append((name, parameter))
     return [
         {"params": [p for _, p in named], "names": [n for n, _ in named], "factor": factor, "weight_decay": decay}
         for (factor, decay), named in found.items()
     ]
+
+
+def _exempt(module: nn.Module) -> Iterator[str]:
+    """Names of parameters that are no weights of a layer, whatever their dimensions."""
+    for path, owner in module.named_modules():
+        prefix = f"{path}." if path else ""
+        for name, _ in owner.named_parameters(recurse=False):
+            if isinstance(owner, nn.Embedding) or not NO_WEIGHTS.isdisjoint(name.lower().split("_")):
+                yield prefix + name
+        told = getattr(owner, "no_weight_decay", None)
+        if callable(told):
+            yield from (prefix + name for name in told())
 
 
 class Optimiser:
@@ -63,6 +81,7 @@ class Optimiser:
     def __init__(self, groups: list[dict[str, Any]], recipe: Recipe, schedule: Schedule) -> None:
         self._learning_rate = recipe.learning_rate
         self._schedule = schedule
+        self._max_gradient_norm = recipe.max_gradient_norm
         self._optimizer = _build(groups, recipe)
 
     def prepare(self) -> None:
@@ -86,7 +105,12 @@ class Optimiser:
             parameter.grad = None  # what PyTorch's own does, without bookkeeping that a small head's step feels
 
     def step(self, step: int) -> None:
-        """Update from the gradients as optimiser step `step`; parameters without a gradient stay as they are."""
+        """Update from the gradients as optimiser step `step`; parameters without a gradient stay as they are.
+
+        Where the gradient of all together is longer than the recipe's most, it is shortened to that first.
+        """
+        if self._max_gradient_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters(), self._max_gradient_norm)
         base = self.learning_rate(step)
         for group in self._optimizer.param_groups:
             group["lr"] = base * group["factor"]

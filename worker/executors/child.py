@@ -1,5 +1,6 @@
 """A step's own process, from its birth in the fork-server to its last event."""
 
+import errno
 import multiprocessing
 import os
 import resource
@@ -16,7 +17,7 @@ from worker.engine import device, parts
 from worker.engine.contract import Channel, Command, Event, Failure, Interrupted, Result, Retry, Spec
 from worker.executors import confinement, kernel
 from worker.executors.base import Crashed
-from worker.ingest import checkpoint, dataset
+from worker.ingest import checkpoint, dataset, disk
 from worker.methods import job
 from worker.networks import catalogue
 
@@ -71,6 +72,9 @@ def main(connection: Connection, spec: Spec) -> None:
     except (MemoryError, torch.OutOfMemoryError) as error:
         channel.end(out_of_memory(spec, str(error)))
     except Exception as error:  # noqa: BLE001  # whatever it is, the supervisor must hear of it
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            channel.end(disk.full("what the step writes"))
+            return
         if parts.ran_out(error):
             channel.end(out_of_memory(spec, str(error)))
             return

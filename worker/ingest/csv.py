@@ -7,6 +7,7 @@ cell with separators, in several lines, or in a column of 0 and 1 for each class
 
 import csv
 import io
+import itertools
 import posixpath
 import re
 import unicodedata
@@ -24,7 +25,8 @@ from worker.ingest.found import Found, Request
 from worker.ingest.naming import UNSPLIT
 from worker.ingest.pack import Pack
 
-MAX_TABLE_BYTES = 256 * 2**20
+MAX_TABLES, MAX_TABLE_BYTES = 1000, 256 * 2**20  # that are read of an archive, together
+FEW = 50  # lines that show which column lists images
 SHOWN = 5  # names in a message
 SUFFIXES = (".csv", ".tsv", ".tab")
 SEPARATORS = "|;,"  # of several labels in a cell, the first that any cell has; then blanks
@@ -140,11 +142,15 @@ def _usable(
         Failure: `bad_table`, the only table that there is cannot be read.
     """
     found, faults = [], dict[str, _Unusable]()
+    contents = archive.read_some(set(names[:MAX_TABLES]), MAX_TABLE_BYTES)
     for name in names:
         try:
             if _SUBMISSION & naming.words(name):
                 raise _Unusable("bad_table", f"{name} is what a competition wants to be handed in.", says_labels=False)
-            found.append(_table(archive, name, files, request, folders_too))
+            if name not in contents:
+                text = f"{name} is beyond the first {MAX_TABLES:,} tables or {MAX_TABLE_BYTES:,} bytes of tables."
+                raise _Unusable("bad_table", text, says_labels=False)
+            found.append(_table(_text(contents.pop(name), name), name, files, request, folders_too))
         except _Unusable as fault:
             faults[name] = fault
         except Failure as fault:
@@ -198,20 +204,21 @@ def _split_by_name(name: str, request: Request) -> int:
 # --- one table: its dialect, its columns
 
 
-def _table(archive: Archive, name: str, files: "Files", request: Request, folders_too: bool) -> Table:
+def _table(text: str, name: str, files: "Files", request: Request, folders_too: bool) -> Table:
     """
     Raises:
         Failure: `bad_table`, it lacks a column; `missing_files`, it lists none of the archive's images.
     """
-    header, records = _records(_text(archive, name), name)
+    header, few = _records(text, name, FEW)
     asked = columns.asked(header, request.columns, name)
-    image = asked.get("image", _image_column(header, records, name, files))
+    image = asked.get("image", _image_column(header, few, name, files))
     if image is None:
         raise _Unusable(
             "bad_table",
             f"{name} has no column of images: looked for {columns.wanted(columns.IMAGE)}; found "
             f"{columns.listed(header)}. {SAY}",
         )
+    header, records = _records(text, name)  # of tables of images alone: those of pixels have millions of cells
     split = asked.get("split", next(iter(columns.candidates(header, columns.SPLIT)), None))
     if not request.labelled:
         found = Columns(image, None, split)
@@ -228,13 +235,14 @@ def _table(archive: Archive, name: str, files: "Files", request: Request, folder
 
 def _image_column(header: list[str], records: list[Record], table: str, files: "Files") -> int | None:
     """Of the columns called so the one that lists most of the archive's files, else any that lists most of them."""
-    few = [record for _, record in records[:200]]
-    counts = [sum(files.match(record[place], table) is not None for record in few) for place in range(len(header))]
+
+    def count(place: int) -> int:
+        return sum(files.match(record[place], table) is not None for _, record in records)
+
     known = columns.candidates(header, columns.IMAGE)
-    best = max(known, key=counts.__getitem__, default=None)
-    if best is None or not counts[best]:
-        others = [place for place, count in enumerate(counts) if count * 2 > len(few)]
-        return others[0] if others else best
+    best = max(known, key=count, default=None)
+    if best is None or not count(best):
+        return next((place for place in range(len(header)) if 2 * count(place) > len(records)), best)
     return best
 
 
@@ -284,13 +292,17 @@ def _one_of_equals(found: list[int], header: list[str], records: list[Record], t
     return (in_words or found)[0]
 
 
-def _records(text: str, table: str) -> tuple[list[str], list[Record]]:
-    """The first line, and the others that are not blank with their numbers."""
+def _records(text: str, table: str, most: int | None = None) -> tuple[list[str], list[Record]]:
+    """The first line, and the others that are not blank with their numbers, at `most` so many.
+
+    Raises:
+        Failure: `bad_table`.
+    """
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
     try:
         header = next(reader, [])
-        records = []
-        for record in filter(None, reader):
+        records = list[Record]()
+        for record in itertools.islice(filter(None, reader), most):
             if len(record) != len(header):
                 raise _bad_line(table, reader.line_num, f"has {len(record)} fields, not {len(header)}")
             records.append((reader.line_num, record))
@@ -311,9 +323,9 @@ def _delimiter(text: str) -> str:
     return max(DELIMITERS, key=fit)
 
 
-def _text(archive: Archive, table: str) -> str:
+def _text(content: bytes, table: str) -> str:
     try:
-        return archive.read(table, MAX_TABLE_BYTES).decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise Failure("bad_table", f"{table} is not in UTF-8: save it as such.") from None
 

@@ -24,12 +24,13 @@ def ingest(spec: Spec, channel: Channel) -> Result:
     """
     watch = Watch(channel)
     pixels, index = spec.workdir / "pixels.bin", spec.workdir / "index.npz"
+    packed = spec.inputs["file"].stat().st_size
     with disk.room_for("the dataset"), PackedWriter(pixels) as writer:
         opened = archive.open(spec.inputs["file"], watch)
         request = Request.parse(spec.payload)
         request = replace(request, format=detect.format_of(opened, request))
         channel.emit(Note("reading", f"{len(opened.files):,} files, read as {request.format}."))
-        pack = Pack(writer)
+        pack = Pack(writer, disk.Pixels(spec.workdir, packed, spec.pixel_bytes, spec.min_free_bytes))
         found = _checked(detect.FORMATS[request.format].read(opened, pack, request), request.labelled)
         split_N = splits.carve(found.label_N, found.split_N, request.fractions, request.seed)
         if request.labelled == "test":

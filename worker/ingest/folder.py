@@ -13,7 +13,7 @@ from worker.ingest.layout import Folder, Layout, Place
 from worker.ingest.naming import TEST, TRAIN, UNSPLIT
 from worker.ingest.pack import Pack
 
-MAX_LIST_BYTES = 64 * 2**20
+MAX_LISTS, MAX_LIST_BYTES = 100, 64 * 2**20  # that are read of an archive, together
 _LIST = re.compile(r"(^|/)[^/]*annotations?\.txt$", re.IGNORECASE)
 
 
@@ -25,7 +25,7 @@ def read(archive: Archive, pack: Pack, request: Request) -> Found:
     Raises:
         Failure: `no_images`, `no_labels`, `unclear_folders`, `empty_class`, or of the name of a class.
     """
-    lists = {name for name in archive.files if _LIST.search(name)}
+    lists = [name for name in archive.files if _LIST.search(name)][:MAX_LISTS] if request.labelled else []
     names = pack.decode(member for member in archive.walk() if member.name not in lists)
     laid_out = lay_out(names, archive.folders, request)
     for note in laid_out.notes:
@@ -58,7 +58,7 @@ def lay_out(names: Iterable[str], folders: Iterable[str], request: Request) -> L
 
 
 def _listed_labels(
-    archive: Archive, lists: Iterable[str], names: Sequence[str], places: dict[int, Place], pack: Pack
+    archive: Archive, lists: Sequence[str], names: Sequence[str], places: dict[int, Place], pack: Pack
 ) -> dict[int, str | None]:
     """Labels of images without a folder of a class, by lists as tiny-imagenet has them: file, class, and more, by tabs.
 
@@ -66,14 +66,13 @@ def _listed_labels(
     """
     known = {place.label for place in places.values() if place.label is not None}
     found: dict[int, str | None] = {}
-    for name in sorted(lists):
-        above = _folder(name)
+    contents = archive.read_some(lists, MAX_LIST_BYTES)
+    for name in lists:
+        above, content = _folder(name), contents.get(name, b"")
         open_rows = {
             names[row].rpartition("/")[2]: row for row, place in places.items() if _is_open(names[row], place, above)
         }
-        fields = [
-            line.split("\t") for line in archive.read(name, MAX_LIST_BYTES).decode("utf-8", "replace").splitlines()
-        ]
+        fields = [line.split("\t") for line in content.decode("utf-8", "replace").splitlines()]
         said = {open_rows[line[0]]: line[1] for line in fields if len(line) > 1 and line[0] in open_rows}
         if said and known.issuperset(said.values()):
             found |= said

@@ -10,6 +10,7 @@ from app.imaging import images
 from app.imaging.images import BadImage, Pixels
 from app.imaging.packed import PackedWriter
 from worker.engine.contract import Failure, Note
+from worker.ingest import disk
 from worker.ingest.archive import Member
 
 MAX_IMAGES = 20_000_000
@@ -31,8 +32,8 @@ Out = TypeVar("Out")
 class Pack:
     """Stores what is readable, refuses what is not; memory does not grow with the archive but by the names."""
 
-    def __init__(self, writer: PackedWriter) -> None:
-        self._writer = writer
+    def __init__(self, writer: PackedWriter, room: disk.Pixels) -> None:
+        self._writer, self._room = writer, room
         self._refused: list[dict[str, str]] = []
         self.refusals = 0
         self.notes: list[Note] = []  # what is to be told of the dataset once it is read
@@ -54,7 +55,7 @@ class Pack:
                         pixels, changes = image
                         self.changes.update(changes)
                         names.append(name)
-                        self._writer.add(pixels)
+                        self._add(pixels)
         if not names:
             raise Failure("no_images", f"No image could be read{self._first()}.")
         return names
@@ -64,11 +65,16 @@ class Pack:
         if len(self._writer) + len(images_NHWC) > MAX_IMAGES:
             raise Failure("too_many_images", f"There are more than {MAX_IMAGES:,} images: split the dataset.")
         if max(images_NHWC.shape[1:3]) <= images.MAX_SIDE:
+            self._room.spend(images_NHWC.nbytes)
             self._writer.extend(images_NHWC)
             return
         self.changes["size"] += len(images_NHWC)
         for image in images_NHWC:
-            self._writer.add(images.bound(image))
+            self._add(images.bound(image))
+
+    def _add(self, image_HWC: Pixels) -> None:
+        self._room.spend(image_HWC.nbytes)
+        self._writer.add(image_HWC)
 
     def __len__(self) -> int:
         return len(self._writer)

@@ -4,7 +4,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from app.jobs import service as jobs
 from app.queue import service as queue
 from app.queue.service import Claim, LeaseLost
 from app.serving import sizes
+from app.usage import service as usage
 from worker.engine.contract import Command, Failure, Interrupted, Note, Result, Retry, Snapshot, Spec
 from worker.executors.base import Attempt, Crashed, Executor
 from worker.loop.journal import Journal
@@ -97,6 +98,8 @@ class _Attempt:
             cache=None if step.untrusted else settings.cache / "features",
             cache_bytes=settings.feature_cache_bytes,
             resident_bytes=settings.resident_bytes,
+            pixel_bytes=settings.max_dataset_bytes,
+            min_free_bytes=settings.min_free_bytes,
         )
 
     def _resumed(self) -> Path | None:
@@ -157,17 +160,23 @@ class _Attempt:
         """Artifacts first, content-addressed; then all rows that mention them and the end of the step, at once."""
         document = self._finite(result.document)
         self._judge(document)
-        put = {role: self._place.blobs.put_file(path) for role, path in result.artifacts.items()}
-        document["stored_bytes"] = sum(blob.bytes for blob in put.values())
+        with ExitStack() as stack:
+            staging = self._place.blobs.staging_file
+            staged = {role: stack.enter_context(staging(path)) for role, path in result.artifacts.items()}
+            document["stored_bytes"] = sum(blob.bytes for blob in staged.values())
 
-        def publish(db: Session, task: Task) -> None:
-            if task.status == Status.CANCELLING:
-                return queue.stop(db, task)
-            blobs = {role: blob.sha256 for role, blob in put.items()}
-            STEPS[self._claim.kind].publish(db, task.id, document, blobs)
-            return queue.succeed(db, task)
+            def publish(db: Session, task: Task) -> None:
+                if task.status == Status.CANCELLING:
+                    return queue.stop(db, task)
+                blobs = {role: blob.sha256 for role, blob in staged.items()}
+                STEPS[self._claim.kind].publish(db, task.id, document, blobs)
+                usage.require(db, task.owner, self._place.settings.max_owner_bytes)
+                queue.succeed(db, task)
+                for blob in staged.values():
+                    blob.keep()
+                return None
 
-        self._end(publish)
+            self._end(publish)
 
     def _judge(self, document: Document) -> None:
         """A network that takes more for one image than all predictions may is not served, and says why."""
@@ -242,8 +251,8 @@ def _record(how: How, db: Session, task: Task) -> None:
             queue.give_back(db, task, "Its worker was shut down.", counted=False)
         case Failure(code=code, message=message):
             queue.fail(db, task, code, message)
-        case Retry(message=message, after_s=after_s):
-            queue.give_up(db, task, "gave_up", message, after_s)
+        case Retry(message=message, after_s=after_s, code=code):
+            queue.give_up(db, task, code, message, after_s)
         case Crashed(reason=reason):
             queue.give_up(db, task, "crashed", reason)
         case errors.Unavailable(detail=detail):

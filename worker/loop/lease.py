@@ -54,12 +54,9 @@ class Lease:
                     held_at = now
             except LeaseLost:
                 self.lost = True
-            except Exception as error:  # mostly the database is away; it may come back in time
+            except Exception as error:  # mostly the database is away; whatever it is, it must not end the beats
                 if not isinstance(error, errors.RegraftError):
                     log.exception("%s: its lease", self._claim.id)
-                self.lost = now - held_at > self._lease_s
-            except Exception:  # whatever it is, it must not end the beats: another may succeed
-                log.exception("%s: the lease could not be prolonged", self._claim.id)
                 self.lost = now - held_at > self._lease_s
 
     def _look(self) -> Wish | None:

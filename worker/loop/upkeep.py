@@ -130,7 +130,10 @@ def _sweep(place: Workplace) -> None:
 
 def _take_back(place: Workplace) -> None:
     with place.database.reading() as db:
-        expired = queue.expired(db)
+        expired, cascades = queue.expired(db), queue.cascades(db)
     if expired:
         with place.database.unit_of_work() as db:
             log.warning("taken back from workers that were lost: %s", ", ".join(queue.reap(db)))
+    while cascades and not place.stopping.is_set():
+        with place.database.unit_of_work() as db:
+            cascades = queue.cascade(db)

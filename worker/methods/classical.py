@@ -233,12 +233,14 @@ class Fitting:
             tensors = backbone.state_dict()
             kept = list(load.beneath(structure, tensors))
             report = Report(copied=kept, initialised=[name for name in tensors if name not in kept])
+            report.was_drawn(self._source.drawn)
             return backbone, structure, with_classes(self._source.network, self._present.classes), report
         network = Grafted(backbone, structure, head)
         report = Report(
             renamed=[{"from": name, "to": f"{BACKBONE}.{name}"} for name in backbone.state_dict()],
             initialised=[f"{HEAD}.{name}" for name in head.state_dict()],
         )
+        report.was_drawn(self._source.drawn)
         return network, network.anatomy, graft.spec(self._source.network, sizes, self._present.classes), report
 
 

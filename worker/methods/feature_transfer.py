@@ -1,5 +1,6 @@
 """`feature_transfer`: stages of the source in a network of the same or another architecture, the rest new."""
 
+from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -15,6 +16,7 @@ from worker.methods import inputs, supervised, transferred
 from worker.methods.task import Adapted, Task
 from worker.networks import anatomy, build
 from worker.networks.anatomy import Anatomy
+from worker.networks.load import Report
 from worker.terms.base import Frame
 
 Pairs = list[tuple[str, str]]  # paths of modules: the source's, the target's
@@ -34,7 +36,7 @@ def feature_transfer(task: Task, params: FeatureTransfer) -> Adapted:
     copied = [target for _, target in pairs]
     supervised.learn(task, learner, params, seen, trainable=lambda epoch: None if params.tunable else Except(copied))
     transfer = {
-        "tensors": _report(learner, pairs),
+        "tensors": _report(learner, pairs, source.drawn),
         "head": "new",
         "adapters": transferred.adapters(task.target, input),
         "frozen": [] if params.tunable else copied,
@@ -104,7 +106,7 @@ def _shape(tensor: torch.Tensor | None) -> list[int] | None:
     return None if tensor is None else list(tensor.shape)
 
 
-def _report(learner: Frame, pairs: Pairs) -> dict[str, Any]:
+def _report(learner: Frame, pairs: Pairs, drawn: Sequence[str]) -> dict[str, Any]:
     """As of a load: the names of the network's tensors, and where they come from."""
     names = list(learner.network.state_dict())
     renamed, copied = [], []
@@ -115,4 +117,6 @@ def _report(learner: Frame, pairs: Pairs) -> dict[str, Any]:
                 (copied.append(name) if given == name else renamed.append({"from": given, "to": name}))
     found = {*copied, *(entry["to"] for entry in renamed)}
     initialised = [name for name in names if name not in found]
-    return {"copied": copied, "renamed": renamed, "reshaped": [], "skipped": [], "initialised": initialised}
+    report = Report(copied=copied, renamed=renamed, initialised=initialised)
+    report.was_drawn(drawn)
+    return report.document()

@@ -37,7 +37,7 @@ def expect(task: Task, params: Training) -> None:
     count = len(task.target.within(task.target.labelled("train"), params, task.run.seed))
     if count:
         closed = params.resolve(count, task.known_source.input.size)
-        steps = (closed.epochs or 0) * math.ceil(count / (closed.batch_size or 1))
+        steps = closed.all_epochs * math.ceil(count / (closed.batch_size or 1))
         task.run.foresee((1 + CONTENDERS) * steps)
 
 
@@ -95,6 +95,8 @@ def against_unchanged(task: Task, adapted: Adapted) -> dict[str, Any] | None:
 
 
 def _unchanged(task: Task, adapted: Adapted) -> Contender:
+    if task.known_source.untrained_head:
+        return Contender("unchanged", None, "The source's head was drawn at random.")
     known = set(task.known_source.classes or ())
     if not set(adapted.classes or ()) <= known or not task.same_kind:
         return Contender("unchanged", None, "The source does not know the target's classes.")
@@ -127,8 +129,8 @@ def _part(task: Task, name: str) -> Task:
 
 def _budget(params: Training) -> dict[str, Any]:
     """What they have in common with the method: labels, steps, and how they are computed."""
-    names = ("labels_per_class", "train_size", "epochs", "batch_size", "early_stopping", "precision", "layout")
-    return {name: getattr(params, name) for name in names}
+    names = ("labels_per_class", "train_size", "batch_size", "early_stopping", "precision", "layout")
+    return {name: getattr(params, name) for name in names} | {"epochs": params.all_epochs}
 
 
 def _override(task: Task, adapted: Adapted) -> InputOverride:

@@ -48,7 +48,7 @@ def run(spec: Spec, channel: Channel) -> Result:
     )
     params = parse(payload["method"])
     with device.reproducible(run.device, run.seed, run.threads):
-        task = _task(run, payload, spec.inputs, Room(spec.workdir, spec.resident_bytes))
+        task = _task(run, payload, spec.inputs, Room(spec.workdir, spec.resident_bytes, spec.min_free_bytes))
         channel.emit(Note("training" if INFOS[params.name].gives_model else "measuring", f"On {run.device}."))
         adapted, evaluation = _adapt(task, params)
     document = {"method": adapted.params.model_dump(mode="json"), "evaluation": evaluation}
@@ -112,6 +112,8 @@ def _source(document: Mapping[str, Any], weights: Path) -> Source:
         recipe=document["recipe"],
         weights=weights,
         multi_label=document.get("multi_label", False),
+        untrained_head=document.get("untrained_head", False),
+        drawn=tuple(document.get("drawn", ())),
     )
 
 
@@ -121,7 +123,13 @@ def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec, *, multi_l
         adapted.anatomy,
         adapted.input,
         spec.workdir,
-        package.metadata(adapted.spec, adapted.input, adapted.classes, multi_label=multi_label),
+        package.metadata(
+            adapted.spec,
+            adapted.input,
+            adapted.classes,
+            multi_label=multi_label,
+            untrained_head=adapted.headless,
+        ),
         multi_label=multi_label,
     )
     if adapted.adapter is not None:
@@ -133,5 +141,6 @@ def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec, *, multi_l
         "multi_label": multi_label,
         "recipe": Recipe.of(adapted.params, adapted.input).document(),
         "transfer": adapted.transfer,
+        "untrained_head": adapted.headless,
     }
     return Result(document | about | exported, artifacts)

@@ -41,7 +41,9 @@ def minimise(
     rate = optimise.schedule(
         params.scheduler, epochs * batches.per_epoch, round(params.warmup_epochs * batches.per_epoch)
     )
-    recipe = optimise.Recipe(params.optimizer, closed(params.learning_rate), params.momentum, decay)
+    recipe = optimise.Recipe(
+        params.optimizer, closed(params.learning_rate), params.momentum, decay, params.max_gradient_norm
+    )
     groups = optimise.groups(network, factor, decay)
     for module in (beside or {}).values():
         groups += optimise.groups(module, lambda name: 1.0, decay)

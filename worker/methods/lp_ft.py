@@ -1,6 +1,6 @@
 """`lp_ft`: a linear probe first, then all weights from there."""
 
-from app.methods.lp_ft import LpFt, Probe
+from app.methods.lp_ft import LpFt
 from worker.methods import probing, supervised, transferred, tuning
 from worker.methods.task import Adapted, Task
 
@@ -15,6 +15,5 @@ def lp_ft(task: Task, params: LpFt) -> Adapted:
     task.run.expect(supervised.steps(first, seen) + supervised.steps(params, seen))
     probing.probe(task, learner, first, seen, run=task.run.part("probe"))
     beside = tuning.tune(task, learner, params, seen)
-    params = params.model_copy(update={"probe": Probe(epochs=first.epochs, learning_rate=first.learning_rate)})
     transfer = begun.report | {"trainable": tuning.trainable(params, learner.anatomy)}
     return Adapted.of(learner, begun.spec, params, seen.use, transfer, source_head=beside.get("lwf"))

@@ -136,6 +136,8 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
     if task.source is None or task.source_domain is None:
         return None
     source, domain = task.source, task.source_domain
+    if source.untrained_head:  # it could do nothing
+        return None
     if source.classes is not None and not set(source.classes) & set(domain.classes):
         return None
     network, structure = transferred.unchanged(source)

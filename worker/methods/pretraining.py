@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from app.methods.augmentation import AugmentationStep
-from app.methods.pretraining import Pretraining
+from app.methods.pretraining import Pretraining, TwoViews
 from worker.engine import augment, device, evaluate, views
 from worker.engine.contract import Failure
 from worker.engine.data import Batch, Images, Prepare
@@ -67,18 +67,18 @@ def projector(task: Task, widths: list[int]) -> nn.Sequential:
 
 
 def two(ground: Ground) -> views.Look:
-    """Each image augmented twice."""
-    augmented = _augmented(ground)
+    """Each image augmented twice, as the parameters say of either view."""
+    one, other = (_augmented(steps, ground) for steps in _distributions(ground.params))
 
     def look(x_BCHW: Tensor, generator: Generator) -> Tensor:
-        return torch.cat([augmented(x_BCHW, generator) for _ in range(2)])
+        return torch.cat([one(x_BCHW, generator), other(x_BCHW, generator)])
 
     return look
 
 
 def turned(ground: Ground) -> views.Look:
     """Each image augmented once, in its four quarter turns."""
-    augmented = _augmented(ground)
+    augmented = _augmented(_steps(ground.params.augmentation), ground)
     return lambda x_BCHW, generator: views.quarter_turns(augmented(x_BCHW, generator))
 
 
@@ -94,7 +94,9 @@ def learn(
     """The weights of the last step: nothing is selected, so nothing can be selected by labels."""
     learner, params, run = ground.start.learner, ground.params, task.run
     prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
-    images = ground.closer() if ground.closer and augment.cuts(_steps(params)) else ground.images
+    images = ground.images
+    if ground.closer and all(augment.cuts(steps) for steps in _distributions(params)):
+        images = ground.closer()
     batches = views.view_batches(
         run, images.to(run.device), prepare=prepare, batch_size=closed(params.batch_size), look=look
     )
@@ -129,10 +131,15 @@ def share_recognised(task: Task, ground: Ground, look: views.Look, right: Callab
     return float(torch.cat(found).mean())
 
 
-def _augmented(ground: Ground) -> augment.Augment:
-    steps = augment.compose(_steps(ground.params), ground.start.learner.input.size)
-    return steps or (lambda x_BCHW, generator: x_BCHW)
+def _augmented(steps: list[AugmentationStep], ground: Ground) -> augment.Augment:
+    return augment.compose(steps, ground.start.learner.input.size) or (lambda x_BCHW, generator: x_BCHW)
 
 
-def _steps(params: Pretraining) -> list[AugmentationStep]:
-    return params.augmentation if isinstance(params.augmentation, list) else []
+def _distributions(params: Pretraining) -> list[list[AugmentationStep]]:
+    """The steps by which each view is made."""
+    given = [params.augmentation] + ([params.second_augmentation] if isinstance(params, TwoViews) else [])
+    return [_steps(one) for one in given]
+
+
+def _steps(augmentation: str | list[AugmentationStep]) -> list[AugmentationStep]:
+    return augmentation if isinstance(augmentation, list) else []

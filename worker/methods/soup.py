@@ -6,7 +6,7 @@ from typing import Any
 from app.methods.soup import Soup
 from worker.engine import merge
 from worker.engine.merge import Weights
-from worker.methods.merging import Merger
+from worker.methods.merging import Candidate, Merger
 from worker.methods.task import Adapted, Task
 
 
@@ -22,16 +22,21 @@ def _greedy(merger: Merger) -> tuple[list[str], dict[str, Any]]:
     alone = {
         id_: merger.judge(f"alone {id_}", partial(_mean, merger, [id_]), merged=False) for id_ in merger.of.sources
     }
-    first, *others = sorted(alone, key=lambda id_: (-alone[id_].accuracy, alone[id_].nll))
-    kept, best = [first], alone[first].accuracy
+    first, *others = sorted(alone, key=lambda id_: _rank(alone[id_]), reverse=True)
+    kept, best = [first], _rank(alone[first])
     tried: list[dict[str, Any]] = [{"sources": [id_], **found._asdict()} for id_, found in alone.items()]
     for id_ in others:
         with_it = [*kept, id_]
         found = merger.judge(f"with {id_}", partial(_mean, merger, with_it), merged=True)
         tried.append({"sources": with_it, **found._asdict()})
-        if found.accuracy >= best:
-            kept, best = with_it, found.accuracy
+        if _rank(found) > best:
+            kept, best = with_it, _rank(found)
     return kept, {"candidates": tried}
+
+
+def _rank(found: Candidate) -> tuple[float, float]:
+    """Of equally accurate ones that of less loss is the better: on a small split ties are common, and say nothing."""
+    return found.accuracy, -found.nll
 
 
 def _mean(merger: Merger, ids: list[str]) -> Weights:

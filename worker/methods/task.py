@@ -103,14 +103,18 @@ class Domain:
         shape = (len(rows), *spec.shape)
         if self.room is None or math.prod(shape) <= self.room.resident_bytes:
             return Images(torch.from_numpy(self.images.fitted(rows, spec)), label_N)
-        mapped = Mapped(self.room.folder, shape)
+        mapped = Mapped(self.room.folder, shape, min_free_bytes=self.room.min_free_bytes)
         self.images.fitted(rows, spec, mapped.pixels_NHWC)
         return Images(torch.from_numpy(mapped.pixels_NHWC), label_N, mapped.soon)
 
 
 @dataclass(frozen=True)
 class Source:
-    """The checkpoint or model that a job starts from.  `classes` is None where nobody has named them."""
+    """The checkpoint or model that a job starts from.  `classes` is None where nobody has named them.
+
+    `untrained_head`: its head was drawn at random, and says nothing of classes.  `drawn` are the names of all tensors
+    that its file did not have.
+    """
 
     network: NetworkSpec
     input: InputSpec
@@ -118,6 +122,8 @@ class Source:
     recipe: dict[str, Any] | None
     weights: Path
     multi_label: bool = False
+    untrained_head: bool = False
+    drawn: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

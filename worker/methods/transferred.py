@@ -48,6 +48,7 @@ def start(task: Task, override: InputOverride | None, learned: list[str] | None 
     made = load.make(spec, input, tensors(source), without_heads=not kept)
     device.place(made.network, task.run.device)
     head = "kept" if kept else "new"
+    made.report.was_drawn(source.drawn)
     report = {"tensors": made.report.document(), "head": head, "adapters": adapters(task.target, input)}
     return Start(spec, Frame(made.network, made.anatomy, input, classes), classes, report)
 
@@ -65,6 +66,7 @@ def take_over(source: Source, learner: Frame, *, with_head: bool) -> dict[str, A
     with torch.no_grad():
         for name, tensor in found.items():
             weights[name].copy_(tensor)
+    report.was_drawn(source.drawn)
     return report.document()
 
 
@@ -84,6 +86,7 @@ def itself(task: Task, override: InputOverride | None) -> tuple[Frame, dict[str,
     input = override.apply(source.input) if override else source.input
     made = load.make(source.network, input, load_file(source.weights))
     device.place(made.network.eval(), task.run.device)
+    made.report.was_drawn(source.drawn)
     report = {"tensors": made.report.document(), "head": "kept", "adapters": adapters(task.target, input)}
     return Frame(made.network, made.anatomy, input, source.classes), report
 

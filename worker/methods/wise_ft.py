@@ -16,7 +16,7 @@ SOURCE = "source_validation"
 def wise_ft(task: Task, params: WiseFt) -> Adapted:
     """Wortsman et al. 2022b, Robust fine-tuning of zero-shot models, eq. 1.
 
-    The ends of the curve are the source and the tuned network as they are, with their own statistics.
+    Every point of the curve has its statistics in the same way: taken anew between the ends alone, they would bend it.
     """
     merger = Merger(task, params, candidates=params.points if params.chooses else 0)
     if params.alpha is not None:
@@ -38,13 +38,13 @@ def _on_source(task: Task) -> dict[str, measure.Examine]:
 
 def _point(merger: Merger, beside: dict[str, measure.Examine], alpha: float) -> dict[str, Any]:
     weights = partial(_at, merger, alpha)
-    found = merger.look(f"alpha {alpha}", weights, beside, merged=_inner(alpha), at=alpha)
+    found = merger.look(f"alpha {alpha}", weights, beside, merged=True, at=alpha)
     source = found.get(SOURCE)
     return {"alpha": alpha, "target": found[VALIDATION]._asdict(), "source": source and source._asdict()}
 
 
 def _adapted(merger: Merger, alpha: float, about: dict[str, Any]) -> Adapted:
-    return merger.adapted(_at(merger, alpha), merged=_inner(alpha), about=about)
+    return merger.adapted(_at(merger, alpha), merged=True, about=about)
 
 
 def _rank(point: dict[str, Any]) -> tuple[float, float, float]:
@@ -55,7 +55,3 @@ def _rank(point: dict[str, Any]) -> tuple[float, float, float]:
 def _at(merger: Merger, alpha: float) -> Weights:
     [tuned] = merger.of.sources.values()
     return merge.between(merger.of.origin, tuned, alpha)
-
-
-def _inner(alpha: float) -> bool:
-    return 0 < alpha < 1

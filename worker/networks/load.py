@@ -43,6 +43,17 @@ class Report:
     skipped: list[dict[str, str]] = field(default_factory=list)  # {name, reason}
     initialised: list[str] = field(default_factory=list)
 
+    def was_drawn(self, names: Collection[str]) -> None:
+        """What was drawn at random before it was stored, was drawn at random: no tensor that somebody has trained."""
+        drawn = {*names} - {*self.initialised}
+        sources = {entry["from"] for entry in self.renamed} | {*self.copied}
+        for name in sorted(drawn & sources):
+            to = next((entry["to"] for entry in self.renamed if entry["from"] == name), name)
+            self.copied = [other for other in self.copied if other != name]
+            self.renamed = [entry for entry in self.renamed if entry["from"] != name]
+            self.reshaped = [entry for entry in self.reshaped if entry["name"] != to]
+            self.initialised.append(to)
+
     def document(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -1,0 +1,23 @@
+"""The SQL of what an owner stores."""
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.db.tables import Checkpoint, Dataset, File, Model, Upload, UploadPart
+
+
+def stored_bytes(db: Session, owner: str) -> int:
+    """Files, parts of uploads, datasets, checkpoints and models; equal bytes count as often as they are stored."""
+    parts = select(func.sum(UploadPart.bytes)).join(Upload, Upload.id == UploadPart.upload)
+    sums = (
+        select(func.sum(File.bytes)).where(File.owner == owner),
+        parts.where(Upload.owner == owner),
+        *(select(func.sum(table.stored_bytes)).where(table.owner == owner) for table in (Dataset, Checkpoint, Model)),
+    )
+    return sum(int(db.scalar(query) or 0) for query in sums)
+
+
+def take_turns(db: Session, owner: str) -> None:
+    """Until the transaction ends nobody else may store anything for the owner; SQLite has one writer anyway."""
+    if db.get_bind().dialect.name == "postgresql":
+        db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"usage of {owner}", 0))))
