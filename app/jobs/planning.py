@@ -161,10 +161,8 @@ def _dataset(db: Session, owner: str, dataset_id: str, param: str) -> Dataset:
 
 
 def _source_dataset(db: Session, owner: str, asked: str | None, source: Source | None) -> Dataset | None:
-    """The dataset that is asked for, else the one that the source is known to come from, if that has labels.
-
-    A source that learned without labels has classes of its own to be measured on no more than it has their images.
-    """
+    """The dataset that is asked for, else the one that the source is known to come from, if that has labels: what
+    learned from images alone cannot be measured on them, which is no reason to refuse the job."""
     if asked is not None:
         return _dataset(db, owner, asked, "source_dataset")
     if source is None or source.dataset is None:

@@ -124,8 +124,8 @@ class Measured(Shape):
     null for very many classes.  `per_class` is each class's recall.
 
     Figures are of the decision that is served.  Where network and dataset share only some classes, `classes` names
-    them; where the network has others, `taken_for_other_classes` counts the images that were taken for one of these, and
-    `among_shared` has the figures of the decision among the shared classes alone; where the dataset has others,
+    them; where the network has others, `taken_for_other_classes` counts the images that were taken for one of these,
+    and `among_shared` has the figures of the decision among the shared classes alone; where the dataset has others,
     `left_out` counts their images, which are in no figure.
 
     Where an image has any number of labels: `map`, `average_precision` (by class), `macro_f1` and `micro_f1`, too.
