@@ -1,6 +1,5 @@
 """A step's own process, from its birth in the fork-server to its last event."""
 
-import errno
 import multiprocessing
 import os
 import resource
@@ -72,7 +71,7 @@ def main(connection: Connection, spec: Spec) -> None:
     except (MemoryError, torch.OutOfMemoryError) as error:
         channel.end(out_of_memory(spec, str(error)))
     except Exception as error:  # noqa: BLE001  # whatever it is, the supervisor must hear of it
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if isinstance(error, OSError) and error.errno in disk.FULL:
             channel.end(disk.full("what the step writes"))
             return
         if parts.ran_out(error):
