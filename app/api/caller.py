@@ -110,8 +110,11 @@ class Sender(Caller):
         """What `act` answers, in the transaction of its effect; to a request sent again the first answer, without one.
 
         `of` tells apart the bodies that a route read by itself.  Of a request without `effect` a large answer is not
-        stored: sent again, it is answered anew.  `kept` makes the answer fit to be stored.
+        stored: sent again, it is answered anew; and where it has no key, nothing is written, so that it only reads and
+        waits for no writer.  `kept` makes the answer fit to be stored.
         """
+        if self.key is None and not effect:
+            return Response(_json(self.reads(act)), self.status, media_type="application/json")
         with self.database.unit_of_work() as db:
             if self.key and (first := requests.claim(db, self.owner, self.key, _sha256(self.fingerprint, of))):
                 return Response(first.body, first.status, {"Idempotent-Replayed": "true"}, "application/json")

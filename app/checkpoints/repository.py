@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.status import Status
+from app.db.held import held
 from app.db.paging import Page, paged
 from app.db.tables import Checkpoint, Task
 
@@ -31,7 +32,7 @@ def find(db: Session, owner: str, checkpoint_id: str, *, hold: bool = False) -> 
     """The owner's checkpoint; somebody else's is as good as none.  `hold`: it cannot be deleted before we are done."""
     query = select(Checkpoint, Task).join(Task, Task.id == Checkpoint.id)
     query = query.where(Checkpoint.id == checkpoint_id, Checkpoint.owner == owner)
-    row = db.execute(query.with_for_update(read=True, of=Checkpoint) if hold else query).one_or_none()
+    row = db.execute(held(db, query, Checkpoint) if hold else query).one_or_none()
     return row and Stored(*row)
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.status import Status
+from app.db.held import held
 from app.db.paging import Page, paged
 from app.db.tables import Dataset, Task
 
@@ -31,7 +32,7 @@ def find(db: Session, owner: str, dataset_id: str, *, hold: bool = False) -> Sto
     """The owner's dataset; somebody else's is as good as none.  `hold`: it cannot be deleted before we are done."""
     query = select(Dataset, Task).join(Task, Task.id == Dataset.id)
     query = query.where(Dataset.id == dataset_id, Dataset.owner == owner)
-    row = db.execute(query.with_for_update(read=True, of=Dataset) if hold else query).one_or_none()
+    row = db.execute(held(db, query, Dataset) if hold else query).one_or_none()
     return row and Stored(*row)
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from app.db.held import held
 from app.db.paging import Page, paged
 from app.db.session import now
 from app.db.tables import File, Upload, UploadPart
@@ -34,7 +35,7 @@ def get(db: Session, file_id: str) -> File | None:
 def find(db: Session, owner: str, file_id: str, *, hold: bool = False) -> File | None:
     """The owner's file; somebody else's is as good as none.  `hold`: it cannot be deleted before we are done."""
     query = select(File).where(File.id == file_id, File.owner == owner)
-    return db.scalars(query.with_for_update(read=True) if hold else query).one_or_none()
+    return db.scalars(held(db, query, File) if hold else query).one_or_none()
 
 
 def page(db: Session, owner: str, page: Page) -> list[File]:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from app.db.held import held
 from app.db.paging import Page, paged
 from app.db.tables import Dataset, Job, Metric, Model
 
@@ -25,7 +26,7 @@ def add(db: Session, model: Model) -> None:
 def find(db: Session, owner: str, model_id: str, *, hold: bool = False) -> Model | None:
     """The owner's model; somebody else's is as good as none.  `hold`: it cannot be deleted before we are done."""
     query = select(Model).where(Model.id == model_id, Model.owner == owner)
-    return db.scalars(query.with_for_update(read=True) if hold else query).one_or_none()
+    return db.scalars(held(db, query, Model) if hold else query).one_or_none()
 
 
 def lineage(db: Session, owner: str, model_id: str) -> Lineage | None:
