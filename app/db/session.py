@@ -15,8 +15,12 @@ from sqlalchemy.sql.functions import GenericFunction
 from app.core import errors, plain
 
 BUSY_TIMEOUT_MS = 30_000
-# A process that freezes within a transaction must not keep its locks, nor others wait for them for ever.
-_POSTGRES_OPTIONS = "-c idle_in_transaction_session_timeout=5s -c lock_timeout=10s"
+# A process that freezes within a transaction must not keep its locks, nor others wait for them for ever.  Set for each
+# transaction: a pooler such as PgBouncer refuses such settings at the start of a connection, and gives the next
+# transaction another one.
+_POSTGRES_TIMEOUTS = (
+    "SELECT set_config('idle_in_transaction_session_timeout', '5s', true), set_config('lock_timeout', '10s', true)"
+)
 
 
 class now(GenericFunction[float]):
@@ -88,9 +92,15 @@ def _translated() -> Iterator[None]:
 
 
 def _postgresql(url: str) -> Engine:
-    connect_args = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "options": _POSTGRES_OPTIONS}
+    connect_args: dict[str, Any] = {
+        "connect_timeout": 5,
+        "tcp_user_timeout": 10_000,
+        # no prepared statements: behind a pooler, which nothing tells from the server, the next transaction runs on a
+        # connection that does not know them
+        "prepare_threshold": None,
+    }
     # hidden, since parameters would be logged
-    return create_engine(
+    engine = create_engine(
         url,
         pool_pre_ping=True,
         pool_size=20,
@@ -98,6 +108,12 @@ def _postgresql(url: str) -> Engine:
         json_serializer=plain.dumps,
         connect_args=connect_args,
     )
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql(_POSTGRES_TIMEOUTS).close()
+
+    return engine
 
 
 def _sqlite(url: str) -> Engine:
