@@ -3,16 +3,22 @@
 import contextlib
 import hashlib
 import os
+import re
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import psutil
 import pytest
 
+import databases
 from api import server
 from api.server import MIB
 from api.world import made
 from services import until
 
 SMALL = os.urandom(1000)
+CROWD, WHOLE = 12, 24 * MIB  # uploads that are completed at once, and bytes of each
 
 
 def stored(api):
@@ -123,3 +129,29 @@ def test_a_quota_counts_parts_and_completing_does_not_count_them_twice(frugal, o
     refused(owner.put(f"/v1/uploads/{upload}/parts/3", content=os.urandom(40_000)), 507, "quota_exceeded")
     assert stored(frugal) == before
     assert made(owner.post(f"/v1/uploads/{upload}/complete"), 201)["bytes"] == 80_000
+
+
+def peak_of_memory(process):
+    """The most that it has had at a time, in bytes, since `clear_refs` was told to forget it (proc(5))."""
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+    return 1024 * int(found[1])
+
+
+def test_many_uploads_that_are_completed_at_once_take_little_memory(tmp_path):
+    """Less than two of them have bytes, whoever sends them: their parts are copied by pieces, and they take turns."""
+    with (
+        databases.opened("sqlite", tmp_path) as opened,
+        server.serving(tmp_path / "home", opened.migrated(), REGRAFT_MAX_FILE_BYTES=str(WHOLE)) as api,
+    ):
+        owners = [api.as_owner(api.new_owner()) for _ in range(CROWD)]
+        uploads = [made(owner.post("/v1/uploads", json={"filename": "f"}), 201)["id"] for owner in owners]
+        part = os.urandom(WHOLE // 3)
+        for owner, upload in zip(owners, uploads, strict=True):
+            for number in (1, 2, 3):
+                made(owner.put(f"/v1/uploads/{upload}/parts/{number}", content=part), 200)
+        idle = psutil.Process(api.process.pid).memory_info().rss
+        Path(f"/proc/{api.process.pid}/clear_refs").write_text("5")
+        with ThreadPoolExecutor(CROWD) as pool:
+            answers = pool.map(lambda owner, upload: owner.post(f"/v1/uploads/{upload}/complete"), owners, uploads)
+            assert [made(answer, 201)["bytes"] for answer in answers] == [WHOLE] * CROWD
+        assert peak_of_memory(api.process) - idle < 2 * WHOLE
