@@ -155,6 +155,36 @@ class Blobs:
                 self._take_back(sha256)
                 return int(obstore.head(self._store, _key(sha256))["size"])
 
+    @contextmanager
+    def reading(self, *sha256s: str) -> Iterator[None]:
+        """While the files at their paths are read: what fails because one of them is damaged, is refused as that.
+
+        Raises:
+            BlobLost: see `require_sound`.
+        """
+        try:
+            yield
+        except errors.RegraftError:
+            raise
+        except Exception:  # whatever its reader stumbled over
+            self.require_sound(*sha256s)
+            raise
+
+    def require_sound(self, *sha256s: str) -> None:
+        """All of their bytes are read; a local copy of what is stored elsewhere is forgotten, and fetched again.
+
+        Raises:
+            BlobLost: one of them is gone, or has other bytes than those that were put.
+        """
+        for sha256 in sha256s:
+            if self._root is None:
+                (self._cache / sha256).unlink(missing_ok=True)
+            found = hashlib.sha256()
+            for chunk in self.read(sha256):
+                found.update(chunk)
+            if found.hexdigest() != sha256:
+                raise errors.BlobLost
+
     def put_at(self, sha256: str) -> float | None:
         """When it was last put, see `Aged`; None where there is no such blob."""
         with _translated(), suppress(FileNotFoundError):

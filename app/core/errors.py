@@ -154,7 +154,8 @@ class RateLimited(RegraftError):
 
 
 class BlobLost(RegraftError):
-    status, code, title = 500, "blob_lost", "A stored file of this object is gone; restore it, or make it again."
+    status, code = 500, "blob_lost"
+    title = "A stored file of this object is gone or damaged; restore it, or make it again."
 
 
 class TooManyStreams(RateLimited):

@@ -30,25 +30,22 @@ class Sample:
 
 def of(
     blobs: Blobs, dataset: Dataset, *, split: Split, label: str | None, after: int | None, limit: int
-) -> Iterator[Sample]:
+) -> list[Sample]:
     """Up to `limit` images of a ready dataset beyond the row `after`, of the class `label` only where it is given.
 
     Raises:
         Invalid: the dataset has no such class.
+        BlobLost: its images are gone or damaged.
     """
     assert dataset.pixels is not None
     assert dataset.index is not None
     classes = dataset.classes or []
     if label is not None and label not in classes:
         raise errors.Invalid(f"{dataset.id} has no class {label!r}.", param="label")
-    return page(
-        blobs.path(dataset.pixels),
-        blobs.path(dataset.index),
-        split=split,
-        label=None if label is None else classes.index(label),
-        after=after,
-        limit=limit,
-    )
+    number = None if label is None else classes.index(label)
+    pixels, index = blobs.path(dataset.pixels), blobs.path(dataset.index)
+    with blobs.reading(dataset.pixels, dataset.index):
+        return list(page(pixels, index, split=split, label=number, after=after, limit=limit))
 
 
 def page(

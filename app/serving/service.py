@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from PIL.ImageFile import ImageFile
 
+from app.blobs.store import Blobs
 from app.core import errors
 from app.db import tables
 from app.imaging import images
@@ -98,19 +98,27 @@ class _Loaded:
 Load = Callable[[Servable], Predictor]
 
 
-def loader(path: Callable[[str], Path], threads: int, beside: Beside | None) -> Load:
-    """Loads graphs, each into what runs it fastest; `path` gives the local file of a content address.
+def loader(blobs: Blobs, threads: int, beside: Beside | None) -> Load:
+    """Loads graphs, each into what runs it fastest.
 
-    Where there is a PyTorch process beside, networks go there, but for those of eight bits.
+    Where there is a PyTorch process beside, networks go there, but for those of eight bits.  What is loaded raises
+    BlobLost where its file is gone or damaged.
     """
 
-    def load(servable: Servable) -> Predictor:
+    def made(servable: Servable) -> Predictor:
         if servable.precision == "int8":
-            return OpenVinoPredictor(path(servable.graph), threads)
+            return OpenVinoPredictor(blobs.path(servable.graph), threads)
         if beside is not None:
-            return TorchPredictor(beside, servable.graph, servable.document, path(servable.weights))
+            return TorchPredictor(beside, servable.graph, servable.document, blobs.path(servable.weights))
         kept = MAX_BATCH * servable.image_bytes <= KEPT_BYTES
-        return OnnxPredictor(path(servable.graph), threads, kept=kept)
+        return OnnxPredictor(blobs.path(servable.graph), threads, kept=kept)
+
+    def load(servable: Servable) -> Predictor:
+        in_torch = beside is not None and servable.precision == "float32"
+        with blobs.reading(servable.weights if in_torch else servable.graph):
+            predictor = made(servable)
+            predictor.predict(np.zeros((1, *servable.input.shape), np.uint8))  # allocates its arenas
+            return predictor
 
     return load
 
@@ -198,7 +206,6 @@ class Serving:
         needed = servable.image_bytes
         self._require_servable(servable)
         predictor = self._load(servable)
-        predictor.predict(np.zeros((1, *servable.input.shape), np.uint8))  # allocates its arenas
         # what PyTorch takes is memory of another process, or of a GPU
         batch = MAX_BATCH if isinstance(predictor, TorchPredictor) else min(MAX_BATCH, self._runs.total // needed)
         pixel_bytes = math.prod(servable.input.shape)

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
+from app.blobs.store import Blobs
 from app.core import errors
 from app.db import tables
 from app.imaging.images import Pixels
@@ -53,13 +53,10 @@ class Adaptation:
 
 
 class Streams:
-    """One process for all; if it dies, every network begins anew.
+    """One process for all; if it dies, every network begins anew."""
 
-    `path` gives the local file of a content address.
-    """
-
-    def __init__(self, path: Callable[[str], Path], *, device: str, threads: int) -> None:
-        self._path = path
+    def __init__(self, blobs: Blobs, *, device: str, threads: int) -> None:
+        self._blobs = blobs
         self._beside = Beside(device=device, threads=threads)
         self._turn = ThreadPoolExecutor(1, thread_name_prefix="streams")  # batches come one after another in any case
         self._waiting = 0
@@ -71,31 +68,37 @@ class Streams:
             NotAdaptable: it has no batch norm.
             NotInstalled: this server has no PyTorch.
             Overloaded, Unavailable: too many are waiting; the process died of it, and what had adapted is lost.
+            BlobLost: its weights are gone or damaged.
         """
-        path = await asyncio.to_thread(self._path, what.weights)
-        probabilities_NK, told = await self._ask("adapt", what.name, what.document, path, np.stack(pixels))
+
+        def adapt() -> Any:
+            with self._blobs.reading(what.weights):
+                path = self._blobs.path(what.weights)
+                return self._beside.ask("adapt", what.name, what.document, path, np.stack(pixels))
+
+        probabilities_NK, told = await self._in_turn(adapt)
         return list(map(Prediction, probabilities_NK)), Adaptation(**told)
 
     async def told(self, name: str) -> Adaptation:
         """Where the adaptation of the object stands; at its beginning where nothing is known of it."""
-        told = await self._ask("tell", name) if self._beside.alive else None
+        told = await self._in_turn(self._beside.ask, "tell", name) if self._beside.alive else None
         return Adaptation(**(told or {}))
 
     async def reset(self, name: str) -> None:
         """Back to what is stored."""
         if self._beside.alive:
-            await self._ask("reset", name)
+            await self._in_turn(self._beside.ask, "reset", name)
 
     async def close(self) -> None:
         self._turn.shutdown(cancel_futures=True)
         self._beside.close()
 
-    async def _ask(self, *message: Any) -> Any:
+    async def _in_turn(self, ask: Callable[..., Any], *message: Any) -> Any:
         if self._waiting >= WAITING:
             raise errors.Overloaded(retry_after_s=1)
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._turn, self._beside.ask, *message)
+            return await asyncio.get_running_loop().run_in_executor(self._turn, ask, *message)
         except DoesNotFit as error:
             raise errors.NotAdaptable(str(error)) from None
         finally:

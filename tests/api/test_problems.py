@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import update
 
 from api import server as servers
-from api.world import NETWORK, made, png
+from api.world import NETWORK, World, made, png
 from app.db.tables import Model
 from services import until
 
@@ -182,6 +182,31 @@ def test_a_file_that_is_gone_is_named(api, world, client):
         away.rename(blobs)
     for ask in asked:
         assert ask().is_success
+
+
+def test_a_file_that_is_damaged_is_named(each_database, tmp_path):
+    """It is there, with other bytes than were stored; whoever asks cannot help it, and is told what happened."""
+    with servers.serving(tmp_path / "home", each_database.migrated()) as api:
+        world = World(api, "ann", tmp_path)
+        dataset, model = world.dataset(), world.model()
+        asked = (
+            lambda: world.client.get(f"/v1/datasets/{dataset['id']}/samples"),
+            lambda: world.client.post(f"/v1/models/{model['id']}/predictions", content=png("top"), headers=IMAGE),
+            lambda: world.client.post(f"/v1/models/{model['id']}/embeddings", content=png("top"), headers=IMAGE),
+            lambda: world.client.post(
+                f"/v1/models/{model['id']}/predictions?adapt=tent", content=png("top"), headers=IMAGE
+            ),
+        )
+        stored = {path: path.read_bytes() for path in (api.home / "blobs" / "sha256").rglob("*") if path.is_file()}
+        for path, content in stored.items():
+            path.write_bytes(content[: len(content) // 2])
+        for ask in asked:
+            assert "damaged" in problem(ask(), 500, "blob_lost")["detail"]
+        for path, content in stored.items():
+            path.write_bytes(content)
+        for ask in asked[:3]:  # nobody has made weights here that PyTorch could read
+            assert ask().is_success
+        world.close()
 
 
 def test_a_database_that_is_away(each_database, tmp_path):

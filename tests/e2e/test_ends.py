@@ -43,6 +43,27 @@ def test_a_blob_that_is_gone_is_named_at_once(service, archive):
     assert client.jobs.wait(job.id, timeout_s=60).status == "succeeded"
 
 
+def test_a_blob_that_is_damaged_is_named_at_once(service, archive):
+    """As one that is gone is: the job does not try again, nor is it blamed on the service."""
+    client = service.client
+    file = client.files.upload(archive)
+    before = blobs(service)
+    dataset = client.datasets.wait(client.datasets.create(name="d", file=file.id, seed=12).id)
+    stored = {path: path.read_bytes() for path in blobs(service) - before}
+    assert stored
+    for path, content in stored.items():
+        path.write_bytes(content[: len(content) // 2])
+    job = client.jobs.create(method=JOB, dataset=dataset.id)
+    with pytest.raises(Unsuccessful) as failed:
+        client.jobs.wait(job.id, timeout_s=60)
+    assert (failed.value.code, "damaged" in failed.value.message) == ("blob_lost", True)
+    assert client.jobs.get(job.id).attempt == 1
+    for path, content in stored.items():
+        path.write_bytes(content)
+    client.jobs.retry(job.id)
+    assert client.jobs.wait(job.id, timeout_s=60).status == "succeeded"
+
+
 def test_figures_that_are_no_numbers_are_no_result(service, archive, digits_model, tmp_path):
     """Weights that are finite, and overflow when they are multiplied."""
     client = service.client

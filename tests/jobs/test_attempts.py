@@ -13,6 +13,7 @@ from jobs.attempts import DONE, steps_do, workplace
 from jobs.queue_steps import add, ask, claim, expire, reap, task
 from worker.engine.contract import Failure, Interrupted, Note, Progress, Result, Snapshot
 from worker.engine.contract import Metric as Point
+from worker.executors.base import Crashed
 from worker.loop import lane
 from worker.loop.attempt import attempt
 
@@ -132,6 +133,39 @@ def test_a_lost_blob_fails_it_at_once(database, tmp_path, monkeypatch):
     job = add(database)
     run(workplace(database, tmp_path))
     assert (task(database, job).status, task(database, job).error_code) == (Status.FAILED, "blob_lost")
+
+
+BROKEN = {"crash": Crashed("It ended by SIGBUS."), "reader": Failure("corrupt_file", "No archive.")}
+
+
+@pytest.mark.parametrize("sound", [True, False], ids=["sound", "damaged"])
+@pytest.mark.parametrize("how", BROKEN)
+def test_what_comes_of_a_damaged_blob_is_told_as_that(database, tmp_path, monkeypatch, how, sound):
+    place = workplace(database, tmp_path, BROKEN[how])
+    sha256 = place.blobs.put([b"an archive"]).sha256
+    if not sound:
+        place.blobs.path(sha256).write_bytes(b"an arch")
+    steps_do(monkeypatch, prepare=lambda db, id_: ({}, {"file": sha256}))
+    job = add(database)
+    run(place)
+    found = task(database, job)
+    if not sound:
+        assert (found.status, found.error_code) == (Status.FAILED, "blob_lost")
+    elif how == "crash":
+        assert found.status == Status.QUEUED  # it is tried again
+    else:
+        assert (found.status, found.error_code) == (Status.FAILED, "corrupt_file")
+
+
+def test_a_saved_state_that_is_damaged_is_not_gone_on_from(database, tmp_path):
+    job = add(database)
+    place = workplace(database, tmp_path, saves(b"one"), Interrupted("shutdown"))
+    run(place)
+    place.blobs.path(task(database, job).snapshot).write_bytes(b"o")
+    place.executor.says += [lambda spec: DONE if spec.snapshot is None else Failure("x", "")]
+    run(place)
+    assert task(database, job).status == Status.SUCCEEDED
+    assert "snapshot_lost" in [event.type for event in told(database, job, "warning")]
 
 
 def test_max_attempts_is_what_the_settings_say(database, tmp_path):

@@ -57,6 +57,26 @@ def test_what_is_put_is_read(blobs, size):
     assert [aged.sha256 for aged in blobs.list()] == [SHA256]
 
 
+def test_what_fails_because_of_damage_is_refused_as_that(blobs, folder):
+    blobs.put([CONTENT])
+    other = blobs.put([b"sound"]).sha256
+    with pytest.raises(ValueError, match="by itself"), blobs.reading(SHA256, other):
+        raise ValueError("by itself")
+    path = blobs.path(SHA256)
+    path.write_bytes(CONTENT[:-1])
+    with blobs.reading(other, SHA256):
+        pass  # nobody has stumbled over it
+    with pytest.raises(errors.NotServable), blobs.reading(other, SHA256):
+        raise errors.NotServable
+    if path.is_relative_to(folder):
+        with pytest.raises(errors.BlobLost, match="damaged"), blobs.reading(other, SHA256):
+            raise ValueError("no such format")
+    else:  # a local copy: the next one is sound
+        with pytest.raises(ValueError, match="no such format"), blobs.reading(other, SHA256):
+            raise ValueError("no such format")
+        assert blobs.path(SHA256).read_bytes() == CONTENT
+
+
 def test_a_body_as_it_arrives(blobs):
     assert asyncio.run(blobs.receive(arriving(CONTENT))) == (SHA256, len(CONTENT))
     assert b"".join(blobs.read(SHA256)) == CONTENT

@@ -72,6 +72,7 @@ class _Attempt:
         self._place, self._claim, self._lease = place, claim, lease
         self._journal = Journal(claim)
         self._snapshot = claim.snapshot
+        self._inputs: list[str] = []
 
     def run(self) -> None:
         try:
@@ -80,11 +81,12 @@ class _Attempt:
         except LeaseLost:
             raise
         except Exception as how:  # noqa: BLE001  # whatever it is, whoever waits for the step is to read of it now
-            self._end_without_result(how)
+            self._end_without_result(self._cause(how))
 
     def _spec(self, workdir: Path) -> Spec:
         settings, blobs, step = self._place.settings, self._place.blobs, STEPS[self._claim.kind]
         payload, inputs = self._write(lambda db, task: step.prepare(db, task.id))
+        self._inputs = list(inputs.values())
         return Spec(
             kind=self._claim.kind,
             subject=self._claim.id,
@@ -103,14 +105,17 @@ class _Attempt:
         )
 
     def _resumed(self) -> Path | None:
-        """The state to go on from; where it is gone, the step starts anew and ends the same."""
+        """The state to go on from; where it is gone or damaged, the step starts anew and ends the same."""
         if self._snapshot is None:
             return None
         try:
+            self._place.blobs.require_sound(self._snapshot)
             return self._place.blobs.path(self._snapshot)
         except errors.BlobLost:
-            log.warning("%s: its snapshot %s is gone", self._claim.id, self._snapshot)
-            self._journal.add(Note("snapshot_lost", "Its saved state is gone: it starts anew.", level="warning"))
+            log.warning("%s: its snapshot %s is gone or damaged", self._claim.id, self._snapshot)
+            self._journal.add(
+                Note("snapshot_lost", "Its saved state is gone or damaged: it starts anew.", level="warning")
+            )
             return None
 
     def _follow(self, spec: Spec) -> Result:
@@ -199,6 +204,17 @@ class _Attempt:
             self._journal.add(Note("not_finite", message, level="warning"))
         finite: Document = plain.without_not_finite(document)
         return finite
+
+    def _cause(self, how: How) -> How:
+        """That a file which it read is damaged, where one is; else what the step itself came to."""
+        if isinstance(how, Failure | Crashed):
+            try:
+                self._place.blobs.require_sound(*self._inputs)
+            except errors.BlobLost as lost:
+                return lost
+            except errors.Unavailable as unavailable:  # then it cannot be told
+                log.warning("%s: %s", self._claim.id, unavailable.detail)
+        return how
 
     def _end_without_result(self, how: How) -> None:
         if not isinstance(how, Interrupted | Failure | Retry | Crashed | errors.RegraftError):
