@@ -18,9 +18,7 @@ BUSY_TIMEOUT_MS = 30_000
 # A process that freezes within a transaction must not keep its locks, nor others wait for them for ever.  Set for each
 # transaction: a pooler such as PgBouncer refuses such settings at the start of a connection, and gives the next
 # transaction another one.
-_POSTGRES_TIMEOUTS = (
-    "SELECT set_config('idle_in_transaction_session_timeout', '5s', true), set_config('lock_timeout', '10s', true)"
-)
+_POSTGRES_TIMEOUTS = "SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL lock_timeout = '10s'"
 
 
 class now(GenericFunction[float]):
