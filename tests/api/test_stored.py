@@ -14,8 +14,12 @@ import pytest
 import databases
 from api import server
 from api.server import MIB
-from api.world import made
+from api.world import PREPARED, REGISTERED, TRAINED, World, made
+from jobs.attempts import workplace
+from jobs.queue_steps import claim
 from services import until
+from worker.engine.contract import Result
+from worker.loop.attempt import attempt
 
 SMALL = os.urandom(1000)
 CROWD, WHOLE = 12, 24 * MIB  # uploads that are completed at once, and bytes of each
@@ -129,6 +133,44 @@ def test_a_quota_counts_parts_and_completing_does_not_count_them_twice(frugal, o
     refused(owner.put(f"/v1/uploads/{upload}/parts/3", content=os.urandom(40_000)), 507, "quota_exceeded")
     assert stored(frugal) == before
     assert made(owner.post(f"/v1/uploads/{upload}/complete"), 201)["bytes"] == 80_000
+
+
+MADE = {  # who asks for it, the lane of its step, and what the step says and makes
+    "datasets": (World.queued_dataset, "ingest", PREPARED, ("pixels", "index")),
+    "checkpoints": (World.queued_checkpoint, "ingest", REGISTERED, ("weights", "graph")),
+    "jobs": (World.queued_job, "run", TRAINED, ("weights", "graph")),
+}
+
+
+def made_of(world, scratch, kind):
+    """The object, once the worker's own loop was to publish two files of 25,000 bytes for it; and the files kept."""
+    queued, lane, document, roles = MADE[kind]
+    asked, before = queued(world), stored(world.api)
+    artifacts = {role: scratch / role for role in roles}
+    for path in artifacts.values():
+        path.write_bytes(os.urandom(25_000))
+    place = workplace(
+        world.database,
+        world.api.home,
+        Result(document | {"method": asked.get("method")}, artifacts),
+        max_owner_bytes=100_000,
+    )
+    attempt(place, claim(world.database, lane=lane))
+    return world.get(f"/v1/{kind}/{asked['id']}"), len(stored(world.api)) - len(before)
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_a_quota_counts_what_steps_make(frugal, tmp_path, kind):
+    """The object says why it failed, nothing of it is kept, and it can be had again once there is room."""
+    world = World(frugal, frugal.new_owner(), tmp_path)
+    full = world.file(os.urandom(60_000))
+    found, kept = made_of(world, tmp_path, kind)
+    assert (found["status"], found["error"]["code"], kept) == ("failed", "quota_exceeded", 0)
+    assert "100,000 are allowed" in found["error"]["message"]
+    assert world.client.delete(f"/v1/files/{full['id']}").status_code == 204
+    found, kept = made_of(world, tmp_path, kind)
+    assert (found["status"] in ("ready", "succeeded"), kept) == (True, 2)
+    world.close()
 
 
 def peak_of_memory(process):

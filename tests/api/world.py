@@ -52,6 +52,40 @@ EVALUATION = {
     "ablation": None,
 }
 
+PREPARED = {  # what ingest says of three images a class
+    "format": "folder",
+    "labelled": True,
+    "classes": CLASSES,
+    "image": {"height": SIDE, "width": SIDE, "channels": 1},
+    "splits": {"train": 6, "validation": 0, "test": 3},
+    "counts": {"train": [2, 2, 2], "validation": [0, 0, 0], "test": [1, 1, 1]},
+    "mean": [0.33],
+    "std": [0.47],
+    "refused": [{"name": "broken.png", "reason": "The image is broken."}],
+    "sha256": "d" * 64,
+}
+REGISTERED = {
+    "network": NETWORK,
+    "input": INPUT,
+    "classes": CLASSES,
+    "recipe": None,
+    "parameters": 246,
+    "sha256": "c" * 64,
+    "report": {"copied": ["1.weight"], "renamed": [], "reshaped": [], "skipped": [], "initialised": []},
+    "not_servable": None,
+    "untrained_head": False,
+}
+TRAINED = {  # but for the method
+    "network": NETWORK,
+    "input": INPUT,
+    "classes": CLASSES,
+    "parameters": 246,
+    "sha256": "b" * 64,
+    "evaluation": EVALUATION,
+    "transfer": {"tensors": {"copied": ["1.weight"], "initialised": ["1.bias"]}},
+    "not_servable": None,
+}
+
 
 class World:
     """What `client`, who is `owner`, has asked for, and what a worker has made of it."""
@@ -81,20 +115,8 @@ class World:
 
     def finish_dataset(self, dataset_id: str, **published: Any) -> None:
         pixels, index = self._packed()
-        document = {
-            "format": "folder",
-            "labelled": True,
-            "classes": CLASSES,
-            "image": {"height": SIDE, "width": SIDE, "channels": 1},
-            "splits": {"train": 6, "validation": 0, "test": 3},
-            "counts": {"train": [2, 2, 2], "validation": [0, 0, 0], "test": [1, 1, 1]},
-            "mean": [0.33],
-            "std": [0.47],
-            "refused": [{"name": "broken.png", "reason": "The image is broken."}],
-            "sha256": "d" * 64,
-        }
         with self.running(dataset_id) as (db, task):
-            datasets.publish(db, dataset_id, document | published, pixels, index)
+            datasets.publish(db, dataset_id, PREPARED | published, pixels, index)
             queue.succeed(db, task)
 
     def queued_checkpoint(self, **changes: Any) -> dict[str, Any]:
@@ -110,14 +132,9 @@ class World:
         self, checkpoint_id: str, *, servable: bool = True, untrained_head: bool = False, **changes: Any
     ) -> None:
         graph = self.blobs.put([graph_bytes()]).sha256 if servable else None
-        document = {
-            "network": NETWORK,
-            "input": INPUT,
+        document = REGISTERED | {
             "classes": changes.get("classes", CLASSES),
             "recipe": changes.get("recipe"),
-            "parameters": 246,
-            "sha256": "c" * 64,
-            "report": {"copied": ["1.weight"], "renamed": [], "reshaped": [], "skipped": [], "initialised": []},
             "not_servable": None if servable else "ONNX has no such operation.",
             "untrained_head": untrained_head,
         }
@@ -141,15 +158,8 @@ class World:
         graph = self.blobs.put([graph_bytes()]).sha256 if servable else None
         weights = self.blobs.put([WEIGHTS]).sha256
         with self.running(job_id) as (db, task):
-            document = {
+            document = TRAINED | {
                 "method": jobs.stored(db, job_id).method,
-                "network": NETWORK,
-                "input": INPUT,
-                "classes": CLASSES,
-                "parameters": 246,
-                "sha256": "b" * 64,
-                "evaluation": EVALUATION,
-                "transfer": {"tensors": {"copied": ["1.weight"], "initialised": ["1.bias"]}},
                 "not_servable": None if servable else "ONNX has no such operation.",
             }
             blobs = {"weights": weights, "graph": graph}
