@@ -12,7 +12,7 @@ from services import Service
 def service(each_database: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """API and worker, shared by all tests on one kind of database; do not kill them."""
     home = tmp_path_factory.mktemp("home")
-    with services.running(home, each_database.migrated()) as running:
+    with services.running(home, each_database.migrated(), REGRAFT_LOG_LEVEL="info") as running:
         yield running
 
 

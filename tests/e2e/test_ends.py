@@ -44,7 +44,8 @@ def test_a_blob_that_is_gone_is_named_at_once(service, archive):
 
 
 def test_a_blob_that_is_damaged_is_named_at_once(service, archive):
-    """As one that is gone is: the job does not try again, nor is it blamed on the service."""
+    """As one that is gone is: the job does not try again, nor is it blamed on the service.  The worker's log has both
+    attempts, each with its end."""
     client = service.client
     file = client.files.upload(archive)
     before = blobs(service)
@@ -62,6 +63,15 @@ def test_a_blob_that_is_damaged_is_named_at_once(service, archive):
         path.write_bytes(content)
     client.jobs.retry(job.id)
     assert client.jobs.wait(job.id, timeout_s=60).status == "succeeded"
+    claimed = f"{job.id}: claimed (run, attempt 1)"
+    until(lambda: f"{job.id}: succeeded" in service.log)  # the end is written down first, then logged
+    assert logged(service, job.id) == [claimed, f"{job.id}: failed", claimed, f"{job.id}: succeeded"]
+
+
+def logged(service, job):
+    """What the worker has said of the job, as an operator reads it."""
+    found = (line.partition(" worker INFO ")[2] for line in service.log.splitlines())
+    return [said for said in found if job in said]
 
 
 def test_figures_that_are_no_numbers_are_no_result(service, archive, digits_model, tmp_path):
