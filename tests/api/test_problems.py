@@ -160,28 +160,33 @@ def test_what_is_wrong_on_our_side_tells_nothing_of_our_insides(api, world, clie
     until(lambda: "ValidationError" in api.log.read_text(), 5)
 
 
-def test_a_file_that_is_gone_is_named(api, world, client):
-    """Whatever is asked of the object that it belongs to; and when it is back, so is the object."""
-    dataset, model = world.dataset(), world.model()
-    asked = (
-        lambda: client.get(f"/v1/datasets/{dataset['id']}/samples"),
-        lambda: client.get(f"/v1/models/{model['id']}/weights"),
-        lambda: client.get(f"/v1/models/{model['id']}/weights", headers={"Range": "bytes=0-3"}),
-        lambda: client.post(f"/v1/models/{model['id']}/predictions", content=png("top"), headers=IMAGE),
-        lambda: client.post(f"/v1/models/{model['id']}/predictions", files={"images": png("top")}),
-        lambda: client.post(f"/v1/models/{model['id']}/embeddings", content=png("top"), headers=IMAGE),
-    )
-    blobs, away = api.home / "blobs", api.home / "away"
-    blobs.rename(away)
-    blobs.mkdir()
-    try:
+def test_a_file_that_is_gone_is_named(each_database, tmp_path):
+    """Whatever is asked of the object that it belongs to; and when it is back, so is the object.
+
+    The API is one that has loaded no network yet: what is in memory is served without its file."""
+    with servers.serving(tmp_path / "home", each_database.migrated()) as api:
+        world = World(api, "ann", tmp_path)
+        client, dataset, model = world.client, world.dataset(), world.model()
+        asked = (
+            lambda: client.get(f"/v1/datasets/{dataset['id']}/samples"),
+            lambda: client.get(f"/v1/models/{model['id']}/weights"),
+            lambda: client.get(f"/v1/models/{model['id']}/weights", headers={"Range": "bytes=0-3"}),
+            lambda: client.post(f"/v1/models/{model['id']}/predictions", content=png("top"), headers=IMAGE),
+            lambda: client.post(f"/v1/models/{model['id']}/predictions", files={"images": png("top")}),
+            lambda: client.post(f"/v1/models/{model['id']}/embeddings", content=png("top"), headers=IMAGE),
+        )
+        blobs, away = api.home / "blobs", api.home / "away"
+        blobs.rename(away)
+        blobs.mkdir()
+        try:
+            for ask in asked:
+                problem(ask(), 500, "blob_lost")
+        finally:
+            shutil.rmtree(blobs)
+            away.rename(blobs)
         for ask in asked:
-            problem(ask(), 500, "blob_lost")
-    finally:
-        shutil.rmtree(blobs)
-        away.rename(blobs)
-    for ask in asked:
-        assert ask().is_success
+            assert ask().is_success
+        world.close()
 
 
 def test_a_file_that_is_damaged_is_named(each_database, tmp_path):
