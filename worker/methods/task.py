@@ -113,7 +113,8 @@ class Source:
     """The checkpoint or model that a job starts from.  `classes` is None where nobody has named them.
 
     `untrained_head`: its head was drawn at random, and says nothing of classes.  `drawn` are the names of all tensors
-    that its file did not have.
+    that its file did not have.  `prefix` is what stands before the names of its tensors in the file, where that holds
+    others, too.
     """
 
     network: NetworkSpec
@@ -124,6 +125,7 @@ class Source:
     multi_label: bool = False
     untrained_head: bool = False
     drawn: tuple[str, ...] = ()
+    prefix: str = ""
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def itself(task: Task, override: InputOverride | None) -> tuple[Frame, dict[str,
             "does_not_fit", f"Without labels no class can be learnt that the source does not know: {unknown}."
         )
     input = override.apply(source.input) if override else source.input
-    made = load.make(source.network, input, load_file(source.weights))
+    made = load.make(source.network, input, _weights(source))
     device.place(made.network.eval(), task.run.device)
     made.report.was_drawn(source.drawn)
     report = {"tensors": made.report.document(), "head": "kept", "adapters": adapters(task.target, input)}
@@ -93,7 +93,7 @@ def itself(task: Task, override: InputOverride | None) -> tuple[Frame, dict[str,
 
 def unchanged(source: Source) -> tuple[nn.Module, Anatomy]:
     """The source's network as it is, on the CPU, in evaluation mode."""
-    made = load.make(source.network, source.input, load_file(source.weights))
+    made = load.make(source.network, source.input, _weights(source))
     return made.network.requires_grad_(False).eval(), made.anatomy
 
 
@@ -108,15 +108,16 @@ def base(source: Source) -> Source:
     """What a student starts from: of a grafted source the network under the head, whose classes nobody knows."""
     if source.network.name != grafted.NAME:
         return source
-    return replace(source, network=grafted.backbone(source.network), classes=None)
+    return replace(source, network=grafted.backbone(source.network), classes=None, prefix=f"{BACKBONE}.")
 
 
 def tensors(source: Source) -> dict[str, Tensor]:
     """The base's, by its own names."""
-    found = load_file(source.weights)
-    if source.network.name != grafted.NAME:
-        return found
-    prefix = f"{BACKBONE}."
+    return _weights(base(source))
+
+
+def _weights(source: Source) -> dict[str, Tensor]:
+    found, prefix = load_file(source.weights), source.prefix
     return {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
 
 
