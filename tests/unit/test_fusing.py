@@ -141,7 +141,7 @@ def test_what_does_not_names_the_mismatch_and_a_way_out(unfit: Parts, param: str
         (parts(TaskArithmetic(sources=SOURCES, scale="validation"), unlabelled()), "scale", "has no labels"),
         (parts(WiseFt(sources=["model_first"]), unlabelled()), "alpha", "has no labels"),
         (parts(DistilEnsemble(teachers=SOURCES, selection="target_validation"), unlabelled()), "selection", "labels"),
-        (parts(DistilEnsemble(teachers=SOURCES, label_weight=0.5), unlabelled()), "label_weight", "has no labels"),
+        (parts(DistilEnsemble(teachers=SOURCES, label_weight=0.5), unlabelled()), "label_weight", "no training labels"),
         (parts(DistilEnsemble(teachers=SOURCES), classes=None), "teachers.1", "no names"),
         (
             parts(DistilEnsemble(teachers=SOURCES), dataset(classes=[*CLASSES, "hen"], counts=None)),
