@@ -176,7 +176,8 @@ def training(on: torch.device, count: int, batch: int, rounds: int) -> list[ledg
 
 def serving(on: torch.device, rounds: int, seconds: float) -> list[ledger.Row]:
     made = network()
-    plain = Plain(Served(made, anatomy.study(made.eval(), SPEC), SPEC), on)
+    structure = anatomy.study(made.eval(), SPEC)
+    plain = Plain(Served(made, structure, SPEC), on, features=structure.features)
     batch_NHWC = images(BATCH).pixels_NHWC.numpy()
     plain.predict(batch_NHWC)
     shares: dict[int, list[float]] = {each: [] for each in EACH}
@@ -207,7 +208,7 @@ def _ready(plain: Plain, batch_NHWC: np.ndarray, seconds: float) -> float:
 
 async def _asked(plain: Plain, batch_NHWC: np.ndarray, each: int, seconds: float) -> float:
     def process(pixels: list[np.ndarray]) -> list[object]:
-        return list(zip(*plain.predict(np.stack(pixels)), strict=True))
+        return list(plain.predict(np.stack(pixels))[0])
 
     batcher = Batcher(process, max_batch=BATCH, capacity=4 * CALLERS * each, name="gpu")
     began = time.perf_counter()
