@@ -122,10 +122,10 @@ def test_it_is_the_owners_alone_and_takes_no_idempotency_key(service, model):
     image = png(IMAGES[0])
     headers = {"Authorization": f"Bearer {service.client_key}", "Content-Type": "image/png", "Idempotency-Key": "a"}
     url = f"{service.url}/v1/models/{model}/predictions?adapt=tent"
-    answer = httpx.post(url, content=image, headers=headers)
+    answer = httpx.post(url, content=image, headers=headers, timeout=60)
     assert (answer.status_code, answer.json()["param"]) == (422, "adapt")
     del headers["Idempotency-Key"]
-    answer = httpx.post(f"{url}&precision=int8", content=image, headers=headers)
+    answer = httpx.post(f"{url}&precision=int8", content=image, headers=headers, timeout=60)
     assert (answer.status_code, answer.json()["param"]) == (422, "precision")
-    answer = httpx.post(url, content=image, headers=headers)
+    answer = httpx.post(url, content=image, headers=headers, timeout=60)
     assert set(answer.json()["adaptation"]) == {"steps", "images", "entropy", "waiting", "collapses"}
