@@ -114,7 +114,7 @@ class Server:
     def _spawn(self, half: str) -> subprocess.Popen[bytes]:
         # A session of its own: Ctrl-C reaches us alone, and we stop both in order.
         return subprocess.Popen(
-            [sys.executable, "-m", MODULES[half]],
+            python(MODULES[half]),
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -185,15 +185,24 @@ def migrate(environment: Mapping[str, str], log: IO[bytes] | None = None) -> Non
     Raises:
         ServerFailed: the migrations did not end well; they have said why.
     """
-    command = [sys.executable, "-m", MIGRATIONS]
-    finished = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
+    finished = subprocess.run(
+        python(MIGRATIONS), env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
+    )
     if finished.returncode:
         raise ServerFailed(f"The migrations failed ({_ending(finished.returncode)}).")
 
 
 def replace_by(module: str, environment: Mapping[str, str]) -> None:
-    """This process becomes `python -m module`."""
-    os.execve(sys.executable, [sys.executable, "-m", module], dict(environment))
+    """This process becomes the one that runs `module`."""
+    os.execve(sys.executable, python(module), dict(environment))
+
+
+def python(module: str) -> list[str]:
+    """The command that runs an installed module.
+
+    Without `-P`, `python -m app` would import an `app` of the user's own, where one lies in the current directory.
+    """
+    return [sys.executable, "-P", "-m", module]
 
 
 def environment(*, home: Path | None = None, host: str | None = None, port: int | None = None) -> dict[str, str]:

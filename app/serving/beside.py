@@ -65,7 +65,8 @@ class Beside:
             raise errors.NotInstalled("This server was installed without PyTorch, which this needs.")
         self._end()
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", MODULE, str(theirs.fileno()), self._device, str(self._threads)]
+        # -P: a `worker` folder in the current directory is somebody else's.
+        command = [sys.executable, "-P", "-m", MODULE, str(theirs.fileno()), self._device, str(self._threads)]
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         theirs.close()
         self._connection = Connection(ours.detach())

@@ -196,3 +196,64 @@ def test_halves_apart(tmp_path):
             half.terminate()
         endings = [half.wait(60) for half in halves]
     assert endings == [-signal.SIGTERM, 0]  # uvicorn stops in order, then lets the signal end it
+
+
+@pytest.fixture
+def folder_of_a_project(tmp_path):
+    """A current directory with packages that are named as ours are; `imported` is there once one was imported."""
+    folder = tmp_path / "project"
+    for name in ("app", "worker", "migrations"):
+        (folder / name).mkdir(parents=True)
+        for module in ("__init__", "__main__"):
+            said = f"from pathlib import Path; Path({str(folder / 'imported')!r}).write_text({name!r})"
+            (folder / name / f"{module}.py").write_text(f"{said}\nraise SystemExit({name!r})\n")
+    return folder
+
+
+def _started(command, folder, **settings):
+    with (folder / "log").open("ab") as log:
+        arguments = [sys.executable, "-m", "regraft", command]
+        return subprocess.Popen(arguments, cwd=folder, env=environment(**settings), stdout=log, stderr=log)
+
+
+def _untouched(folder):
+    assert not (folder / "imported").exists(), (folder / "imported").read_text()
+    return True
+
+
+def test_serve_imports_nothing_from_the_current_directory(folder_of_a_project, tmp_path):
+    """With every process that it starts: migrations, API, worker, a step, and PyTorch beside the API."""
+    home, folder, port = tmp_path / "home", folder_of_a_project, free_port("127.0.0.1")
+    settings = {"REGRAFT_HOME": str(home), "REGRAFT_PORT": str(port), "REGRAFT_SERVING_BACKEND": "torch"}
+    serving = _started("serve", folder, **settings, REGRAFT_DEVICE="cpu")
+    try:
+        until(lambda: _untouched(folder) and _answers(f"http://127.0.0.1:{port}/readyz"))
+        with Client(f"http://127.0.0.1:{port}", key=(home / "admin.key").read_text().strip()) as client:
+            file = client.files.upload(digits.optdigits_folders(tmp_path / "digits.zip", 10))
+            dataset = client.datasets.wait(client.datasets.create(name="d", file=file.id).id, timeout_s=60)
+            method = {"name": "train", "network": digits.TINY, "epochs": 1}
+            job = client.jobs.wait(client.jobs.create(method=method, dataset=dataset.id).id, timeout_s=120)
+            [predicted] = client.models.predict(job.model, [digits.one_png(4)])
+            assert predicted.label in map(str, range(10))
+        _untouched(folder)
+    finally:
+        serving.send_signal(signal.SIGINT)
+        serving.wait(60)
+
+
+@pytest.mark.parametrize(("command", "sign"), [("api", "answers at"), ("worker", "is ready")])
+def test_a_half_imports_nothing_from_the_current_directory(folder_of_a_project, tmp_path, command, sign):
+    folder, port = folder_of_a_project, free_port("127.0.0.1")
+    settings = {"REGRAFT_HOME": str(tmp_path / "home"), "REGRAFT_PORT": str(port), "REGRAFT_LOG_LEVEL": "info"}
+    assert _started("migrate", tmp_path, **settings).wait(60) == 0
+    running = _started(command, folder, **settings)
+    try:
+        until(lambda: _untouched(folder) and sign in (folder / "log").read_text())
+    finally:
+        running.terminate()
+        running.wait(60)
+
+
+def test_migrations_import_nothing_from_the_current_directory(folder_of_a_project, tmp_path):
+    assert _started("migrate", folder_of_a_project, REGRAFT_HOME=str(tmp_path / "home")).wait(60) == 0
+    _untouched(folder_of_a_project)
