@@ -57,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Regraft",
         version=packages.version("regraft"),
+        openapi_url=None,  # see `app.api.pages`
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

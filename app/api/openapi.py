@@ -1,6 +1,7 @@
 """The OpenAPI document: which refusals a route can give, and what the shapes alone do not say."""
 
 from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
 from fastapi import FastAPI
@@ -84,9 +85,14 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def describing(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """What `app.openapi` is to be: the document, made once."""
+    """What `app.openapi` is to be: the document, made once.  That takes a second, which no event loop has."""
+    turn = Lock()
 
     def openapi() -> dict[str, Any]:
+        with turn:
+            return made()
+
+    def made() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = get_openapi(
                 title=app.title, version=app.version, description=ABOUT, tags=TAGS, routes=app.routes

@@ -1,11 +1,11 @@
-"""`/docs`: the OpenAPI page, from this machine alone."""
+"""`/openapi.json`, the OpenAPI document, and `/docs`, its page, from this machine alone."""
 
 from importlib.util import find_spec
 from pathlib import Path
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
 from app.core import errors
 
@@ -13,6 +13,12 @@ POLICY = "default-src 'self'; img-src 'self' data:; script-src 'self' 'unsafe-in
 ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
 
 router = APIRouter(include_in_schema=False)
+
+
+@router.api_route("/openapi.json", methods=["GET", "HEAD"])
+def document(request: Request) -> JSONResponse:
+    """In a thread, as all routes that do not wait: FastAPI's own would make the document in the event loop."""
+    return JSONResponse(request.app.openapi())
 
 
 @router.get("/docs")

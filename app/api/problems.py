@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -74,7 +75,7 @@ async def _framework(request: Request, error: Exception) -> Response:
     refusal = _FRAMEWORK.get(error.status_code, RegraftError)
     if refusal is errors.NotFound:
         return answer(refusal(f"There is nothing at {request.url.path}."))
-    return answer(refusal(), dict(error.headers or {}) | _allow(request))
+    return answer(refusal(), dict(error.headers or {}) | await run_in_threadpool(_allow, request))
 
 
 def _allow(request: Request) -> dict[str, str]:

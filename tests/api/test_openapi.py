@@ -3,12 +3,14 @@
 `make openapi` renews the snapshot, after a change that is meant to change it.
 """
 
+import asyncio
 import json
 import os
 import re
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
 from api import server as servers
 from app.api import examples
@@ -43,6 +45,22 @@ def test_it_is_what_was_agreed_on(document):
 
 def test_it_is_what_is_served(api, document):
     assert api.anybody.get("/openapi.json").json() == document
+
+
+def test_nobody_waits_while_it_is_made(tmp_path):
+    """That takes a second, the first time that somebody asks for it, or for a method that a path does not have."""
+    app = create_app(Settings(home=tmp_path, database_url="sqlite://"))
+    made, in_the_loop = app.openapi, []
+
+    def openapi():
+        in_the_loop.append(asyncio._get_running_loop() is not None)
+        return made()
+
+    app.openapi = openapi
+    client = TestClient(app)
+    assert client.delete("/healthz").headers["Allow"] == "GET"
+    assert client.get("/openapi.json").json() == made()
+    assert in_the_loop == [False, False]
 
 
 def test_every_operation_says_what_it_is_and_what_it_refuses(operations):
