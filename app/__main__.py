@@ -16,9 +16,9 @@ from app.api.parts import Parts
 from app.core import private
 from app.core.settings import Settings
 from app.core.version import code_version
+from app.db import schema
 from app.jobs.feed import Feed
 from app.main import create_app
-from migrations import schema
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from app.blobs.store import Blobs
 from app.core import ids, private
 from app.core.settings import Settings
 from app.core.version import code_version
+from app.db import schema
 from app.db.session import Database
 from app.queue.service import Lane
-from migrations import schema
 from worker.executors import confinement
 from worker.executors.local import LocalExecutor
 from worker.loop import lane, upkeep

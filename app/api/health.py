@@ -6,8 +6,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from app.api import openapi
 from app.api.parts import House, Parts
 from app.core import errors
+from app.db import schema
 from app.jobs import service as jobs
-from migrations import schema
 
 router = APIRouter(tags=["health"])
 

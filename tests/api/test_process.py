@@ -17,9 +17,10 @@ from api import server as servers
 from api.world import World, png
 from app.core.settings import Settings
 from app.core.version import code_version
+from app.db import schema
 from app.db.session import Database
 from app.main import create_app
-from migrations import commands, schema
+from migrations import commands
 from services import until
 
 

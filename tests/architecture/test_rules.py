@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
@@ -29,6 +30,36 @@ def kinds(base=RegraftError):
 def test_who_may_import_whom():
     lint = subprocess.run([Path(sys.executable).parent / "lint-imports"], cwd=ROOT, capture_output=True, text=True)
     assert lint.returncode == 0, lint.stdout
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Neither one module of ours nor one of the four packages; what is imported for types alone counts, too."""
+    graph = grimp.build_graph("app", "worker", "regraft", "migrations", cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    assert len(imports) > 200
+    assert circles(imports) == []
+    packages: dict[str, set[str]] = {}
+    for module, imported in imports.items():
+        own = module.partition(".")[0]
+        packages.setdefault(own, set()).update(found for other in imported if (found := other.partition(".")[0]) != own)
+    assert circles(packages) == []
+
+
+def circles(imports):
+    """What is left once all has been taken away, again and again, that imports nothing of the rest or is imported by
+    nothing of it: the circles, and what lies between two of them."""
+    rest = set(imports)
+    while True:
+        imported = {other for module in rest for other in imports[module]}
+        ends = {module for module in rest if module not in imported or not imports[module] & rest}
+        if not ends:
+            return sorted(rest)
+        rest -= ends
+
+
+def test_circles_are_seen():
+    assert circles({"a": {"b"}, "b": set()}) == []
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"d", "b"}, "d": set()}) == ["b", "c"]
 
 
 def test_every_error_code_is_documented():

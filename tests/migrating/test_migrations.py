@@ -3,15 +3,20 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
+import migrations
+from app.db import schema
 from app.db.session import Database
 from app.db.tables import Base
 from jobs.queue_steps import claim, finish
-from migrations import commands, schema
+from migrations import commands
 
+VERSIONS = Path(migrations.__file__).parent / "versions"
 ONCE = "ON CONFLICT DO NOTHING"
 
 
@@ -41,6 +46,12 @@ def test_migrating_what_is_migrated_changes_nothing(database_url):
     before = tables(database_url)
     commands.upgrade(database_url)
     assert tables(database_url) == before
+
+
+def test_the_code_knows_the_newest_migration():
+    """The number that API and worker compare a database with is that of the last file, and Alembic's only head."""
+    assert max(path.stem.partition("_")[0] for path in VERSIONS.glob("[0-9]*.py")) == schema.HEAD
+    assert ScriptDirectory(str(VERSIONS.parent)).get_heads() == [schema.HEAD]
 
 
 def test_several_at_once(each_database, tmp_path):

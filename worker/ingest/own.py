@@ -11,7 +11,7 @@ from app.methods.base import Text
 from app.methods.inputs import InputSpec
 from app.methods.networks import NetworkSpec
 from worker.engine.contract import Failure
-from worker.networks.build import reason
+from worker.networks.misfits import reason
 
 PREFIX = "regraft."
 _Classes = TypeAdapter(list[Annotated[Text, Field(min_length=1, max_length=512)]] | None)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from app.methods.inputs import InputSpec
 from worker.engine.contract import Failure
-from worker.networks import build
+from worker.networks import misfits
 
 FEWEST_STAGES = 4
 PARALLEL_HEADS = 4  # looked for, at most
@@ -208,8 +208,8 @@ def _run(network: nn.Module, input: InputSpec) -> Tensor:
             # what depends on the images has a place in the autograd graph, even where all weights are frozen
             x_BCHW = torch.zeros(2, input.channels, *input.size, device=device, requires_grad=True)
             output: Tensor = network(x_BCHW * 1)
-    except build.MISFITS as error:
-        message = f"The network takes no {build.size(input)} images: {build.reason(error)}"
+    except misfits.MISFITS as error:
+        message = f"The network takes no {misfits.size(input)} images: {misfits.reason(error)}"
         raise Failure("does_not_fit", message) from error
     if not isinstance(output, Tensor) or output.ndim != 2:
         raise Failure("does_not_fit", "The network does not give one vector of class scores an image.")

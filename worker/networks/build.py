@@ -1,19 +1,14 @@
 """Networks by name: torchvision's, timm's, the small CNN, networks described as data, grafted ones, and plug-ins."""
 
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from app.methods.inputs import InputSpec
-from app.methods.layers import Unbuildable
 from app.methods.networks import NetworkSpec
 from worker.engine.contract import Failure
 from worker.networks import cnn3, from_timm, from_torchvision, grafted, layers, plugins
 from worker.networks.family import Family
-
-FAMILIES: tuple[Family, ...] = (from_torchvision, from_timm, cnn3, layers, grafted, plugins)
-# What PyTorch, torchvision and timm raise where sizes or options do not fit.
-MISFITS = (TypeError, ValueError, AssertionError, RuntimeError, LookupError, ArithmeticError)
+from worker.networks.misfits import MISFITS, reason, size
 
 
 def build(spec: NetworkSpec, input: InputSpec) -> nn.Module:
@@ -61,20 +56,6 @@ def usual_input(spec: NetworkSpec) -> InputSpec | None:
         raise Failure("does_not_fit", f"{spec.name} cannot be built: {reason(error)}") from error
 
 
-def size(input: InputSpec) -> str:
-    height, width = input.size
-    return f"{height}×{width} {'grey' if input.channels == 1 else 'colour'}"
-
-
-def reason(error: Exception) -> str:
-    if isinstance(error, Unbuildable):
-        return "; ".join(fault.detail for fault in error.faults)
-    if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
 def _family(name: str) -> Family:
     for family in FAMILIES:
         if family.knows(name):
@@ -88,3 +69,14 @@ def _fillable(network: nn.Module) -> bool:
     tied = len({id(tensor) for tensor in held.values()}) < len(held)
     loose = any(isinstance(value, torch.Tensor) for module in network.modules() for value in vars(module).values())
     return not tied and not loose and held.keys() == network.state_dict().keys()
+
+
+# Last, since a grafted network has a network of any family within: its family builds that as everybody does.
+FAMILIES: tuple[Family, ...] = (
+    from_torchvision,
+    from_timm,
+    cnn3,
+    layers,
+    grafted.GraftedFamily(build, usual_input),
+    plugins,
+)

@@ -1,11 +1,9 @@
-"""Whether a database has the schema that this code was written for.  Needs no Alembic."""
-
-from pathlib import Path
+"""Whether a database has the schema that this code was written for.  Needs neither Alembic nor the migrations."""
 
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import OperationalError
 
-HEAD = max(path.stem.partition("_")[0] for path in (Path(__file__).parent / "versions").glob("[0-9]*.py"))
+HEAD = "0010"  # the newest of `migrations/versions`; a test holds it to that
 
 
 def fault(connection: Connection) -> str | None:
