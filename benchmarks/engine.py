@@ -20,20 +20,21 @@ import torchvision
 from torch import nn
 
 import ledger
-from app.methods.fine_tune import FineTune
+from app.methods.supervised.fine_tune import FineTune
 from probe import domain, source
-from worker.engine import device, pace
-from worker.engine.cache import Cache
-from worker.engine.pace import Pace, Work
-from worker.engine.recorder import Recorder
-from worker.engine.run import Run
-from worker.methods import edge
-from worker.methods.fine_tune import fine_tune
+from worker.methods import frozen_prefix
+from worker.methods.supervised.fine_tune import fine_tune
 from worker.methods.task import Domain, Source, Task
+from worker.runtime import device
+from worker.runtime.cache import Cache
+from worker.runtime.recorder import Recorder
+from worker.runtime.run import Run
+from worker.training import precision
+from worker.training.precision import Pace, Work
 
 CPU = torch.device("cpu")
 LAST = FineTune(trainable="last_stages", frozen_epochs=0, augmentation="none", epochs=5, batch_size=64)
-KEPT = edge.MOST_BYTES
+KEPT = frozen_prefix.MOST_BYTES
 FEATURES = (2**17, 512)  # float32: 256 MiB
 
 
@@ -51,7 +52,7 @@ def partial(rounds: int) -> list[ledger.Row]:
 
 
 def _trained(origin: Source, target: Domain, most_bytes: int) -> tuple[float, list[float]]:
-    edge.MOST_BYTES = most_bytes
+    frozen_prefix.MOST_BYTES = most_bytes
     with tempfile.TemporaryDirectory() as folder:
         recorder = Recorder()
         run = Run(recorder, Path(folder))
@@ -68,18 +69,18 @@ def paces(rounds: int) -> list[ledger.Row]:
         device.place(network, CPU)
         with tempfile.TemporaryDirectory() as folder:
             work = Work((3, side, side), batch, 10_000, ("float32", "bfloat16"))
-            chosen = pace.settle(Run(Recorder(), Path(folder)), network, work)
-        usual = pace.usual(network)
+            chosen = precision.settle(Run(Recorder(), Path(folder)), network, work)
+        usual = precision.usual(network)
         times = [_step_s(network, side, batch, usual) / _step_s(network, side, batch, chosen) for _ in range(rounds)]
         what = f"a step of ResNet-18 at {side}×{side}, times as fast in {chosen.layout}, {chosen.precision}, as chosen"
         rows.append(ledger.measured(what, times))
     network = torchvision.models.resnet18(num_classes=10)
     device.place(network, CPU)
-    usual, times = pace.usual(network), []
+    usual, times = precision.usual(network), []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(rounds):
             eager_s = _step_s(network, 32, 64, usual)
-            with pace.compiled(Run(Recorder(), Path(folder)), usual, network, torch.zeros(64, 3, 32, 32)):
+            with precision.compiled(Run(Recorder(), Path(folder)), usual, network, torch.zeros(64, 3, 32, 32)):
                 times.append(eager_s / _step_s(network, 32, 64, usual))
     rows.append(ledger.measured("a step of ResNet-18 at 32×32, times as fast compiled", times))
     return rows
@@ -96,7 +97,7 @@ def _step_s(network: nn.Module, side: int, batch: int, how: Pace) -> float:
         loss.backward()
 
     network.train()
-    with pace.kept(how, network):
+    with precision.kept(how, network):
         return min([_seconds(step) for _ in range(7)][2:])
 
 

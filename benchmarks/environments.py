@@ -22,10 +22,10 @@ import torch
 from numpy.typing import NDArray
 
 from app.imaging.packed import PackedWriter
-from worker.engine import device
-from worker.engine.contract import Spec
-from worker.engine.recorder import Recorder
-from worker.methods import job
+from worker.runs import run_job
+from worker.runtime import device
+from worker.runtime.contract import Spec
+from worker.runtime.recorder import Recorder
 
 PAGE = Path(__file__).parents[1] / "docs" / "environments.md"
 IMAGES = Path("/usr/share/datasets/fashion-mnist")
@@ -129,7 +129,8 @@ class Bench:
             "environments": described,
         }
         recorder = Recorder()
-        result = job.run(Spec("run", "job_benchmark", payload, self._inputs, workdir, snapshot_every_s=1e9), recorder)
+        spec = Spec("run", "job_benchmark", payload, self._inputs, workdir, snapshot_every_s=1e9)
+        result = run_job.run(spec, recorder)
         accuracies = recorder.series("accuracy", "validation")
         kept = accuracies[-len(accuracies) // 2 :] if method in PENALISED else accuracies  # those after the turn
         found = {"validation": max(kept), "test": result.document["evaluation"]["target"]["accuracy"]}

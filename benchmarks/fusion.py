@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from scipy import stats
 
+from app.contract.inputs import InputOverride, InputSpec
 from app.imaging.packed import PackedImages, PackedWriter
-from app.methods.inputs import InputOverride, InputSpec
 from domains import AFFINE, FRAMES, INPUT, NETWORK, TRAIN, Digits, Made, digits, hits, run
-from worker.engine.contract import Failure
+from worker.runtime.contract import Failure
 
 PAGE = Path(__file__).parents[1] / "docs" / "fusion.md"
 RATES = (0.0003, 0.001, 0.001, 0.003, 0.01)

@@ -28,21 +28,21 @@ import torchvision
 from torch import nn
 
 import ledger
-from app.methods.inputs import InputSpec
+from app.contract.inputs import InputSpec
 from app.methods.training import Training
 from app.serving.batcher import Batcher
-from worker.engine import device
-from worker.engine.contract import Command
-from worker.engine.data import Images
-from worker.engine.recorder import Recorder
-from worker.engine.run import Run
+from worker.data.batches import Images
 from worker.export.served import Served
-from worker.methods import supervised
-from worker.methods.supervised import Examples
+from worker.methods import supervision
+from worker.methods.supervision import Examples
 from worker.methods.task import Task
 from worker.networks import anatomy
-from worker.serving.plain import Plain
+from worker.runtime import device
+from worker.runtime.contract import Command
+from worker.runtime.recorder import Recorder
+from worker.runtime.run import Run
 from worker.terms.base import Frame
+from worker.torch_server.plain import Plain
 
 SPEC = InputSpec(size=(32, 32), channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
 CLASSES, PADDING = 10, 4
@@ -114,7 +114,7 @@ def ours(on: torch.device, made: nn.Module, seen: Images, batch: int) -> list[fl
     with tempfile.TemporaryDirectory() as folder, device.reproducible(on, 0):
         run = Run(Recorder(before_batch), Path(folder), device=on, snapshot_every_s=math.inf)
         nothing = Images(seen.pixels_NHWC[:0], seen.label_N[:0])
-        supervised.learn(Task(run, target=None), learner, params, Examples(seen, nothing))  # type: ignore[arg-type]
+        supervision.learn(Task(run, target=None), learner, params, Examples(seen, nothing))  # type: ignore[arg-type]
     synchronise(on)
     at.append(time.perf_counter())
     return [end - begin for begin, end in itertools.pairwise(at)][1:]

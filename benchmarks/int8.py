@@ -18,13 +18,13 @@ import torch
 from numpy.typing import NDArray
 
 import ledger
+from app.contract.inputs import InputSpec
 from app.imaging.packed import PackedImages, PackedWriter
-from app.methods.inputs import InputSpec
 from app.serving.predictor import OnnxPredictor, OpenVinoPredictor, Predictor
 from environments import IMAGES
-from worker.engine.contract import Result, Spec
-from worker.engine.recorder import Recorder
-from worker.methods import job
+from worker.runs import run_job
+from worker.runtime.contract import Result, Spec
+from worker.runtime.recorder import Recorder
 
 INPUT = {"size": [32, 32], "channels": 1, "mean": [0.286], "std": [0.353], "fit": "pad"}
 NETWORK = {"name": "torchvision/resnet18", "num_classes": 10}
@@ -74,7 +74,8 @@ def run(method: dict[str, Any], inputs: dict[str, Path], folder: Path, source: R
         "environments": {},
     }
     weights = {"source.weights": source.artifacts["weights"]} if source else {}
-    return job.run(Spec("run", "job_benchmark", payload, inputs | weights, folder, snapshot_every_s=1e9), Recorder())
+    spec = Spec("run", "job_benchmark", payload, inputs | weights, folder, snapshot_every_s=1e9)
+    return run_job.run(spec, Recorder())
 
 
 def per_s(predictor: Predictor, images_NHWC: NDArray[np.uint8]) -> float:

@@ -21,14 +21,14 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from app.imaging.packed import PackedWriter
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
-from worker.engine import device
-from worker.engine.contract import Result, Spec
-from worker.engine.recorder import Recorder
-from worker.methods import job
 from worker.networks import build
+from worker.runs import run_job
+from worker.runtime import device
+from worker.runtime.contract import Result, Spec
+from worker.runtime.recorder import Recorder
 
 PAGE = Path(__file__).parents[1] / "docs" / "pretraining.md"
 CLASSES = [str(digit) for digit in range(10)]
@@ -117,7 +117,8 @@ class Bench:
         }
         recorder = Recorder()
         inputs = self._paths | {"source.weights": source[1]}
-        return job.run(Spec("run", "job_benchmark", payload, inputs, workdir, snapshot_every_s=1e9), recorder), recorder
+        spec = Spec("run", "job_benchmark", payload, inputs, workdir, snapshot_every_s=1e9)
+        return run_job.run(spec, recorder), recorder
 
     def _described(self, network: dict[str, Any], classes: list[str], weights: Path) -> tuple[dict[str, Any], Path]:
         document = {"network": network, "input": self.input.model_dump(mode="json"), "classes": classes, "recipe": None}

@@ -19,17 +19,17 @@ from safetensors.torch import save_file
 from torch import nn
 
 import ledger
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from app.imaging.packed import PackedWriter
-from app.methods.inputs import InputSpec
-from app.methods.linear_probe import LinearProbe
-from app.methods.networks import NetworkSpec
-from worker.engine import device
-from worker.engine.cache import Cache
-from worker.engine.recorder import Recorder
-from worker.engine.run import Run
-from worker.methods.linear_probe import linear_probe
+from app.methods.supervised.linear_probe import LinearProbe
+from worker.methods.supervised.linear_probe import linear_probe
 from worker.methods.task import Domain, Source, Task
 from worker.networks import build
+from worker.runtime import device
+from worker.runtime.cache import Cache
+from worker.runtime.recorder import Recorder
+from worker.runtime.run import Run
 
 INPUT = InputSpec(size=(32, 32), channels=3, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 NETWORK = NetworkSpec(name="torchvision/resnet18", num_classes=1000)

@@ -30,8 +30,8 @@ import psutil
 from PIL import Image
 
 import ledger
+from app.contract.inputs import InputSpec
 from app.imaging import images
-from app.methods.inputs import InputSpec
 from regraft import Client
 from regraft.processes import Server, free_port
 

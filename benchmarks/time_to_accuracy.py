@@ -28,17 +28,17 @@ import torch.nn.functional as F
 from torch import nn
 
 import ledger
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from app.methods.training import Training
-from worker.engine import device
-from worker.engine.data import Images
-from worker.engine.recorder import Recorder
-from worker.engine.run import Run
-from worker.methods import supervised
-from worker.methods.supervised import Examples
+from worker.data.batches import Images
+from worker.methods import supervision
+from worker.methods.supervision import Examples
 from worker.methods.task import Task
 from worker.networks import anatomy, build
+from worker.runtime import device
+from worker.runtime.recorder import Recorder
+from worker.runtime.run import Run
 from worker.terms.base import Frame
 
 CUDA = torch.device("cuda")
@@ -89,7 +89,7 @@ def ours(seen: Images, tested: Images, seed: int, **changes: Any) -> tuple[float
     with tempfile.TemporaryDirectory() as folder, device.reproducible(CUDA, seed):
         run = Run(Recorder(), Path(folder), device=CUDA, snapshot_every_s=math.inf)
         nothing = Images(seen.pixels_NHWC[:0], seen.label_N[:0])
-        supervised.learn(Task(run, target=None), learner, params, Examples(seen, nothing))  # type: ignore[arg-type]
+        supervision.learn(Task(run, target=None), learner, params, Examples(seen, nothing))  # type: ignore[arg-type]
     torch.cuda.synchronize()
     return time.perf_counter() - began, accuracy(made.eval(), tested)
 

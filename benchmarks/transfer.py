@@ -23,7 +23,7 @@ from contest import data, plan, report
 from contest.measuring import Cell, measured, train_origin
 from contest.plan import Contender
 from contest.report import Figures
-from worker.engine import device
+from worker.runtime import device
 
 ROOT = Path(__file__).resolve().parents[1]
 

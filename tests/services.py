@@ -129,7 +129,7 @@ def beside(api: int) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(api).children():
         try:
-            if "worker.serving" in child.cmdline():
+            if "worker.torch_server" in child.cmdline():
                 found.append(child)
         except (psutil.ZombieProcess, psutil.NoSuchProcess):
             continue

@@ -19,8 +19,8 @@ from app.db.session import Database
 from app.queue.service import Lane
 from worker.executors import confinement
 from worker.executors.local import LocalExecutor
-from worker.loop import lane, upkeep
-from worker.loop.attempt import Workplace
+from worker.supervisor import lane, upkeep
+from worker.supervisor.attempt import Workplace
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from app.api.caller import Reader
 from app.api.lists import NamePaging
 from app.api.shapes.catalogue import Method, Network
 from app.api.shapes.common import Listing
+from app.contract.base import Text
 from app.db.paging import Page
-from app.methods.base import Text
 from app.methods.registry import METHODS
 from app.networks import service as networks
 

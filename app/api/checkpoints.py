@@ -16,10 +16,10 @@ from app.api.shapes.common import Listing
 from app.api.shapes.predictions import Adaptation, Predictions
 from app.checkpoints import service as checkpoints
 from app.checkpoints.repository import Stored
+from app.contract.recipe import Recipe
 from app.core import errors
 from app.core.status import Readiness
 from app.db.tables import Servable as Row
-from app.methods.recipe import Recipe
 from app.removal import service as removal
 
 router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"], route_class=bodies.Route)

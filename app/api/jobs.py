@@ -10,11 +10,11 @@ from app.api.lists import Cascade, Id, Paging
 from app.api.shapes.common import Listing
 from app.api.shapes.events import Point, Points
 from app.api.shapes.jobs import Job, JobSpec, Preflight
+from app.contract.base import ObjectId, Text
 from app.core import errors
 from app.core.status import Status
 from app.jobs import preflight as preflights
 from app.jobs import service as jobs
-from app.methods.base import ObjectId, Text
 from app.removal import service as removal
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=bodies.Route)

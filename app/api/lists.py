@@ -6,9 +6,9 @@ from typing import Annotated
 from fastapi import Depends, Path, Query
 from pydantic import AfterValidator, Field
 
+from app.contract.base import ObjectId, Text
 from app.core import errors
 from app.db.paging import Order, Page
-from app.methods.base import ObjectId, Text
 
 GIVEN = "As it was given when the object was made."
 ID = r"[a-z]+_[0-9a-z]{4,40}"

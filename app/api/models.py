@@ -15,12 +15,12 @@ from app.api.shapes.common import Listing
 from app.api.shapes.jobs import Job
 from app.api.shapes.models import Model, Quantization
 from app.api.shapes.predictions import Adaptation, Embeddings, Predictions
+from app.contract.base import ObjectId, Text
+from app.contract.recipe import Recipe
 from app.core import errors
 from app.db.tables import Servable as Row
 from app.jobs import planning
 from app.jobs import service as jobs
-from app.methods.base import ObjectId, Text
-from app.methods.recipe import Recipe
 from app.models import service as models
 from app.removal import service as removal
 

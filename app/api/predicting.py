@@ -15,9 +15,9 @@ from app.api import images, multipart, openapi
 from app.api.caller import Sender
 from app.api.parts import Parts
 from app.api.shapes.predictions import Images
+from app.contract.inputs import InputSpec
 from app.core import errors
 from app.db.tables import Servable as Row
-from app.methods.inputs import InputSpec
 from app.serving.predictor import Floats, Prediction
 from app.serving.service import Precision, Servable
 from app.serving.streams import Adaptable

@@ -7,15 +7,15 @@ from sqlalchemy.orm import Session
 
 from app.checkpoints import repository
 from app.checkpoints.repository import Stored
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
+from app.contract.recipe import Recipe
 from app.core import errors, ids
 from app.core.status import Readiness, Status, readiness, statuses
 from app.db.paging import Page
 from app.db.session import now
 from app.db.tables import Checkpoint, Task, Warned
 from app.files import service as files
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
-from app.methods.recipe import Recipe
 from app.models import service as models
 from app.networks import service as networks
 from app.queue import service as queue

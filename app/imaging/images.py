@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
+from app.contract.inputs import InputSpec
 from app.imaging import depth
 from app.imaging.depth import Change
-from app.methods.inputs import InputSpec
 
 Pixels = NDArray[np.uint8]
 

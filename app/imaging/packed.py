@@ -9,9 +9,9 @@ from typing import Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from app.contract.inputs import InputSpec
 from app.imaging import images
 from app.imaging.images import Pixels
-from app.methods.inputs import InputSpec
 
 Split = Literal["train", "validation", "test"]
 Rows = NDArray[np.int64]

@@ -7,26 +7,26 @@ again when the job starts).
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from app.contract.recipe import Recipe
 from app.core.errors import Detail, NoRecipe, Unfit
 from app.core.status import Readiness
 from app.datasets import service as datasets
 from app.db.tables import Dataset
 from app.jobs import fusing
 from app.jobs.sources import Source
-from app.methods.cross_domain import CrossDomain, Selecting
-from app.methods.distil_ensemble import DistilEnsemble
-from app.methods.evaluate import Evaluate
-from app.methods.fusion import Fusing
-from app.methods.generalisation import Generalisation
-from app.methods.quantize import Quantize
-from app.methods.recipe import Recipe
-from app.methods.reg_mean import RegMean
+from app.methods.cross_domain.family import CrossDomain, Selecting
+from app.methods.fusion.distil_ensemble import DistilEnsemble
+from app.methods.fusion.family import Fusing
+from app.methods.fusion.reg_mean import RegMean
+from app.methods.generalisation.family import Generalisation
 from app.methods.registry import METHODS, Method
-from app.methods.rule_transfer import RuleTransfer
-from app.methods.source_free import SourceFree
-from app.methods.terms import TERMS
-from app.methods.train import Train
+from app.methods.source_free.family import SourceFree
+from app.methods.supervised.train import Train
+from app.methods.terms.family import TERMS
 from app.methods.training import Guarded, LabelBudget, Training
+from app.methods.transfer.rule_transfer import RuleTransfer
+from app.methods.utilities.evaluate import Evaluate
+from app.methods.utilities.quantize import Quantize
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from app.core.status import Readiness
 from app.datasets import service as datasets
 from app.db.tables import Dataset
 from app.jobs.sources import Source
-from app.methods.distil_ensemble import DistilEnsemble, untold
-from app.methods.fusion import INSTEAD, Described, FromAncestor, Fusing, mismatch
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
+from app.methods.fusion.distil_ensemble import DistilEnsemble, untold
+from app.methods.fusion.family import INSTEAD, Described, FromAncestor, Fusing, mismatch
 
 Fault = tuple[str, str]  # the parameter below `method`, and the sentence
 

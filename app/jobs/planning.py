@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from app.contract import layers
+from app.contract.inputs import InputSpec
+from app.contract.recipe import Recipe
 from app.core import errors
 from app.core.errors import Detail
 from app.core.status import Readiness, Status, readiness
@@ -12,23 +15,20 @@ from app.datasets import service as datasets
 from app.db.tables import Dataset
 from app.jobs import fit, sources
 from app.jobs.sources import Source
-from app.methods import layers
-from app.methods.cross_domain import CrossDomain
-from app.methods.distil_ensemble import DistilEnsemble
-from app.methods.evaluate import Evaluate
-from app.methods.fusion import FromAncestor, Fusing
-from app.methods.generalisation import Generalisation
-from app.methods.inputs import InputSpec
-from app.methods.quantize import Quantize
-from app.methods.recipe import Recipe
-from app.methods.reg_mean import RegMean
+from app.methods.cross_domain.family import CrossDomain
+from app.methods.fusion.distil_ensemble import DistilEnsemble
+from app.methods.fusion.family import FromAncestor, Fusing
+from app.methods.fusion.reg_mean import RegMean
+from app.methods.generalisation.family import Generalisation
 from app.methods.registry import METHODS, Method
-from app.methods.rule_transfer import RuleTransfer
-from app.methods.source_free import SourceFree
+from app.methods.source_free.family import SourceFree
 from app.methods.start import Start
-from app.methods.terms import TERMS
-from app.methods.train import Train
+from app.methods.supervised.train import Train
+from app.methods.terms.family import TERMS
 from app.methods.training import Loop, Training
+from app.methods.transfer.rule_transfer import RuleTransfer
+from app.methods.utilities.evaluate import Evaluate
+from app.methods.utilities.quantize import Quantize
 from app.networks import service as networks
 
 

@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session
 from app.core.status import Readiness
 from app.jobs import planning
 from app.jobs.planning import Plan, Request
-from app.methods.fine_tune import FineTune
-from app.methods.rule_transfer import RuleTransfer
+from app.methods.supervised.fine_tune import FineTune
 from app.methods.training import Loop, Training
+from app.methods.transfer.rule_transfer import RuleTransfer
 
 BYTES_PER_WEIGHT = 4  # float32
 

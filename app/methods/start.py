@@ -4,9 +4,10 @@ from typing import Self
 
 from pydantic import model_validator
 
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
-from app.methods.training import Loop, Optimizer
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
+from app.contract.recipe import Optimizer
+from app.methods.training import Loop
 
 
 class Start(Loop):

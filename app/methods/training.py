@@ -5,16 +5,14 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from app.methods.augmentation import AugmentationStep, RandomCrop
-from app.methods.base import Closed, Parameters
-from app.methods.mixing import Mixing
-from app.methods.terms import NO_DECAY, Terms, teachers
+from app.contract.augmentation import AugmentationStep, RandomCrop
+from app.contract.base import Closed
+from app.contract.mixing import Mixing
+from app.contract.recipe import Count, LearningRate, Optimizer
+from app.methods.base import Parameters
+from app.methods.terms.family import NO_DECAY, Terms, teachers
 
 MIN_STEPS = 300  # a run on defaults is at least this long, however small the data
-
-LearningRate = Annotated[float, Field(gt=0, le=100)]
-Count = Annotated[int, Field(ge=1, le=10_000_000)]
-Optimizer = Literal["sgd", "adamw"]
 
 
 class Rates(NamedTuple):

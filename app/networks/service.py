@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
+from app.contract import layers
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from app.core import errors
 from app.core.errors import Detail
 from app.db.paging import Page
 from app.db.tables import Document, Network
-from app.methods import layers
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
 from app.networks import repository
 
 LARGEST_MEAN, LARGEST_STD = 1.0, 2.0  # of values from 0 to 1, the deviation with some room for unusual contracts

@@ -10,7 +10,7 @@ from typing import Any
 
 from app.core import errors
 
-MODULE = "worker.serving"
+MODULE = "worker.torch_server"
 
 
 class DoesNotFit(Exception):

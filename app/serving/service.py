@@ -18,11 +18,11 @@ import numpy as np
 from PIL.ImageFile import ImageFile
 
 from app.blobs.store import Blobs
+from app.contract.inputs import InputSpec
 from app.core import errors
 from app.db import tables
 from app.imaging import images
 from app.imaging.images import Pixels
-from app.methods.inputs import InputSpec
 from app.serving import sizes
 from app.serving.batcher import Batcher
 from app.serving.beside import Beside

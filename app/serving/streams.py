@@ -9,10 +9,10 @@ from typing import Any, Self
 import numpy as np
 
 from app.blobs.store import Blobs
+from app.contract import grafted
 from app.core import errors
 from app.db import tables
 from app.imaging.images import Pixels
-from app.methods import grafted
 from app.serving.beside import Beside, DoesNotFit
 from app.serving.predictor import Prediction
 
@@ -43,7 +43,7 @@ class Adaptable:
 
 @dataclass(frozen=True)
 class Adaptation:
-    """See `worker.serving.tent.Told`."""
+    """See `worker.torch_server.tent.Told`."""
 
     steps: int = 0
     images: int = 0

@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 from safetensors.torch import save_file
 
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from app.methods.registry import parse
 from contest import data, plan
 from contest.data import Labelled, Packed
-from worker.engine import device
-from worker.engine.recorder import Recorder
-from worker.engine.run import Run
 from worker.methods import measure
 from worker.methods.registry import METHODS
 from worker.methods.task import Adapted, Domain, Source, Task
+from worker.runtime import device
+from worker.runtime.recorder import Recorder
+from worker.runtime.run import Run
 
 Method = dict[str, Any]
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worker.engine import device
+from worker.runtime import device
 
 
 def windows(pixels_NHWC: Tensor) -> Tensor:

@@ -21,8 +21,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from worker.networks import build
 
 CLASSES, BATCH = 10, 64

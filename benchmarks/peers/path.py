@@ -11,10 +11,12 @@ import with_pil
 from with_regraft import PADDED
 
 from app.methods.training import Training
-from worker.engine import augment, data, device
-from worker.engine.data import Images, Prepare
-from worker.engine.recorder import Recorder
-from worker.engine.run import Run
+from worker.data import batches as data
+from worker.data import transforms
+from worker.data.batches import Images, Prepare
+from worker.runtime import device
+from worker.runtime.recorder import Recorder
+from worker.runtime.run import Run
 
 PASSES = 30  # of ours at once
 
@@ -27,7 +29,7 @@ def ours(task: common.Task, run: Run) -> data.Shuffled:
         Images(*task.train()),
         prepare=Prepare(task.spec, run.device, torch.channels_last),
         batch_size=common.BATCH,
-        augment=augment.compose(params.augmentation),
+        augment=transforms.compose(params.augmentation),
     )
 
 

@@ -19,15 +19,15 @@ from torch import nn
 from torchvision import transforms
 from with_regraft import settings
 
-from worker.engine import device
-from worker.engine.contract import Command, Interrupted
-from worker.engine.data import Images
-from worker.engine.recorder import Recorder
-from worker.engine.run import Run
-from worker.methods import supervised
-from worker.methods.supervised import Examples
+from worker.data.batches import Images
+from worker.methods import supervision
+from worker.methods.supervision import Examples
 from worker.methods.task import Task
 from worker.networks import anatomy
+from worker.runtime import device
+from worker.runtime.contract import Command, Interrupted
+from worker.runtime.recorder import Recorder
+from worker.runtime.run import Run
 from worker.terms.base import Frame
 
 RATE, MOMENTUM = 0.001, 0.9
@@ -105,7 +105,7 @@ def ours(task: common.Task, network: nn.Module, enough: float, seed: int) -> Fou
         looking = Looking(task, network, enough, watch)
         run = Run(Recorder(looking), Path(folder), seed=seed, snapshot_every_s=math.inf)
         try:
-            supervised.learn(Task(run, target=None), learner, params, Examples(seen, nothing))
+            supervision.learn(Task(run, target=None), learner, params, Examples(seen, nothing))
         except Interrupted:
             watch.stop()
             return watch.found(looking.accuracy)

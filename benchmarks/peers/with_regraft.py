@@ -8,15 +8,15 @@ import common
 import torch
 
 from app.methods.training import Training
-from worker.engine import device
-from worker.engine.contract import Command
-from worker.engine.data import Images
-from worker.engine.recorder import Recorder
-from worker.engine.run import Run
-from worker.methods import supervised
-from worker.methods.supervised import Examples
+from worker.data.batches import Images
+from worker.methods import supervision
+from worker.methods.supervision import Examples
 from worker.methods.task import Task
 from worker.networks import anatomy
+from worker.runtime import device
+from worker.runtime.contract import Command
+from worker.runtime.recorder import Recorder
+from worker.runtime.run import Run
 from worker.terms.base import Frame
 
 FLIP = {"name": "horizontal_flip"}
@@ -51,7 +51,7 @@ def main() -> None:
     turns = Turns(gate, task.steps)
     with tempfile.TemporaryDirectory() as folder, device.reproducible(torch.device("cpu"), task.seed):
         run = Run(Recorder(turns), Path(folder), seed=task.seed, snapshot_every_s=math.inf)
-        supervised.learn(
+        supervision.learn(
             Task(run, target=None), learner, params, Examples(seen, Images(*(part[:0] for part in task.train())))
         )
     gate.done()

@@ -18,8 +18,8 @@ from api.world import PREPARED, REGISTERED, TRAINED, World, made
 from jobs.attempts import workplace
 from jobs.queue_steps import claim
 from services import until
-from worker.engine.contract import Result
-from worker.loop.attempt import attempt
+from worker.runtime.contract import Result
+from worker.supervisor.attempt import attempt
 
 SMALL = os.urandom(1000)
 CROWD, WHOLE = 12, 24 * MIB  # uploads that are completed at once, and bytes of each

@@ -7,7 +7,7 @@ import pytest
 
 from app.methods.base import Parameters
 from app.methods.registry import METHODS
-from app.methods.terms import TERMS, Term, kinds
+from app.methods.terms.family import TERMS, Term, kinds
 
 METHODS_PAGE = (Path(__file__).parents[2] / "docs" / "methods.md").read_text()
 NAMED = set(re.findall(r"`([A-Za-z0-9_.]+)`", METHODS_PAGE))

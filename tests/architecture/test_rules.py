@@ -13,10 +13,10 @@ from pydantic import BaseModel
 
 from app.api.caller import Sender
 from app.api.shapes import checkpoints, common, datasets, files, jobs, keys, predictions
+from app.contract.base import Closed
 from app.core import errors
 from app.core.errors import RegraftError
 from app.main import NOUNS
-from app.methods.base import Closed
 
 ROOT = Path(__file__).parents[2]
 

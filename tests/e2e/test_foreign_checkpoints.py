@@ -37,8 +37,8 @@ def target(service, tmp_path_factory):
 
 
 def cnn(classes=10, channels=1):
-    from app.methods.inputs import InputSpec
-    from app.methods.networks import NetworkSpec
+    from app.contract.inputs import InputSpec
+    from app.contract.networks import NetworkSpec
     from worker.networks import build
 
     torch.manual_seed(0)

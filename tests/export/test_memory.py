@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from app.serving.predictor import OnnxPredictor
 from worker.export import memory, onnx
 from worker.networks import anatomy, build

@@ -14,13 +14,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from app.serving.predictor import OnnxPredictor
-from worker.engine import digest
 from worker.export import package
 from worker.export.package import metadata
 from worker.networks import anatomy, build
+from worker.runtime import digest
 
 SMALL = InputSpec(size=(32, 40), channels=3, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 GREY = InputSpec(size=(32, 32), channels=1, mean=(0.1307,), std=(0.3081,))

@@ -9,8 +9,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from worker.engine import digest
 from worker.export import safetensors
+from worker.runtime import digest
 
 TENSORS = {
     "b.weight": torch.randn(3, 5),

@@ -11,7 +11,7 @@ import torch
 
 from methods import tasks
 from methods.test_conformance import GOLDEN, TRAINING, VARIANTS, at, each, setting
-from worker.engine.contract import Interrupted
+from worker.runtime.contract import Interrupted
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 

@@ -11,22 +11,23 @@ import pytest
 import torch
 import torchvision
 
-from app.methods.fine_tune import FineTune
-from app.methods.inputs import InputSpec
+from app.contract.inputs import InputSpec
+from app.methods.supervised.fine_tune import FineTune
 from app.methods.training import Training
-from worker.engine import device, pace
-from worker.engine.contract import Interrupted, Note, Snapshot
-from worker.engine.data import Images
-from worker.engine.pace import Work
-from worker.engine.recorder import Recorder
-from worker.engine.run import Run
+from worker.data.batches import Images
 from worker.export.served import Served
-from worker.methods import supervised
-from worker.methods.supervised import Examples
+from worker.methods import supervision
+from worker.methods.supervision import Examples
 from worker.methods.task import Task
 from worker.networks import anatomy
-from worker.serving.plain import SIZES, Plain
+from worker.runtime import device
+from worker.runtime.contract import Interrupted, Note, Snapshot
+from worker.runtime.recorder import Recorder
+from worker.runtime.run import Run
 from worker.terms.base import Frame
+from worker.torch_server.plain import SIZES, Plain
+from worker.training import precision
+from worker.training.precision import Work
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
@@ -61,7 +62,7 @@ def trained(tmp_path, on, order=None, snapshot=None, method=Training, **changes)
     trainable = (lambda epoch: structure.last(1)) if last else (lambda epoch: None)
     with device.reproducible(on, 0):
         run = Run(recorder, tmp_path, device=on, snapshot=snapshot)
-        supervised.learn(Task(run, target=None), learner, params, Examples(images(), images(64)), trainable=trainable)
+        supervision.learn(Task(run, target=None), learner, params, Examples(images(), images(64)), trainable=trainable)
     return recorder, made
 
 
@@ -138,7 +139,7 @@ def test_where_memory_runs_out_batches_are_split(tmp_path):
         run = Run(recorder, tmp_path, device=CUDA)
         learner = Frame(made, structure, SPEC, [str(k) for k in range(10)])
         nothing = replace(many, pixels_NHWC=many.pixels_NHWC[:0], label_N=many.label_N[:0])
-        supervised.learn(Task(run, target=None), learner, params.resolve(4096, SPEC.size), Examples(many, nothing))
+        supervision.learn(Task(run, target=None), learner, params.resolve(4096, SPEC.size), Examples(many, nothing))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, CUDA)
     assert run.part_size < 4096
@@ -149,7 +150,7 @@ def test_a_trial_settles_the_pace(tmp_path):
     made = network()
     device.place(made, CUDA)
     run = Run(Recorder(), tmp_path, device=CUDA)
-    found = pace.settle(run, made, Work((3, 32, 32), 512, 1_000_000, ("float32", "bfloat16")))
+    found = precision.settle(run, made, Work((3, 32, 32), 512, 1_000_000, ("float32", "bfloat16")))
     assert run.pace == vars(found)
 
 

@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from weights_files import INPUT, NETWORK
-from worker.engine.contract import Failure, Result, Spec
-from worker.engine.recorder import Recorder
 from worker.ingest import checkpoint
+from worker.runtime.contract import Failure, Result, Spec
+from worker.runtime.recorder import Recorder
 
 DEFAULTS: dict[str, Any] = {
     "network": NETWORK,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from app.imaging.packed import SPLITS, PackedImages
-from worker.engine.contract import Failure, Note, Result, Spec
-from worker.engine.recorder import Recorder
 from worker.ingest import dataset
+from worker.runtime.contract import Failure, Note, Result, Spec
+from worker.runtime.recorder import Recorder
 
 DEFAULTS = {"format": "auto", "labelled": True, "splits": None, "seed": 0, "labels": "fine"}
 FIELDS = {

@@ -17,10 +17,10 @@ from torch import nn
 
 from ingest.checkpointed import refusal
 from weights_files import saved, state
-from worker.engine.contract import Failure
-from worker.engine.recorder import Recorder
 from worker.ingest import weights
 from worker.ingest.watch import Watch
+from worker.runtime.contract import Failure
+from worker.runtime.recorder import Recorder
 
 
 class Options:

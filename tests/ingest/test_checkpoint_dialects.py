@@ -12,15 +12,15 @@ import torchvision
 from torch import Tensor
 
 import weights_files as files
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from ingest.checkpointed import refusal, run
 from weights_files import INPUT, NETWORK, State, prefixed, saved, state
-from worker.engine.recorder import Recorder
 from worker.ingest import weights
 from worker.ingest.adopt import adopt
 from worker.ingest.watch import Watch
 from worker.networks import build
+from worker.runtime.recorder import Recorder
 
 COLOUR: dict[str, Any] = {"size": [32, 32], "channels": 3, "mean": [0.5] * 3, "std": [0.25] * 3}
 RESNET: dict[str, Any] = {

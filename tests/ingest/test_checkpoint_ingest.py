@@ -11,14 +11,14 @@ import pytest
 import torch
 
 import weights_files as files
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from ingest.checkpointed import refusal, run
 from weights_files import INPUT, NAMES, NETWORK, prefixed, saved, state
-from worker.engine import digest
-from worker.engine.contract import Command, Interrupted, Note
-from worker.engine.recorder import Recorder
 from worker.networks import build
+from worker.runtime import digest
+from worker.runtime.contract import Command, Interrupted, Note
+from worker.runtime.recorder import Recorder
 
 FORMS = {
     "safetensors": lambda weights: files.safe(weights),

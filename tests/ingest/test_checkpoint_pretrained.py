@@ -10,7 +10,7 @@ import torchvision
 from huggingface_hub import constants as hub
 
 from ingest.checkpointed import refusal, run
-from worker.engine import digest
+from worker.runtime import digest
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from PIL import Image
 import hostile_images
 from archives import encoded, examples, zipped
 from ingest.ingested import DEFAULTS
-from worker.engine.contract import Failure, Result, Retry, Spec
-from worker.engine.recorder import Recorder
 from worker.ingest import dataset, disk
+from worker.runtime.contract import Failure, Result, Retry, Spec
+from worker.runtime.recorder import Recorder
 
 FLAT = zipped({f"{n % 2}/{n}.png": hostile_images.flat(512) for n in range(300)})
 DIGITS = zipped({f"{n % 2}/{n}.png": encoded(image) for n, image in enumerate(examples(20, 2).images)})

@@ -9,8 +9,8 @@ from app.imaging import images
 from archives import encoded, examples, folders, tarred, zipped
 from ingest.conftest import Ingest
 from ingest.ingested import refusal
-from worker.engine.contract import Note
 from worker.ingest import pack
+from worker.runtime.contract import Note
 
 DATA = examples(60, 3, (8, 8, 3))
 NAMES = ["cat", "dog", "hen"]

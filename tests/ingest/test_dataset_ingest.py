@@ -17,9 +17,9 @@ from app.imaging.packed import PackedImages, PackedWriter
 from archives import Examples, encoded, examples, folders, npz, tarred, zipped
 from ingest.conftest import Ingest
 from ingest.ingested import refusal, result_of
-from worker.engine.contract import Command, Interrupted, Note, Progress, Retry
-from worker.engine.recorder import Recorder
 from worker.ingest import measure, watch
+from worker.runtime.contract import Command, Interrupted, Note, Progress, Retry
+from worker.runtime.recorder import Recorder
 
 DATA = examples(40, 2, (8, 6, 3))
 GOOD = zipped(folders(DATA, ["cat", "dog"]))
@@ -161,7 +161,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 from ingest.ingested import result_of
-from worker.engine.recorder import Recorder
+from worker.runtime.recorder import Recorder
 import resource
 folder = Path(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[2]),) * 2)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from archives import examples, folders, table, zipped
 from ingest.conftest import Ingest
 from ingest.ingested import refusal, run
-from worker.engine.contract import Note
 from worker.ingest import classes
+from worker.runtime.contract import Note
 
 COUNT = 40
 DATA = examples(COUNT, 2, (4, 4, 1))

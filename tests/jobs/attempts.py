@@ -8,9 +8,9 @@ from pathlib import Path
 from app.blobs.store import Blobs
 from app.core.settings import Settings
 from app.db.session import Database
-from worker.engine.contract import Result, Spec
-from worker.loop.attempt import Workplace
+from worker.runtime.contract import Result, Spec
 from worker.steps.registry import STEPS, Step
+from worker.supervisor.attempt import Workplace
 
 DONE = Result({})
 

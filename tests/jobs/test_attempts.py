@@ -11,11 +11,11 @@ from app.db.session import now
 from app.db.tables import Dataset, Event, Metric
 from jobs.attempts import DONE, steps_do, workplace
 from jobs.queue_steps import add, ask, claim, expire, reap, task
-from worker.engine.contract import Failure, Interrupted, Note, Progress, Result, Snapshot
-from worker.engine.contract import Metric as Point
 from worker.executors.base import Crashed
-from worker.loop import lane
-from worker.loop.attempt import attempt
+from worker.runtime.contract import Failure, Interrupted, Note, Progress, Result, Snapshot
+from worker.runtime.contract import Metric as Point
+from worker.supervisor import lane
+from worker.supervisor.attempt import attempt
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ FAULTS = {
 def test_what_is_no_refusal_is_recorded_at_once(database, tmp_path, monkeypatch, where):
     prepare, publish, says, reason = FAULTS[where]
     steps_do(monkeypatch, prepare=prepare, publish=publish)
-    monkeypatch.setattr("worker.loop.attempt.PATIENCE_S", 0.0)
+    monkeypatch.setattr("worker.supervisor.attempt.PATIENCE_S", 0.0)
     job = add(database)
     for number in (1, 2, 3):
         run(workplace(database, tmp_path, Note("said", "before it broke"), *says))

@@ -16,9 +16,9 @@ from app.queue.service import LeaseLost
 from services import until
 from worker import main
 from worker.executors.local import LocalExecutor
-from worker.loop import upkeep
-from worker.loop.attempt import Workplace
-from worker.loop.lease import Lease
+from worker.supervisor import upkeep
+from worker.supervisor.attempt import Workplace
+from worker.supervisor.lease import Lease
 
 
 @pytest.fixture

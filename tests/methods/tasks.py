@@ -11,14 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from app.imaging.packed import PackedWriter
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
-from worker.engine.contract import Result, Spec
-from worker.engine.recorder import Recorder
 from worker.ingest.classes import rarest
-from worker.methods import job
 from worker.networks import build
+from worker.runs import run_job
+from worker.runtime.contract import Result, Spec
+from worker.runtime.recorder import Recorder
 
 SIDE = 8
 INPUT = {"size": [SIDE, SIDE], "channels": 1, "mean": [0.5], "std": [0.25], "fit": "stretch", "margin": 0}
@@ -182,7 +182,7 @@ class Outcome:
 
 def run(setting: Setting, workdir: Path, order: Callable[[Recorder], Any] | None = None, **changes: Any) -> Outcome:
     recorder = Recorder(order)
-    return Outcome(job.run(setting.spec(workdir, **changes), recorder), recorder)
+    return Outcome(run_job.run(setting.spec(workdir, **changes), recorder), recorder)
 
 
 @contextmanager

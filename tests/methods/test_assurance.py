@@ -10,8 +10,8 @@ from torch import nn
 from app.imaging.packed import PackedImages
 from methods import tasks
 from methods.tasks import Setting
-from worker.engine.contract import Failure, Metric, Note, Progress
-from worker.methods import calibrating, drift
+from worker.runs import calibration, drift
+from worker.runtime.contract import Failure, Metric, Note, Progress
 
 COMMON = {"epochs": 8, "batch_size": 8}
 
@@ -76,8 +76,8 @@ def test_temperature_is_that_by_which_scores_were_multiplied():
     generator = torch.Generator().manual_seed(1)
     logits_NK = torch.randn(20_000, 5, generator=generator)
     label_N = torch.multinomial(logits_NK.softmax(1), 1, generator=generator)[:, 0]
-    assert calibrating.temperature(logits_NK * 2.5, label_N) == pytest.approx(2.5, rel=0.05)
-    assert calibrating.temperature(logits_NK, label_N) == pytest.approx(1, rel=0.05)
+    assert calibration.temperature(logits_NK * 2.5, label_N) == pytest.approx(2.5, rel=0.05)
+    assert calibration.temperature(logits_NK, label_N) == pytest.approx(1, rel=0.05)
 
 
 def test_temperature_is_a_least_loss_by_another_search():
@@ -94,7 +94,7 @@ def test_temperature_is_a_least_loss_by_another_search():
         return value
 
     search.step(loss)
-    assert calibrating.temperature(logits_NK, label_N) == pytest.approx(1 / float(scale.detach()), rel=1e-3)
+    assert calibration.temperature(logits_NK, label_N) == pytest.approx(1 / float(scale.detach()), rel=1e-3)
 
 
 def test_calibration_changes_confidence_and_no_decision(tmp_path):

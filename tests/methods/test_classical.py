@@ -13,16 +13,16 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC, LinearSVC
 
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from app.imaging.packed import PackedWriter
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
 from methods import tasks
 from methods.tasks import Setting
-from worker.engine import seeds
-from worker.engine.contract import Failure, Note
-from worker.methods.job import _source as opened
 from worker.methods.task import Domain
 from worker.networks import anatomy, build, load
+from worker.runs.run_job import _source as opened
+from worker.runtime import seeds
+from worker.runtime.contract import Failure, Note
 
 SEED = 3
 ESTIMATORS = {

@@ -8,7 +8,7 @@ from torch import nn
 
 from methods import tasks
 from methods.tasks import Setting
-from worker.engine.contract import Interrupted
+from worker.runtime.contract import Interrupted
 
 CUT = [{"name": "random_resized_crop", "scale": [0.25, 0.25], "ratio": [1, 1]}]
 METHOD = {"name": "fine_tune", "epochs": 2, "batch_size": 8}

@@ -8,7 +8,7 @@ import torch
 
 from methods import tasks
 from methods.tasks import Setting
-from worker.engine.contract import Interrupted, Note
+from worker.runtime.contract import Interrupted, Note
 
 pytestmark = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("c++")), reason="PyTorch compiles with g++")
 

@@ -12,18 +12,18 @@ import onnxruntime
 import pytest
 import torch
 
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from app.imaging.packed import PackedImages
-from app.methods.cross_domain import Selecting
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
+from app.methods.cross_domain.family import Selecting
 from app.methods.registry import METHODS as INFOS
 from app.methods.registry import parse
-from app.methods.source_free import SourceFree
+from app.methods.source_free.family import SourceFree
 from methods import tasks
 from methods.tasks import Outcome, Setting
-from worker.engine.contract import Interrupted, Metric, Progress, Snapshot
 from worker.methods.registry import METHODS
 from worker.networks import build
+from worker.runtime.contract import Interrupted, Metric, Progress, Snapshot
 
 GOLDEN = Path(__file__).parent / "golden"
 ROUGH = {"fine_tune_bfloat16": 0.02}  # golden traces of eight bits: processors round in their own ways

@@ -8,27 +8,28 @@ import pytest
 import torch
 from torch import nn
 
-from app.methods.cdan import Cdan
-from app.methods.coral import Coral
-from app.methods.cross_domain import Selecting
-from app.methods.dann import Dann
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
+from app.methods.cross_domain.cdan import Cdan
+from app.methods.cross_domain.coral import Coral
+from app.methods.cross_domain.dann import Dann
+from app.methods.cross_domain.family import Selecting
 from methods import tasks
 from methods.tasks import Setting
-from worker.engine.contract import Failure, Interrupted, Note
-from worker.engine.data import Batch
-from worker.engine.fit import Moment
-from worker.engine.parallel import Together
-from worker.engine.recorder import Recorder
-from worker.engine.run import Run
-from worker.methods import cross_domain, selection
-from worker.methods.cross_domain import Objective
-from worker.methods.dann import Adversary
+from worker.data.batches import Batch
+from worker.data.parallel import Together
+from worker.methods import selection
+from worker.methods.cross_domain import family as cross_domain
+from worker.methods.cross_domain.dann import Adversary
+from worker.methods.cross_domain.family import Objective
 from worker.methods.task import Domain, Source, Task
 from worker.networks import anatomy, build
+from worker.runtime.contract import Failure, Interrupted, Note
+from worker.runtime.recorder import Recorder
+from worker.runtime.run import Run
 from worker.terms.adversarial import Discriminator
 from worker.terms.base import Frame
+from worker.training.fit import Moment
 
 COMMON = {"epochs": 2, "batch_size": 8}
 UNLABELLED = ["dann", "cdan", "dan", "jan", "coral", "mcc", "adda"]

@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-from app.methods.inputs import InputSpec
-from app.methods.lora import Lora
-from app.methods.networks import NetworkSpec
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
+from app.methods.supervised.lora import Lora
 from methods import tasks
 from methods.tasks import Setting
-from worker.engine.contract import Note
-from worker.engine.freeze import Freezer
-from worker.methods import lora
+from worker.methods.supervised import lora
 from worker.networks import anatomy, build
+from worker.runtime.contract import Note
 from worker.terms.base import Frame
+from worker.training.freezing import Freezer
 
 COMMON = {"epochs": 3, "batch_size": 8}
 FINE_TUNE = {"name": "fine_tune", **COMMON}

@@ -5,8 +5,8 @@ import torch
 
 from methods import tasks
 from methods.tasks import Setting
-from worker.engine.contract import Note
-from worker.methods import edge
+from worker.methods import frozen_prefix
+from worker.runtime.contract import Note
 
 LAST = {"name": "fine_tune", "trainable": "last_stages", "augmentation": "none", "epochs": 4, "batch_size": 8}
 GRADUALLY = LAST | {"unfreeze_every": 1, "stages": 1, "average": 0.9}
@@ -39,7 +39,7 @@ def once(outcome):
 )
 def test_losses_and_weights_are_those_of_the_whole_network(go, monkeypatch, method):
     cached = go(method)
-    monkeypatch.setattr(edge, "MOST_BYTES", 0)
+    monkeypatch.setattr(frozen_prefix, "MOST_BYTES", 0)
     whole = go(method)
     assert once(cached)
     assert not once(whole)
@@ -54,7 +54,7 @@ def test_losses_and_weights_are_those_of_the_whole_network(go, monkeypatch, meth
 def test_the_frozen_layers_see_every_image_once(go, monkeypatch):
     with tasks.counted() as cached:
         go(LAST)
-    monkeypatch.setattr(edge, "MOST_BYTES", 0)
+    monkeypatch.setattr(frozen_prefix, "MOST_BYTES", 0)
     with tasks.counted() as whole:
         go(LAST)
     assert whole[0] - cached[0] == (LAST["epochs"] - 1) * (TRAIN + VALIDATION)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from app.imaging.packed import PackedWriter
 from methods import tasks
 from methods.tasks import Data, Setting
-from worker.engine.contract import Failure, Note
+from worker.runtime.contract import Failure, Note
 
 IDS = ["model_one1", "model_two2", "model_three3", "model_four4", "model_five5"]
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from app.methods.networks import NetworkSpec
+from app.contract.networks import NetworkSpec
 from app.methods.registry import parse
 from methods import tasks
 from methods.tasks import Setting
 from methods.test_pretraining import relabelled
-from worker.engine.contract import Failure
+from worker.runtime.contract import Failure
 
 COMMON = {"epochs": 2, "batch_size": 8}
 NEW = {"network": tasks.network(10), "input": tasks.INPUT}

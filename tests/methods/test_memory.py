@@ -9,7 +9,7 @@ import torch
 
 from methods import tasks
 from methods.tasks import Setting
-from worker.engine.contract import Note, Snapshot
+from worker.runtime.contract import Note, Snapshot
 
 BATCH, SPARE = 1024, 160 * 2**20
 LAYERS: list[dict[str, Any]] = [

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from app.methods.inputs import InputSpec
-from app.methods.mixstyle import MixStyle
-from app.methods.networks import NetworkSpec
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
+from app.methods.generalisation.mixstyle import MixStyle
 from methods import tasks
-from worker.methods import mixstyle
+from worker.methods.generalisation import mixstyle
 from worker.networks import anatomy, build
 from worker.terms.base import Frame
 

@@ -5,11 +5,11 @@ import onnxruntime
 import pytest
 
 from app.api.shapes.common import Measured
+from app.contract.inputs import InputSpec
 from app.imaging.packed import PackedImages
-from app.methods.inputs import InputSpec
 from methods import tasks
 from methods.tasks import Setting
-from worker.engine.scores import wilson
+from worker.metrics.scores import wilson
 
 
 def served(outcome, data):

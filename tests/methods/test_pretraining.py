@@ -9,13 +9,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from app.contract.inputs import InputSpec
 from app.imaging.packed import PackedImages, PackedWriter
-from app.methods.inputs import InputSpec
 from app.methods.registry import parse
 from methods import tasks
 from methods.tasks import Data, Setting
-from worker.engine.contract import Failure, Note
-from worker.methods import pretraining
+from worker.methods.self_supervised import family as pretraining
+from worker.runtime.contract import Failure, Note
 
 COMMON = {"epochs": 2, "batch_size": 8}
 NEW = {"network": tasks.network(10), "input": tasks.INPUT}

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from app.imaging.packed import PackedImages, PackedWriter
 from methods import tasks
 from methods.tasks import SIDE, Data, Setting
-from worker.engine.contract import Failure
+from worker.runtime.contract import Failure
 
 CLASSES = 10
 ONE, TWO = "model_left1", "model_right"

@@ -7,13 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from app.imaging.packed import PackedWriter
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
 from methods import tasks
 from methods.tasks import RECIPE, Data, Setting
-from worker.engine.contract import Failure, Interrupted
 from worker.networks import build
+from worker.runtime.contract import Failure, Interrupted
 
 METHOD = {"name": "rule_transfer", "epochs": 4, "batch_size": 8}
 FLIPS = {"version": 1, "augmentation": [{"name": "horizontal_flip", "p": 0.5}]}

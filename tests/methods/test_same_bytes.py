@@ -8,8 +8,8 @@ import torch
 
 from methods import tasks
 from methods.tasks import Setting
-from worker.engine import pace
-from worker.engine.contract import Note
+from worker.runtime.contract import Note
+from worker.training import precision
 
 FINE_TUNE = {"name": "fine_tune", "epochs": 2, "batch_size": 8}
 WITH_TEST = (0, 0, 0, 0, 1, 1, 2, 2)
@@ -24,9 +24,9 @@ def busy(monkeypatch):
     def seconds() -> float:
         return sum(100 * 0.5**step for step in range(next(steps)))
 
-    monkeypatch.setattr(pace, "time", SimpleNamespace(perf_counter=seconds))
-    monkeypatch.setattr(pace, "SHORT_S", 0.0)
-    monkeypatch.setattr(pace, "MOST_SHARE", 1e9)
+    monkeypatch.setattr(precision, "time", SimpleNamespace(perf_counter=seconds))
+    monkeypatch.setattr(precision, "SHORT_S", 0.0)
+    monkeypatch.setattr(precision, "MOST_SHARE", 1e9)
 
 
 @pytest.fixture
@@ -76,8 +76,8 @@ def test_a_trial_is_of_what_was_asked_for_and_recorded(go, busy, method, chosen)
 )
 def test_what_is_compared_is_computed_alike(go, busy, monkeypatch, method):
     used = []
-    cast = pace.cast
-    monkeypatch.setattr(pace, "cast", lambda how, *rest: used.append(how) or cast(how, *rest))
+    cast = precision.cast
+    monkeypatch.setattr(precision, "cast", lambda how, *rest: used.append(how) or cast(how, *rest))
     outcome = go(method | {"precision": "auto"})
     assert len(used) > 1
     assert len(set(used)) == 1

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from app.imaging.packed import PackedImages
 from methods import tasks
 from methods.tasks import Setting
-from worker.engine.contract import Failure, Note
+from worker.runtime.contract import Failure, Note
 
 SHOT = {"name": "shot", "epochs": 4, "batch_size": 8}
 ADABN = {"name": "adabn", "batch_size": 16}

@@ -7,12 +7,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from methods import tasks
 from methods.tasks import Setting
-from worker.engine.contract import Failure
 from worker.networks import build, stem
+from worker.runtime.contract import Failure
 
 COMMON = {"epochs": 2, "batch_size": 8}
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
-from worker.engine import freeze
-from worker.engine.contract import Failure
-from worker.engine.freeze import Freezer
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from worker.networks import anatomy, build
 from worker.networks.anatomy import Anatomy
+from worker.runtime.contract import Failure
+from worker.training import freezing
+from worker.training.freezing import Freezer
 
 CLASSES = 10
 SMALL = InputSpec(size=(64, 64), channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -139,7 +139,7 @@ def test_the_last_stages_learn_and_nothing_else(name: str) -> None:
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1, weight_decay=0.1)
     network(batch(input)).square().sum().backward()
     optimiser.step()
-    frozen = freeze.entries(network, chosen)
+    frozen = freezing.entries(network, chosen)
     changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed
     assert not changed & frozen

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torchvision import models
 
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
-from worker.engine.contract import Failure
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from worker.networks import build, from_torchvision
+from worker.runtime.contract import Failure
 
 
 def spec(name: str, classes: int = 10, **options: Any) -> NetworkSpec:

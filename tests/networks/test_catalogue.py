@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import timm
 
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from app.core import errors
 from app.db.session import Database
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
 from app.networks import service as networks
 from weights_files import INPUT, NETWORK
 from worker.networks import catalogue, from_torchvision

@@ -10,12 +10,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
-from worker.engine import digest
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from worker.export import onnx, package, safetensors
 from worker.export.served import Served
 from worker.networks import anatomy, build
+from worker.runtime import digest
 
 SIDES = {"timm/vit_tiny_patch16_224": 32, "torchvision/squeezenet1_1": 64}
 NETWORKS = [

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
-from worker.engine.freeze import Except, Freezer
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from worker.networks import anatomy, build, halves
+from worker.training.freezing import Except, Freezer
 
 INPUT = InputSpec(size=(64, 64), channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
 X = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))

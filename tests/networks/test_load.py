@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.methods.inputs import InputSpec
-from app.methods.layers import with_classes
-from app.methods.networks import NetworkSpec
+from app.contract.inputs import InputSpec
+from app.contract.layers import with_classes
+from app.contract.networks import NetworkSpec
 from weights_files import INPUT, NAMES, NETWORK, State, module, prefixed, state
-from worker.engine.contract import Failure
 from worker.networks import anatomy, build, load
 from worker.networks.load import Report
+from worker.runtime.contract import Failure
 
 SPEC = NetworkSpec.model_validate(NETWORK)
 GREY = InputSpec.model_validate(INPUT)

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from worker.engine.fit import Moment
-from worker.methods.generalisation import Course, Seen
-from worker.methods.group_dro import Reweighting
-from worker.methods.irm import penalty
-from worker.methods.penalised import MeanRisk, Penalty
+from worker.methods.generalisation.family import Course, Seen
+from worker.methods.generalisation.group_dro import Reweighting
+from worker.methods.generalisation.irm import penalty
+from worker.methods.generalisation.penalised import MeanRisk, Penalty
 from worker.terms.environments import irm_penalty, mix_style, moments_apart, reweighted, risk_variance, slope
+from worker.training.fit import Moment
 
 CPU = torch.device("cpu")
 

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from app.methods import terms as params
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
-from worker.engine.contract import Failure
-from worker.engine.data import Batch
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
+from app.methods.terms import family as params
+from worker.data.batches import Batch
 from worker.networks import anatomy, build
+from worker.runtime.contract import Failure
 from worker.terms import attention_transfer, bss, co_tuning, delta, distillation, feature_hint
 from worker.terms.base import Frame, Setting, look, look_frozen, translated
 from worker.terms.registry import TERMS

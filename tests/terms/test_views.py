@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from worker.engine import neighbours, views
-from worker.engine.features import Features
-from worker.methods.byol import decay
+from worker.data import views
+from worker.methods.self_supervised.byol import decay
 from worker.terms.views import covariance, foretold, invariance, nt_xent, variance, vicreg
+from worker.training import neighbours
+from worker.training.features import Features
 
 
 def pair(rows=7, dimensions=5, seed=0):

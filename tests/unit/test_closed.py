@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, ValidationError
 
-from app.methods.base import Closed
+from app.contract.base import Closed
 from app.methods.registry import METHODS
-from app.methods.train import Train
+from app.methods.supervised.train import Train
 
 
 class Within(Closed):

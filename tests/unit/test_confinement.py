@@ -118,7 +118,7 @@ def test_computing_without_end_ends(tmp_path):
 def test_a_file_cannot_outgrow_the_disk(tmp_path):
     """And that counts as a full disk, not as a fault of the file."""
     body = """
-from worker.engine.contract import Retry
+from worker.runtime.contract import Retry
 from worker.ingest import disk
 try:
     with disk.room_for("it"), open("x", "wb") as file:

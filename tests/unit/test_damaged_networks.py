@@ -6,8 +6,8 @@ from safetensors.numpy import save
 
 from api.world import INPUT, NETWORK, SIDE, graph_bytes
 from app.blobs.store import Blobs
+from app.contract.inputs import InputSpec
 from app.core import errors
-from app.methods.inputs import InputSpec
 from app.serving.beside import Beside
 from app.serving.service import Servable, loader
 

@@ -4,7 +4,7 @@ import pytest
 
 from regraft.demo.report import difference
 from regraft.types import SplitEvaluation
-from worker.engine.scores import wilson
+from worker.metrics.scores import wilson
 
 
 def measured(right, n):

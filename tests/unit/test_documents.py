@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from app.methods.base import FreeDocument, Text
+from app.contract.base import FreeDocument, Text
 
 DOCUMENT = TypeAdapter(FreeDocument)
 

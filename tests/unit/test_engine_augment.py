@@ -10,7 +10,7 @@ from scipy import stats
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as tv
 
-from app.methods.augmentation import (
+from app.contract.augmentation import (
     ColourJitter,
     ColourPermutation,
     GaussianBlur,
@@ -25,7 +25,7 @@ from app.methods.augmentation import (
     TrivialAugment,
     VerticalFlip,
 )
-from worker.engine import augment
+from worker.data import transforms
 
 MANY = 4000
 STEPS = (
@@ -92,7 +92,7 @@ def same_distribution(ours, theirs):
 def test_in_distribution_as_torchvision(step, peer):
     torch.manual_seed(3)
     image = images(1, height=4, width=3)
-    ours = augment.compose([step])(image.expand(MANY, -1, -1, -1), generator())
+    ours = transforms.compose([step])(image.expand(MANY, -1, -1, -1), generator())
     theirs = torch.stack([peer(image[0]) for _ in range(MANY)])
     assert same_distribution(ours, theirs)
 
@@ -103,7 +103,7 @@ def test_pixels_are_distributed_as_torchvisions(step, peer, channels):
     """Corner, centre and mean of each channel, by the two-sample Kolmogorov-Smirnov test."""
     torch.manual_seed(11)
     image = images(1, channels, 12, 10)
-    ours = augment.compose([step])(image.expand(1000, -1, -1, -1), generator())
+    ours = transforms.compose([step])(image.expand(1000, -1, -1, -1), generator())
     theirs = torch.stack([peer(image[0]) for _ in range(1000)])
     for name, read in {
         "corner": lambda x: x[:, :, 0, 0],
@@ -122,10 +122,10 @@ def ones(numbers):
 @pytest.mark.parametrize(
     ("ours", "theirs", "numbers"),
     [
-        (augment.brightness, tv.adjust_brightness, (0.0, 0.37, 1.0, 1.8)),
-        (augment.contrast, tv.adjust_contrast, (0.0, 0.37, 1.0, 1.8)),
-        (augment.saturation, tv.adjust_saturation, (0.0, 0.37, 1.0, 1.8)),
-        (augment.hue, tv.adjust_hue, (-0.5, -0.13, 0.0, 0.31, 0.5)),
+        (transforms.brightness, tv.adjust_brightness, (0.0, 0.37, 1.0, 1.8)),
+        (transforms.contrast, tv.adjust_contrast, (0.0, 0.37, 1.0, 1.8)),
+        (transforms.saturation, tv.adjust_saturation, (0.0, 0.37, 1.0, 1.8)),
+        (transforms.hue, tv.adjust_hue, (-0.5, -0.13, 0.0, 0.31, 0.5)),
     ],
 )
 def test_colours_change_as_torchvisions_do_one_by_one(ours, theirs, numbers, channels):
@@ -138,16 +138,16 @@ def test_colours_change_as_torchvisions_do_one_by_one(ours, theirs, numbers, cha
 
 def test_a_blur_is_torchvisions_one_by_one():
     batch, sigma = images(4, 3, 12, 10), (0.1, 0.5, 1.3, 2.0)
-    made = augment.blurred(batch, torch.tensor(sigma), 4)
+    made = transforms.blurred(batch, torch.tensor(sigma), 4)
     expected = torch.stack([tv.gaussian_blur(x_CHW, [9, 9], [s, s]) for x_CHW, s in zip(batch, sigma, strict=True)])
     assert (made.int() - expected.int()).abs().max() <= 1
     assert torch.equal(made[0], batch[0])
-    assert augment.blurred(images(2, 1, 2, 1), torch.tensor([0.5, 2.0]), 6).shape == (2, 1, 2, 1)
+    assert transforms.blurred(images(2, 1, 2, 1), torch.tensor([0.5, 2.0]), 6).shape == (2, 1, 2, 1)
 
 
 def test_what_is_erased_is_black():
     batch = torch.full((200, 3, 12, 12), 200, dtype=torch.uint8)
-    found = augment.compose([RandomErasing(p=0.6, scale=(0.1, 0.3))])(batch, generator())
+    found = transforms.compose([RandomErasing(p=0.6, scale=(0.1, 0.3))])(batch, generator())
     black_B = (found == 0).sum((1, 2, 3))
     assert set(found.unique().tolist()) == {0, 200}
     assert 0.5 < (black_B > 0).float().mean() < 0.7
@@ -159,7 +159,7 @@ def test_what_is_erased_is_black():
 def test_torchvisions_draws_leave_the_global_generator_alone():
     """Dropout draws from it: a step must not wind it back."""
     before = torch.get_rng_state()
-    augment.compose(STEPS)(images(8), generator())
+    transforms.compose(STEPS)(images(8), generator())
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -170,7 +170,7 @@ def test_a_resized_crop_is_torchvisions_image_by_image(shape, size):
     whole_21 = torch.tensor(shape[1:])[:, None]
     sides = (torch.rand(2, 40, generator=generator()) * whole_21).floor() + 1
     at = (torch.rand(2, 40, generator=generator(1)) * (whole_21 - sides + 1)).floor()
-    ours = augment.resized_crop(batch, at, sides, size)
+    ours = transforms.resized_crop(batch, at, sides, size)
     assert ours.shape == (40, shape[0], *size)
     for i, image in enumerate(batch):
         box = [int(value) for value in (*at[:, i], *sides[:, i])]
@@ -182,9 +182,9 @@ def test_a_resized_crop_is_torchvisions_image_by_image(shape, size):
     ("size", "ratio"), [((4, 40), (0.5, 1.0)), ((40, 4), (1.0, 2.0)), ((10, 11), (5, 5)), ((9, 9), (1, 1))]
 )
 def test_where_no_box_fits_the_middle_is_taken_as_torchvision_does(monkeypatch, size, ratio):
-    monkeypatch.setattr(augment, "resized_crop", lambda x, at, sides, size: torch.stack((*at, *sides), dim=1).int())
+    monkeypatch.setattr(transforms, "resized_crop", lambda x, at, sides, size: torch.stack((*at, *sides), dim=1).int())
     step = RandomResizedCrop(scale=(1, 1), ratio=ratio)
-    ours = augment.compose([step])(images(5, 3, *size), generator())
+    ours = transforms.compose([step])(images(5, 3, *size), generator())
     theirs = v2.RandomResizedCrop(size, (1, 1), ratio).make_params([images(1, 3, *size)[0]])
     assert ours.tolist() == [[theirs["top"], theirs["left"], theirs["height"], theirs["width"]]] * 5
 
@@ -195,7 +195,7 @@ def test_affine_is_torchvisions_image_by_image(shape):
     angle = torch.linspace(-170, 180, 24)
     scale = torch.linspace(0.5, 2, 24)
     shift = torch.randint(-2, 3, (24, 2), generator=generator()).float()
-    ours = augment.affine(batch, torch.deg2rad(angle), scale, shift)
+    ours = transforms.affine(batch, torch.deg2rad(angle), scale, shift)
     for i, image in enumerate(batch):
         theirs = tv.affine(
             image,
@@ -215,9 +215,9 @@ def test_affine_draws_as_torchvision(monkeypatch):
         drawn.update(angle=angle_B * 180 / math.pi, scale=scale_B, x=shift_B2[:, 0], y=shift_B2[:, 1])
         return x_BCHW
 
-    monkeypatch.setattr(augment, "affine", record)
+    monkeypatch.setattr(transforms, "affine", record)
     step = RandomAffine(degrees=20, translate=0.25, scale=(0.7, 1.2))
-    augment.compose([step])(images(MANY, 1, 16, 32), generator())
+    transforms.compose([step])(images(MANY, 1, 16, 32), generator())
     torch.manual_seed(0)
     peer = v2.RandomAffine(20, translate=(0.25, 0.25), scale=(0.7, 1.2))
     blank = torch.zeros(1, 16, 32, dtype=torch.uint8)
@@ -235,18 +235,18 @@ def test_affine_draws_as_torchvision(monkeypatch):
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
 def test_every_image_has_numbers_of_its_own(step):
     batch = images(1).expand(64, -1, -1, -1)
-    assert len(outcomes(augment.compose([step])(batch, generator()))) > 1
+    assert len(outcomes(transforms.compose([step])(batch, generator()))) > 1
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
 def test_batches_have_numbers_of_their_own(step):
-    batch, function, numbers = images(64), augment.compose([step]), generator()
+    batch, function, numbers = images(64), transforms.compose([step]), generator()
     assert not torch.equal(function(batch, numbers), function(batch, numbers))
 
 
 def test_the_generator_is_all_there_is_to_keep():
     batch = images(16)
-    step = augment.compose(STEPS)
+    step = transforms.compose(STEPS)
     first = generator()
     step(batch, first)
     kept = first.get_state()
@@ -259,13 +259,13 @@ def test_the_generator_is_all_there_is_to_keep():
 
 def test_grey_images_have_no_channels_to_permute():
     batch = images(8, channels=1)
-    assert torch.equal(augment.compose([ColourPermutation(p=1)])(batch, generator()), batch)
+    assert torch.equal(transforms.compose([ColourPermutation(p=1)])(batch, generator()), batch)
 
 
 def test_grey_images_have_no_colour_to_jitter():
     step = ColourJitter(brightness=0, contrast=0, saturation=2, hue=0.5)
     batch = images(8, channels=1)
-    assert torch.equal(augment.compose([step])(batch, generator()), batch)
+    assert torch.equal(transforms.compose([step])(batch, generator()), batch)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -273,7 +273,7 @@ def test_grey_images_have_no_colour_to_jitter():
 def test_steps_keep_type_and_shape_in_any_layout(step, channels):
     batch = images(8, channels).contiguous(memory_format=torch.channels_last)
     plain = batch.contiguous()
-    function = augment.compose([step])
+    function = transforms.compose([step])
     found = function(batch, generator())
     assert (found.dtype, found.shape) == (torch.uint8, batch.shape)
     assert torch.equal(found, function(plain, generator()))
@@ -298,4 +298,4 @@ def test_what_torchvision_would_not_take_is_refused(wrong):
 
 
 def test_no_steps_no_function():
-    assert augment.compose([]) is None
+    assert transforms.compose([]) is None

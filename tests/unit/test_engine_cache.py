@@ -6,7 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 import torch
 
-from worker.engine.cache import ABANDONED_S, Cache
+from worker.runtime.cache import ABANDONED_S, Cache
 
 KEY, OTHER, THIRD = "a" * 64, "b" * 64, "c" * 64
 

@@ -3,10 +3,10 @@ import itertools
 import pytest
 import torch
 
-from app.methods.inputs import InputSpec
-from worker.engine import data
-from worker.engine.recorder import Recorder
-from worker.engine.run import Run
+from app.contract.inputs import InputSpec
+from worker.data import batches as data
+from worker.runtime.recorder import Recorder
+from worker.runtime.run import Run
 
 CPU = torch.device("cpu")
 

@@ -3,7 +3,7 @@ import struct
 
 import torch
 
-from worker.engine.digest import sha256
+from worker.runtime.digest import sha256
 
 
 def weights():

@@ -7,14 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from app.methods.augmentation import HorizontalFlip, RandomCrop
-from app.methods.inputs import InputSpec
-from worker.engine import augment, data, device, evaluate
-from worker.engine.contract import Failure, Interrupted, Metric, Progress, Snapshot
-from worker.engine.fit import Plan, Validation, fit
-from worker.engine.optimise import Optimiser, Recipe, groups, schedule
-from worker.engine.recorder import Recorder
-from worker.engine.run import Run
+from app.contract.augmentation import HorizontalFlip, RandomCrop
+from app.contract.inputs import InputSpec
+from worker.data import batches as data
+from worker.data import transforms
+from worker.runtime import device
+from worker.runtime.contract import Failure, Interrupted, Metric, Progress, Snapshot
+from worker.runtime.recorder import Recorder
+from worker.runtime.run import Run
+from worker.training import evaluate
+from worker.training.fit import Plan, Validation, fit
+from worker.training.optimizers import Optimiser, Recipe, groups, schedule
 
 CPU = torch.device("cpu")
 SPEC = InputSpec(size=(6, 6), channels=1, mean=(0.5,), std=(0.25,))
@@ -66,7 +69,7 @@ def train(workdir, order=None, snapshot=None, every_s=1e9, kind="sgd", plan=None
     with device.reproducible(CPU, seed, run.threads):
         network, term = Network(), Ramp()
         device.place(network, CPU)
-        steps = augment.compose([RandomCrop(padding=1), HorizontalFlip()])
+        steps = transforms.compose([RandomCrop(padding=1), HorizontalFlip()])
         batches = data.image_batches(run, images, prepare=prepare, batch_size=BATCH, augment=steps)
         recipe = Recipe(kind, 0.02, weight_decay=0.01)
         rate = schedule("cosine", EPOCHS * batches.per_epoch, 2)

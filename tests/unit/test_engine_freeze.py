@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from worker.engine import freeze
-from worker.engine.freeze import Freezer
+from worker.training import freezing
+from worker.training.freezing import Freezer
 
 
 def network() -> nn.Sequential:
@@ -31,7 +31,7 @@ def test_what_is_frozen_changes_in_no_bit(trainable):
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     Freezer(net).train(trainable)
     some_steps(net)
-    frozen = freeze.entries(net, trainable)
+    frozen = freezing.entries(net, trainable)
     for name, tensor in net.state_dict().items():
         assert torch.equal(tensor, before[name]) == (name in frozen), name
 
@@ -41,7 +41,7 @@ def test_without_freezing_all_change():
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     Freezer(net).train(None)
     some_steps(net)
-    assert not freeze.entries(net, None)
+    assert not freezing.entries(net, None)
     assert not any(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 

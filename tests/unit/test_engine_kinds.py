@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from sklearn import metrics
 from sklearn.utils.class_weight import compute_class_weight
 
-from worker.engine import kinds, scores
-from worker.engine.evaluate import judge, validator
-from worker.engine.recorder import Recorder
-from worker.engine.run import Run
+from worker.data import targets as kinds
+from worker.metrics import scores
+from worker.runtime.recorder import Recorder
+from worker.runtime.run import Run
+from worker.training.evaluate import judge, validator
 
 N, K = 400, 5
 

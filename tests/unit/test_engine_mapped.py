@@ -7,11 +7,11 @@ import sys
 import pytest
 import torch
 
-from worker.engine import data
-from worker.engine.data import Images
-from worker.engine.mapped import Mapped
-from worker.engine.recorder import Recorder
-from worker.engine.run import Run
+from worker.data import batches as data
+from worker.data.batches import Images
+from worker.data.memmap import Mapped
+from worker.runtime.recorder import Recorder
+from worker.runtime.run import Run
 
 SHAPE = (512, 64, 64, 3)
 
@@ -22,7 +22,7 @@ MEMORY = """
 import sys
 from pathlib import Path
 import torch
-from worker.engine.mapped import Mapped
+from worker.data.memmap import Mapped
 
 def anonymous_bytes():
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

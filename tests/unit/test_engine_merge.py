@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from worker.engine import batch_norm, merge
+from worker.networks import merge
+from worker.training import batch_norm
 
 
 def weights(seed, **more):

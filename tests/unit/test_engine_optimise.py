@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import nn
 
-from worker.engine.optimise import Optimiser, Recipe, groups, schedule
+from worker.training.optimizers import Optimiser, Recipe, groups, schedule
 
 
 class Network(nn.Module):

@@ -8,11 +8,11 @@ from functorch.compile import make_boxed_func
 from torch import nn
 from torch._dynamo.backends.common import aot_autograd
 
-from worker.engine import pace
-from worker.engine.contract import Note, Snapshot
-from worker.engine.pace import Pace, Work
-from worker.engine.recorder import Recorder
-from worker.engine.run import Run
+from worker.runtime.contract import Note, Snapshot
+from worker.runtime.recorder import Recorder
+from worker.runtime.run import Run
+from worker.training import precision as pace
+from worker.training.precision import Pace, Work
 
 LONG = Work((3, 8, 8), 4, 1_000_000, ("float32", "bfloat16"))
 

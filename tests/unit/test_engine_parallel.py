@@ -1,9 +1,9 @@
 import torch
 
-from worker.engine.data import Batch, Shuffled
-from worker.engine.parallel import Parallel
-from worker.engine.recorder import Recorder
-from worker.engine.run import Run
+from worker.data.batches import Batch, Shuffled
+from worker.data.parallel import Parallel
+from worker.runtime.recorder import Recorder
+from worker.runtime.run import Run
 
 
 def stream(tmp_path, count, size, name):

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from worker.engine.contract import Note
-from worker.engine.data import Batch
-from worker.engine.parts import Accumulator
-from worker.engine.recorder import Recorder
-from worker.engine.run import Run
+from worker.data.batches import Batch
+from worker.runtime.contract import Note
+from worker.runtime.recorder import Recorder
+from worker.runtime.run import Run
+from worker.training.accumulation import Accumulator
 
 
 def gradient(tmp_path, size):

@@ -2,11 +2,11 @@
 
 import torch
 
-from app.methods.inputs import InputSpec
-from worker.engine import data
-from worker.engine.recorder import Recorder
-from worker.engine.relabelled import Relabelled
-from worker.engine.run import Run
+from app.contract.inputs import InputSpec
+from worker.data import batches as data
+from worker.data.relabelled import Relabelled
+from worker.runtime.recorder import Recorder
+from worker.runtime.run import Run
 
 
 def batches(tmp_path, label):

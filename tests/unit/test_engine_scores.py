@@ -3,11 +3,11 @@ import pytest
 import torch
 from sklearn import metrics
 
-from worker.engine import scores
-from worker.engine.evaluate import judge
-from worker.engine.recorder import Recorder
-from worker.engine.run import Run
-from worker.engine.scores import Judged
+from worker.metrics import scores
+from worker.metrics.scores import Judged
+from worker.runtime.recorder import Recorder
+from worker.runtime.run import Run
+from worker.training.evaluate import judge
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from worker.engine import statistics
+from worker.training import statistics
 
 
 def network():

@@ -5,23 +5,23 @@ from typing import Any
 
 import pytest
 
+from app.contract.networks import NetworkSpec
 from app.core.status import Readiness
 from app.db.tables import Dataset
 from app.jobs import fit
 from app.jobs.fit import Parts
 from app.jobs.sources import Source
-from app.methods.adabn import AdaBn
-from app.methods.dann import Dann
-from app.methods.erm import Erm
-from app.methods.evaluate import Evaluate
-from app.methods.fine_tune import FineTune
-from app.methods.mcc import Mcc
-from app.methods.networks import NetworkSpec
+from app.methods.cross_domain.dann import Dann
+from app.methods.cross_domain.mcc import Mcc
+from app.methods.generalisation.erm import Erm
 from app.methods.registry import METHODS
-from app.methods.shot import Shot
-from app.methods.tent import Tent
-from app.methods.terms import AttentionTransfer, Bss, CoTuning, Delta, Distillation, FeatureHint, L2Sp, Lwf
-from app.methods.train import Train
+from app.methods.source_free.adabn import AdaBn
+from app.methods.source_free.shot import Shot
+from app.methods.source_free.tent import Tent
+from app.methods.supervised.fine_tune import FineTune
+from app.methods.supervised.train import Train
+from app.methods.terms.family import AttentionTransfer, Bss, CoTuning, Delta, Distillation, FeatureHint, L2Sp, Lwf
+from app.methods.utilities.evaluate import Evaluate
 
 SOURCE = Source(
     id="ckpt_source",

@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
+from app.contract.networks import NetworkSpec
 from app.core.status import Readiness
 from app.db.tables import Dataset
 from app.jobs import fit
 from app.jobs.fit import Parts
 from app.jobs.sources import Source
-from app.methods.distil_ensemble import DistilEnsemble, untold
-from app.methods.networks import NetworkSpec
-from app.methods.soup import Soup
-from app.methods.task_arithmetic import TaskArithmetic
-from app.methods.ties import Ties
-from app.methods.wise_ft import WiseFt
+from app.methods.fusion.distil_ensemble import DistilEnsemble, untold
+from app.methods.fusion.soup import Soup
+from app.methods.fusion.task_arithmetic import TaskArithmetic
+from app.methods.fusion.ties import Ties
+from app.methods.fusion.wise_ft import WiseFt
 
 CLASSES = ["cat", "dog", "cow"]
 INPUT = {"size": [32, 32], "channels": 3, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}

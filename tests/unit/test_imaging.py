@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageOps
 
 import hostile_images
+from app.contract.inputs import InputSpec
 from app.imaging import images
 from app.imaging.images import BadImage
-from app.methods.inputs import InputSpec
 from archives import encoded
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5

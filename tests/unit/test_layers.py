@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from app.methods import layers
-from app.methods.inputs import InputSpec
-from app.methods.layer_types import Leaf
-from app.methods.layers import Unbuildable
-from app.methods.networks import NetworkSpec
+from app.contract import layers
+from app.contract.inputs import InputSpec
+from app.contract.layer_types import Leaf
+from app.contract.layers import Unbuildable
+from app.contract.networks import NetworkSpec
 from regraft.demo import plan
 from worker.networks import layers as builder
 

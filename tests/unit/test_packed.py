@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.contract.inputs import InputSpec
 from app.imaging import images, packed
 from app.imaging.packed import SPLITS, PackedImages, PackedWriter
-from app.methods.inputs import InputSpec
 
 Images = list[np.ndarray]
 

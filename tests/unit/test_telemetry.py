@@ -12,7 +12,7 @@ OURS = {
     "eight bits": "import app.serving.predictor; from openvino import Core; Core()",
     "worker": "import worker.main",
     "steps of the worker": "import worker.executors.preload",
-    "PyTorch process": "import worker.serving.__main__",
+    "PyTorch process": "import worker.torch_server.__main__",
 }
 BARE = {"ONNX Runtime": "import onnxruntime", "OpenVINO": "from openvino import Core; Core()"}
 

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from worker.engine.contract import Command, Event, Spec
+from worker.runtime.contract import Command, Event, Spec
 
 
 class Crashed(Exception):

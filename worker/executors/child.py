@@ -12,19 +12,20 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from worker.engine import device, parts
-from worker.engine.contract import Channel, Command, Event, Failure, Interrupted, Result, Retry, Spec
 from worker.executors import confinement, kernel
 from worker.executors.base import Crashed
 from worker.ingest import checkpoint, dataset, disk
-from worker.methods import job
 from worker.networks import catalogue
+from worker.runs import run_job
+from worker.runtime import device
+from worker.runtime.contract import Channel, Command, Event, Failure, Interrupted, Result, Retry, Spec
+from worker.training import accumulation
 
 Task = Callable[[Spec, Channel], Result]
 TASKS: Mapping[str, Task] = {
     "ingest_checkpoint": checkpoint.ingest,
     "ingest_dataset": dataset.ingest,
-    "run": job.run,
+    "run": run_job.run,
     "catalogue": lambda spec, channel: Result({"entries": catalogue.entries()}),
 }
 
@@ -74,7 +75,7 @@ def main(connection: Connection, spec: Spec) -> None:
         if isinstance(error, OSError) and error.errno in disk.FULL:
             channel.end(disk.full("what the step writes"))
             return
-        if parts.ran_out(error):
+        if accumulation.ran_out(error):
             channel.end(out_of_memory(spec, str(error)))
             return
         traceback.print_exc()

@@ -7,8 +7,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 
-from worker.engine.contract import Command, Event, Failure, Spec
 from worker.executors.base import Crashed
+from worker.runtime.contract import Command, Event, Failure, Spec
 
 PRELOAD = "worker.executors.preload"
 

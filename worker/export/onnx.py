@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from app.methods.inputs import InputSpec
+from app.contract.inputs import InputSpec
 from worker.export import memory
 from worker.export.served import Served
 from worker.networks.anatomy import Anatomy

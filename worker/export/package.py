@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
-from worker.engine import digest
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from worker.export import onnx, safetensors
 from worker.export.onnx import NotExportable
 from worker.networks.anatomy import Anatomy
+from worker.runtime import digest
 
 FORMAT = {"format": "pt"}  # by which others know that the tensors are PyTorch's
 

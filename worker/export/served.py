@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from app.methods.inputs import InputSpec
+from app.contract.inputs import InputSpec
 from worker.networks import anatomy
 from worker.networks.anatomy import Anatomy
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
-from worker.engine.contract import Failure, Note
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from worker.ingest import dialects, weight_sets
 from worker.networks import anatomy, build, from_timm, load
 from worker.networks.anatomy import Anatomy
 from worker.networks.load import COMPILED, Made, Report
+from worker.runtime.contract import Failure, Note
 
 SHOWN = 5
 HEADS = {  # what heads, and what is trained above a backbone, are called

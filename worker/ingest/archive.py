@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, Protocol, Self, cast
 
-from worker.engine.contract import Failure
 from worker.ingest.watch import Watch
+from worker.runtime.contract import Failure
 
 MAX_FILES = 1_000_000
 MAX_BYTES = 64 * 2**30  # of all members together, unpacked

@@ -7,12 +7,12 @@ import numpy as np
 
 from app.imaging.images import MAX_PIXELS
 from app.imaging.packed import SPLITS
-from worker.engine.contract import Failure
 from worker.ingest import classes
 from worker.ingest.archive import Readable
 from worker.ingest.found import Block, Found, Request, Rows, join
 from worker.ingest.naming import UNSPLIT
 from worker.ingest.pack import MAX_IMAGES, Pack
+from worker.runtime.contract import Failure
 
 CHUNK_BYTES = 4 * 2**20  # of pixels that are read at a time
 

@@ -6,16 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
-from app.methods.recipe import Recipe
-from worker.engine.contract import Channel, Failure, Note, Result, Spec
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
+from app.contract.recipe import Recipe
 from worker.export import package
 from worker.ingest import disk, own, pretrained, weights
 from worker.ingest.adopt import adopt
 from worker.ingest.watch import Watch
 from worker.networks import build
 from worker.networks.load import Report
+from worker.runtime.contract import Channel, Failure, Note, Result, Spec
 
 
 @dataclass(frozen=True)

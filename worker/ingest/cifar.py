@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.imaging.images import Pixels
-from worker.engine.contract import Failure
 from worker.ingest import classes, pickled
 from worker.ingest.archive import Archive, Member
 from worker.ingest.arrays import read_exactly
 from worker.ingest.found import Block, Found, Request, Rows, join
 from worker.ingest.naming import TEST, TRAIN
 from worker.ingest.pack import Pack
+from worker.runtime.contract import Failure
 
 SIDE = 32
 PIXELS_BYTES = 3 * SIDE * SIDE  # of an image: a plane of red, of green, of blue

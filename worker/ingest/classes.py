@@ -6,8 +6,8 @@ from collections.abc import Set as AbstractSet
 
 import numpy as np
 
-from worker.engine.contract import Failure
 from worker.ingest.found import Codes, Found, Rows
+from worker.runtime.contract import Failure
 
 MAX_CLASSES = 10_000
 MAX_CHARS = 256

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from worker.engine.contract import Failure
+from worker.runtime.contract import Failure
 
 IMAGE = (
     "file",

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from app.imaging.packed import SPLITS
-from worker.engine.contract import Failure, Note
 from worker.ingest import classes, columns, folder, naming
 from worker.ingest.archive import Archive
 from worker.ingest.columns import Columns
 from worker.ingest.found import Found, Request
 from worker.ingest.naming import UNSPLIT
 from worker.ingest.pack import Pack
+from worker.runtime.contract import Failure, Note
 
 MAX_TABLES, MAX_TABLE_BYTES = 1000, 256 * 2**20  # that are read of an archive, together
 FEW = 50  # lines that show which column lists images

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from app.imaging.packed import PackedImages, PackedWriter
-from worker.engine.contract import Channel, Failure, Note, Result, Spec
 from worker.ingest import archive, detect, disk, duplicates, measure, splits, warnings
 from worker.ingest.found import Codes, Found, Request
 from worker.ingest.naming import TEST
 from worker.ingest.pack import Pack
 from worker.ingest.watch import Watch
+from worker.runtime.contract import Channel, Failure, Note, Result, Spec
 
 
 def ingest(spec: Spec, channel: Channel) -> Result:

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from worker.engine.contract import Failure
 from worker.ingest import cifar, csv, folder, idx, npz
 from worker.ingest.archive import Archive
 from worker.ingest.found import Found, Request
 from worker.ingest.pack import Pack
+from worker.runtime.contract import Failure
 
 
 @dataclass(frozen=True)

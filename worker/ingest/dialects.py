@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from worker.engine.contract import Failure
+from worker.runtime.contract import Failure
 
 ADAPTER = re.compile(
     r"(^|\.)(lora_[A-Za-z_]+|base_layer|modules_to_save|ia3_l|hada_w\d.*|lokr_w\d.*|oft_[A-Za-z]+)(\.|$)"

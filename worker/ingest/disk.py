@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker.engine.contract import Failure, Retry
+from worker.runtime.contract import Failure, Retry
 
 RETRY_S = 60.0
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: no file of ours may be larger than what was free

@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from app.imaging.packed import SPLITS
-from worker.engine.contract import Failure, Note
 from worker.ingest import classes, layout
 from worker.ingest.archive import Archive
 from worker.ingest.found import Found, Request
 from worker.ingest.layout import Folder, Layout, Place
 from worker.ingest.naming import TEST, TRAIN, UNSPLIT
 from worker.ingest.pack import Pack
+from worker.runtime.contract import Failure, Note
 
 MAX_LISTS, MAX_LIST_BYTES = 100, 64 * 2**20  # that are read of an archive, together
 _LIST = re.compile(r"(^|/)[^/]*annotations?\.txt$", re.IGNORECASE)

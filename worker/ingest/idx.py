@@ -5,12 +5,12 @@ import struct
 
 import numpy as np
 
-from worker.engine.contract import Failure
 from worker.ingest.archive import Archive, Member
 from worker.ingest.arrays import Arrays, read_exactly, require_count, require_end
 from worker.ingest.found import Found, Request
 from worker.ingest.naming import split_in
 from worker.ingest.pack import Pack
+from worker.runtime.contract import Failure
 
 UNSIGNED_BYTE = 0x08  # IDX's code of the type
 LABELS = 1  # dimension

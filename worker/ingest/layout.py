@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.imaging.packed import SPLITS
-from worker.engine.contract import Failure, Note
 from worker.ingest import naming
 from worker.ingest.naming import UNSPLIT, OwnNames
+from worker.runtime.contract import Failure, Note
 
 Folder = tuple[str, ...]  # the names on the way to it, from the top
 

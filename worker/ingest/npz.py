@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from worker.engine.contract import Failure
 from worker.ingest.archive import Archive, Member
 from worker.ingest.arrays import Arrays, read_exactly, require_count, require_end
 from worker.ingest.found import Found, Request, Rows
 from worker.ingest.naming import split_in, words
 from worker.ingest.pack import Pack
+from worker.runtime.contract import Failure
 
 SUFFIX = ".npy"
 IMAGES, LABELS = {"images", "x", "data", "image"}, {"labels", "y", "target", "targets", "label"}

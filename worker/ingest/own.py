@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from app.methods.base import Text
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
-from worker.engine.contract import Failure
+from app.contract.base import Text
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from worker.networks.misfits import reason
+from worker.runtime.contract import Failure
 
 PREFIX = "regraft."
 _Classes = TypeAdapter(list[Annotated[Text, Field(min_length=1, max_length=512)]] | None)

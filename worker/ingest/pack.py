@@ -9,9 +9,9 @@ from typing import TypeVar
 from app.imaging import images
 from app.imaging.images import BadImage, Pixels
 from app.imaging.packed import PackedWriter
-from worker.engine.contract import Failure, Note
 from worker.ingest import disk
 from worker.ingest.archive import Member
+from worker.runtime.contract import Failure, Note
 
 MAX_IMAGES = 20_000_000
 MAX_IMAGE_BYTES = 64 * 2**20  # of one image file

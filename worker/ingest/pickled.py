@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.engine.contract import Failure
+from worker.runtime.contract import Failure
 
 Integers = NDArray[np.integer[Any]]
 

@@ -16,11 +16,11 @@ from timm.models import get_arch_pretrained_cfgs, get_pretrained_cfg
 from torch import Tensor
 from torchvision import models as torchvision
 
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
-from worker.engine.contract import Failure, Retry
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from worker.ingest import disk
 from worker.networks import from_timm, from_torchvision
+from worker.runtime.contract import Failure, Retry
 
 TIMEOUT_S = 10.0
 

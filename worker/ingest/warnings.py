@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from app.imaging.packed import SPLITS
-from worker.engine.contract import Note
 from worker.ingest.found import Codes, Found, Request
 from worker.ingest.naming import UNSPLIT
 from worker.ingest.pack import Pack
+from worker.runtime.contract import Note
 
 _CHANGES = {
     "transparency": "are transparent in parts: composed over white, or over black where white would hide the shape",

@@ -2,7 +2,7 @@
 
 import time
 
-from worker.engine.contract import Channel, Interrupted, Progress
+from worker.runtime.contract import Channel, Interrupted, Progress
 
 TELL_EVERY_S = 0.5
 

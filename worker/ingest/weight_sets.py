@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from worker.engine.contract import Failure
+from worker.runtime.contract import Failure
 
 ENOUGH = 0.5  # of the network's names; below that, what stands under a prefix is no set of its weights
 RAW = "raw"

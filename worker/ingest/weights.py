@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from worker.engine.contract import Failure
 from worker.ingest import weights_pickle, weights_safetensors, weights_zip
 from worker.ingest.watch import Watch
+from worker.runtime.contract import Failure
 
 MAX_TENSORS = 50_000
 MAX_NAME = 512  # characters

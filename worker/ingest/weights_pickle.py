@@ -19,7 +19,7 @@ from typing import IO, Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from worker.engine.contract import Failure
+from worker.runtime.contract import Failure
 
 MAX_TUPLE = 10_000  # places in a tuple, those of tuples within it counted
 MAX_PICKLE = 32 * 2**20

@@ -10,7 +10,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from worker.engine.contract import Failure
+from worker.runtime.contract import Failure
 
 MAX_HEADER = 100 * 2**20
 MAX_DIMENSIONS = 16

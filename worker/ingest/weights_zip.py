@@ -3,8 +3,8 @@
 import zipfile
 from pathlib import Path
 
-from worker.engine.contract import Failure
 from worker.ingest.watch import Watch
+from worker.runtime.contract import Failure
 
 MAX_MEMBERS = 200_000
 MAX_PICKLE = 32 * 2**20  # bytes of names, shapes and whatever else is no tensor

@@ -3,16 +3,17 @@
 import torch
 from torch import Tensor
 
-from worker.engine import device, evaluate
-from worker.engine import features as engine
-from worker.engine.data import Images, Prepare
-from worker.engine.features import Features
-from worker.engine.run import Run
-from worker.methods.once import layers, once
-from worker.methods.supervised import Examples, Whole
+from worker.data.batches import Images, Prepare
+from worker.methods.feature_cache import layers, once
+from worker.methods.supervision import Examples, Whole
 from worker.methods.task import Task
 from worker.networks import anatomy, load
+from worker.runtime import device
+from worker.runtime.run import Run
 from worker.terms.base import Frame
+from worker.training import evaluate
+from worker.training import features as engine
+from worker.training.features import Features
 
 SHARE = 4  # a label budget of at least one in so many computes the whole split, which all such budgets share
 

@@ -1,8 +1,8 @@
 """What images a new network is to take, where nobody says it."""
 
-from app.methods.inputs import InputSpec
-from app.methods.layers import NAME as LAYERS
-from app.methods.networks import NetworkSpec
+from app.contract.inputs import InputSpec
+from app.contract.layers import NAME as LAYERS
+from app.contract.networks import NetworkSpec
 from worker.methods.task import Domain
 from worker.networks import build
 

@@ -6,10 +6,10 @@ from typing import Literal, TypeVar
 from torch import nn
 
 from app.methods.training import Loop
-from worker.engine import optimise
-from worker.engine.fit import B, Backward, Batches, Fitted, Loss, Plan, Stateful, Validation, everything, fit
-from worker.engine.freeze import Trainable
-from worker.engine.run import Run
+from worker.runtime.run import Run
+from worker.training import optimizers
+from worker.training.fit import B, Backward, Batches, Fitted, Loss, Plan, Stateful, Validation, everything, fit
+from worker.training.freezing import Trainable
 
 N = TypeVar("N", int, float)
 
@@ -38,19 +38,19 @@ def minimise(
     `params` has its defaults closed.
     """
     epochs, decay = closed(params.epochs), closed(params.weight_decay)
-    rate = optimise.schedule(
+    rate = optimizers.schedule(
         params.scheduler, epochs * batches.per_epoch, round(params.warmup_epochs * batches.per_epoch)
     )
-    recipe = optimise.Recipe(
+    recipe = optimizers.Recipe(
         params.optimizer, closed(params.learning_rate), params.momentum, decay, params.max_gradient_norm
     )
-    groups = optimise.groups(network, factor, decay)
+    groups = optimizers.groups(network, factor, decay)
     for module in (beside or {}).values():
-        groups += optimise.groups(module, lambda name: 1.0, decay)
+        groups += optimizers.groups(module, lambda name: 1.0, decay)
     return fit(
         run,
         network=network,
-        optimiser=optimise.Optimiser(groups, recipe, rate),
+        optimiser=optimizers.Optimiser(groups, recipe, rate),
         data=batches,
         loss=loss,
         plan=Plan(epochs, patience=patience, trainable=trainable, keep=keep, average=params.average, turn=turn),

@@ -8,15 +8,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from app.methods.inputs import InputSpec
-from worker.engine import device, evaluate, scores
-from worker.engine.contract import Failure
-from worker.engine.data import Images, Prepare
-from worker.engine.run import Run
-from worker.engine.scores import Verdict
+from app.contract.inputs import InputSpec
+from worker.data.batches import Images, Prepare
 from worker.methods import transferred
 from worker.methods.task import Adapted, Domain, Task
+from worker.metrics import scores
+from worker.metrics.scores import Verdict
 from worker.networks.grafted import Grafted
+from worker.runtime import device
+from worker.runtime.contract import Failure
+from worker.runtime.run import Run
+from worker.training import evaluate
 
 Document = dict[str, Any]
 Examine = Callable[[nn.Module], Verdict]

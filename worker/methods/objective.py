@@ -8,16 +8,16 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from app.methods.terms import AnyTerm
+from app.methods.terms.family import AnyTerm
 from app.methods.training import Training
-from worker.engine import kinds
-from worker.engine.data import Batch, Images
-from worker.engine.evaluate import Split
-from worker.engine.fit import Losses, Moment
+from worker.data import targets
+from worker.data.batches import Batch, Images
 from worker.methods import transferred
 from worker.methods.task import Task
 from worker.terms.base import Frame, Setting, Term, look
 from worker.terms.registry import TERMS
+from worker.training.evaluate import Split
+from worker.training.fit import Losses, Moment
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Objective:
         return batch.share * own + (1 - batch.share) * self._cross_entropy(logits_BK, batch.partner_y_B)
 
     def _cross_entropy(self, logits_BK: Tensor, y: Tensor) -> Tensor:
-        return kinds.of(y).loss(logits_BK, y, self._weight_K, self._smoothing)
+        return targets.of(y).loss(logits_BK, y, self._weight_K, self._smoothing)
 
 
 def build(task: Task, learner: Frame, params: Training, train: Images, examples: Callable[[], Split]) -> Objective:
@@ -83,7 +83,7 @@ def build(task: Task, learner: Frame, params: Training, train: Images, examples:
         weighted.append(_Weighted(name, one, TERMS[one.name](one, setting)))
     weight_K = None
     if params.class_weights == "balanced" and learner.classes is not None:
-        kind = kinds.of(train.label_N)
+        kind = targets.of(train.label_N)
         weight_K = kind.class_weights(train.label_N, len(learner.classes)).float().to(task.run.device)
     return Objective(learner, params, weighted, weight_K)
 

@@ -3,45 +3,45 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from worker.methods.adabn import adabn
-from worker.methods.adda import adda
-from worker.methods.byol import byol
-from worker.methods.cdan import cdan
-from worker.methods.coral_dg import coral_dg
-from worker.methods.dann import dann
-from worker.methods.distil_ensemble import distil_ensemble
-from worker.methods.erm import erm
-from worker.methods.evaluate import evaluate
-from worker.methods.feature_transfer import feature_transfer
-from worker.methods.fine_tune import fine_tune
-from worker.methods.group_dro import group_dro
-from worker.methods.irm import irm
-from worker.methods.knn import knn
-from worker.methods.linear_probe import linear_probe
-from worker.methods.logistic_regression import logistic_regression
-from worker.methods.lora import lora
-from worker.methods.lp_ft import lp_ft
-from worker.methods.matching import coral, dan, jan, mcc
-from worker.methods.mixstyle import mixstyle
-from worker.methods.quantize import quantize
-from worker.methods.random_forest import random_forest
-from worker.methods.reg_mean import reg_mean
-from worker.methods.ridge import ridge
-from worker.methods.rotation import rotation
-from worker.methods.rule_transfer import rule_transfer
-from worker.methods.shot import shot
-from worker.methods.simclr import simclr
-from worker.methods.soup import soup
-from worker.methods.structure_transfer import structure_transfer
-from worker.methods.svm import svm
+from worker.methods.classical.knn import knn
+from worker.methods.classical.logistic_regression import logistic_regression
+from worker.methods.classical.random_forest import random_forest
+from worker.methods.classical.ridge import ridge
+from worker.methods.classical.svm import svm
+from worker.methods.cross_domain.adda import adda
+from worker.methods.cross_domain.cdan import cdan
+from worker.methods.cross_domain.dann import dann
+from worker.methods.cross_domain.matching import coral, dan, jan, mcc
+from worker.methods.fusion.distil_ensemble import distil_ensemble
+from worker.methods.fusion.reg_mean import reg_mean
+from worker.methods.fusion.soup import soup
+from worker.methods.fusion.task_arithmetic import task_arithmetic
+from worker.methods.fusion.ties import ties
+from worker.methods.fusion.wise_ft import wise_ft
+from worker.methods.generalisation.coral_dg import coral_dg
+from worker.methods.generalisation.erm import erm
+from worker.methods.generalisation.group_dro import group_dro
+from worker.methods.generalisation.irm import irm
+from worker.methods.generalisation.mixstyle import mixstyle
+from worker.methods.generalisation.vrex import vrex
+from worker.methods.self_supervised.byol import byol
+from worker.methods.self_supervised.rotation import rotation
+from worker.methods.self_supervised.simclr import simclr
+from worker.methods.self_supervised.vicreg import vicreg
+from worker.methods.source_free.adabn import adabn
+from worker.methods.source_free.shot import shot
+from worker.methods.source_free.tent import tent
+from worker.methods.supervised.fine_tune import fine_tune
+from worker.methods.supervised.linear_probe import linear_probe
+from worker.methods.supervised.lora import lora
+from worker.methods.supervised.lp_ft import lp_ft
+from worker.methods.supervised.train import train
 from worker.methods.task import Adapted, Task
-from worker.methods.task_arithmetic import task_arithmetic
-from worker.methods.tent import tent
-from worker.methods.ties import ties
-from worker.methods.train import train
-from worker.methods.vicreg import vicreg
-from worker.methods.vrex import vrex
-from worker.methods.wise_ft import wise_ft
+from worker.methods.transfer.feature_transfer import feature_transfer
+from worker.methods.transfer.rule_transfer import rule_transfer
+from worker.methods.transfer.structure_transfer import structure_transfer
+from worker.methods.utilities.evaluate import evaluate
+from worker.methods.utilities.quantize import quantize
 
 METHODS: Mapping[str, Callable[[Task, Any], Adapted]] = {
     "train": train,

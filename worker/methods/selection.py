@@ -11,16 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from app.methods.cross_domain import Selecting
-from worker.engine import device, evaluate, statistics
-from worker.engine.contract import Failure, Note
-from worker.engine.data import Images, Prepare
-from worker.engine.evaluate import Split
-from worker.engine.fit import Validation
-from worker.engine.run import Run
+from app.methods.cross_domain.family import Selecting
+from worker.data.batches import Images, Prepare
 from worker.methods import transferred
 from worker.methods.task import LabelUse, Task
+from worker.runtime import device
+from worker.runtime.contract import Failure, Note
+from worker.runtime.run import Run
 from worker.terms.base import Frame
+from worker.training import evaluate, statistics
+from worker.training.evaluate import Split
+from worker.training.fit import Validation
 
 COLLAPSED = 0.5  # of the classes that were predicted before: fewer are a collapse
 

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from app.methods.layers import with_classes
+from app.contract.layers import with_classes
 from app.methods.start import Start
-from worker.engine import device
-from worker.engine.contract import Failure
 from worker.methods import inputs, transferred
 from worker.methods.task import Domain, Task
 from worker.networks import anatomy, build
+from worker.runtime import device
+from worker.runtime.contract import Failure
 from worker.terms.base import Frame
 
 

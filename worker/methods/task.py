@@ -12,16 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from app.imaging.packed import PackedImages, Split
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
 from app.methods.training import LabelBudget
-from worker.engine import labels
-from worker.engine.contract import Failure
-from worker.engine.data import Images
-from worker.engine.mapped import Mapped, Room
-from worker.engine.run import Run
+from worker.data import label_budget
+from worker.data.batches import Images
+from worker.data.memmap import Mapped, Room
 from worker.networks.anatomy import Anatomy
+from worker.runtime.contract import Failure
+from worker.runtime.run import Run
 from worker.terms.base import Frame
 
 CLOSER = 2.0  # times the network's size; a part of a quarter of the area then has a pixel for each of its inputs
@@ -65,9 +65,9 @@ class Domain:
         """Those of `rows` that the label budget admits; an image without any label counts as of one more class."""
         label_N = np.where(self.images.label < 0, len(self.classes), self.images.label)
         if budget.labels_per_class is not None:
-            rows = labels.per_class(rows, label_N[rows], budget.labels_per_class, seed)
+            rows = label_budget.per_class(rows, label_N[rows], budget.labels_per_class, seed)
         if budget.train_size is not None:
-            rows = labels.total(rows, label_N[rows], budget.train_size, seed)
+            rows = label_budget.total(rows, label_N[rows], budget.train_size, seed)
         return rows
 
     def closer(self, spec: InputSpec) -> InputSpec | None:

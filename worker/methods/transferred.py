@@ -7,16 +7,16 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from app.methods import grafted
-from app.methods.inputs import InputOverride, InputSpec
-from app.methods.layers import with_classes
-from app.methods.networks import NetworkSpec
-from worker.engine import device
-from worker.engine.contract import Failure
+from app.contract import grafted
+from app.contract.inputs import InputOverride, InputSpec
+from app.contract.layers import with_classes
+from app.contract.networks import NetworkSpec
 from worker.methods.task import Domain, Source, Task
 from worker.networks import load, stem
 from worker.networks.anatomy import Anatomy
 from worker.networks.grafted import BACKBONE
+from worker.runtime import device
+from worker.runtime.contract import Failure
 from worker.terms.base import Frame
 
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from app.methods.inputs import InputSpec
-from worker.engine.contract import Failure
+from app.contract.inputs import InputSpec
 from worker.networks import misfits
+from worker.runtime.contract import Failure
 
 FEWEST_STAGES = 4
 PARALLEL_HEADS = 4  # looked for, at most

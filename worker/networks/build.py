@@ -3,12 +3,12 @@
 import torch
 from torch import nn
 
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
-from worker.engine.contract import Failure
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from worker.networks import cnn3, from_timm, from_torchvision, grafted, layers, plugins
 from worker.networks.family import Family
 from worker.networks.misfits import MISFITS, reason, size
+from worker.runtime.contract import Failure
 
 
 def build(spec: NetworkSpec, input: InputSpec) -> nn.Module:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from worker.networks.family import Entry, entry, refuse_options
 
 NAME = "cnn3"

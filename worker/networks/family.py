@@ -5,8 +5,8 @@ from typing import Any, Protocol, TypedDict
 
 from torch import nn
 
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 
 
 class Entry(TypedDict):

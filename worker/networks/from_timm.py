@@ -8,9 +8,9 @@ from pydantic import Field
 from timm.models import get_arch_pretrained_cfgs, get_pretrained_cfg
 from torch import nn
 
-from app.methods.base import Closed
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
+from app.contract.base import Closed
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from worker.networks.family import Entry, entry
 
 PREFIX = "timm/"

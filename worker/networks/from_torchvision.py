@@ -11,8 +11,8 @@ from typing import Any
 from torch import nn
 from torchvision import models
 
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from worker.networks.family import Entry, entry, refuse_options
 
 PREFIX = "torchvision/"

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from app.methods import grafted as graft
-from app.methods.grafted import GraftedOptions
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
+from app.contract import grafted as graft
+from app.contract.grafted import GraftedOptions
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from worker.networks import anatomy, heads
 from worker.networks.anatomy import Anatomy
 from worker.networks.family import Entry, entry

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node, Tracer
 
-from worker.engine.freeze import Freezer, Trainable
 from worker.networks import anatomy
+from worker.training.freezing import Freezer, Trainable
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Tanh)
 POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Identity)

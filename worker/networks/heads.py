@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from app.methods.grafted import AnyHead, ForestHead, KnnHead, LinearHead, RbfHead
-from worker.engine.contract import Failure
+from app.contract.grafted import AnyHead, ForestHead, KnnHead, LinearHead, RbfHead
+from worker.runtime.contract import Failure
 
 LEAST = 1e-12  # the smallest probability of a vote: logarithms stay finite
 TIE = 1e-11  # more distance for every later neighbour: equal ones come in the same order everywhere

@@ -1,4 +1,4 @@
-"""`layers`: the modules of a network that is described as data (`app.methods.layers`)."""
+"""`layers`: the modules of a network that is described as data (`app.contract.layers`)."""
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from app.methods import layers as description
-from app.methods.inputs import InputSpec
-from app.methods.layers import NAME, AnyLayer, LayersOptions
-from app.methods.networks import NetworkSpec
+from app.contract import layers as description
+from app.contract.inputs import InputSpec
+from app.contract.layers import NAME, AnyLayer, LayersOptions
+from app.contract.networks import NetworkSpec
 from worker.networks.family import Entry, entry
 
 

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
-from worker.engine.contract import Failure
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from worker.networks import anatomy, build, positions, stem
 from worker.networks.anatomy import Anatomy
+from worker.runtime.contract import Failure
 
 SHOWN = 50
 COMPILED = "_orig_mod."  # torch.compile puts it into names, at any depth

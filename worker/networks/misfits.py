@@ -2,8 +2,8 @@
 
 from pydantic import ValidationError
 
-from app.methods.inputs import InputSpec
-from app.methods.layers import Unbuildable
+from app.contract.inputs import InputSpec
+from app.contract.layers import Unbuildable
 
 # What PyTorch, torchvision and timm raise where sizes or options do not fit.
 MISFITS = (TypeError, ValueError, AssertionError, RuntimeError, LookupError, ArithmeticError)

@@ -9,8 +9,8 @@ from importlib.metadata import entry_points
 
 from torch import nn
 
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from worker.networks.family import Entry, entry
 
 GROUP = "regraft.networks"

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from app.methods.terms import AttentionTransfer
-from worker.engine.contract import Failure
-from worker.engine.data import Batch
+from app.methods.terms.family import AttentionTransfer
+from worker.data.batches import Batch
+from worker.runtime.contract import Failure
 from worker.terms.base import Frame, Plain, Setting, View, look_frozen
 
 

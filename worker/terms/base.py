@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from app.methods.inputs import InputSpec
-from worker.engine.data import Batch
-from worker.engine.evaluate import Split
+from app.contract.inputs import InputSpec
+from worker.data.batches import Batch
 from worker.networks import anatomy
 from worker.networks.anatomy import Anatomy
+from worker.training.evaluate import Split
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from app.methods.terms import Bss
-from worker.engine.data import Batch
+from app.methods.terms.family import Bss
+from worker.data.batches import Batch
 from worker.terms.base import Plain, Setting, View
 
 

@@ -6,9 +6,9 @@ Every channel counts alike; the paper weighs each by how much worse the source d
 import torch
 from torch import Tensor
 
-from app.methods.terms import Delta
-from worker.engine.contract import Failure
-from worker.engine.data import Batch
+from app.methods.terms.family import Delta
+from worker.data.batches import Batch
+from worker.runtime.contract import Failure
 from worker.terms.base import Frame, Plain, Setting, View, correspondence, look_frozen, maps, squared_norm
 
 STAGES = 2  # the last so many, unless layers are named

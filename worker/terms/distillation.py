@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from app.methods.terms import Distillation
-from worker.engine.contract import Failure
-from worker.engine.data import Batch
+from app.methods.terms.family import Distillation
+from worker.data.batches import Batch
+from worker.runtime.contract import Failure
 from worker.terms.base import Frame, Plain, Setting, View, look_frozen
 
 

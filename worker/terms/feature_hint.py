@@ -3,9 +3,9 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from app.methods.terms import FeatureHint
-from worker.engine.contract import Failure
-from worker.engine.data import Batch
+from app.methods.terms.family import FeatureHint
+from worker.data.batches import Batch
+from worker.runtime.contract import Failure
 from worker.terms.base import Frame, Plain, Setting, View, look_frozen, maps
 
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from app.methods.terms import L2Sp
-from worker.engine.contract import Failure
-from worker.engine.data import Batch
+from app.methods.terms.family import L2Sp
+from worker.data.batches import Batch
+from worker.runtime.contract import Failure
 from worker.terms.base import Plain, Setting, View, correspondence, squared_norm
 
 

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from app.methods.terms import Lwf
-from worker.engine.data import Batch
+from app.methods.terms.family import Lwf
+from worker.data.batches import Batch
 from worker.terms import source_head
 from worker.terms.base import Frame, Plain, Setting, View, look_frozen
 from worker.terms.distillation import softened_kl

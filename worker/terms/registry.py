@@ -1,4 +1,4 @@
-"""The functions behind the terms that a method can name; `app.methods.terms` has their parameters."""
+"""The functions behind the terms that a method can name; `app.methods.terms.family` has their parameters."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

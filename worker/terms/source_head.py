@@ -4,7 +4,7 @@ from copy import deepcopy
 
 from torch import Tensor, nn
 
-from worker.engine.contract import Failure
+from worker.runtime.contract import Failure
 from worker.terms.base import Setting
 
 

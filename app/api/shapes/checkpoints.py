@@ -6,11 +6,11 @@ from pydantic import Discriminator, Field, Tag
 
 from app.api.shapes.common import ClassNames, Fault, InputShape, Metadata, Name, NetworkShape, Object, Shape, Warned
 from app.checkpoints.repository import Stored
+from app.contract.base import Closed, ObjectId
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
+from app.contract.recipe import Recipe
 from app.core.status import Readiness, Status, readiness
-from app.methods.base import Closed, ObjectId
-from app.methods.inputs import InputSpec
-from app.methods.networks import NetworkSpec
-from app.methods.recipe import Recipe
 
 
 class _NewCheckpoint(Closed):

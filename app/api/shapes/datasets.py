@@ -6,12 +6,12 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from app.api.shapes.common import Fault, Listed, Metadata, Name, Object, Shape, Warned
+from app.contract.base import Closed, Fraction, ObjectId, Seed, Text
 from app.core.status import Readiness, Status, readiness
 from app.datasets import service as datasets
 from app.datasets.repository import Stored
 from app.datasets.samples import Sample as Found
 from app.imaging.packed import Split
-from app.methods.base import Closed, Fraction, ObjectId, Seed, Text
 
 Format = Literal["auto", "folder", "cifar10", "cifar100", "idx", "npz", "csv"]
 

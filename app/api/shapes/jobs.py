@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Any, Literal, Self
 
 from app.api.shapes.common import Evaluation, Fault, Metadata, Name, Object, ProblemDetail, Shape, Warned
+from app.contract.base import Closed, ObjectId, Seed
 from app.core.status import Status
 from app.db.tables import Task
 from app.jobs.planning import Request
 from app.jobs.preflight import Preflight as Examined
 from app.jobs.repository import Stored
-from app.methods.base import Closed, ObjectId, Seed
 from app.methods.registry import Method
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from app.api.shapes.common import Shape
-from app.methods.base import Closed
+from app.contract.base import Closed
 
 MAX_IMAGES = 1000
 _PREFIX = re.compile(r"\s*data:[^,;]{0,100}(?:;[^,;]{0,100}){0,8};base64,", re.IGNORECASE)  # of a data URL

@@ -1,0 +1,50 @@
+"""The input contract: what pixels a network expects.  It travels with the weights."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from app.contract.base import Closed
+
+Side = Annotated[int, Field(ge=1, le=1024)]
+Channels = Literal[1, 3]
+Positive = Annotated[float, Field(gt=0, le=1e3)]
+Finite = Annotated[float, Field(ge=-1e3, le=1e3)]
+
+
+class InputSpec(Closed):
+    """Pixels scaled to 0–1, then `(x - mean) / std` per channel, at `size` = (height, width).
+
+    `fit` says how an image of another shape comes to `size`: `stretch` ignores its aspect, `pad` keeps it and
+    fills with black.  `margin` pixels on every side stay empty (images are fitted to what is left).
+    """
+
+    size: tuple[Side, Side]
+    channels: Channels
+    mean: Annotated[tuple[Finite, ...], Field(min_length=1, max_length=3)]
+    std: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=3)]
+    fit: Literal["stretch", "pad"] = "stretch"
+    margin: Annotated[int, Field(ge=0, le=256)] = 0
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return (*self.size, self.channels)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise ValueError("mean and std need one number per channel")
+        if 2 * self.margin >= min(self.size):
+            raise ValueError("margin leaves no room for the image")
+        return self
+
+
+class InputOverride(Closed):
+    """A job may fit its target's images into the network's input in its own way."""
+
+    fit: Literal["stretch", "pad"] | None = None
+    margin: Annotated[int, Field(ge=0, le=256)] | None = None
+
+    def apply(self, spec: InputSpec) -> InputSpec:
+        return InputSpec(**(spec.model_dump() | self.model_dump(exclude_none=True)))

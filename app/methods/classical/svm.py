@@ -1,0 +1,26 @@
+"""`svm`: a support vector machine on frozen features."""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from app.methods.classical.family import OnFeatures, Strength
+
+
+class Svm(OnFeatures):
+    """One machine a class against the rest; the greatest decision wins.
+
+    `C` is the price of an example on the wrong side, `gamma` the kernel's exp(−γ‖x − s‖²).  Probabilities are a softmax
+    of the decisions over a temperature that is fitted on the validation split, so they agree with the decisions.
+    """
+
+    name: Literal["svm"] = "svm"
+    kernel: Literal["rbf", "linear"] = "rbf"
+    C: Strength | None = None
+    gamma: Strength | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.kernel == "linear" and self.gamma is not None:
+            raise ValueError("the linear kernel has no gamma")
+        return self

@@ -1,0 +1,53 @@
+"""What the methods share that bring a network to images without labels: selection, and learning from two domains."""
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import Field
+
+from app.contract.inputs import InputOverride
+from app.methods.base import Parameters
+from app.methods.terms.family import Weight
+from app.methods.training import Loop
+
+FEWEST_STEPS = 1000  # of a run on defaults, however small the data
+
+
+class Selecting(Parameters):
+    """`selection`: by what the weights that are kept are chosen among those at the ends of the epochs.
+
+    `entropy`: the surest predictions on the target's validation images (training images, where there are none), no
+    label read.  `source_validation`: the source's labels.  `target_validation`: the target's, and the result says so.
+    `last`: no choice.  The unchanged source is a candidate by `entropy` and `target_validation`; by the source's labels
+    the epochs alone are, since on them the source is hardly ever worse.
+    """
+
+    selection: Literal["target_validation", "entropy", "source_validation", "last"] = "entropy"
+
+
+class CrossDomain(Loop, Selecting):
+    """Cross-entropy on the labelled source plus `weight` times a term on both domains, the target's labels sealed.
+
+    The weight grows with the progress p of the run: × 2 / (1 + e^(−`ramp`·p)) − 1 (null: it is constant).
+    `batch_norm`: `joint` forwards both domains as one batch; `separate` normalises each by its own, and the running
+    statistics are the target's.  `backbone_factor`: of the learning rate, for all but the head.
+    `input` fits the target's images; the source's are taken as the checkpoint takes them.
+    """
+
+    batch_size: Annotated[int, Field(ge=4, le=65_536)] | None = None  # two images of each domain in every batch
+    weight: Weight = 1.0
+    ramp: Annotated[float, Field(gt=0, le=1000)] | None = 10.0
+    batch_norm: Literal["joint", "separate"] = "joint"
+    backbone_factor: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    input: InputOverride | None = None
+
+    def resolve(self, train_count: int, size: tuple[int, int]) -> Self:
+        """`train_count` is that of the larger domain, of which an epoch is one."""
+        closed = super().resolve(train_count, size)
+        steps_per_epoch = math.ceil(train_count / (closed.batch_size or 1))
+        epochs = self.epochs or max(closed.epochs or 1, math.ceil(FEWEST_STEPS / steps_per_epoch))
+        return closed.model_copy(update={"epochs": epochs})
+
+    def strength(self, progress: float) -> float:
+        """What the term counts where `progress` of the run is behind (Ganin & Lempitsky 2015, eq. 14, times λ)."""
+        return self.weight * (1.0 if self.ramp is None else 2 / (1 + math.exp(-self.ramp * progress)) - 1)

@@ -1,0 +1,129 @@
+"""What all methods share that calculate one network's weights from those of several."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import AfterValidator, Field
+
+from app.contract import layers
+from app.contract.base import ObjectId
+from app.contract.inputs import InputOverride, InputSpec
+from app.contract.networks import NetworkSpec
+from app.methods.training import LabelBudget
+
+MOST_SOURCES = 32
+INSTEAD = "`distil_ensemble` learns from networks of any architecture and of other classes."
+
+
+def _once(sources: list[str]) -> list[str]:
+    for source in sources:
+        if sources.count(source) > 1:
+            raise ValueError(f"{source} is named twice")
+    return sources
+
+
+Unique = AfterValidator(_once)
+One = Annotated[list[ObjectId], Field(min_length=1, max_length=1)]
+Sources = Annotated[list[ObjectId], Field(min_length=1, max_length=MOST_SOURCES), Unique]
+Several = Annotated[list[ObjectId], Field(min_length=2, max_length=MOST_SOURCES), Unique]
+Scale = Annotated[float, Field(ge=-10, le=10)]
+
+
+class Fusing(LabelBudget):
+    """`sources` are checkpoints and models of one network with one set of classes; the job's `checkpoint` is what all
+    of them were tuned from.
+
+    `batch_norm`: statistics are taken anew on the target's training images after every merge, or `merged` as the mean
+    of the sources'.  A choice reads the target's validation labels within the label budget, and no others.
+    """
+
+    name: str
+    sources: Sources
+    batch_norm: Literal["reestimated", "merged"] = "reestimated"
+    input: InputOverride | None = None
+
+    def networks(self) -> dict[str, str]:
+        return {f"sources.{i}": source for i, source in enumerate(self.sources)}
+
+    @property
+    def chooses(self) -> bool:
+        """Whether validation labels of the target are read."""
+        return False
+
+
+class FromAncestor(Fusing):
+    """Weights are counted from the checkpoint's, so its classes are the sources', too."""
+
+
+class Described(NamedTuple):
+    """A network by what is stored of it, and how a refusal names it."""
+
+    name: str
+    network: NetworkSpec
+    input: InputSpec | None
+    classes: Sequence[str] | None
+
+
+def mismatch(one: Described, other: Described, *, classes: bool = True) -> str | None:
+    """Why the weights of `one` cannot be calculated with those of `other`; with `classes` their heads are, too."""
+    return (
+        _architecture(one, other)
+        or (_classes(one, other) if classes else None)
+        or _contract(one, other)
+        or _layers(one, other)
+    )
+
+
+def same_classes(one: Sequence[str] | None, other: Sequence[str] | None) -> bool:
+    """In any order; classes without names are only like others without."""
+    return (one is None and other is None) or (one is not None and other is not None and set(one) == set(other))
+
+
+def _architecture(one: Described, other: Described) -> str | None:
+    if one.network.name == other.network.name:
+        return None
+    return f"{one.name} is a `{one.network.name}`, {other.name} a `{other.network.name}`."
+
+
+def _classes(one: Described, other: Described) -> str | None:
+    counts = [described.network.num_classes for described in (one, other)]
+    if counts[0] != counts[1]:
+        return f"{one.name} has {counts[0]} classes, {other.name} has {counts[1]}."
+    if same_classes(one.classes, other.classes):
+        return None
+    for this, that in ((one, other), (other, one)):
+        if this.classes is None:
+            return f"The classes of {this.name} have no names by which those of {that.name} could be found."
+        missing = sorted(set(this.classes) - set(that.classes or this.classes))
+        if missing:
+            return f"{this.name} has the class {missing[0]!r}, which {that.name} has not."
+    raise AssertionError("the classes are the same")
+
+
+def _layers(one: Described, other: Described) -> str | None:
+    """Of the same classes; what `layers` leaves open is filled in."""
+    if _options(one, one.network.num_classes) == _options(other, one.network.num_classes):
+        return None
+    return f"{one.name} and {other.name} are of the same kind, `{one.network.name}`, but built with other options."
+
+
+def _options(described: Described, num_classes: int) -> Any:
+    spec = layers.with_classes(described.network, num_classes)
+    if spec.name != layers.NAME:
+        return spec.options
+    return layers.resolve(layers.for_input(spec, described.input), described.input).layers if described.input else None
+
+
+def _contract(one: Described, other: Described) -> str | None:
+    """`fit` and `margin` say how images come to a network, not what its weights are for."""
+    if one.input is None or other.input is None:
+        return None
+    for field in ("size", "channels", "mean", "std"):
+        values = [getattr(described.input, field) for described in (one, other)]
+        if values[0] != values[1]:
+            return f"{one.name} takes images with `{field}` {_said(values[0])}, {other.name} with {_said(values[1])}."
+    return None
+
+
+def _said(value: Any) -> str:
+    return str(list(value) if isinstance(value, tuple) else value)

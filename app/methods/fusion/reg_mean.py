@@ -1,0 +1,37 @@
+"""`reg_mean`: the layers that come nearest to what each source's gives of the images that it learned from."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from app.contract.base import Fraction, ObjectId
+from app.methods.fusion.family import Fusing, Several
+
+MOST_DATASETS = 16  # of one source
+
+
+class RegMean(Fusing):
+    """Linear and convolution layers by least squares on their inputs, in closed form; everything else is the mean.
+
+    The inputs of each source's layers are those of `images` images, evenly spaced, of the data that this source was
+    trained on: `training_sets` maps its id to the ids of these datasets; left out, they are those of the job that made
+    it, or the checkpoint's known dataset.  No label is read.  `off_diagonal` scales the inputs' inner products but for
+    the diagonal: 1 is least squares, 0 a mean weighed by the inputs' energy.
+    """
+
+    name: Literal["reg_mean"] = "reg_mean"
+    sources: Several
+    training_sets: dict[ObjectId, Annotated[list[ObjectId], Field(min_length=1, max_length=MOST_DATASETS)]] = {}
+    off_diagonal: Fraction = 0.9
+    images: Annotated[int, Field(ge=1, le=100_000)] = 1000
+
+    @model_validator(mode="after")
+    def _data_of_sources(self) -> Self:
+        for source in self.training_sets:
+            if source not in self.sources:
+                raise ValueError(f"`training_sets` names {source}, which is none of the `sources`")
+        return self
+
+    def datasets(self) -> dict[str, str]:
+        named = [(source, i, id_) for source, ids in self.training_sets.items() for i, id_ in enumerate(ids)]
+        return {f"training_sets.{source}.{i}": id_ for source, i, id_ in named}

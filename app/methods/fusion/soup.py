@@ -1,0 +1,21 @@
+"""`soup`: the mean of several tuned networks' weights."""
+
+from typing import Literal
+
+from app.methods.fusion.family import Fusing, Several
+
+
+class Soup(Fusing):
+    """`uniform`: of all sources.  `greedy`: the sources in the order of their validation accuracy, each kept if the
+    mean with it is better on the validation split, of equally accurate ones that of less loss.
+
+    The ingredients are the `sources` alone: the `checkpoint`, which may be one of them, counts only if it is named.
+    """
+
+    name: Literal["soup"] = "soup"
+    sources: Several
+    kind: Literal["uniform", "greedy"] = "greedy"
+
+    @property
+    def chooses(self) -> bool:
+        return self.kind == "greedy"

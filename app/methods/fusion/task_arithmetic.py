@@ -1,0 +1,19 @@
+"""`task_arithmetic`: the sum of what several tunings changed."""
+
+from typing import Literal
+
+from app.methods.fusion.family import FromAncestor, Scale
+
+
+class TaskArithmetic(FromAncestor):
+    """w₀ + `scale` · Σ (wᵢ − w₀); below 0 what was learned is taken away.
+
+    `validation`: the best of 0, 0.1, …, 1 on the target's validation split.
+    """
+
+    name: Literal["task_arithmetic"] = "task_arithmetic"
+    scale: Scale | Literal["validation"] = 0.3
+
+    @property
+    def chooses(self) -> bool:
+        return self.scale == "validation"

@@ -1,0 +1,19 @@
+"""`rotation`: by which of four quarter turns an image was turned."""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from app.methods.self_supervised.family import Pretraining
+
+
+class Rotation(Pretraining):
+    """For square images that have an upright: not for data that look alike when turned."""
+
+    name: Literal["rotation"] = "rotation"
+
+    @model_validator(mode="after")
+    def _square(self) -> Self:
+        if self.input is not None and self.input.size[0] != self.input.size[1]:
+            raise ValueError("quarter turns need an `input` as high as it is wide")
+        return self

@@ -1,0 +1,20 @@
+"""`vicreg`: two views alike, every dimension alive, no two dimensions alike."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.methods.self_supervised.family import Asymmetric, Width
+
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+
+
+class VicReg(Asymmetric):
+    """The weights of its three parts: the views' mean squared difference, the mean of their variance terms, and the sum
+    of their covariance terms, as in the authors' code."""
+
+    name: Literal["vicreg"] = "vicreg"
+    dimensions: Width = 512
+    invariance: Weight = 25.0
+    variance: Weight = 25.0
+    covariance: Weight = 1.0

@@ -1,0 +1,24 @@
+"""`lora`: low-rank corrections of frozen weights, and a new head."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.contract.inputs import InputOverride
+from app.methods.training import Training
+
+
+class Lora(Training):
+    """W + (α/r)·BA, with A and B of rank `rank` for every linear layer and every ungrouped convolution (`targets`).
+
+    The source's weights and statistics stay as they are, bit for bit; what is downloaded as weights has the corrections
+    merged in, the adapter alone comes as `format=adapter`.
+    """
+
+    name: Literal["lora"] = "lora"
+    rank: Annotated[int, Field(ge=1, le=512)] = 8
+    alpha: Annotated[float, Field(gt=0, le=1e4)] = 8.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: Literal["all", "linear", "convolutions"] = "all"
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    input: InputOverride | None = None

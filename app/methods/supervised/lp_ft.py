@@ -1,0 +1,55 @@
+"""`lp_ft`: a linear probe first, then all weights from there."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field
+
+from app.contract.base import Closed
+from app.contract.recipe import LearningRate
+from app.methods.supervised.fine_tune import Factor, Tuning
+from app.methods.training import Rates, Training
+
+
+class Probe(Closed):
+    """The first half; what is left open is as in `linear_probe`."""
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    learning_rate: LearningRate | None = None
+
+
+class LpFt(Tuning):
+    """The head learns on the frozen, unaugmented features; then everything goes on from there, more slowly than in
+    `fine_tune`, so that the features are not bent to a head that knows nothing yet.
+    """
+
+    name: Literal["lp_ft"] = "lp_ft"
+    frozen_epochs: Annotated[int, Field(ge=0, le=100_000)] = 0
+    backbone_factor: Factor = 1.0
+    probe: Probe = Probe()
+
+    def usual(self) -> Rates:
+        usual = super().usual()
+        return usual._replace(learning_rate=usual.learning_rate * 0.3)
+
+    def resolve(self, train_count: int, size: tuple[int, int]) -> Self:
+        closed = super().resolve(train_count, size)
+        first = closed.probing().resolve(train_count, size)
+        return closed.model_copy(update={"probe": Probe(epochs=first.epochs, learning_rate=first.learning_rate)})
+
+    @property
+    def all_epochs(self) -> int:
+        return super().all_epochs + (self.probe.epochs or 0)
+
+    def probing(self) -> Training:
+        """The parameters of the first half, its defaults still open."""
+        shared = (
+            "batch_size",
+            "optimizer",
+            "momentum",
+            "weight_decay",
+            "scheduler",
+            "label_smoothing",
+            "max_gradient_norm",
+        )
+        rest = {name: getattr(self, name) for name in (*shared, "class_weights", "sampling", "early_stopping")}
+        return Training(epochs=self.probe.epochs, learning_rate=self.probe.learning_rate, augmentation="none", **rest)

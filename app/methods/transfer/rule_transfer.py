@@ -1,0 +1,56 @@
+"""`rule_transfer`: the rule that the source was trained by, for a network on the target."""
+
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from app.contract.augmentation import AugmentationStep
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
+from app.contract.recipe import Optimizer, Recipe
+from app.methods.training import Training
+
+Part = Literal["augmentation", "label_smoothing", "mixing", "input"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
+
+class RuleTransfer(Training):
+    """A network learns the target under the parts of the source's recipe that `rule` names, whatever the request says
+    of these itself.
+
+    `network` is newly drawn; left out, it is the source's architecture, and with `weights` it starts from the source's.
+    With `ablation` a second one learns without the rule (no augmentation, smoothing or mixing, the usual input for
+    the dataset), from the same weights, on the same examples in the same order, for as long; the difference of their
+    test accuracies is reported.
+    """
+
+    name: Literal["rule_transfer"] = "rule_transfer"
+    network: NetworkSpec | None = None
+    weights: bool = False
+    rule: Annotated[list[Part], Field(min_length=1, max_length=len(PARTS))] = list(PARTS)
+    ablation: bool = True
+    optimizer: Optimizer = "adamw"
+
+    @model_validator(mode="after")
+    def _weights_have_a_network(self) -> Self:
+        if self.weights and self.network is not None:
+            raise ValueError("`weights` are those of the source's architecture: leave `network` out")
+        return self
+
+    def under(self, recipe: Recipe) -> Self:
+        """As `recipe` says; what it leaves out of the rule's parts, there is none of."""
+        return self._ruled(recipe.augmentation or [], recipe.label_smoothing or 0.0, recipe.mixing)
+
+    def without(self) -> Self:
+        return self._ruled([], 0.0, None)
+
+    def input_under(self, recipe: Recipe, source: InputSpec) -> InputSpec | None:
+        """None where `input` is no part of the rule: then it is as without."""
+        return (recipe.input or source) if "input" in self.rule else None
+
+    def _ruled(self, augmentation: list[AugmentationStep], label_smoothing: float, mixing: Any) -> Self:
+        ruled = {"augmentation": augmentation, "label_smoothing": label_smoothing, "mixing": mixing}
+        return self.model_copy(update={name: value for name, value in ruled.items() if name in self.rule})
+
+    def _auto_augmentation(self, size: tuple[int, int]) -> list[AugmentationStep]:
+        return []

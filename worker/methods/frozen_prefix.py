@@ -1,0 +1,115 @@
+"""Partial training from the edge of what is frozen: what lies before it is computed once, for all epochs."""
+
+from collections.abc import Callable
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from app.methods.training import Training
+from worker.data.batches import Batch, Images, Prepare, Shuffled
+from worker.methods.feature_cache import Document, layers, once
+from worker.methods.loop import closed
+from worker.methods.task import Task
+from worker.networks import halves
+from worker.networks.halves import Halves
+from worker.runtime import device
+from worker.runtime.contract import Note
+from worker.runtime.run import Run
+from worker.terms.base import Frame
+from worker.training import evaluate
+from worker.training import features as engine
+from worker.training.freezing import Except, Trainable
+
+MOST_BYTES = 2**31  # of activations; where they would be more, the frozen layers run at every step
+EVALUATED = 256  # rows at once
+
+
+class Edge:
+    """What a network learns from where all before its edge is frozen: `network` is what goes on from there.
+
+    They are kept one row an image, maps as [N,H,W,C], so that a batch of them lies in memory as convolutions like it.
+    """
+
+    def __init__(self, run: Run, prepare: Prepare, cut: Halves, frozen: Document | None) -> None:
+        self.network: nn.Module = cut.after
+        self._run, self._prepare, self._before, self._frozen = run, prepare, cut.before, frozen
+        self._rows: dict[int, Tensor] = {}
+
+    def batches(self, images: Images, batch_size: int, weight_N: Tensor | None) -> Shuffled:
+        """The same images in the same order as `data.image_batches` gives them, as activations."""
+
+        def make(index_B: Tensor) -> Batch:
+            x_NE = self._of(images)
+            y_B = images.label_N[device.send(index_B, images.label_N.device)]
+            return Batch(
+                self._placed(x_NE[device.send(index_B, x_NE.device)]), device.send(y_B, self._run.device), index_B
+            )
+
+        return Shuffled(self._run, len(images), batch_size, make, weight_N=weight_N)
+
+    def in_order(self, images: Images) -> evaluate.Split:
+        labels = torch.split(images.label_N, EVALUATED)
+        for x, y_B in zip(torch.split(self._of(images), EVALUATED), labels, strict=True):
+            self._run.heed()
+            yield self._placed(x), y_B.to(self._run.device)
+
+    def _of(self, images: Images) -> Tensor:
+        """Computed when they are first needed: a training that was done before a resume needs none."""
+        if id(images) not in self._rows:
+            rows, on = once(self._run, self._frozen, images, self._compute), self._run.device
+            self._rows[id(images)] = rows.to(on) if on.type == "cuda" and device.holds(rows.nbytes, on) else rows
+        return self._rows[id(images)]
+
+    def _compute(self, images: Images) -> Tensor:
+        batches = evaluate.image_batches(self._run, images, self._prepare)
+        return engine.compute(lambda x_BCHW: _stored(self._before(x_BCHW)).cpu(), batches).x_ND
+
+    def _placed(self, rows: Tensor) -> Tensor:
+        x = device.send(rows, self._run.device)
+        return x.permute(0, 3, 1, 2) if x.ndim == 4 else x
+
+
+def find(
+    task: Task,
+    learner: Frame,
+    params: Training,
+    train: Images,
+    validation: Images,
+    trainable: Callable[[int], Trainable],
+    run: Run,
+) -> Edge | None:
+    """None where every epoch sees other pixels, nothing stays frozen, there is no such edge, or too much lies there."""
+    epochs = closed(params.epochs)
+    if params.augmentation or params.mixing or params.terms or epochs < 2:
+        return None
+    prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
+    first = torch.zeros(2, dtype=torch.int64, device=train.pixels_NHWC.device)
+    example_BCHW = prepare.normalised(prepare.pixels(train.pixels_NHWC, first))
+    cut = halves.cut(learner.network, _widest(trainable, epochs), example_BCHW)
+    if cut is None or _row_bytes(cut, example_BCHW) * (len(train) + len(validation)) > MOST_BYTES:
+        return None
+    frozen = None
+    if run.cache is not None and task.source is not None:
+        weights = cut.before.state_dict()
+        frozen = layers(run, task.source.network, weights, {"edge": cut.edge}, learner.input)
+    run.emit(Note("frozen_once", f"What is frozen ends at {cut.edge}, and is computed once for all epochs."))
+    return Edge(run, prepare, cut, frozen)
+
+
+def _widest(trainable: Callable[[int], Trainable], epochs: int) -> Trainable:
+    """What learns in any of the epochs; None: perhaps everything."""
+    every = [trainable(epoch) for epoch in range(epochs)]
+    if all(one == every[0] for one in every):
+        return every[0]
+    paths = [one for one in every if one is not None and not isinstance(one, Except)]
+    return list(dict.fromkeys(chain(*paths))) if len(paths) == epochs else None
+
+
+@torch.no_grad()
+def _row_bytes(cut: Halves, example_BCHW: Tensor) -> int:
+    return int(cut.before(example_BCHW)[0].nbytes)
+
+
+def _stored(x: Tensor) -> Tensor:
+    return x.permute(0, 2, 3, 1).contiguous() if x.ndim == 4 else x.contiguous()

@@ -1,0 +1,152 @@
+"""Networks whose weights can be calculated with: loaded, compared tensor by tensor, brought to one order of classes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from app.contract.networks import NetworkSpec
+from app.methods.fusion.family import INSTEAD, Described, FromAncestor, Fusing, mismatch, same_classes
+from worker.methods.task import Source, Task
+from worker.networks import load, merge
+from worker.networks.load import Made
+from worker.networks.merge import Weights
+from worker.runtime import device
+from worker.runtime.contract import Failure
+from worker.terms.base import Frame
+from worker.training import batch_norm
+
+CHECKPOINT = "the checkpoint"
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """`frame` is a network to try weights in, of the run's device; the weights themselves are on the CPU.
+
+    `origin` are the checkpoint's weights, with a head of other classes where nothing is counted from them.
+    `parameters` are the names of what learns, `tuned` those of the tensors that began as the checkpoint's.
+    """
+
+    spec: NetworkSpec
+    frame: Frame
+    sources: Mapping[str, Weights]
+    origin: Weights
+    parameters: frozenset[str]
+    tuned: frozenset[str]
+
+    def vectors(self) -> list[Weights]:
+        """What each tuning has changed of the parameters."""
+        origin = self.learned(self.origin)
+        return [merge.task_vector(origin, weights) for weights in self.sources.values()]
+
+    def learned(self, weights: Weights) -> dict[str, Tensor]:
+        """The parameters alone."""
+        return {name: weights[name] for name in weights if name in self.parameters}
+
+    def with_buffers(self, parameters: Weights) -> dict[str, Tensor]:
+        """And the mean of the sources' buffers."""
+        return merge.mean(list(self.sources.values())) | dict(parameters)
+
+
+def gather(task: Task, params: Fusing) -> Ingredients:
+    """
+    Raises:
+        Failure: `does_not_fit`, with the network and the tensor or class by which two of them differ.
+    """
+    first_id, checkpoint = params.sources[0], task.known_source
+    first = task.teachers[first_id]
+    _require_alike(task, params)
+    classes = checkpoint.classes if same_classes(checkpoint.classes, first.classes) else first.classes
+    made = {id_: _made(id_, task.teachers[id_]) for id_ in params.sources}
+    sources = {id_: _ordered(id_, made[id_], task.teachers[id_].classes, classes) for id_ in params.sources}
+    network, structure = made[first_id].network, made[first_id].anatomy
+    origin = _origin(checkpoint, classes)
+    parameters = frozenset(name for name, _ in network.named_parameters(remove_duplicate=False))
+    _require_shapes({**({CHECKPOINT: origin} if isinstance(params, FromAncestor) else {}), **sources})
+    statistics = tuple(f"{path}." for path in batch_norm.layers(network))
+    _require_constant(
+        sources, {name for name in sources[first_id].keys() - parameters if not name.startswith(statistics)}
+    )
+    device.place(network, task.run.device)
+    input = params.input.apply(first.input) if params.input else first.input
+    return Ingredients(
+        spec=first.network,
+        frame=Frame(network.requires_grad_(False).eval(), structure, input, classes),
+        sources=sources,
+        origin=origin,
+        parameters=parameters,
+        tuned=_tuned(sources[first_id], origin, () if classes == checkpoint.classes else structure.heads),
+    )
+
+
+def _tuned(weights: Weights, origin: Weights, new: tuple[str, ...]) -> frozenset[str]:
+    heads = tuple(f"{path}." for path in new)
+    shared = (name for name in weights if name in origin and weights[name].shape == origin[name].shape)
+    return frozenset(name for name in shared if not name.startswith(heads))
+
+
+def _require_alike(task: Task, params: Fusing) -> None:
+    described = [_described(id_, task.teachers[id_]) for id_ in params.sources]
+    pairs = [(one, described[0], True) for one in described[1:]]
+    pairs.append((described[0], _described(CHECKPOINT, task.known_source), isinstance(params, FromAncestor)))
+    for one, other, classes in pairs:
+        reason = mismatch(one, other, classes=classes)
+        if reason:
+            raise _unlike(reason)
+
+
+def _described(name: str, source: Source) -> Described:
+    return Described(name, source.network, source.input, source.classes)
+
+
+def _unlike(reason: str) -> Failure:
+    sentence = reason.replace(CHECKPOINT, CHECKPOINT.capitalize(), 1) if reason.startswith(CHECKPOINT) else reason
+    return Failure("does_not_fit", f"{sentence} {INSTEAD}")
+
+
+def _made(name: str, source: Source) -> Made:
+    made = load.make(source.network, source.input, load_file(source.weights), allow_missing=True)
+    if made.report.initialised:  # said here, since here it is known which network it is
+        raise _unlike(f"{name} lacks the tensor {made.report.initialised[0]}.")
+    return made
+
+
+def _origin(checkpoint: Source, classes: list[str] | None) -> dict[str, Tensor]:
+    same = same_classes(checkpoint.classes, classes)
+    wanted = classes if same else checkpoint.classes
+    return _ordered(CHECKPOINT, _made(CHECKPOINT, checkpoint), checkpoint.classes, wanted)
+
+
+def _ordered(name: str, made: Made, given: list[str] | None, wanted: list[str] | None) -> dict[str, Tensor]:
+    """The state, the head's outputs from the classes `given` to those that are `wanted`."""
+    state = {key: tensor.detach().clone() for key, tensor in made.network.state_dict().items()}
+    if given is None or wanted is None or given == wanted:
+        return state
+    place = torch.tensor([given.index(one) for one in wanted])
+    for path in made.anatomy.heads:
+        head = made.network.get_submodule(path)
+        if not isinstance(head, nn.Linear | nn.Conv2d):
+            raise _unlike(f"{name} has its classes in another order, and its head cannot be put into this one.")
+        for tensor in head.state_dict():
+            state[f"{path}.{tensor}"] = state[f"{path}.{tensor}"][place]
+    return state
+
+
+def _require_shapes(all_: Mapping[str, Weights]) -> None:
+    (first, weights), *others = all_.items()
+    for other, tensors in others:
+        for name in sorted(weights.keys() | tensors.keys()):
+            shapes = [list(found[name].shape) if name in found else None for found in (tensors, weights)]
+            if shapes[0] != shapes[1]:
+                raise _unlike(f"{name} is {shapes[0]} in {other}, but {shapes[1]} in {first}.")
+
+
+def _require_constant(sources: Mapping[str, Weights], names: set[str]) -> None:
+    """Buffers that are no statistics (indices, masks, a fitted head) have no mean."""
+    (first, weights), *others = sources.items()
+    for other, tensors in others:
+        for name in sorted(names):
+            if not torch.equal(tensors[name], weights[name]):
+                raise _unlike(f"{name} is no weight, and it differs between {other} and {first}.")

@@ -1,0 +1,39 @@
+"""`group_dro`: the environments that go worst weigh most."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from app.methods.generalisation.group_dro import GroupDro
+from worker.methods.generalisation import family as generalisation
+from worker.methods.generalisation.family import Course, Seen
+from worker.methods.task import Adapted, Task
+from worker.terms import environments
+from worker.training.fit import Losses, Moment, Stateful
+
+
+def group_dro(task: Task, params: GroupDro) -> Adapted:
+    return generalisation.learn(task, params, lambda course: Reweighting(course, params.eta))
+
+
+class Reweighting:
+    """Σ wₑ · riskₑ; the weights are equal at first, and part of the snapshot."""
+
+    def __init__(self, course: Course, eta: float) -> None:
+        self._eta = eta
+        self._weight_E = torch.full((course.environments,), 1 / course.environments, device=course.device)
+
+    @property
+    def stateful(self) -> Mapping[str, Stateful]:
+        return {"weights": self}
+
+    def __call__(self, seen: Seen, moment: Moment) -> Losses:
+        self._weight_E = environments.reweighted(self._weight_E, seen.risk_E, self._eta)
+        return {"loss": (self._weight_E * seen.risk_E).sum(), "largest_weight": self._weight_E.max()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"weight_E": self._weight_E}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._weight_E = state["weight_E"].to(self._weight_E.device)

@@ -1,0 +1,21 @@
+"""`irm`: features on which one classifier is the best in every environment."""
+
+import torch
+from torch import Tensor
+
+from app.methods.generalisation.irm import Irm
+from worker.methods.generalisation import family as generalisation
+from worker.methods.generalisation.family import Seen
+from worker.methods.generalisation.penalised import Penalty
+from worker.methods.task import Adapted, Task
+from worker.terms import environments
+
+
+def irm(task: Task, params: Irm) -> Adapted:
+    return generalisation.learn(task, params, lambda course: Penalty(course, params.weight, penalty))
+
+
+def penalty(seen: Seen) -> Tensor:
+    """Mean over environments."""
+    each = [environments.irm_penalty(logits_BK, seen.labels[name]) for name, logits_BK in seen.logits.items()]
+    return torch.stack(each).mean()

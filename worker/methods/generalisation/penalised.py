@@ -1,0 +1,32 @@
+"""The mean risk of the environments, alone or with a penalty whose weight rises when the risk has been learnt."""
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from worker.methods.generalisation.family import Course, Seen
+from worker.training.fit import Losses, Moment, Stateful
+
+
+class MeanRisk:
+    stateful: Mapping[str, Stateful] = {}
+
+    def __init__(self, course: Course) -> None:
+        pass
+
+    def __call__(self, seen: Seen, moment: Moment) -> Losses:
+        return {"loss": seen.risk_E.mean()}
+
+
+class Penalty:
+    """risk + λ · penalty, over λ where that is above 1, so that gradients keep their size (as Arjovsky et al. do)."""
+
+    stateful: Mapping[str, Stateful] = {}
+
+    def __init__(self, course: Course, weight: float, penalty: Callable[[Seen], Tensor]) -> None:
+        self._turn, self._weight, self._penalty = course.turn, weight, penalty
+
+    def __call__(self, seen: Seen, moment: Moment) -> Losses:
+        weight = self._weight if moment.step >= self._turn else min(1.0, self._weight)
+        risk, penalty = seen.risk_E.mean(), self._penalty(seen)
+        return {"loss": (risk + weight * penalty) / max(1.0, weight), "risk": risk, "penalty": penalty}

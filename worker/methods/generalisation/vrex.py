@@ -1,0 +1,15 @@
+"""`vrex`: as good in one environment as in the other."""
+
+from app.methods.generalisation.vrex import Vrex
+from worker.methods.generalisation import family as generalisation
+from worker.methods.generalisation.penalised import Penalty
+from worker.methods.task import Adapted, Task
+from worker.terms import environments
+
+
+def vrex(task: Task, params: Vrex) -> Adapted:
+    return generalisation.learn(
+        task,
+        params,
+        lambda course: Penalty(course, params.weight, lambda seen: environments.risk_variance(seen.risk_E)),
+    )

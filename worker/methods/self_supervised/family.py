@@ -1,0 +1,148 @@
+"""Learning from images alone, as every pretext does it: views in, features out; labels are looked at, never used."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+from torch import Generator, Tensor, nn
+
+from app.contract.augmentation import AugmentationStep
+from app.methods.self_supervised.family import Pretraining, TwoViews
+from worker.data import transforms, views
+from worker.data.batches import Batch, Images, Prepare
+from worker.methods import loop, starting
+from worker.methods.loop import closed
+from worker.methods.self_supervised import neighbours
+from worker.methods.task import Adapted, Task
+from worker.methods.transferred import Start
+from worker.networks import anatomy
+from worker.runtime import device
+from worker.runtime.contract import Failure
+from worker.training import evaluate
+from worker.training.fit import Loss, Stateful
+
+UNLABELLED = "unlabelled"
+FEWEST_IMAGES = 4
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a pretext works on; `params` have their defaults closed.  `closer` makes the images with more pixels, where
+    they are stored with more."""
+
+    start: Start
+    params: Pretraining
+    images: Images
+    closer: Callable[[], Images] | None = None
+
+    @property
+    def width(self) -> int:
+        return self.start.learner.anatomy.features
+
+    def features(self, x_BCHW: Tensor) -> Tensor:
+        """float32 [B,D]."""
+        return anatomy.features(self.start.learner.network, self.start.learner.anatomy, x_BCHW)
+
+
+def begin(task: Task, params: Pretraining) -> Ground:
+    """All training images, labelled or not, without their labels; the network has one output, which learns nothing.
+
+    Raises:
+        Failure: `does_not_fit`, there are too few.
+    """
+    start = starting.begin(task, params, task.target, [UNLABELLED])
+    rows = task.target.images.rows("train")
+    if len(rows) < FEWEST_IMAGES:
+        raise Failure("does_not_fit", f"The training split has {len(rows)} images; {FEWEST_IMAGES} are the fewest.")
+    input = start.learner.input
+    images, larger = task.target.unlabelled(rows, input), task.target.closer(input)
+    closer = (lambda: task.target.unlabelled(rows, larger)) if larger else None
+    return Ground(start, params.resolve(len(images), input.size), images, closer)
+
+
+def projector(task: Task, widths: list[int]) -> nn.Sequential:
+    """A perceptron with batch norm and ReLU between its layers."""
+    layers: list[nn.Module] = [nn.Linear(widths[0], widths[1])]
+    for given, made in pairwise(widths[1:]):
+        layers += [nn.BatchNorm1d(given), nn.ReLU(), nn.Linear(given, made)]
+    return nn.Sequential(*layers).to(task.run.device)
+
+
+def two(ground: Ground) -> views.Look:
+    """Each image augmented twice, as the parameters say of either view."""
+    one, other = (_augmented(steps, ground) for steps in _distributions(ground.params))
+
+    def look(x_BCHW: Tensor, generator: Generator) -> Tensor:
+        return torch.cat([one(x_BCHW, generator), other(x_BCHW, generator)])
+
+    return look
+
+
+def turned(ground: Ground) -> views.Look:
+    """Each image augmented once, in its four quarter turns."""
+    augmented = _augmented(_steps(ground.params.augmentation), ground)
+    return lambda x_BCHW, generator: views.quarter_turns(augmented(x_BCHW, generator))
+
+
+def learn(
+    task: Task,
+    ground: Ground,
+    look: views.Look,
+    loss: Loss[Batch],
+    *,
+    beside: Mapping[str, nn.Module],
+    stateful: Mapping[str, Stateful] | None = None,
+) -> Adapted:
+    """The weights of the last step: nothing is selected, so nothing can be selected by labels."""
+    learner, params, run = ground.start.learner, ground.params, task.run
+    prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
+    images = ground.images
+    if ground.closer and all(transforms.cuts(steps) for steps in _distributions(params)):
+        images = ground.closer()
+    batches = views.view_batches(
+        run, images.to(run.device), prepare=prepare, batch_size=closed(params.batch_size), look=look
+    )
+    watch = neighbours.Watch(task, learner)
+    loop.minimise(
+        run,
+        learner.network,
+        params,
+        batches,
+        loss,
+        watch.validate if watch.possible else None,
+        keep="last",
+        beside=beside,
+        stateful=stateful,
+    )
+    transfer = ground.start.report | {"features": watch.report()}
+    adapted = Adapted.of(learner, ground.start.spec, params, watch.use, transfer)
+    return replace(adapted, headless=True)
+
+
+def share_recognised(task: Task, ground: Ground, look: views.Look, right: Callable[[Tensor], Tensor]) -> float:
+    """The mean of `right` (features [V·B,D] -> float32 [V·B]) over the validation images, else the training images."""
+    learner, run = ground.start.learner, task.run
+    rows = task.target.images.rows("validation")
+    held_out = task.target.unlabelled(rows, learner.input) if len(rows) else ground.images
+    prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
+    generator, found = run.generator("recognised"), []
+    with torch.no_grad():
+        for place_B in torch.split(torch.arange(len(held_out)), evaluate.BATCH[run.device.type]):
+            x_BCHW = look(prepare.pixels(held_out.pixels_NHWC, place_B), generator)
+            found.append(right(ground.features(prepare.normalised(x_BCHW))))
+    return float(torch.cat(found).mean())
+
+
+def _augmented(steps: list[AugmentationStep], ground: Ground) -> transforms.Augment:
+    return transforms.compose(steps, ground.start.learner.input.size) or (lambda x_BCHW, generator: x_BCHW)
+
+
+def _distributions(params: Pretraining) -> list[list[AugmentationStep]]:
+    """The steps by which each view is made."""
+    given = [params.augmentation] + ([params.second_augmentation] if isinstance(params, TwoViews) else [])
+    return [_steps(one) for one in given]
+
+
+def _steps(augmentation: str | list[AugmentationStep]) -> list[AugmentationStep]:
+    return augmentation if isinstance(augmentation, list) else []

@@ -1,0 +1,49 @@
+"""Batch norm where images are all there is: which layers, and their statistics on these images."""
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from worker.data import batches as data
+from worker.data.batches import Images
+from worker.methods.source_free import unlabelled
+from worker.runtime.contract import Failure
+from worker.runtime.run import Run
+from worker.terms.base import Frame
+from worker.training import statistics
+
+
+def require(learner: Frame, method: str) -> list[str]:
+    """Paths of the batch norms.
+
+    Raises:
+        Failure: `does_not_fit`, there are none.
+    """
+    found = list(statistics.norms(learner.network))
+    if not found:
+        raise Failure(
+            "does_not_fit",
+            f"`{method}` adapts batch norm alone, and the network has none that keeps statistics: `shot` needs none.",
+        )
+    return found
+
+
+def estimate(run: Run, learner: Frame, images: Images, batch_size: int, prior: int = 0, *, tell: bool = False) -> None:
+    """See `statistics.estimate`.  The images come in a random order: sorted by class, no batch would stand for all.
+
+    `tell`: this is the run's work, and is reported as such.
+    """
+    shuffled = data.image_batches(
+        run, images, prepare=unlabelled.prepare(run, learner), batch_size=batch_size, stream="statistics"
+    )
+
+    def batches() -> Iterator[Tensor]:
+        for done, batch in enumerate(shuffled.epoch(0)):
+            run.heed()
+            if tell:
+                run.tell(done, shuffled.per_epoch)
+            yield batch.x
+
+    statistics.estimate(learner.network, batches(), prior)
+    if tell:
+        run.tell(shuffled.per_epoch, shuffled.per_epoch)

@@ -1,0 +1,77 @@
+"""`shot`: a source's backbone adapted to images alone, under its frozen head."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from app.methods.source_free.shot import Shot
+from worker.data import batches as data
+from worker.data import transforms
+from worker.data.batches import Batch, Images
+from worker.data.relabelled import Relabelled
+from worker.methods import loop, selection, transferred
+from worker.methods.source_free import unlabelled
+from worker.methods.task import Adapted, Task
+from worker.networks import anatomy
+from worker.runtime.run import Run
+from worker.terms import information, pseudo_labels
+from worker.terms.base import Frame, look
+from worker.training.fit import Losses, Moment
+from worker.training.freezing import Except
+
+
+def shot(task: Task, params: Shot) -> Adapted:
+    """Liang, Hu & Feng 2020."""
+    run = task.run
+    learner, report = transferred.itself(task, params.input)
+    seen, columns_L = unlabelled.images(task, learner), unlabelled.shared(task, learner)
+    params = params.resolve(len(seen.train), learner.input.size)
+    before = unlabelled.said(run, learner, seen.train)
+    batches = data.image_batches(
+        run,
+        seen.train,
+        prepare=unlabelled.prepare(run, learner),
+        batch_size=loop.closed(params.batch_size),
+        augment=transforms.compose(params.augmentation) if isinstance(params.augmentation, list) else None,
+    )
+    chosen = selection.selector(task, learner, params)
+    heads = learner.anatomy.heads
+    fitted = loop.minimise(
+        run,
+        learner.network,
+        params,
+        Relabelled(batches, lambda: labels(run, learner, seen.train, columns_L)),
+        _Objective(learner, params, columns_L),
+        chosen.validate,
+        keep=chosen.keep,
+        trainable=lambda epoch: Except(heads),
+    )
+    settled = chosen.settle(fitted.best_epoch if chosen.keep == "best" else fitted.epochs)
+    after = unlabelled.said(run, learner, seen.train)
+    transfer = report | {"selection": settled, "predictions": unlabelled.predictions(run, before, after)}
+    return Adapted.of(learner, task.known_source.network, params, chosen.use, transfer)
+
+
+def labels(run: Run, learner: Frame, images: Images, columns_L: Tensor | None) -> Tensor:
+    """int64 [N]: see `pseudo_labels.assign`; the network in evaluation mode, the images not augmented."""
+    features, probabilities = [], []
+    with anatomy.evaluating(learner.network), torch.no_grad():
+        for x_BCHW, _ in unlabelled.batches(run, learner, images):
+            view = look(learner, x_BCHW)
+            features.append(view.features_BD)
+            probabilities.append(view.logits_BK.softmax(1))
+    return pseudo_labels.assign(torch.cat(features), torch.cat(probabilities), columns_L)
+
+
+class _Objective:
+    def __init__(self, learner: Frame, params: Shot, columns_L: Tensor | None) -> None:
+        self._learner, self._params, self._columns_L = learner, params, columns_L
+
+    def __call__(self, batch: Batch, moment: Moment) -> Losses:
+        """Eq. 7."""
+        params, logits_BK = self._params, self._learner.network(batch.x)
+        entropy = information.entropy(logits_BK).mean()
+        diversity = information.diversity(logits_BK, self._columns_L)
+        on_labels = F.cross_entropy(logits_BK, batch.y_B, label_smoothing=params.label_smoothing)
+        loss = entropy - params.diversity * diversity + params.pseudo_labels * on_labels
+        return {"loss": loss, "entropy": entropy, "diversity": diversity, "cross_entropy": on_labels}

@@ -1,0 +1,134 @@
+"""`tent`: batch norm's scales and shifts, moved until the predictions are sure; stopped where they collapse."""
+
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+from app.methods.source_free.tent import Tent
+from worker.data import batches as data
+from worker.data import transforms
+from worker.data.batches import Batch, Images
+from worker.methods import loop, transferred
+from worker.methods.source_free import norms, unlabelled
+from worker.methods.source_free.unlabelled import Unlabelled
+from worker.methods.task import Adapted, LabelUse, Task
+from worker.runtime.contract import Note
+from worker.runtime.run import Run
+from worker.terms import information
+from worker.terms.base import Frame
+from worker.training.fit import Fitted, Losses, Moment, Validation
+
+FEWEST = 16  # images in a batch: below, its statistics and its entropy say little of the target
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """Why it was stopped, and which state was kept: `source`, `statistics` (the source's weights under the target's
+    statistics) or `epoch n`."""
+
+    reason: str
+    kept: str
+    message: str
+
+
+def tent(task: Task, params: Tent) -> Adapted:
+    """Wang et al. 2021, on a set of images instead of a stream."""
+    run = task.run
+    learner, report = transferred.itself(task, params.input)
+    paths = norms.require(learner, params.name)
+    seen = unlabelled.images(task, learner)
+    params = params.resolve(len(seen.train), learner.input.size)
+    before = unlabelled.said(run, learner, seen.train)
+    collapse = _tiny(seen.train, params) or _adapt(run, learner, params, seen, paths)
+    if collapse is not None:
+        run.emit(Note("collapse", collapse.message, "warning"))
+    after = unlabelled.said(run, learner, seen.train)
+    transfer = report | {
+        "trainable": paths,
+        "collapse": collapse and asdict(collapse),
+        "predictions": {"before": before.document(), "after": after.document()},
+    }
+    return Adapted.of(learner, task.known_source.network, params, LabelUse(), transfer)
+
+
+def _tiny(train: Images, params: Tent) -> Collapse | None:
+    bounds = data.bounds(len(train), loop.closed(params.batch_size))
+    smallest = min(end - start for start, end in pairwise(bounds))
+    if smallest >= FEWEST:
+        return None
+    message = f"Batches of {smallest} images are too small to adapt to (at least {FEWEST}): the source is unchanged."
+    return Collapse("tiny_batches", "source", message)
+
+
+def _adapt(run: Run, learner: Frame, params: Tent, seen: Unlabelled, paths: list[str]) -> Collapse | None:
+    """The statistics first; then scales and shifts, under each batch's own statistics; then those of what they make."""
+    network, batch_size = learner.network, loop.closed(params.batch_size)
+    watched = seen.validation if len(seen.validation) else seen.train
+    source, of_source = deepcopy(network.state_dict()), unlabelled.said(run, learner, watched)
+    norms.estimate(run, learner, seen.train, batch_size)
+    start, of_start = deepcopy(network.state_dict()), unlabelled.said(run, learner, watched)
+    watch = _Watch(run, learner, watched, unlabelled.floor(of_source, of_start))
+    if of_source.one_class or not watch.sound(of_start.classes):
+        network.load_state_dict(source)
+        return _one_class("source")
+    fitted = _minimise(run, learner, params, seen.train, paths, watch)
+    if fitted.best is None or not watch.sound(fitted.best["classes"]):
+        network.load_state_dict(start)
+        return _one_class("statistics")
+    norms.estimate(run, learner, seen.train, batch_size)
+    return None if fitted.best_epoch == fitted.epochs else _one_class(f"epoch {fitted.best_epoch}")
+
+
+def _minimise(run: Run, learner: Frame, params: Tent, train: Images, paths: list[str], watch: "_Watch") -> Fitted:
+    batches = data.image_batches(
+        run,
+        train,
+        prepare=unlabelled.prepare(run, learner),
+        batch_size=loop.closed(params.batch_size),
+        augment=transforms.compose(params.augmentation) if isinstance(params.augmentation, list) else None,
+    )
+
+    def loss(batch: Batch, moment: Moment) -> Losses:
+        return {"loss": information.entropy(learner.network(batch.x)).mean()}
+
+    return loop.minimise(
+        run,
+        learner.network,
+        params,
+        batches,
+        loss,
+        watch,
+        patience=1,
+        trainable=lambda epoch: paths,
+        stateful={"watch": watch},
+    )
+
+
+def _one_class(kept: str) -> Collapse:
+    message = f"The predictions collapsed towards one class, and it was stopped; what is kept: {kept}."
+    return Collapse("one_class", kept, message)
+
+
+class _Watch:
+    """A validation for `fit` by which each sound state is better than all before it, and no other is."""
+
+    def __init__(self, run: Run, learner: Frame, images: Images, floor: float) -> None:
+        self._run, self._learner, self._images, self._floor = run, learner, images, floor
+        self._sound = 0
+
+    def sound(self, classes: float) -> bool:
+        return classes >= self._floor
+
+    def __call__(self) -> Validation:
+        found = unlabelled.said(self._run, self._learner, self._images)
+        sound = self.sound(found.classes)
+        self._sound += sound
+        rank = (float(self._sound) if sound else -1.0,)
+        return Validation({"entropy": found.entropy, "classes": found.classes}, rank)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sound": self._sound}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._sound = state["sound"]

@@ -1,0 +1,109 @@
+"""`lora`: low-rank corrections of frozen weights, by `peft`, and a new head."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from app.methods.supervised.lora import Lora
+from worker.methods import supervision, transferred
+from worker.methods.task import Adapted, Adapter, Task
+from worker.networks import anatomy
+from worker.runtime.contract import Failure
+from worker.terms.base import Frame
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+PREFIX = "base_model.model."  # before every name in peft's own files
+
+
+def lora(task: Task, params: Lora) -> Adapted:
+    """Hu et al. 2022, eq. 3."""
+    begun = transferred.start(task, params.input)
+    learner = begun.learner
+    seen = supervision.examples(task.run, task.target, params, learner.input, begun.classes)
+    params = params.resolve(len(seen.train), learner.input.size)
+    config = _inject(learner, params)
+    heads, learning = list(learner.anatomy.heads), trainable(learner)
+    supervision.learn(task, learner, params, seen, trainable=lambda epoch: learning)
+    adapter = _adapter(learner, config)
+    _merge(learner.network)
+    transfer = begun.report | {"trainable": heads, "corrected": adapter.config["target_modules"]}
+    adapted = Adapted.of(learner, begun.spec, params, seen.use, transfer)
+    return replace(adapted, adapter=adapter)
+
+
+def targets(network: nn.Module, params: Lora, heads: tuple[str, ...]) -> list[str]:
+    """Paths of the layers that are corrected.
+
+    Raises:
+        Failure: `does_not_fit`, there are none of that kind.
+    """
+    kinds = {"all": (nn.Linear, nn.Conv2d), "linear": (nn.Linear,), "convolutions": (nn.Conv2d,)}[params.targets]
+    found = [
+        path
+        for path, module in network.named_modules()
+        if type(module) in kinds and path not in heads and getattr(module, "groups", 1) == 1
+    ]
+    if not found:
+        raise Failure("does_not_fit", f"The network has no layers for `lora` to correct (`targets`: {params.targets}).")
+    return found
+
+
+def trainable(learner: Frame) -> list[str]:
+    """The corrections with the dropout before them, the heads, and whatever drops out behind the first correction."""
+    paths, heads = [path for path, _ in _corrected(learner.network)], learner.anatomy.heads
+    low_rank = [f"{path}.{part}" for path in paths for part in ("lora_dropout", "lora_A", "lora_B")]
+    return [*low_rank, *heads, *anatomy.live(learner.anatomy, [*paths, *heads])]
+
+
+def _inject(learner: Frame, params: Lora) -> "LoraConfig":
+    from peft import LoraConfig, inject_adapter_in_model  # two seconds that no other job should wait for
+
+    config = LoraConfig(
+        r=params.rank,
+        lora_alpha=params.alpha,  # type: ignore[arg-type]  # divided by r alone
+        lora_dropout=params.dropout,
+        target_modules=targets(learner.network, params, learner.anatomy.heads),
+        bias="none",
+    )
+    inject_adapter_in_model(config, learner.network)
+    learner.network.requires_grad_(True)  # what is frozen is said epoch by epoch
+    return config
+
+
+def _corrected(network: nn.Module) -> Iterator[tuple[str, "BaseTunerLayer"]]:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for path, module in network.named_modules():
+        if isinstance(module, BaseTunerLayer):
+            yield path, module
+
+
+def _adapter(learner: Frame, config: "LoraConfig") -> Adapter:
+    """Under the names of peft's own files."""
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in learner.network.state_dict().items():
+        if ".lora_" in name:
+            tensors[PREFIX + name.replace(".default.", ".")] = tensor.detach().cpu().clone()
+        elif name.startswith(tuple(f"{head}." for head in learner.anatomy.heads)):
+            tensors[PREFIX + name] = tensor.detach().cpu().clone()
+    about: dict[str, Any] = {
+        "peft_type": "LORA",
+        "r": config.r,
+        "lora_alpha": config.lora_alpha,
+        "lora_dropout": config.lora_dropout,
+        "target_modules": sorted(config.target_modules or ()),
+        "modules_to_save": list(learner.anatomy.heads),
+    }
+    return Adapter(tensors, about)
+
+
+def _merge(network: nn.Module) -> None:
+    """The corrections into the weights; layers and names are the network's own again."""
+    for path, layer in list(_corrected(network)):
+        layer.merge()
+        network.set_submodule(path, layer.get_base_layer())

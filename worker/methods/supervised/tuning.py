@@ -1,0 +1,83 @@
+"""What learns when, and how fast, where a network goes on from a source's weights."""
+
+from functools import cache
+
+from torch import nn
+
+from app.methods.supervised.fine_tune import Tuning
+from worker.methods import supervision
+from worker.methods.supervision import Examples
+from worker.methods.task import Task
+from worker.networks import anatomy
+from worker.networks.anatomy import Anatomy
+from worker.runtime.run import Run
+from worker.terms.base import Frame
+from worker.training.freezing import Trainable
+
+
+def tune(task: Task, learner: Frame, params: Tuning, seen: Examples, run: Run | None = None) -> dict[str, nn.Module]:
+    """See `supervised.learn`."""
+    structure = learner.anatomy
+
+    @cache
+    def with_live(*paths: str) -> list[str]:
+        return [*paths, *anatomy.live(structure, paths)]
+
+    def trains(epoch: int) -> Trainable:
+        """What learns, and the dropout that goes with it."""
+        paths = learning(epoch, params, structure)
+        return paths if paths is None else with_live(*paths)
+
+    return supervision.learn(
+        task,
+        learner,
+        params,
+        seen,
+        factor=lambda name: factor(name, params, structure),
+        trainable=trains,
+        run=run,
+    )
+
+
+def learning(epoch: int, params: Tuning, structure: Anatomy) -> list[str] | None:
+    """The heads alone at first; then all that may, or stage by stage from the last (Howard & Ruder 2018)."""
+    if epoch < params.frozen_epochs:
+        return list(structure.heads)
+    if params.unfreeze_every is None:
+        return trainable(params, structure)
+    opened = 1 + (epoch - params.frozen_epochs) // params.unfreeze_every
+    most = params.stages if params.trainable == "last_stages" else len(structure.stages)
+    if params.trainable == "all" and opened > most:
+        return None
+    return list(structure.heads) if params.trainable == "head" else structure.last(min(opened, most))
+
+
+def trainable(params: Tuning, structure: Anatomy) -> list[str] | None:
+    match params.trainable:
+        case "all":
+            return None
+        case "head":
+            return list(structure.heads)
+        case "last_stages":
+            return structure.last(params.stages)
+
+
+def factor(name: str, params: Tuning, structure: Anatomy) -> float:
+    """Of the learning rate, for the parameter `name`: the longest prefix that is listed, else its group's.
+
+    The backbone's falls by `stage_decay` with every stage away from the head (Howard & Ruder 2018).
+    """
+    for prefix in sorted(params.learning_rates, key=len, reverse=True):
+        if name.startswith(prefix):
+            return params.learning_rates[prefix]
+    if name.startswith(tuple(f"{head}." for head in structure.heads)):
+        return params.head_factor
+    return params.backbone_factor * params.stage_decay ** _depth(name, structure)
+
+
+def _depth(name: str, structure: Anatomy) -> int:
+    """Stages between the parameter's and the head; what is in no stage is as deep as the first."""
+    for depth, stage in enumerate(reversed(structure.stages)):
+        if name.startswith(tuple(f"{path}." for path in stage)):
+            return depth
+    return max(0, len(structure.stages) - 1)

@@ -1,0 +1,231 @@
+"""Learning from labels, as every method with a training loop does it: data within the budget, recipe, loop."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from app.contract.inputs import InputSpec
+from app.imaging.packed import Split
+from app.methods.training import LabelBudget, Training
+from worker.data import batches as data
+from worker.data import mix, targets, transforms
+from worker.data.batches import Images, Prepare, Shuffled
+from worker.methods import frozen_prefix, loop, objective
+from worker.methods.frozen_prefix import Edge
+from worker.methods.loop import closed
+from worker.methods.task import Domain, LabelUse, Task
+from worker.runtime.contract import Failure
+from worker.runtime.run import Run
+from worker.terms.base import Frame
+from worker.training import evaluate, precision
+from worker.training.accumulation import Accumulator
+from worker.training.fit import Fitted, Loss, everything
+from worker.training.freezing import Trainable
+from worker.training.precision import Pace, Precision, Work
+
+
+@dataclass(frozen=True)
+class Whole:
+    """All `count` labelled images of a split, made when they are asked for, and the places among them of those that a
+    run may see."""
+
+    images: Callable[[], Images]
+    count: int
+    place_N: Tensor
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a run may learn from and select by, on the network's input size; validation may be empty.
+
+    `whole`: what these are of, by split, where that is known.  Its labels are not for a method.
+    `closer`: makes the training images with more pixels, where they are stored with more.
+    """
+
+    train: Images
+    validation: Images
+    whole: Mapping[Split, Whole] = field(default_factory=dict)
+    closer: Callable[[], Images] | None = None
+
+    @property
+    def use(self) -> LabelUse:
+        return LabelUse(len(self.train), len(self.validation))
+
+
+def examples(run: Run, domain: Domain, params: LabelBudget, input: InputSpec, classes: list[str]) -> Examples:
+    """The target's training and validation images within the label budget.
+
+    Raises:
+        Failure: `does_not_fit`, there is nothing to learn from.
+    """
+    train = domain.within(domain.labelled("train"), params, run.seed)
+    validation = domain.within(domain.labelled("validation"), params, run.seed)
+    larger = domain.closer(input)
+    found = Examples(
+        domain.examples(train, input, classes),
+        domain.examples(validation, input, classes),
+        {"train": _whole(domain, "train", train, input), "validation": _whole(domain, "validation", validation, input)},
+        (lambda: domain.examples(train, larger, classes)) if larger else None,
+    )
+    if not len(found.train):
+        raise Failure("does_not_fit", "The training split has no labelled image of the network's classes.")
+    return found
+
+
+def _whole(domain: Domain, split: Split, rows: NDArray[np.int64], input: InputSpec) -> Whole:
+    every = domain.labelled(split)
+    place_N = torch.from_numpy(np.searchsorted(every, rows))
+    return Whole(lambda: domain.examples(every, input, domain.classes), len(every), place_N)
+
+
+def learn(
+    task: Task,
+    learner: Frame,
+    params: Training,
+    seen: Examples,
+    *,
+    factor: Callable[[str], float] = lambda name: 1.0,
+    trainable: Callable[[int], Trainable] = everything,
+    run: Run | None = None,
+) -> dict[str, nn.Module]:
+    """Minimise the objective over the training images; the network ends with the weights that validated best.
+
+    `factor` gives a parameter's share of the learning rate, `trainable` what learns in an epoch.
+    `params` has its defaults closed.  `run` is the part of the task's run that this is, if it is not all of it.
+
+    Returns:
+        What has learned beside the network, by the name of its term.
+    """
+    run = run or task.run
+    if not any(True for path in learner.anatomy.heads for _ in learner.network.get_submodule(path).parameters()):
+        message = "The head of this network was fitted and does not learn by gradients: name the network under it."
+        raise Failure("does_not_fit", message)
+    train, validation = seen.train.to(run.device), seen.validation.to(run.device)
+    cut = frozen_prefix.find(task, learner, params, train, validation, trainable, run)
+    how = _pace(run, learner, params, seen, whole=cut is None)
+    feed = cut or Pixels(run, learner, params, how.memory_format, seen.closer)
+    seen_from = replace(learner, network=feed.network)
+    with precision.kept(how, learner.network), _compiled(run, how, feed, train, params):
+        loss = objective.build(task, seen_from, params, train, lambda: feed.in_order(train))
+        minimise(
+            run,
+            learner.network,
+            params,
+            feed.batches(train, closed(params.batch_size), drawing(params, train.label_N, learner)),
+            precision.cast(how, run.device, loss),
+            (lambda: feed.in_order(validation)) if len(validation) else None,
+            forward=feed.network,
+            factor=factor,
+            trainable=trainable,
+            beside=loss.modules,
+        )
+    return loss.modules
+
+
+class Pixels:
+    """What a network learns from where it is all of it that learns, or where every epoch sees other pixels."""
+
+    def __init__(
+        self,
+        run: Run,
+        learner: Frame,
+        params: Training,
+        layout: torch.memory_format,
+        closer: Callable[[], Images] | None = None,
+    ) -> None:
+        self.network, self._run = learner.network, run
+        self._prepare = Prepare(learner.input, run.device, layout)
+        steps = params.augmentation if isinstance(params.augmentation, list) else []
+        self._augment = transforms.compose(steps, learner.input.size)
+        self._closer = closer if transforms.cuts(steps) else None
+        self._mix = mix.compose(params.mixing)
+
+    def batches(self, images: Images, batch_size: int, weight_N: Tensor | None) -> Shuffled:
+        return data.image_batches(
+            self._run,
+            images if self._closer is None else self._closer().to(self._run.device),
+            prepare=self._prepare,
+            batch_size=batch_size,
+            augment=self._augment,
+            mix=self._mix,
+            weight_N=weight_N,
+        )
+
+    def in_order(self, images: Images) -> evaluate.Split:
+        return evaluate.image_batches(self._run, images, self._prepare)
+
+
+def _pace(run: Run, learner: Frame, params: Training, seen: Examples, *, whole: bool) -> Pace:
+    """As the parameters say; where they ask for a trial, by one of the `whole` network.  Terms look into the network,
+    and stay with float32."""
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    if params.precision != "auto" or params.terms:
+        precisions = ("bfloat16",) if params.precision == "bfloat16" else ("float32",)
+    as_told = replace(precision.usual(learner.network), precision=precisions[0])
+    if "auto" not in (params.precision, params.layout):
+        return as_told
+    if run.pace is None and not whole:
+        run.pace = vars(as_told)  # a trial of later parts would compare two trainings that were computed otherwise
+    shape = (learner.input.channels, *learner.input.size)
+    batch_size, layouts = min(closed(params.batch_size), len(seen.train)), params.layout == "auto"
+    return precision.settle(run, learner.network, Work(shape, batch_size, steps(params, seen), precisions, layouts))
+
+
+def _compiled(
+    run: Run, how: Pace, feed: Edge | Pixels, train: Images, params: Training
+) -> AbstractContextManager[None]:
+    if not params.compile:
+        return nullcontext()
+    example, _ = next(iter(feed.in_order(train)))
+    return precision.compiled(run, how, feed.network, example[: closed(params.batch_size)])
+
+
+def minimise(
+    run: Run,
+    network: nn.Module,
+    params: Training,
+    batches: Shuffled,
+    loss: Loss[data.Batch],
+    validate_on: Callable[[], evaluate.Split] | None,
+    *,
+    forward: nn.Module | None = None,
+    factor: Callable[[str], float] = lambda name: 1.0,
+    trainable: Callable[[int], Trainable] = everything,
+    beside: dict[str, nn.Module] | None = None,
+) -> Fitted:
+    """The loop, as `params` say, over any batches of (what `forward` takes, label); that is the network, or a part of
+    it."""
+    stopping = params.early_stopping
+    accumulator: Accumulator[data.Batch] = Accumulator(run, network, params.micro_batch_size)
+    metric = stopping.metric if stopping else "accuracy"
+    return loop.minimise(
+        run,
+        network,
+        params,
+        batches,
+        loss,
+        evaluate.validator(run, forward or network, validate_on, metric) if validate_on else None,
+        patience=stopping.patience if stopping else None,
+        factor=factor,
+        trainable=trainable,
+        beside=beside,
+        backward=accumulator.backward if params.divisible else None,
+    )
+
+
+def drawing(params: Training, label_N: Tensor, learner: Frame) -> Tensor | None:
+    """Weights by which examples are drawn; None: each once."""
+    if params.sampling is None or learner.classes is None:
+        return None
+    group_N = targets.of(label_N).groups(label_N, len(learner.classes))
+    return targets.balanced(group_N, len(learner.classes))[group_N]
+
+
+def steps(params: Training, seen: Examples) -> int:
+    """Optimiser steps of a training as `params` say, where it is not stopped early."""
+    return closed(params.epochs) * (len(data.bounds(len(seen.train), closed(params.batch_size))) - 1)

@@ -1,0 +1,74 @@
+"""`rule_transfer`: the rule that the source was trained by, for a network on the target."""
+
+from dataclasses import replace
+
+import torch
+
+from app.contract.inputs import InputSpec
+from app.contract.layers import for_input, with_classes
+from app.contract.networks import NetworkSpec
+from app.contract.recipe import Recipe
+from app.methods.transfer.rule_transfer import RuleTransfer
+from worker.methods import inputs, supervision, transferred
+from worker.methods.task import Adapted, Task
+from worker.networks import anatomy, build
+from worker.runtime import device
+from worker.runtime.contract import Failure
+from worker.runtime.run import Run
+from worker.terms.base import Frame
+
+
+def rule_transfer(task: Task, params: RuleTransfer) -> Adapted:
+    """Under the rule; then, if there are test labels to tell the two apart, without it."""
+    rule = _rule(task)
+    spec = params.network or with_classes(task.known_source.network, len(task.target.classes))
+    usual = inputs.default(spec, task.target)
+    input = params.input_under(rule, task.known_source.input) or usual
+    compared = params.ablation and len(task.target.labelled("test")) > 0
+    if compared:
+        _require_buildable(spec, usual)
+    ruled = _train(task, params.under(rule), spec, input, task.run, runs=1 + compared)
+    followed = Recipe.of(ruled.params, input).model_dump(mode="json", include={"version", *params.rule})
+    ruled = replace(ruled, transfer=ruled.transfer | {"rule": followed})
+    if not compared:
+        return ruled
+    bare = _train(task, ruled.params.without(), spec, usual, task.run.part("without"), runs=2)
+    return replace(ruled, without=bare)
+
+
+def _rule(task: Task) -> Recipe:
+    recipe = Recipe.read(task.known_source.recipe)
+    if recipe is None:
+        raise Failure("does_not_fit", "The source has no recipe to follow.")
+    return recipe
+
+
+def _require_buildable(spec: NetworkSpec, input: InputSpec) -> None:
+    """Said before the first training, not after it.
+
+    Raises:
+        Failure: see `build.build`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        anatomy.study(build.shell(for_input(spec, input), input), input)
+
+
+def _train(task: Task, params: RuleTransfer, spec: NetworkSpec, input: InputSpec, run: Run, runs: int) -> Adapted:
+    """One of `runs` trainings.  Each finds the random numbers as they are now: weights and dropout are drawn alike."""
+    source, spec, classes = task.known_source, for_input(spec, input), task.target.classes
+    with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []):
+        network = build.build(spec, input)
+        learner = Frame(network, anatomy.study(network, input), input, classes)
+        kept = params.weights and classes == source.classes and task.same_kind
+        report = transferred.take_over(source, learner, with_head=kept) if params.weights else {}
+        device.place(network, run.device)
+        seen = supervision.examples(run, task.target, params, input, classes)
+        params = params.resolve(len(seen.train), input.size)
+        run.expect(runs * supervision.steps(params, seen))
+        beside = supervision.learn(task, learner, params, seen, run=run)
+    transfer = {
+        "tensors": report,
+        "head": "kept" if kept else "new",
+        "adapters": transferred.adapters(task.target, input),
+    }
+    return Adapted.of(learner, spec, params, seen.use, transfer, source_head=beside.get("lwf"))

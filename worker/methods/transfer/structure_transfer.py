@@ -1,0 +1,40 @@
+"""`structure_transfer`: the source's whole architecture, for other classes and other images."""
+
+from app.contract.inputs import InputSpec
+from app.contract.layers import for_input, with_classes
+from app.methods.transfer.structure_transfer import StructureTransfer
+from worker.methods import inputs, supervision, transferred
+from worker.methods.task import Adapted, Source, Task
+from worker.networks import anatomy, build
+from worker.runtime import device
+from worker.terms.base import Frame
+
+
+def structure_transfer(task: Task, params: StructureTransfer) -> Adapted:
+    source, classes = task.known_source, task.target.classes
+    input = params.input or _input(task, source)
+    spec = for_input(with_classes(source.network, len(classes)), input)
+    network = build.build(spec, input)
+    structure = anatomy.study(network, input)
+    learner = Frame(network, structure, input, classes)
+    kept = params.weights and classes == source.classes and task.same_kind
+    report = transferred.take_over(source, learner, with_head=kept) if params.weights else {}
+    device.place(network, task.run.device)
+    seen = supervision.examples(task.run, task.target, params, input, classes)
+    params = params.resolve(len(seen.train), input.size)
+    supervision.learn(task, learner, params, seen)
+    transfer = {
+        "tensors": report,
+        "head": "kept" if kept else "new",
+        "adapters": transferred.adapters(task.target, input),
+    }
+    return Adapted.of(learner, spec, params, seen.use, transfer)
+
+
+def _input(task: Task, source: Source) -> InputSpec:
+    """The source's, but for colour: as the target's images are."""
+    image = task.target.image
+    channels = source.input.channels if image is None else image["channels"]
+    if channels == source.input.channels:
+        return source.input
+    return inputs.fitted(source.input, channels, task.target)

@@ -1,0 +1,15 @@
+"""`evaluate`: the checkpoint unchanged."""
+
+from app.methods.utilities.evaluate import Evaluate
+from worker.methods import transferred
+from worker.methods.task import Adapted, Task
+from worker.runtime import device
+
+
+def evaluate(task: Task, params: Evaluate) -> Adapted:
+    source = task.known_source
+    input = params.input.apply(source.input) if params.input else source.input
+    network, structure = transferred.unchanged(source)
+    device.place(network, task.run.device)
+    transfer = {"head": "kept", "adapters": transferred.adapters(task.target, input)}
+    return Adapted(network, structure, source.network, input, source.classes, params, transfer=transfer)

@@ -1,0 +1,139 @@
+"""What a worker does beside its steps: it says that it lives, takes back what dead workers held, and tidies up."""
+
+import logging
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable
+
+from app.core import errors
+from app.db.session import now
+from app.db.tables import WorkerProcess
+from app.networks import service as networks
+from app.queue import service as queue
+from app.removal import sweep
+from worker.runtime.contract import Result, Spec
+from worker.supervisor.attempt import Workplace
+
+log = logging.getLogger(__name__)
+
+SWEEP_EVERY_S = 3600.0
+REAP_EVERY_S = 1.0
+SILENT_LEASES = 3  # a worker that was not heard of for so many leases is struck off the list
+
+
+def arrive(place: Workplace) -> None:
+    """Register, and be ready to start steps at once."""
+    row = WorkerProcess(
+        id=place.worker,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        device=place.settings.device,
+        started_at=now(),
+        seen_at=now(),
+        warm=False,
+    )
+    with place.database.unit_of_work() as db:
+        queue.arrive(db, row)
+    clear_scratch(place)
+    place.executor.warm()
+    publish_networks(place)
+
+
+def leave(place: Workplace) -> None:
+    """Strike it off the list; where the database is away, others do so when it was silent for long enough."""
+    try:
+        with place.database.unit_of_work() as db:
+            queue.leave(db, place.worker)
+    except errors.RegraftError as error:
+        log.warning("%s: %s", place.worker, error.detail)
+
+
+def keep_up(place: Workplace) -> None:
+    """Until the worker is to stop, whatever its chores meet."""
+    _do(
+        place,
+        _Chore("take back", _take_back, min(REAP_EVERY_S, place.settings.beat_s)),
+        _Chore("say alive", _say_alive, place.settings.beat_s),
+        _Chore("clear scratch", clear_scratch, place.settings.beat_s),
+    )
+
+
+def tidy(place: Workplace) -> None:
+    """As `keep_up`, for what may take long: it holds up nothing else."""
+    _do(place, _Chore("sweep", _sweep, SWEEP_EVERY_S))
+
+
+def _do(place: Workplace, *chores: "_Chore") -> None:
+    while not place.stopping.wait(min(chore.every_s for chore in chores)):
+        for chore in chores:
+            chore.do_if_due(place)
+
+
+class _Chore:
+    """Done every so often.  One that fails is logged and done again when it is due."""
+
+    def __init__(self, name: str, do: Callable[[Workplace], object], every_s: float) -> None:
+        self.every_s = every_s
+        self._name, self._do = name, do
+        self._done_at = time.monotonic()
+
+    def do_if_due(self, place: Workplace) -> None:
+        if time.monotonic() - self._done_at < self.every_s:
+            return
+        self._done_at = time.monotonic()
+        try:
+            self._do(place)
+        except errors.RegraftError as error:
+            log.warning("%s: %s", self._name, error.detail)
+        except Exception:  # whatever it is, the chores beside it must go on
+            log.exception("%s", self._name)
+
+
+def publish_networks(place: Workplace) -> None:
+    """Tell the API what networks this worker can build; only a process with torch knows."""
+    spec = Spec(kind="catalogue", subject=place.worker, payload={}, inputs={}, workdir=place.settings.scratch)
+    running = place.executor.start(spec)
+    try:
+        event = None
+        while not isinstance(event, Result):
+            event = running.next(timeout_s=1.0)
+    finally:
+        running.kill()
+    with place.database.unit_of_work() as db:
+        networks.publish(db, event.document["entries"])
+
+
+def clear_scratch(place: Workplace) -> None:
+    """Remove what attempts left behind whose worker was killed; folders are named by the claim's token."""
+    place.settings.scratch.mkdir(parents=True, exist_ok=True)
+    folders = list(place.settings.scratch.iterdir())  # before the tokens are read: a newer claim has none here
+    if not folders:
+        return
+    with place.database.reading() as db:
+        held = queue.tokens(db)
+    for folder in folders:
+        if folder.name not in held:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _say_alive(place: Workplace) -> None:
+    with place.database.unit_of_work() as db:
+        queue.seen(db, place.worker, warm=True, silence_s=SILENT_LEASES * place.settings.lease_s)
+
+
+def _sweep(place: Workplace) -> None:
+    if count := sweep.sweep(place.database, place.blobs, wanted=lambda: not place.stopping.is_set()):
+        log.info("swept: %d blobs that nothing mentions", count)
+
+
+def _take_back(place: Workplace) -> None:
+    with place.database.reading() as db:
+        expired, cascades = queue.expired(db), queue.cascades(db)
+    if expired:
+        with place.database.unit_of_work() as db:
+            log.warning("taken back from workers that were lost: %s", ", ".join(queue.reap(db)))
+    while cascades and not place.stopping.is_set():
+        with place.database.unit_of_work() as db:
+            cascades = queue.cascade(db)
