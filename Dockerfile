@@ -4,7 +4,7 @@ FROM python:3.12-slim AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 REGRAFT_HOME=/var/lib/regraft
 RUN useradd --system --create-home --home-dir /var/lib/regraft regraft
 WORKDIR /opt/regraft
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY app app
 COPY worker worker
 COPY regraft regraft

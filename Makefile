@@ -29,11 +29,17 @@ serve: install  ## API, worker and prediction on port $(PORT), data under $(HOME
 
 test: install  ## lint, types, import contracts and every test, on SQLite and a real Postgres
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
-lint: install
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+lint: install  ## style, format and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: install  ## mypy
+	$(BIN)/mypy
 
 openapi: install  ## renew the snapshot of the OpenAPI document, after a change that is meant to change it
 	REGRAFT_RENEW_OPENAPI=1 $(BIN)/pytest tests/api/test_openapi.py -k agreed_on

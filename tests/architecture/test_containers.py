@@ -28,7 +28,7 @@ def test_what_is_copied_is_there_and_enough():
     copied = {word for line in re.findall(r"^COPY (.+)$", DOCKERFILE, re.M) for word in line.split()[:-1]}
     assert all((ROOT / name).exists() for name in copied)
     packages = {pattern.rstrip("*") for pattern in project()["tool"]["setuptools"]["packages"]["find"]["include"]}
-    assert packages | {"pyproject.toml", "README.md"} <= copied
+    assert packages | {"pyproject.toml", "README.md", "LICENSE"} <= copied
 
 
 def test_each_image_installs_an_extra_of_its_own():
