@@ -17,6 +17,7 @@ from app.contract.base import Closed
 from app.core import errors
 from app.core.errors import RegraftError
 from app.main import NOUNS
+from architecture.counts import circles
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,18 +44,6 @@ def test_no_module_imports_itself_by_way_of_others():
         own = module.partition(".")[0]
         packages.setdefault(own, set()).update(found for other in imported if (found := other.partition(".")[0]) != own)
     assert circles(packages) == []
-
-
-def circles(imports):
-    """What is left once all has been taken away, again and again, that imports nothing of the rest or is imported by
-    nothing of it: the circles, and what lies between two of them."""
-    rest = set(imports)
-    while True:
-        imported = {other for module in rest for other in imports[module]}
-        ends = {module for module in rest if module not in imported or not imports[module] & rest}
-        if not ends:
-            return sorted(rest)
-        rest -= ends
 
 
 def test_circles_are_seen():
