@@ -183,7 +183,7 @@ def direction(source: str, target: str, names: Sequence[str], seed: int, folder:
 
 
 def _method(name: str) -> dict[str, Any]:
-    short = SHORT if issubclass(METHODS[name].params, CrossDomain) else {}
+    short = SHORT if issubclass(METHODS[name], CrossDomain) else {}
     return {"name": name} | short
 
 

@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1", tags=["catalogue"], route_class=bodies.Route)
 @router.get("/methods", summary="What a job can do")
 def methods(caller: Reader, page: NamePaging) -> Listing[Method]:
     """Each with the JSON Schema of its parameters, what it needs, and when it is the right choice."""
-    return Listing.of([Method.of(METHODS[name]) for name in _names(page)], page.limit)
+    return Listing.of([Method.of(name, METHODS[name]) for name in _names(page)], page.limit)
 
 
 @router.get("/networks", summary="What networks there are")

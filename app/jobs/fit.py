@@ -14,12 +14,13 @@ from app.datasets import service as datasets
 from app.db.tables import Dataset
 from app.jobs import fusing
 from app.jobs.sources import Source
+from app.methods.base import Method
 from app.methods.cross_domain.family import CrossDomain, Selecting
 from app.methods.fusion.distil_ensemble import DistilEnsemble
 from app.methods.fusion.family import Fusing
 from app.methods.fusion.reg_mean import RegMean
 from app.methods.generalisation.family import Generalisation
-from app.methods.registry import METHODS, Method
+from app.methods.registry import METHODS
 from app.methods.source_free.family import SourceFree
 from app.methods.supervised.train import Train
 from app.methods.terms.family import TERMS
@@ -74,7 +75,7 @@ def faults(parts: Parts) -> list[Detail]:
 def _labels(parts: Parts) -> Iterator[Detail]:
     measures = isinstance(parts.method, Evaluate)  # for which labels of the test split are enough
     enough = parts.target.labelled if measures else datasets.has_training_labels(parts.target)
-    if "target_labels" in METHODS[parts.method.name].needs and not enough:
+    if "target_labels" in parts.method.info.needs and not enough:
         where = f"{parts.target.id} has none{_but_tests(parts.target)}"
         yield _fault("dataset", f"`{parts.method.name}` learns from labels, but {where}.")
 
@@ -86,7 +87,7 @@ def _source_labels(parts: Parts) -> Iterator[Detail]:
 
 def _source_data(parts: Parts) -> Iterator[Detail]:
     source = parts.source_dataset
-    needed = "source_data" in METHODS[parts.method.name].needs
+    needed = "source_data" in parts.method.info.needs
     if needed and source is not None and source.only_tests_labelled:
         yield _fault(
             "source_dataset", f"`{parts.method.name}` learns from labels, but {source.id} has none{_but_tests(source)}."
@@ -299,14 +300,14 @@ def _calibrate(parts: Parts) -> Iterator[Detail]:
 
 def _multi_label(parts: Parts) -> Iterator[Detail]:
     """A method that learns one label an image learns from such datasets alone, and goes on from such a network."""
-    if METHODS[parts.method.name].multi_label:
+    if parts.method.info.multi_label:
         return
     learnt = {"dataset": parts.target} | {
         f"method.{param}": parts.environments[id_] for param, id_ in parts.method.datasets().items()
     }
     if isinstance(parts.method, CrossDomain) and parts.source_dataset is not None:
         learnt["source_dataset"] = parts.source_dataset
-    able = ", ".join(f"`{name}`" for name, info in METHODS.items() if info.multi_label)
+    able = ", ".join(f"`{name}`" for name, method in METHODS.items() if method.info.multi_label)
     for param, dataset in learnt.items():
         if dataset.multi_label:
             yield _fault(

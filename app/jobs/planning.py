@@ -15,12 +15,12 @@ from app.datasets import service as datasets
 from app.db.tables import Dataset
 from app.jobs import fit, sources
 from app.jobs.sources import Source
+from app.methods.base import Method
 from app.methods.cross_domain.family import CrossDomain
 from app.methods.fusion.distil_ensemble import DistilEnsemble
 from app.methods.fusion.family import FromAncestor, Fusing
 from app.methods.fusion.reg_mean import RegMean
 from app.methods.generalisation.family import Generalisation
-from app.methods.registry import METHODS, Method
 from app.methods.source_free.family import SourceFree
 from app.methods.start import Start
 from app.methods.supervised.train import Train
@@ -105,7 +105,7 @@ def draw(db: Session, owner: str, request: Request) -> Plan:
 
 
 def _source(db: Session, owner: str, request: Request) -> Source | None:
-    name, given, info = request.method.name, request.checkpoint, METHODS[request.method.name]
+    name, given, info = request.method.name, request.checkpoint, request.method.info
     if "checkpoint" in info.takes:
         _one_start(request)
     if "checkpoint" not in info.needs and (given is None or "checkpoint" not in info.takes):

@@ -9,7 +9,7 @@ from app.contract.augmentation import AugmentationStep, RandomCrop
 from app.contract.base import Closed
 from app.contract.mixing import Mixing
 from app.contract.recipe import Count, LearningRate, Optimizer
-from app.methods.base import Parameters
+from app.methods.base import Method
 from app.methods.terms.family import NO_DECAY, Terms, teachers
 
 MIN_STEPS = 300  # a run on defaults is at least this long, however small the data
@@ -23,7 +23,7 @@ class Rates(NamedTuple):
 USUAL: dict[Optimizer, Rates] = {"sgd": Rates(0.01, 5e-4), "adamw": Rates(1e-3, 0.01)}
 
 
-class LabelBudget(Parameters):
+class LabelBudget(Method):
     """How much of the labelled training split a job may see; seeded, and nested: the 5 are among the 10."""
 
     labels_per_class: Count | None = None
@@ -47,7 +47,7 @@ class EarlyStopping(Closed):
     metric: Literal["accuracy", "nll"] = "accuracy"
 
 
-class Loop(Parameters):
+class Loop(Method):
     """How long, how fast and on what pixels a method with a training loop learns.
 
     `class_weights` weighs the loss, `sampling` the drawing of examples, so that all classes count alike (of several

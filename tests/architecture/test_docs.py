@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from app.methods.base import Parameters
 from app.methods.registry import METHODS
 from app.methods.terms.family import TERMS, Term, kinds
 
@@ -30,8 +29,7 @@ def test_no_method_is_described_that_does_not_exist():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_parameter_of_a_method_is_named(method):
-    params: type[Parameters] = METHODS[method].params
-    assert set(params.model_fields) - OBVIOUS <= NAMED
+    assert set(METHODS[method].model_fields) - OBVIOUS <= NAMED
 
 
 def test_every_term_has_its_line():
@@ -46,8 +44,9 @@ def test_every_parameter_of_a_term_is_named(term: type[Term]):
 
 
 def test_every_method_says_what_clients_show():
-    for name, info in METHODS.items():
-        assert info.params.model_json_schema()["properties"]["name"]["const"] == name
+    for name, method in METHODS.items():
+        info = method.info
+        assert method.model_json_schema()["properties"]["name"]["const"] == name
         assert info.summary.endswith(".")
         assert info.when.endswith((".", "?"))
         assert re.search(r"(19|20)\d\d", info.reference)

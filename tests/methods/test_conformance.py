@@ -16,7 +16,7 @@ from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.imaging.packed import PackedImages
 from app.methods.cross_domain.family import Selecting
-from app.methods.registry import METHODS as INFOS
+from app.methods.registry import METHODS as PARAMS
 from app.methods.registry import parse
 from app.methods.source_free.family import SourceFree
 from methods import tasks
@@ -189,15 +189,15 @@ MERGED = {  # weights are calculated, in no epochs: how many candidates are judg
 # Points of the accuracy on the validation split; else one an epoch.
 POINTS = MERGED | {"distil_ensemble": 0} | dict.fromkeys(FITTED, 1) | dict.fromkeys(PASSING, 0)
 OF_ITS_SOURCES = [*MERGED, "distil_ensemble", "distil_ensemble_labels"]  # whose classes they have
-ADAPTING = [variant for variant, method in VARIANTS.items() if INFOS[method["name"]].gives_model]
+ADAPTING = [variant for variant, method in VARIANTS.items() if PARAMS[method["name"]].info.gives_model]
 TRAINING = [variant for variant in ADAPTING if variant not in {*FITTED, *MERGED, *PASSING}]
 DRAWING = [*TRAINING, "random_forest"]  # the others have nothing to draw where all labels may be seen
 MOMENTS = {variant: [0, 1, 2] if variant not in TRAINING else [0, 1, 5, 9] for variant in ADAPTING}
 HEADLESS = {v for v, method in VARIANTS.items() if method["name"] in ("simclr", "vicreg", "byol", "rotation")}
 CLASSIFYING = [variant for variant in ADAPTING if variant not in HEADLESS]
-UNLABELLED = {name for name, info in INFOS.items() if issubclass(info.params, Selecting | SourceFree)}
+UNLABELLED = {name for name, params in PARAMS.items() if issubclass(params, Selecting | SourceFree)}
 MONITORED = {variant: "entropy" for variant, method in VARIANTS.items() if method["name"] in UNLABELLED}
-OWN_HEADS = {variant for variant, method in VARIANTS.items() if issubclass(INFOS[method["name"]].params, SourceFree)}
+OWN_HEADS = {variant for variant, method in VARIANTS.items() if issubclass(PARAMS[method["name"]], SourceFree)}
 FROZEN = {
     "fine_tune_head": ("features.", "block."),
     "fine_tune_last": ("features.",),
@@ -211,8 +211,8 @@ def setting(folder, variant: str, classes: int = 10, prefix: str = "") -> Settin
     method = VARIANTS[variant]
     if "network" in method:
         method = method | {"network": tasks.network(classes)}
-    info, params = INFOS[method["name"]], parse(method)
-    needs = info.needs if "network" in method else (*info.needs, *info.takes)
+    params = parse(method)
+    needs = params.info.needs if "network" in method else (*params.info.needs, *params.info.takes)
     return Setting(
         method,
         tasks.source(folder / "source") if "checkpoint" in needs else None,
@@ -247,7 +247,7 @@ def each(variants: Iterable[str]) -> list[Any]:
 
 
 def test_every_method_is_here_and_has_a_function():
-    assert set(METHODS) == set(INFOS) == {method["name"] for method in VARIANTS.values()}
+    assert set(METHODS) == set(PARAMS) == {method["name"] for method in VARIANTS.values()}
 
 
 @pytest.mark.parametrize("variant", each(VARIANTS))

@@ -67,7 +67,7 @@ def test_epochs_true_is_not_one():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_no_parameter_of_a_method_takes_true_for_a_number(name):
-    params = METHODS[name].params
+    params = METHODS[name]
     for field, schema in params.model_json_schema()["properties"].items():
         if schema.get("type") in ("integer", "number"):
             with pytest.raises(ValidationError) as raised:

@@ -14,7 +14,6 @@ from app.jobs.sources import Source
 from app.methods.cross_domain.dann import Dann
 from app.methods.cross_domain.mcc import Mcc
 from app.methods.generalisation.erm import Erm
-from app.methods.registry import METHODS
 from app.methods.source_free.adabn import AdaBn
 from app.methods.source_free.shot import Shot
 from app.methods.source_free.tent import Tent
@@ -142,7 +141,7 @@ def test_what_does_not(unfit: Parts, param: str, said: str) -> None:
 
 
 def test_a_method_that_learns_one_label_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METHODS, "fine_tune", replace(METHODS["fine_tune"], multi_label=False))
+    monkeypatch.setattr(FineTune, "info", replace(FineTune.info, multi_label=False))
     (fault,) = fit.faults(parts(FineTune(), dataset(multi_label=True)))
     assert fault["param"] == "dataset"
     assert "`linear_probe`" in fault["detail"]

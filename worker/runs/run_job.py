@@ -12,7 +12,6 @@ from app.methods.cross_domain.family import Selecting
 from app.methods.fusion.distil_ensemble import DistilEnsemble
 from app.methods.fusion.family import Fusing
 from app.methods.generalisation.family import Generalisation
-from app.methods.registry import METHODS as INFOS
 from app.methods.registry import parse
 from app.methods.source_free.family import SourceFree
 from app.methods.training import Guarded, Training
@@ -50,12 +49,12 @@ def run(spec: Spec, channel: Channel) -> Result:
     params = parse(payload["method"])
     with device.reproducible(run.device, run.seed, run.threads):
         task = _task(run, payload, spec.inputs, Room(spec.workdir, spec.resident_bytes, spec.min_free_bytes))
-        channel.emit(Note("training" if INFOS[params.name].gives_model else "measuring", f"On {run.device}."))
+        channel.emit(Note("training" if params.info.gives_model else "measuring", f"On {run.device}."))
         adapted, evaluation = _adapt(task, params)
     document = {"method": adapted.params.model_dump(mode="json"), "evaluation": evaluation}
     if adapted.quantised is not None:
         return Result(document | {"quantization": adapted.quantised.document}, {"quantized": adapted.quantised.graph})
-    if not INFOS[params.name].gives_model:
+    if not params.info.gives_model:
         return Result(document)
     channel.emit(Note("exporting", "Writing weights and graph, and comparing the two."))
     return _packaged(adapted, document, spec, multi_label=task.target.multi_label)

@@ -4,7 +4,8 @@ from typing import Any, Literal, Self
 
 from app.api.shapes.common import InputShape, Listed
 from app.db.tables import Network as Row
-from app.methods.registry import MethodInfo, Need
+from app.methods import base
+from app.methods.base import Need
 
 
 class Method(Listed):
@@ -26,10 +27,11 @@ class Method(Listed):
     parameters: dict[str, Any]
 
     @classmethod
-    def of(cls, info: MethodInfo) -> Self:
+    def of(cls, name: str, method: type[base.Method]) -> Self:
+        info = method.info
         return cls(
-            id=info.name,
-            name=info.name,
+            id=name,
+            name=name,
             summary=info.summary,
             needs=list(info.needs),
             takes=list(info.takes),
@@ -37,7 +39,7 @@ class Method(Listed):
             reference=info.reference,
             gives_model=info.gives_model,
             multi_label=info.multi_label,
-            parameters=info.params.model_json_schema(),
+            parameters=method.model_json_schema(),
         )
 
 

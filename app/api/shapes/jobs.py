@@ -10,7 +10,7 @@ from app.db.tables import Task
 from app.jobs.planning import Request
 from app.jobs.preflight import Preflight as Examined
 from app.jobs.repository import Stored
-from app.methods.registry import Method
+from app.methods.registry import AnyMethod
 
 
 class JobSpec(Closed):
@@ -19,7 +19,7 @@ class JobSpec(Closed):
     checkpoint: ObjectId | None = None
     dataset: ObjectId
     source_dataset: ObjectId | None = None
-    method: Method
+    method: AnyMethod
     seed: Seed = 0
     name: Name | None = None
     metadata: Metadata = {}

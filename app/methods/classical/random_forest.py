@@ -4,11 +4,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.methods.base import Info
 from app.methods.classical.family import OnFeatures
 
 
 class RandomForest(OnFeatures):
     """`trees` on bootstrap samples, each split over √D features by Gini impurity; `max_depth` null: until pure."""
+
+    info = Info(
+        summary="A random forest on the source's frozen features.",
+        when="Few features that matter among many, of different scales; hardly anything to tune.",
+        needs=("checkpoint", "target_labels"),
+        reference="Breiman 2001, Random forests",
+        order=140,
+    )
 
     name: Literal["random_forest"] = "random_forest"
     trees: Annotated[int, Field(ge=1, le=2000)] = 300

@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from app.methods.base import Info
 from app.methods.classical.family import OnFeatures, Strength
 
 
@@ -13,6 +14,14 @@ class Svm(OnFeatures):
     `C` is the price of an example on the wrong side, `gamma` the kernel's exp(−γ‖x − s‖²).  Probabilities are a softmax
     of the decisions over a temperature that is fitted on the validation split, so they agree with the decisions.
     """
+
+    info = Info(
+        summary="A support vector machine, linear or RBF, on the source's frozen features.",
+        when="Some tens to some thousands of labels, and a boundary between the classes that is not linear.",
+        needs=("checkpoint", "target_labels"),
+        reference="Cortes & Vapnik 1995, Support-vector networks",
+        order=100,
+    )
 
     name: Literal["svm"] = "svm"
     kernel: Literal["rbf", "linear"] = "rbf"

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from app.methods.base import Info
 from app.methods.cross_domain.dann import Hidden
 from app.methods.cross_domain.family import CrossDomain
 from app.methods.training import Rates
@@ -17,6 +18,14 @@ class Adda(CrossDomain):
     many as `epochs`; `pretrain_learning_rate` is theirs.  The two encoders see batches of their own whatever
     `batch_norm` says.
     """
+
+    info = Info(
+        summary="An encoder of the target's own whose features pass for the source's, under the source's head.",
+        when="The domains look too different for one encoder.",
+        needs=("checkpoint", "source_data"),
+        reference="Tzeng et al. 2017, Adversarial discriminative domain adaptation",
+        order=310,
+    )
 
     name: Literal["adda"] = "adda"
     hidden: Hidden = 256

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.methods.base import Info
 from app.methods.cross_domain.dann import Hidden
 from app.methods.cross_domain.family import CrossDomain
 
@@ -14,6 +15,14 @@ class Cdan(CrossDomain):
     `entropy`: sure predictions count more (CDAN+E).  `randomised`: the product through random maps of `dimension`
     numbers; left out, where it has more than 4,096 of its own.
     """
+
+    info = Info(
+        summary="The same with a discriminator that sees features and predictions together.",
+        when="As `dann`, where the source's predictions on the target are mostly right already.",
+        needs=("checkpoint", "source_data"),
+        reference="Long et al. 2018, Conditional adversarial domain adaptation",
+        order=260,
+    )
 
     name: Literal["cdan"] = "cdan"
     hidden: Hidden = 256

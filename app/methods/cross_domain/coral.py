@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
+from app.methods.base import Info
 from app.methods.cross_domain.family import CrossDomain
 from app.methods.terms.family import Weight
 
@@ -14,6 +15,14 @@ class Coral(CrossDomain):
     `weight`: left open, 1000 for features and 1 for scores.  The paper wants it such that this and the loss on labels
     end about as large as each other; these do so on digits.
     """
+
+    info = Info(
+        summary="Features of the same covariance in both domains.",
+        when="A near target and a method that can hardly go wrong.",
+        needs=("checkpoint", "source_data"),
+        reference="Sun & Saenko 2016, Deep CORAL: correlation alignment for deep domain adaptation",
+        order=290,
+    )
 
     name: Literal["coral"] = "coral"
     weight: Weight = 1000.0

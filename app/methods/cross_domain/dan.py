@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.methods.base import Info
 from app.methods.cross_domain.family import CrossDomain
 from app.methods.terms.family import Weight
 from app.methods.training import Rates
@@ -25,5 +26,14 @@ class Matching(CrossDomain):
 
 class Dan(Matching):
     """MMD² of the features under the sum of five Gaussian kernels, whose widths follow the features."""
+
+    info = Info(
+        summary="Features of the same distribution in both domains, by MMD under several kernels.",
+        when="As `dann`, where a game of two players is not to be trusted: nothing adversarial, nothing that learns "
+        "beside.",
+        needs=("checkpoint", "source_data"),
+        reference="Long et al. 2015, Learning transferable features with deep adaptation networks",
+        order=270,
+    )
 
     name: Literal["dan"] = "dan"

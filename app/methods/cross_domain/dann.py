@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.methods.base import Info
 from app.methods.cross_domain.family import CrossDomain
 
 Hidden = Annotated[int, Field(ge=1, le=16_384)]
@@ -12,6 +13,14 @@ Hidden = Annotated[int, Field(ge=1, le=16_384)]
 class Dann(CrossDomain):
     """A discriminator with two hidden layers of `hidden` units learns beside the network, whose features get its
     gradient reversed, × `weight` as it has grown so far."""
+
+    info = Info(
+        summary="Features by which a discriminator cannot tell labelled source from unlabelled target.",
+        when="No target labels, the source's images at hand, and classes about as frequent in both domains.",
+        needs=("checkpoint", "source_data"),
+        reference="Ganin et al. 2016, Domain-adversarial training of neural networks",
+        order=250,
+    )
 
     name: Literal["dann"] = "dann"
     hidden: Hidden = 256

@@ -6,14 +6,14 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from app.contract.inputs import InputOverride
-from app.methods.base import Parameters
+from app.methods.base import Method
 from app.methods.terms.family import Weight
 from app.methods.training import Loop
 
 FEWEST_STEPS = 1000  # of a run on defaults, however small the data
 
 
-class Selecting(Parameters):
+class Selecting(Method):
     """`selection`: by what the weights that are kept are chosen among those at the ends of the epochs.
 
     `entropy`: the surest predictions on the target's validation images (training images, where there are none), no

@@ -2,10 +2,19 @@
 
 from typing import Literal
 
+from app.methods.base import Info
 from app.methods.cross_domain.dan import Matching
 
 
 class Jan(Matching):
     """As `dan`, under the kernels' product with one on the predicted probabilities."""
+
+    info = Info(
+        summary="Features and predictions of the same joint distribution in both domains, by joint MMD.",
+        when="As `dan`, where classes lie apart already.",
+        needs=("checkpoint", "source_data"),
+        reference="Long et al. 2017, Deep transfer learning with joint adaptation networks",
+        order=280,
+    )
 
     name: Literal["jan"] = "jan"

@@ -9,6 +9,7 @@ from app.contract.base import Fraction, ObjectId
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Optimizer
+from app.methods.base import Info
 from app.methods.fusion.family import Unique
 from app.methods.terms.family import Temperature
 from app.methods.training import LabelBudget, Loop
@@ -24,6 +25,15 @@ class DistilEnsemble(Loop, LabelBudget):
     `label_weight` those within the budget count so much of the loss.  `selection`: the weights that agree best with
     the teachers on the validation images, that are most accurate on these by the target's labels, or the last.
     """
+
+    info = Info(
+        summary="A student that learns what several teachers of any architectures and classes say of the target's "
+        "images.",
+        when="Networks whose weights cannot be merged are to become one; labels are not needed.",
+        needs=("checkpoint", "teacher"),
+        reference="Vongkulbhisal et al. 2019, Unifying heterogeneous classifiers with distillation",
+        order=370,
+    )
 
     name: Literal["distil_ensemble"] = "distil_ensemble"
     teachers: Teachers

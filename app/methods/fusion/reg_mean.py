@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from app.contract.base import Fraction, ObjectId
+from app.methods.base import Info
 from app.methods.fusion.family import Fusing, Several
 
 MOST_DATASETS = 16  # of one source
@@ -18,6 +19,14 @@ class RegMean(Fusing):
     it, or the checkpoint's known dataset.  No label is read.  `off_diagonal` scales the inputs' inner products but for
     the diagonal: 1 is least squares, 0 a mean weighed by the inputs' energy.
     """
+
+    info = Info(
+        summary="Layers that come nearest to what each tuned network's give of the same images, in closed form.",
+        when="Tunings of one source on different data, and images of the target without labels.",
+        needs=("checkpoint", "sources"),
+        reference="Jin et al. 2023, Dataless knowledge fusion by merging weights of language models",
+        order=360,
+    )
 
     name: Literal["reg_mean"] = "reg_mean"
     sources: Several

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from app.methods.base import Info
 from app.methods.fusion.family import Fusing, Several
 
 
@@ -11,6 +12,15 @@ class Soup(Fusing):
 
     The ingredients are the `sources` alone: the `checkpoint`, which may be one of them, counts only if it is named.
     """
+
+    info = Info(
+        summary="The mean of several tuned networks' weights, greedily chosen or of all.",
+        when="Several tunings of one source on one task are there, with other seeds or settings: better than to keep "
+        "one.",
+        needs=("checkpoint", "sources"),
+        reference="Wortsman et al. 2022, Model soups",
+        order=320,
+    )
 
     name: Literal["soup"] = "soup"
     sources: Several

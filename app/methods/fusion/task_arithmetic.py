@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from app.methods.base import Info
 from app.methods.fusion.family import FromAncestor, Scale
 
 
@@ -10,6 +11,14 @@ class TaskArithmetic(FromAncestor):
 
     `validation`: the best of 0, 0.1, …, 1 on the target's validation split.
     """
+
+    info = Info(
+        summary="The source's weights and the sum of what several tunings changed.",
+        when="Tunings of one source on different data are to become one network that can do all of it.",
+        needs=("checkpoint", "sources"),
+        reference="Ilharco et al. 2023, Editing models with task arithmetic",
+        order=340,
+    )
 
     name: Literal["task_arithmetic"] = "task_arithmetic"
     scale: Scale | Literal["validation"] = 0.3

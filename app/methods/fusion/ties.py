@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.methods.base import Info
 from app.methods.fusion.family import FromAncestor, Scale
 
 
@@ -11,6 +12,14 @@ class Ties(FromAncestor):
     """Of each wᵢ − w₀ the share `keep` of the largest entries stays; where signs differ the weightier one wins, and the
     mean is over the entries that have it.  `scale` as in `task_arithmetic`.
     """
+
+    info = Info(
+        summary="The same, without small changes, and where signs differ with the weightier one alone.",
+        when="As task_arithmetic, where tunings disagree.",
+        needs=("checkpoint", "sources"),
+        reference="Yadav et al. 2023, TIES-merging: resolving interference when merging models",
+        order=350,
+    )
 
     name: Literal["ties"] = "ties"
     keep: Annotated[float, Field(gt=0, le=1)] = 0.2

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from app.contract.base import Fraction
+from app.methods.base import Info
 from app.methods.fusion.family import FromAncestor, One
 
 
@@ -15,6 +16,14 @@ class WiseFt(FromAncestor):
     `batch_norm`: as published, statistics are mixed like the weights (`merged`), and the curve's ends are the two
     networks as they are; `reestimated` takes them anew on the target's training images at every point, the ends too.
     """
+
+    info = Info(
+        summary="Weights between the unchanged source and a tuned network.",
+        when="The tuned network forgot too much of the source, or is to see images like the source's, too.",
+        needs=("checkpoint", "sources"),
+        reference="Wortsman et al. 2022, Robust fine-tuning of zero-shot models",
+        order=330,
+    )
 
     name: Literal["wise_ft"] = "wise_ft"
     sources: One

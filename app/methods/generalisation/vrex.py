@@ -2,11 +2,21 @@
 
 from typing import Literal
 
+from app.methods.base import Info
 from app.methods.generalisation.family import Penalised, Weight
 
 
 class Vrex(Penalised):
     """See `Penalised`.  The default weight is that of the paper's coloured digits; smaller ones hardly act."""
+
+    info = Info(
+        summary="A network that is as good in one environment as in the other.",
+        when="As `irm`, and steadier; the environments' labels are equally noisy.",
+        needs=("environments",),
+        takes=("checkpoint",),
+        reference="Krueger et al. 2021, Out-of-distribution generalization via risk extrapolation",
+        order=210,
+    )
 
     name: Literal["vrex"] = "vrex"
     weight: Weight = 10_000.0

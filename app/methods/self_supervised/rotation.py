@@ -4,11 +4,20 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from app.methods.base import Info
 from app.methods.self_supervised.family import Pretraining
 
 
 class Rotation(Pretraining):
     """For square images that have an upright: not for data that look alike when turned."""
+
+    info = Info(
+        summary="Features from images alone: by which quarter turn an image was turned.",
+        when="Images with an upright, and little time: it needs no large batches.",
+        takes=("checkpoint",),
+        reference="Gidaris, Singh & Komodakis 2018, Unsupervised representation learning by predicting image rotations",
+        order=180,
+    )
 
     name: Literal["rotation"] = "rotation"
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.methods.base import Info
 from app.methods.self_supervised.family import Asymmetric, Width
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]
@@ -12,6 +13,14 @@ Weight = Annotated[float, Field(ge=0, le=1e6)]
 class VicReg(Asymmetric):
     """The weights of its three parts: the views' mean squared difference, the mean of their variance terms, and the sum
     of their covariance terms, as in the authors' code."""
+
+    info = Info(
+        summary="Features from images alone: two views alike, no dimension constant, no two dimensions alike.",
+        when="As `simclr`, where batches are smaller or several images may show the same.",
+        takes=("checkpoint",),
+        reference="Bardes, Ponce & LeCun 2022, VICReg: variance-invariance-covariance regularization",
+        order=160,
+    )
 
     name: Literal["vicreg"] = "vicreg"
     dimensions: Width = 512

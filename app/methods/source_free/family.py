@@ -1,10 +1,10 @@
 """What the methods share that adapt a network to images alone: no label of the target, no image of the source."""
 
 from app.contract.inputs import InputOverride
-from app.methods.base import Parameters
+from app.methods.base import Method
 
 
-class SourceFree(Parameters):
+class SourceFree(Method):
     """The source's head and classes stay; the target's images are fitted as the source's input says, or as `input`."""
 
     input: InputOverride | None = None

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from app.methods.base import Info
 from app.methods.cross_domain.family import Selecting
 from app.methods.source_free.family import SourceFree
 from app.methods.training import MIN_STEPS, Loop
@@ -21,6 +22,14 @@ class Shot(Loop, Selecting, SourceFree):
     These come from each epoch's first weights.  `diversity` takes the target's classes to be about equally frequent:
     lower it where they are not.
     """
+
+    info = Info(
+        summary="Adapt the backbone to images without labels, under the source's frozen head.",
+        when="The target has no labels, the same classes, each about as often, and the source's data cannot be had.",
+        needs=("checkpoint",),
+        reference="Liang, Hu & Feng 2020, Do we really need to access the source data?",
+        order=380,
+    )
 
     name: Literal["shot"] = "shot"
     selection: Literal["target_validation", "entropy", "last"] = "last"

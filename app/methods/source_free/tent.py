@@ -6,6 +6,7 @@ from pydantic import Field
 
 from app.contract.augmentation import AugmentationStep
 from app.contract.recipe import Optimizer
+from app.methods.base import Info
 from app.methods.source_free.family import SourceFree
 from app.methods.training import Loop, Rates
 
@@ -18,6 +19,14 @@ class Tent(Loop, SourceFree):
 
     Predictions are looked at after every epoch: where they have collapsed, it stops and keeps the last sound state.
     """
+
+    info = Info(
+        summary="Make the predictions on images without labels surer, by batch norm's scales and shifts alone.",
+        when="The source is nearly right on the target, and nearly all of its weights are to stay as they are.",
+        needs=("checkpoint",),
+        reference="Wang et al. 2021, Tent: fully test-time adaptation by entropy minimization",
+        order=400,
+    )
 
     name: Literal["tent"] = "tent"
     optimizer: Optimizer = "adamw"

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from app.contract.base import Text
 from app.contract.inputs import InputOverride
+from app.methods.base import Info
 from app.methods.training import Training
 
 Factor = Annotated[float, Field(ge=0, le=1000)]
@@ -35,5 +36,14 @@ class Tuning(Training):
 
 class FineTune(Tuning):
     """See `Tuning`."""
+
+    info = Info(
+        summary="Continue training from the source's weights, with a new head where the classes differ.",
+        when="The default with some tens of labels a class or more, or where the domains differ in texture or scale.",
+        needs=("checkpoint", "target_labels"),
+        reference="Yosinski et al. 2014, How transferable are features in deep neural networks?",
+        multi_label=True,
+        order=30,
+    )
 
     name: Literal["fine_tune"] = "fine_tune"

@@ -4,11 +4,21 @@ from typing import Literal
 
 from app.contract.augmentation import AugmentationStep
 from app.contract.inputs import InputOverride
+from app.methods.base import Info
 from app.methods.training import Training
 
 
 class LinearProbe(Training):
     """The backbone stays in evaluation mode, bit for bit.  Without augmentation (`auto`) features are computed once."""
+
+    info = Info(
+        summary="Train a new linear head on the source's frozen features.",
+        when="Very few labels, or a source so near that its features already separate the target's classes.",
+        needs=("checkpoint", "target_labels"),
+        reference="Alain & Bengio 2017, Understanding intermediate layers using linear classifier probes",
+        multi_label=True,
+        order=40,
+    )
 
     name: Literal["linear_probe"] = "linear_probe"
     input: InputOverride | None = None

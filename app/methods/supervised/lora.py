@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from app.contract.inputs import InputOverride
+from app.methods.base import Info
 from app.methods.training import Training
 
 
@@ -14,6 +15,15 @@ class Lora(Training):
     The source's weights and statistics stay as they are, bit for bit; what is downloaded as weights has the corrections
     merged in, the adapter alone comes as `format=adapter`.
     """
+
+    info = Info(
+        summary="Low-rank corrections of frozen weights, and a new head.",
+        when="A large source for many targets: an adapter of a few per cent of its size is kept for each.",
+        needs=("checkpoint", "target_labels"),
+        reference="Hu et al. 2022, LoRA: low-rank adaptation of large language models",
+        multi_label=True,
+        order=60,
+    )
 
     name: Literal["lora"] = "lora"
     rank: Annotated[int, Field(ge=1, le=512)] = 8

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from app.contract.base import Closed
 from app.contract.recipe import LearningRate
+from app.methods.base import Info
 from app.methods.supervised.fine_tune import Factor, Tuning
 from app.methods.training import Rates, Training
 
@@ -21,6 +22,16 @@ class LpFt(Tuning):
     """The head learns on the frozen, unaugmented features; then everything goes on from there, more slowly than in
     `fine_tune`, so that the features are not bent to a head that knows nothing yet.
     """
+
+    info = Info(
+        summary="A linear probe first, then all weights from there.",
+        when="Good features and few labels, or images that will also come from elsewhere: tuning alone bends the "
+        "features.",
+        needs=("checkpoint", "target_labels"),
+        reference="Kumar et al. 2022, Fine-tuning can distort pretrained features and underperform out-of-distribution",
+        multi_label=True,
+        order=50,
+    )
 
     name: Literal["lp_ft"] = "lp_ft"
     frozen_epochs: Annotated[int, Field(ge=0, le=100_000)] = 0

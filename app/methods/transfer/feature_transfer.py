@@ -8,6 +8,7 @@ from app.contract.base import Text
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Optimizer
+from app.methods.base import Info
 from app.methods.training import Training
 
 ModulePath = Annotated[Text, Field(max_length=256)]
@@ -20,6 +21,15 @@ class FeatureTransfer(Training):
     the source (all, if left out), each layer to the target's layer of the same kind and shape, in order.  What was
     copied is frozen bit for bit, unless `tunable`.
     """
+
+    info = Info(
+        summary="Stages of the source in a network of the same or another architecture, the rest new.",
+        when="The target wants another network, or only the source's early features are general enough for it.",
+        needs=("checkpoint", "target_labels"),
+        reference="Yosinski et al. 2014, How transferable are features in deep neural networks?",
+        multi_label=True,
+        order=80,
+    )
 
     name: Literal["feature_transfer"] = "feature_transfer"
     network: NetworkSpec | None = None

@@ -8,6 +8,7 @@ from app.contract.augmentation import AugmentationStep
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Optimizer, Recipe
+from app.methods.base import Info
 from app.methods.training import Training
 
 Part = Literal["augmentation", "label_smoothing", "mixing", "input"]
@@ -23,6 +24,17 @@ class RuleTransfer(Training):
     the dataset), from the same weights, on the same examples in the same order, for as long; the difference of their
     test accuracies is reported.
     """
+
+    info = Info(
+        summary="Train a network on the target by the rule that the source was trained by, and say whether the rule "
+        "helps.",
+        when="The source's training is worth more than its weights: its augmentation holds for the target's images "
+        "too.",
+        needs=("checkpoint", "target_labels"),
+        reference="Cubuk et al. 2019, AutoAugment, section 4.4 (augmentation policies transfer between datasets)",
+        multi_label=True,
+        order=70,
+    )
 
     name: Literal["rule_transfer"] = "rule_transfer"
     network: NetworkSpec | None = None

@@ -4,15 +4,25 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.methods.base import Parameters
+from app.methods.base import Info, Method
 
 
-class Quantize(Parameters):
+class Quantize(Method):
     """Static quantisation, calibrated on `images` training images of the dataset.
 
     It is refused where accuracy on the validation split falls by more than `max_accuracy_drop`, or the score of the
     likeliest class of any image moves by more than `max_score_shift`.
     """
+
+    info = Info(
+        summary="Serve a model in eight bits, if it loses no more than it may.",
+        when="Predictions are to be faster, and a little less exact.",
+        needs=("checkpoint", "target_labels"),
+        reference="Jacob et al. 2018, Quantization and training of neural networks for integer-arithmetic-only "
+        "inference",
+        gives_model=False,
+        order=410,
+    )
 
     name: Literal["quantize"] = "quantize"
     precision: Literal["int8"] = "int8"
