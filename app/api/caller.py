@@ -145,7 +145,8 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern="^[ -~]+$",
-        description="Makes it safe to send the request again: it gets the first answer, and has no second effect.",
+        description="Makes it safe to send the request again: it gets the first answer, and has no second effect.  "
+        "With another body, path or query it is refused.",
     ),
 ]
 

@@ -66,7 +66,9 @@ def samples(
     caller: Reader,
     house: House,
     split: Split = "train",
-    label: Annotated[str | None, Query(description="Of this class alone.")] = None,
+    label: Annotated[
+        str | None, Query(description="Of this class alone; one that the dataset does not have is refused.")
+    ] = None,
     limit: Limit = 20,
     after: Annotated[str | None, Query(pattern=r"^sample_\d{1,9}$")] = None,
 ) -> Listing[Sample]:

@@ -30,13 +30,14 @@ FIELD = "file"
     summary="Upload a file",
     responses=openapi.refusals(errors.BadRequest, *openapi.BODY, errors.StorageFull, errors.QuotaExceeded),
     openapi_extra=openapi.body(
-        {"application/octet-stream": openapi.BYTES, multipart.MEDIA_TYPE: openapi.form(FIELD, many=False)}
+        {"application/octet-stream": openapi.BYTES, multipart.MEDIA_TYPE: openapi.form(FIELD, many=False)},
+        required=False,
     ),
 )
 async def create(
     request: Request, sender: Uploader, house: House, filename: Annotated[str, Query(description="To be shown.")] = ""
 ) -> Response:
-    """Raw bytes, or a form with a field `file`; stored as they arrive, and not looked into."""
+    """Raw bytes, also none, or a form with a field `file`; stored as they arrive, and not looked into."""
     body = bodies.capped(request, house.settings.max_file_bytes)
     names = [filename]
     if bodies.media_type(request) == multipart.MEDIA_TYPE:

@@ -20,7 +20,8 @@ OldestFirst = Annotated[Order, Query(description="By age: `asc` gives the oldest
 async def _page(
     limit: Limit = 20,
     after: Annotated[
-        ObjectId | None, Query(description="Go on after this object: `last_id` of the page before.")
+        ObjectId | None,
+        Query(description="Go on after this object: `last_id` of the page before.  One that is gone is refused."),
     ] = None,
     order: NewestFirst = "desc",
 ) -> Page:

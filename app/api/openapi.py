@@ -64,14 +64,14 @@ _FILE: dict[str, Any] = {"type": "string", "format": "binary"}
 BYTES: dict[str, Any] = {"schema": _FILE}
 
 
-def body(content: dict[str, Any]) -> dict[str, Any]:
-    """Of a route that reads its body by itself: schemas by media type."""
-    return {"requestBody": {"required": True, "content": content}}
+def body(content: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
+    """Of a route that reads its body by itself: schemas by media type.  Bytes that may be none are not `required`."""
+    return {"requestBody": {"required": required, "content": content}}
 
 
 def form(field: str, *, many: bool) -> dict[str, Any]:
     """A form with files under one name."""
-    properties = {field: {"type": "array", "items": _FILE} if many else _FILE}
+    properties = {field: {"type": "array", "items": _FILE, "minItems": 1} if many else _FILE}
     closed = {"type": "object", "required": [field], "properties": properties, "additionalProperties": False}
     return {"schema": closed}
 

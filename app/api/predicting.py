@@ -58,7 +58,10 @@ Give = Callable[[Row, Sequence[Prediction]], list[dict[str, Any]]]
 
 Adapt = Annotated[
     Literal["tent"] | None,
-    Query(description="Answered by a network that has adapted to the images it was asked about before, and adapts on."),
+    Query(
+        description="Answered by a network that has adapted to the images it was asked about before, and adapts on.  "
+        "It goes with no `Idempotency-Key`, and with no `precision` but `float32`."
+    ),
 ]
 
 

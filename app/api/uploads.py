@@ -49,10 +49,10 @@ def get(id: Id, caller: Reader) -> Upload:
         errors.StorageFull,
         errors.QuotaExceeded,
     ),
-    openapi_extra=openapi.body({"application/octet-stream": openapi.BYTES}),
+    openapi_extra=openapi.body({"application/octet-stream": openapi.BYTES}, required=False),
 )
 async def put_part(id: Id, number: Number, request: Request, caller: Writer, house: House) -> Upload:
-    """The next part, or one that was sent before again, with the same bytes."""
+    """The next part, or one that was sent before again, with the same bytes.  A part may be empty."""
     most = house.settings.max_file_bytes
     room = await run_in_threadpool(
         caller.reads, lambda db: files.expect(files.upload(db, caller.owner, id), number, most)

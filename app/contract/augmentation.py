@@ -18,10 +18,12 @@ def _ordered(values: tuple[float, float]) -> tuple[float, float]:
 Zoom = Annotated[float, Field(ge=0.2, le=5)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Aspect = Annotated[float, Field(ge=0.05, le=20)]
-Zooms = Annotated[tuple[Zoom, Zoom], AfterValidator(_ordered)]
-Shares = Annotated[tuple[Share, Share], AfterValidator(_ordered)]
-Aspects = Annotated[tuple[Aspect, Aspect], AfterValidator(_ordered)]
+ORDERED = Field(description="From the first number to the second, which is no smaller.")
+Zooms = Annotated[tuple[Zoom, Zoom], AfterValidator(_ordered), ORDERED]
+Shares = Annotated[tuple[Share, Share], AfterValidator(_ordered), ORDERED]
+Aspects = Annotated[tuple[Aspect, Aspect], AfterValidator(_ordered), ORDERED]
 Deviation = Annotated[float, Field(gt=0, le=20)]
+Deviations = Annotated[tuple[Deviation, Deviation], AfterValidator(_ordered), ORDERED]
 Strength = Annotated[float, Field(ge=0, le=10)]
 
 
@@ -99,7 +101,7 @@ class GaussianBlur(Closed):
 
     name: Literal["gaussian_blur"] = "gaussian_blur"
     p: Fraction = 0.5
-    sigma: Annotated[tuple[Deviation, Deviation], AfterValidator(_ordered)] = (0.1, 2.0)
+    sigma: Deviations = (0.1, 2.0)
 
 
 class Solarise(Closed):

@@ -1,9 +1,12 @@
 """What every document of the contract shares: parsed at the edge, closed, finite."""
 
 import json
-from typing import Annotated, Any, cast
+import re
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, core_schema
 
 MAX_DOCUMENT_CHARS = 256 * 1024
@@ -35,7 +38,14 @@ def _no_truth(value: Any) -> Any:
     return value
 
 
-_CHECKS = {"int": _whole_number, "float": _number, "bool": _truth, "literal": _no_truth}
+def _moment(value: Any) -> Any:
+    """pydantic takes numbers, and strings of digits, for seconds since 1970."""
+    if isinstance(value, datetime) or (isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]", value)):
+        return value
+    raise PydanticCustomError("datetime_type", "Input should be a date and time as RFC 3339 has it")
+
+
+_CHECKS = {"int": _whole_number, "float": _number, "bool": _truth, "literal": _no_truth, "datetime": _moment}
 _OPAQUE = ("metadata", "serialization", "config", "default", "expected", "function", "cls")
 
 
@@ -59,14 +69,38 @@ def _of_json(schema: Any) -> Any:
 
 class Closed(BaseModel):
     """Unknown fields, NaN and infinity are refused, and what JSON has another type for: `true` and "3" are no numbers,
-    and 1 is not `true`.  Instances are immutable."""
+    and 1 is not `true`.  Instances are immutable.
+
+    `between_fields`: what a class checks of several fields together, as JSON Schemas for its documentation.
+    """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+    between_fields: ClassVar[tuple[JsonSchemaValue, ...]] = ()
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: type[BaseModel], handler: GetCoreSchemaHandler) -> CoreSchema:
         schema: CoreSchema = _of_json(handler(source))
         return schema
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """A `name` that tells a class from others must be given, although an instance made in code has it already; and
+        what has no key of a given pattern is refused."""
+        told = handler.resolve_ref_schema(handler(schema))
+        if "const" in told.get("properties", {}).get("name", {}):
+            told["required"] = sorted({*told.get("required", ()), "name"})
+        for field in told.get("properties", {}).values():
+            for form in (field, *field.get("anyOf", ())):
+                if "patternProperties" in form:  # of a dict whose keys have a pattern
+                    form["additionalProperties"] = False
+        if rules := [rule for base in cls.__mro__ for rule in vars(base).get("between_fields", ())]:
+            told["allOf"] = rules
+        return told
+
+
+def either(*rules: JsonSchemaValue) -> JsonSchemaValue:
+    """Of `between_fields`: each rule has schemas by field, of which all hold; one rule at least holds."""
+    return {"anyOf": [{"properties": rule} for rule in rules]}
 
 
 def _storable(text: str) -> str:
@@ -102,7 +136,17 @@ def _plain(value: Any, levels: int) -> None:
 
 # PostgreSQL stores neither NUL nor lone surrogates
 Text = Annotated[str, AfterValidator(_storable), Field(json_schema_extra={"pattern": r"^[^\x00]*$"})]
-FreeDocument = Annotated[dict[str, Any], AfterValidator(_bounded)]
+FreeDocument = Annotated[
+    dict[str, Any],
+    AfterValidator(_bounded),
+    Field(
+        description=f"At most {MAX_DOCUMENT_CHARS:,} characters as JSON and {MAX_DOCUMENT_DEPTH} levels deep; no "
+        "number is beyond ±2⁵³, and no text holds NUL."
+    ),
+]
+NULL: JsonSchemaValue = {"type": "null"}
+OBJECT: JsonSchemaValue = {"type": "object"}
+DISTINCT = Field(json_schema_extra={"uniqueItems": True})
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 ObjectId = Annotated[str, Field(pattern=r"^[a-z]+_[0-9a-z]{4,40}$", max_length=64)]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.contract.base import Closed
+from app.contract.base import Closed, either
 
 Side = Annotated[int, Field(ge=1, le=1024)]
 Channels = Literal[1, 3]
@@ -16,9 +16,16 @@ class InputSpec(Closed):
     """Pixels scaled to 0–1, then `(x - mean) / std` per channel, at `size` = (height, width).
 
     `fit` says how an image of another shape comes to `size`: `stretch` ignores its aspect, `pad` keeps it and
-    fills with black.  `margin` pixels on every side stay empty (images are fitted to what is left).
+    fills with black.  `margin` pixels on every side stay empty (images are fitted to what is left), and something is
+    to be left.  `mean` and `std` have one number per channel, of values from 0 to 1.
     """
 
+    between_fields = (
+        either(
+            {"channels": {"const": 1}, "mean": {"maxItems": 1}, "std": {"maxItems": 1}},
+            {"channels": {"const": 3}, "mean": {"minItems": 3}, "std": {"minItems": 3}},
+        ),
+    )
     size: tuple[Side, Side]
     channels: Channels
     mean: Annotated[tuple[Finite, ...], Field(min_length=1, max_length=3)]

@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import model_validator
 
+from app.contract.base import NULL, OBJECT
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Optimizer
@@ -13,8 +14,12 @@ from app.methods.training import Loop
 class Start(Loop):
     """`network` is drawn anew, for images as `input` says (left out: its usual input, or the dataset's own size).
 
-    Without `network` the job's checkpoint is where it begins.
+    Without `network` the job's checkpoint is where it begins, which brings its own `input`.
     """
+
+    between_fields = (
+        {"anyOf": [{"properties": {"input": NULL}}, {"required": ["network"], "properties": {"network": OBJECT}}]},
+    )
 
     network: NetworkSpec | None = None
     input: InputSpec | None = None

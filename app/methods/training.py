@@ -1,12 +1,13 @@
 """Parameters that every method with a training loop shares, and how their open defaults are closed."""
 
 import math
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
+from pydantic.json_schema import JsonSchemaValue
 
 from app.contract.augmentation import AugmentationStep, RandomCrop
-from app.contract.base import Closed
+from app.contract.base import NULL, Closed, either
 from app.contract.mixing import Mixing
 from app.contract.recipe import Count, LearningRate, Optimizer
 from app.methods.base import Method
@@ -111,8 +112,14 @@ class Training(Loop, Guarded):
     in a trial, and so does `layout` with the layout of images and weights in memory: then the same seed may give other
     bytes.
     `compile`: by `torch.compile`, which takes a minute or so before the first step.
+    `terms` go neither with `precision` `bfloat16` nor with `compile`; `micro_batch_size` goes with neither `terms` nor
+    `class_weights`.
     """
 
+    between_fields: ClassVar[tuple[JsonSchemaValue, ...]] = (
+        either({"terms": {"maxItems": 0}}, {"precision": {"enum": ["float32", "auto"]}, "compile": {"const": False}}),
+        either({"micro_batch_size": NULL}, {"terms": {"maxItems": 0}, "class_weights": NULL}),
+    )
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     layout: Literal["usual", "auto"] = "usual"
     compile: bool = False

@@ -90,6 +90,8 @@ def test_an_expired_key_opens_nothing(api, admin):
         ({"owner": "x" * 65}, "owner"),
         ({"expires_at": "2030-01-01T00:00:00"}, "expires_at"),
         ({"expires_at": "9999-01-01T00:00:00Z"}, "expires_at"),
+        ({"expires_at": 1893456000}, "expires_at"),
+        ({"expires_at": "1893456000"}, "expires_at"),
         ({"sha256": "0" * 64}, "sha256"),
     ],
 )

@@ -86,6 +86,16 @@ def test_references_lead_somewhere(document):
         assert name in document["components"]["schemas"], name
 
 
+def test_keys_of_a_given_pattern_are_all_keys(document):
+    """Or every other key might be there, with any value."""
+    parts: list[object] = [document]
+    for part in parts:
+        parts += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    dicts = [part for part in parts if isinstance(part, dict) and "patternProperties" in part]
+    assert dicts
+    assert all(part.get("additionalProperties") is False for part in dicts)
+
+
 @pytest.mark.parametrize(
     ("path", "named", "status"),
     [

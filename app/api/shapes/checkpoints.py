@@ -22,10 +22,11 @@ class FromFile(_NewCheckpoint):
     """Weights in a file that was uploaded: `.safetensors`, or `.pt`/`.pth` that holds tensors alone.
 
     `network`, and with it `input` and `classes`, may be left out where the file says them itself: weights that this
-    service gave.  `multi_label`: an image has any number of the classes, each with a probability of its own.
-    `weights`: of several sets in the file (raw and averaged, student and teacher) the one to take, by its kind or by
-    what its names begin with.  `allow_missing`: what is missing of the network is drawn at random, and what has no
-    place in it is left out; without it both are refused, but for a head of other classes.
+    service gave.  `classes` are as many as the network has.  `multi_label`: an image has any number of the
+    classes, each with a probability of its own.  `weights`: of several sets in the file (raw and averaged, student and
+    teacher) the one to take, by its kind or by what its names begin with.  `allow_missing`: what is missing of the
+    network is drawn at random, and what has no place in it is left out; without it both are refused, but for a head of
+    other classes.
     """
 
     file: ObjectId
@@ -39,7 +40,7 @@ class FromFile(_NewCheckpoint):
 
 
 class Pretrained(_NewCheckpoint):
-    """Weights that torchvision or timm publish, fetched by the worker."""
+    """Weights that torchvision or timm publish, fetched by the worker; `GET /v1/networks` lists them."""
 
     pretrained: Annotated[
         str, Field(max_length=256, pattern=r"^(torchvision|timm)/[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?$")

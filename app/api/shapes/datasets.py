@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from app.api.shapes.common import Fault, Listed, Metadata, Name, Object, Shape, Warned
-from app.contract.base import Closed, Fraction, ObjectId, Seed, Text
+from app.contract.base import DISTINCT, NULL, Closed, Fraction, ObjectId, Seed, Text, either
 from app.core.status import Readiness, Status, readiness
 from app.datasets import service as datasets
 from app.datasets.repository import Stored
@@ -17,7 +17,7 @@ Format = Literal["auto", "folder", "cifar10", "cifar100", "idx", "npz", "csv"]
 
 
 class Splits(Closed):
-    """What part of the training images each split gets, where the archive does not bring it."""
+    """What part of the training images each split gets, where the archive does not bring it.  The three sum to 1."""
 
     train: Annotated[float, Field(gt=0, le=1)] = 0.7
     validation: Fraction = 0.1
@@ -31,11 +31,14 @@ class Splits(Closed):
 
 
 ColumnName = Annotated[Text, Field(min_length=1, max_length=256)]
-OwnNames = Annotated[list[Annotated[Text, Field(min_length=1, max_length=256)]], Field(max_length=100)]
+OwnNames = Annotated[list[Annotated[Text, Field(min_length=1, max_length=256)]], Field(max_length=100), DISTINCT]
 
 
 class Columns(Closed):
-    """Which columns of a table have what, where their names are not known: one label an image, or any number."""
+    """Which columns of a table have what, where their names are not known.  `label` has one an image, `labels` any
+    number: not both."""
+
+    between_fields = (either({"label": NULL}, {"labels": NULL}),)
 
     image: ColumnName | None = None
     label: ColumnName | None = None
@@ -50,7 +53,8 @@ class Columns(Closed):
 
 
 class SplitNames(Closed):
-    """What folders, or the cells of a table, call splits, beside the names that people give; in any case."""
+    """What folders, or the cells of a table, call splits, beside the names that people give; in any case.  Among all
+    three a name stands once."""
 
     train: OwnNames = []
     validation: OwnNames = []

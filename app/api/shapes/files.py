@@ -25,7 +25,8 @@ class File(Object):
 
 
 class NewUpload(Closed):
-    """`bytes` and `sha256`, where given, are checked when the upload is completed."""
+    """`bytes` and `sha256`, where given, are checked when the upload is completed.  More bytes than this server takes
+    of a file are refused with 413."""
 
     filename: Annotated[Text, Field(max_length=4096)] = ""
     bytes: Annotated[int, Field(ge=0, le=LARGEST_NUMBER)] | None = None

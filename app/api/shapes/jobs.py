@@ -14,7 +14,8 @@ from app.methods.registry import AnyMethod
 
 
 class JobSpec(Closed):
-    """`checkpoint` is a `ckpt_…` or a `model_…`; `train` takes none."""
+    """`checkpoint` is a `ckpt_…` or a `model_…`.  `GET /v1/methods` says which methods need one, and which take one or
+    else a `network` of the method, not both; the others start from nothing, and take no `source_dataset` either."""
 
     checkpoint: ObjectId | None = None
     dataset: ObjectId

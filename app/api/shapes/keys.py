@@ -13,7 +13,7 @@ from app.keys.service import Scope
 
 class NewKey(Closed):
     """`owner` is whose objects the key opens: yours, unless given.  `rate_limit` is in requests a minute; there is none
-    unless given."""
+    unless given.  `expires_at` is before the year 2500."""
 
     name: Name
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=16)] = ["read", "write", "predict"]

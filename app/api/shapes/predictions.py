@@ -11,6 +11,10 @@ from app.api.shapes.common import Shape
 from app.contract.base import Closed
 
 MAX_IMAGES = 1000
+BASE64 = (  # of whole groups of four; a data URL's beginning is no part of them
+    r"^\s*(data:[^,;]{0,100}(;[^,;]{0,100}){0,8};base64,)?\s*"
+    r"(([A-Za-z0-9+/]\s*){4})*(([A-Za-z0-9+/]\s*){2}(=\s*){2}|([A-Za-z0-9+/]\s*){3}=\s*)?$"
+)
 _PREFIX = re.compile(r"\s*data:[^,;]{0,100}(?:;[^,;]{0,100}){0,8};base64,", re.IGNORECASE)  # of a data URL
 
 
@@ -24,11 +28,14 @@ def _decoded(text: object) -> bytes:
         raise ValueError(f"is no base64: {error}") from None
 
 
+_Base64 = Annotated[str, Field(min_length=4, json_schema_extra={"contentEncoding": "base64", "pattern": BASE64})]
+
+
 class Images(Closed):
     """Image files (JPEG, PNG, WebP, BMP, GIF, TIFF) in base64, whose lines may be wrapped, or as data URLs."""
 
     images: Annotated[
-        list[Annotated[bytes, BeforeValidator(_decoded, json_schema_input_type=str)]],
+        list[Annotated[bytes, BeforeValidator(_decoded, json_schema_input_type=_Base64)]],
         Field(min_length=1, max_length=MAX_IMAGES),
     ]
 

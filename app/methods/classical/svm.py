@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from app.contract.base import NULL, either
 from app.methods.base import Info
 from app.methods.classical.family import OnFeatures, Strength
 
@@ -11,8 +12,9 @@ from app.methods.classical.family import OnFeatures, Strength
 class Svm(OnFeatures):
     """One machine a class against the rest; the greatest decision wins.
 
-    `C` is the price of an example on the wrong side, `gamma` the kernel's exp(−γ‖x − s‖²).  Probabilities are a softmax
-    of the decisions over a temperature that is fitted on the validation split, so they agree with the decisions.
+    `C` is the price of an example on the wrong side, `gamma` that of exp(−γ‖x − s‖²), the kernel `rbf`.  Probabilities
+    are a softmax of the decisions over a temperature that is fitted on the validation split, so they agree with the
+    decisions.
     """
 
     info = Info(
@@ -22,6 +24,8 @@ class Svm(OnFeatures):
         reference="Cortes & Vapnik 1995, Support-vector networks",
         order=100,
     )
+
+    between_fields = (either({"kernel": {"const": "rbf"}}, {"gamma": NULL}),)
 
     name: Literal["svm"] = "svm"
     kernel: Literal["rbf", "linear"] = "rbf"

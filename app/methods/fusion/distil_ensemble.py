@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.contract.base import Fraction, ObjectId
+from app.contract.base import DISTINCT, Fraction, ObjectId
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Optimizer
@@ -14,7 +14,7 @@ from app.methods.fusion.family import Unique
 from app.methods.terms.family import Temperature
 from app.methods.training import LabelBudget, Loop
 
-Teachers = Annotated[list[ObjectId], Field(min_length=1, max_length=16), Unique]
+Teachers = Annotated[list[ObjectId], Field(min_length=1, max_length=16), Unique, DISTINCT]
 
 
 class DistilEnsemble(Loop, LabelBudget):

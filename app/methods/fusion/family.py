@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, Field
 
 from app.contract import layers
-from app.contract.base import ObjectId
+from app.contract.base import DISTINCT, ObjectId
 from app.contract.inputs import InputOverride, InputSpec
 from app.contract.networks import NetworkSpec
 from app.methods.training import LabelBudget
@@ -24,8 +24,8 @@ def _once(sources: list[str]) -> list[str]:
 
 Unique = AfterValidator(_once)
 One = Annotated[list[ObjectId], Field(min_length=1, max_length=1)]
-Sources = Annotated[list[ObjectId], Field(min_length=1, max_length=MOST_SOURCES), Unique]
-Several = Annotated[list[ObjectId], Field(min_length=2, max_length=MOST_SOURCES), Unique]
+Sources = Annotated[list[ObjectId], Field(min_length=1, max_length=MOST_SOURCES), Unique, DISTINCT]
+Several = Annotated[list[ObjectId], Field(min_length=2, max_length=MOST_SOURCES), Unique, DISTINCT]
 Scale = Annotated[float, Field(ge=-10, le=10)]
 
 

@@ -15,9 +15,9 @@ class RegMean(Fusing):
     """Linear and convolution layers by least squares on their inputs, in closed form; everything else is the mean.
 
     The inputs of each source's layers are those of `images` images, evenly spaced, of the data that this source was
-    trained on: `training_sets` maps its id to the ids of these datasets; left out, they are those of the job that made
-    it, or the checkpoint's known dataset.  No label is read.  `off_diagonal` scales the inputs' inner products but for
-    the diagonal: 1 is least squares, 0 a mean weighed by the inputs' energy.
+    trained on: `training_sets` maps its id, one of `sources`, to the ids of these datasets; left out, they are those of
+    the job that made it, or the checkpoint's known dataset.  No label is read.  `off_diagonal` scales the inputs' inner
+    products but for the diagonal: 1 is least squares, 0 a mean weighed by the inputs' energy.
     """
 
     info = Info(

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.contract.base import ObjectId
+from app.contract.base import DISTINCT, ObjectId, either
 from app.methods.start import Start
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]
@@ -16,10 +16,13 @@ class Generalisation(Start):
     The classes are those that all environments share by name.  A step takes `batch_size` images of each, through batch
     norm together.  `selection`: the weights with the best `mean` or `worst` accuracy on the validation splits of
     `validation`, a dataset of its own, else of the environments; or the `last`.  `leave_one_out`: also learn without
-    each environment in turn, and measure on the one that was left out.
+    each environment in turn, and measure on the one that was left out; it takes three of them.  `validation` is none
+    of the environments.
     """
 
-    environments: Annotated[list[ObjectId], Field(min_length=2, max_length=16)]
+    between_fields = (either({"leave_one_out": {"const": False}}, {"environments": {"minItems": 3}}),)
+
+    environments: Annotated[list[ObjectId], Field(min_length=2, max_length=16), DISTINCT]
     validation: ObjectId | None = None
     selection: Literal["mean", "worst", "last"] = "mean"
     leave_one_out: bool = False

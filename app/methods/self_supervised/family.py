@@ -28,12 +28,14 @@ class Pretraining(Start):
 
 
 class TwoViews(Pretraining):
-    """Two differently augmented views of every image are brought together.
+    """Two differently augmented views of every image are brought together; without `augmentation` they are the same.
 
     `second_augmentation` makes the second view; `auto` is what `augmentation` says, where that is a list, and else the
     method's own.  A perceptron on the features, `hidden` wide, gives the `dimensions` numbers that are compared; it is
     thrown away.
     """
+
+    between_fields = ({"properties": {"augmentation": {"not": {"enum": ["none", []]}}}},)
 
     second_augmentation: Literal["auto"] | Annotated[list[AugmentationStep], Field(max_length=16)] = "auto"
     hidden: Width = 512

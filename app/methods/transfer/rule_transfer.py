@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from app.contract.augmentation import AugmentationStep
+from app.contract.base import NULL, either
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Optimizer, Recipe
@@ -19,7 +20,8 @@ class RuleTransfer(Training):
     """A network learns the target under the parts of the source's recipe that `rule` names, whatever the request says
     of these itself.
 
-    `network` is newly drawn; left out, it is the source's architecture, and with `weights` it starts from the source's.
+    `network` is newly drawn; left out, it is the source's architecture, and with `weights`, which go with no `network`,
+    it starts from the source's.
     With `ablation` a second one learns without the rule (no augmentation, smoothing or mixing, the usual input for
     the dataset), from the same weights, on the same examples in the same order, for as long; the difference of their
     test accuracies is reported.
@@ -35,6 +37,8 @@ class RuleTransfer(Training):
         multi_label=True,
         order=70,
     )
+
+    between_fields = (either({"weights": {"const": False}}, {"network": NULL}),)
 
     name: Literal["rule_transfer"] = "rule_transfer"
     network: NetworkSpec | None = None
