@@ -23,8 +23,7 @@ from app.methods.generalisation.family import Generalisation
 from app.methods.registry import METHODS
 from app.methods.source_free.family import SourceFree
 from app.methods.supervised.train import Train
-from app.methods.terms.family import TERMS
-from app.methods.training import Guarded, LabelBudget, Training
+from app.methods.training import Guardable, LabelBudget, Training
 from app.methods.transfer.rule_transfer import RuleTransfer
 from app.methods.utilities.evaluate import Evaluate
 from app.methods.utilities.quantize import Quantize
@@ -242,7 +241,7 @@ def _terms(parts: Parts) -> Iterator[Detail]:
     if not isinstance(parts.method, Training):
         return
     for i, term in enumerate(parts.method.terms):
-        param, needs = f"method.terms.{i}", TERMS[term.name].needs
+        param, needs = f"method.terms.{i}", term.info.needs
         teacher_id: str | None = getattr(term, "teacher", None)
         if "source" in needs and parts.source is None:
             yield _fault(param, f"`{term.name}` stays near a source, but `{parts.method.name}` starts from nothing.")
@@ -282,7 +281,7 @@ def _rule(parts: Parts) -> Iterator[Detail]:
 
 def _guard(parts: Parts) -> Iterator[Detail]:
     method, target = parts.method, parts.target
-    if not isinstance(method, Guarded) or not method.guard:
+    if not isinstance(method, Guardable) or not method.guard:
         return
     if parts.source is None:
         yield _fault("method.guard", f"`{method.name}` transfers nothing that could be compared with its absence.")
@@ -345,7 +344,7 @@ def _softmax_terms(parts: Parts) -> Iterator[Detail]:
     if not isinstance(parts.method, Training):
         return
     for i, term in enumerate(parts.method.terms):
-        if not TERMS[term.name].softmax:
+        if not term.info.softmax:
             continue
         teacher_id: str | None = getattr(term, "teacher", None)
         teacher = parts.teachers[teacher_id] if teacher_id else parts.source

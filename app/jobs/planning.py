@@ -24,7 +24,6 @@ from app.methods.generalisation.family import Generalisation
 from app.methods.source_free.family import SourceFree
 from app.methods.start import Start
 from app.methods.supervised.train import Train
-from app.methods.terms.family import TERMS
 from app.methods.training import Loop, Training
 from app.methods.transfer.rule_transfer import RuleTransfer
 from app.methods.utilities.evaluate import Evaluate
@@ -183,7 +182,7 @@ def _require_trained_heads(method: Method, source: Source | None, teachers: Mapp
             teacher: str | None = getattr(term, "teacher", None)
             if term.name == "distillation":
                 asked[f"method.terms.{i}.teacher"] = teachers[teacher] if teacher else source
-            elif "source_head" in TERMS[term.name].needs:
+            elif "source_head" in term.info.needs:
                 asked[f"method.terms.{i}"] = source
     for param, network in asked.items():
         if network is not None and network.untrained_head:

@@ -11,7 +11,7 @@ from app.contract.base import NULL, Closed, either
 from app.contract.mixing import Mixing
 from app.contract.recipe import Count, LearningRate, Optimizer
 from app.methods.base import Method
-from app.methods.terms.family import NO_DECAY, Terms, teachers
+from app.methods.terms.registry import Terms
 
 MIN_STEPS = 300  # a run on defaults is at least this long, however small the data
 
@@ -31,7 +31,7 @@ class LabelBudget(Method):
     train_size: Count | None = None
 
 
-class Guarded(LabelBudget):
+class Guardable(LabelBudget):
     """`guard`: also spend the same labels and steps on a linear probe and on a network from scratch, look at the source
     unchanged, and say with an interval whether the transfer helped."""
 
@@ -102,7 +102,7 @@ class Loop(Method):
         return [RandomCrop(padding=max(1, min(size) // 8))]
 
 
-class Training(Loop, Guarded):
+class Training(Loop, Guardable):
     """Learning from the target's labels.
 
     `micro_batch_size`: a batch is taken in parts of at most so many examples, and their gradients are accumulated.
@@ -156,10 +156,13 @@ class Training(Loop, Guarded):
 
     def usual(self) -> Rates:
         usual = super().usual()
-        return usual._replace(weight_decay=0.0) if any(term.name in NO_DECAY for term in self.terms) else usual
+        return (
+            usual._replace(weight_decay=0.0) if any(term.info.replaces_weight_decay for term in self.terms) else usual
+        )
 
     def networks(self) -> dict[str, str]:
-        return teachers(self.terms)
+        named = ((i, term.networks()) for i, term in enumerate(self.terms))
+        return {f"terms.{i}.{param}": id_ for i, networks in named for param, id_ in networks.items()}
 
     def _seen(self, train_count: int) -> int:
         return min(train_count, self.train_size or train_count)

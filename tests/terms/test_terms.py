@@ -12,7 +12,15 @@ from torch import nn
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
-from app.methods.terms import family as params
+from app.methods.terms import registry
+from app.methods.terms.attention_transfer import AttentionTransfer
+from app.methods.terms.bss import Bss
+from app.methods.terms.co_tuning import CoTuning
+from app.methods.terms.delta import Delta
+from app.methods.terms.distillation import Distillation
+from app.methods.terms.feature_hint import FeatureHint
+from app.methods.terms.l2_sp import L2Sp
+from app.methods.terms.lwf import Lwf
 from worker.data.batches import Batch
 from worker.networks import anatomy, build
 from worker.runtime.contract import Failure
@@ -107,19 +115,19 @@ def moved(student, by=0.1, seed=5):
 
 
 ALL = {
-    "l2_sp": params.L2Sp(),
-    "delta": params.Delta(),
-    "bss": params.Bss(k=2),
-    "co_tuning": params.CoTuning(),
-    "distillation": params.Distillation(),
-    "feature_hint": params.FeatureHint(),
-    "attention_transfer": params.AttentionTransfer(),
-    "lwf": params.Lwf(),
+    "l2_sp": L2Sp(),
+    "delta": Delta(),
+    "bss": Bss(k=2),
+    "co_tuning": CoTuning(),
+    "distillation": Distillation(),
+    "feature_hint": FeatureHint(),
+    "attention_transfer": AttentionTransfer(),
+    "lwf": Lwf(),
 }
 
 
 def test_every_term_is_here():
-    assert set(ALL) == set(TERMS) == set(params.TERMS) == {kind.model_fields["name"].default for kind in params.kinds()}
+    assert set(ALL) == set(TERMS) == set(registry.TERMS)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -140,7 +148,7 @@ def test_gradients_are_those_of_finite_differences(name, batch):
 
 def test_l2_sp_is_its_definition_and_zero_only_at_the_source(batch):
     student = frame()
-    term = TERMS["l2_sp"](params.L2Sp(head=0), setting(student, frozen(student)))
+    term = TERMS["l2_sp"](L2Sp(head=0), setting(student, frozen(student)))
     assert value(term, student, batch) == 0
     before = {name: p.detach().clone().numpy() for name, p in student.network.named_parameters()}
     moved(student)
@@ -152,7 +160,7 @@ def test_l2_sp_is_its_definition_and_zero_only_at_the_source(batch):
 
 def test_l2_sp_draws_a_new_head_to_zero(batch):
     student = frame()
-    term = TERMS["l2_sp"](params.L2Sp(head=2.0), setting(student, frozen(student)))
+    term = TERMS["l2_sp"](L2Sp(head=2.0), setting(student, frozen(student)))
     expected = sum(float(p.detach().square().sum()) for n, p in student.network.named_parameters() if "head" in n)
     assert value(term, student, batch) == pytest.approx(expected)
 
@@ -161,7 +169,7 @@ def test_l2_sp_does_not_follow_the_student(batch):
     """Trap 10: against an aliased w0 it is zero for ever."""
     student = frame()
     source = Frame(student.network, student.anatomy, INPUT, CLASSES)
-    term = TERMS["l2_sp"](params.L2Sp(head=0), setting(student, source))
+    term = TERMS["l2_sp"](L2Sp(head=0), setting(student, source))
     assert value(term, moved(student), batch) > 0
 
 
@@ -169,7 +177,7 @@ def test_its_gradient_is_w_minus_w0(batch):
     student = frame()
     source = frozen(student)
     moved(student)
-    differentiable(TERMS["l2_sp"](params.L2Sp(), setting(student, source)), student, batch).backward()
+    differentiable(TERMS["l2_sp"](L2Sp(), setting(student, source)), student, batch).backward()
     for name, parameter in student.network.named_parameters():
         w0 = 0 if name.startswith("head") else dict(source.network.named_parameters())[name]
         torch.testing.assert_close(parameter.grad, parameter.detach() - w0)
@@ -181,7 +189,7 @@ def test_its_gradient_is_w_minus_w0(batch):
 def test_delta_is_its_definition(batch):
     student = frame()
     source = frozen(student)
-    term = delta.build(params.Delta(layers=["one.1", "two.1"], head=0), setting(student, source))
+    term = delta.build(Delta(layers=["one.1", "two.1"], head=0), setting(student, source))
     assert value(term, student, batch) == 0
     moved(student)
     here = look_frozen(student, batch.x, INPUT, ["one.1", "two.1"]).outputs
@@ -197,7 +205,7 @@ def test_delta_is_its_definition(batch):
 def test_delta_draws_a_new_head_to_zero(batch):
     """The paper's Ω'': ½‖w‖² over the weights that the source has not, which weight decay no longer shrinks."""
     student = frame()
-    term = delta.build(params.Delta(head=3.0), setting(student, frozen(student)))
+    term = delta.build(Delta(head=3.0), setting(student, frozen(student)))
     head = student.network.head
     expected = 1.5 * sum((p.detach().numpy() ** 2).sum() for p in (head.weight, head.bias))
     assert value(term, student, batch) == pytest.approx(float(expected))
@@ -208,7 +216,7 @@ def test_delta_draws_a_new_head_to_zero(batch):
 def test_delta_refuses_a_layer_that_is_not_there(batch):
     student = frame()
     with pytest.raises(Failure, match="no module nowhere"):
-        delta.build(params.Delta(layers=["nowhere"]), setting(student, frozen(student)))
+        delta.build(Delta(layers=["nowhere"]), setting(student, frozen(student)))
 
 
 # --- BSS
@@ -217,7 +225,7 @@ def test_delta_refuses_a_layer_that_is_not_there(batch):
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_bss_is_the_smallest_eigenvalues_of_the_gram_matrix(k, batch):
     student = frame()
-    term = bss.build(params.Bss(k=k), setting(student))
+    term = bss.build(Bss(k=k), setting(student))
     features = look_frozen(student, batch.x, INPUT).features_BD.numpy()
     eigenvalues = np.linalg.eigvalsh(features @ features.T)  # ascending, as many as images
     assert value(term, student, batch) == pytest.approx(eigenvalues[:k].sum(), rel=1e-3)
@@ -250,13 +258,13 @@ def test_kd_gradient_keeps_its_size_over_temperature():
 
 def test_a_teacher_is_matched_by_class_name(batch):
     student, teacher = frame(), frozen(frame(["d", "x", "b", "a"], seed=9))
-    term = distillation.build(params.Distillation(temperature=2), setting(student, teacher=teacher))
+    term = distillation.build(Distillation(temperature=2), setting(student, teacher=teacher))
     ours, theirs = (look_frozen(one, batch.x, INPUT).logits_BK for one in (student, teacher))
     expected = distillation.softened_kl(ours[:, [0, 1, 3]], theirs[:, [3, 2, 0]], 2)
     assert value(term, student, batch) == pytest.approx(float(expected))
     assert term.label_weight == 0.1
     with pytest.raises(Failure, match="share fewer than two"):
-        distillation.build(params.Distillation(), setting(student, teacher=frozen(frame(["x", "y", "z", "a"]))))
+        distillation.build(Distillation(), setting(student, teacher=frozen(frame(["x", "y", "z", "a"]))))
 
 
 def test_a_teacher_of_another_input_sees_what_it_expects():
@@ -283,7 +291,7 @@ def test_a_teacher_of_another_input_sees_what_it_expects():
 
 def test_a_hint_is_its_definition(batch):
     student, teacher = frame(), frozen(frame(seed=9, width=7))
-    term = feature_hint.build(params.FeatureHint(), setting(student, teacher=teacher, batch=batch))
+    term = feature_hint.build(FeatureHint(), setting(student, teacher=teacher, batch=batch))
     term.module.double()
     here = look_frozen(student, batch.x, INPUT, ["two.0"]).outputs["two.0"]
     there = look_frozen(teacher, batch.x, INPUT, ["two.0"]).outputs["two.0"]
@@ -294,7 +302,7 @@ def test_a_hint_is_its_definition(batch):
 
 def test_attention_is_its_definition(batch):
     student, teacher = frame(), frozen(frame(seed=9, width=7))
-    term = attention_transfer.build(params.AttentionTransfer(stages=2), setting(student, teacher=teacher, batch=batch))
+    term = attention_transfer.build(AttentionTransfer(stages=2), setting(student, teacher=teacher, batch=batch))
     expected = []
     for layer in term.watches:
         maps = []
@@ -304,7 +312,7 @@ def test_attention_is_its_definition(batch):
             maps.append(attention / np.linalg.norm(attention, axis=1, keepdims=True))
         expected.append(0.5 * ((maps[0] - maps[1]) ** 2).sum(1).mean())
     assert value(term, student, batch) == pytest.approx(np.mean(expected))
-    own = attention_transfer.build(params.AttentionTransfer(), setting(student, teacher=frozen(student), batch=batch))
+    own = attention_transfer.build(AttentionTransfer(), setting(student, teacher=frozen(student), batch=batch))
     assert value(own, student, batch) == pytest.approx(0)
 
 
@@ -315,7 +323,7 @@ def test_without_maps_there_is_no_attention(batch):
     network = build.build(NetworkSpec(name="layers", num_classes=4, options=options), INPUT).double()
     flat = Frame(network, study(network, INPUT), INPUT, CLASSES)
     with pytest.raises(Failure, match="give maps"):
-        attention_transfer.build(params.AttentionTransfer(), setting(frame(), teacher=flat, batch=batch))
+        attention_transfer.build(AttentionTransfer(), setting(frame(), teacher=flat, batch=batch))
 
 
 # --- the source's head
@@ -327,7 +335,7 @@ def test_lwf_is_zero_at_the_source_and_learns_the_sources_head(batch):
     student.network.load_state_dict(
         {n: t for n, t in source.network.state_dict().items() if "head" not in n}, strict=False
     )
-    term = TERMS["lwf"](params.Lwf(), setting(student, source))
+    term = TERMS["lwf"](Lwf(), setting(student, source))
     assert value(term, student, batch) == pytest.approx(0, abs=1e-12)
     differentiable(term, moved(student), batch).backward()
     assert float(term.module.weight.grad.abs().sum()) > 0
@@ -347,7 +355,7 @@ def test_co_tunings_relation_is_the_mean_posterior_of_a_class(batch):
 
 def test_co_tuning_is_its_definition(batch):
     source, student = frozen(frame(["p", "q", "r"], seed=2)), frame()
-    term = TERMS["co_tuning"](params.CoTuning(), setting(student, source, batch=batch))
+    term = TERMS["co_tuning"](CoTuning(), setting(student, source, batch=batch))
     head = source.network.head
     features = look_frozen(student, batch.x, INPUT).features_BD
     log_p = (features @ head.weight.T + head.bias).log_softmax(1)
@@ -359,7 +367,7 @@ def test_co_tuning_is_its_definition(batch):
 def test_co_tuning_wants_the_mixture_of_mixed_images(batch):
     """Of one that is 0.7 of its own and 0.3 of another, against loops over images and source classes."""
     source, student = frozen(frame(["p", "q", "r"], seed=2)), frame()
-    term = TERMS["co_tuning"](params.CoTuning(), setting(student, source, batch=batch))
+    term = TERMS["co_tuning"](CoTuning(), setting(student, source, batch=batch))
     partner_B = [3, 5, 1, 0, 2, 4]
     mixed = replace(batch, partner_y_B=batch.y_B[partner_B], share=0.7)
     relation = co_tuning.relation(setting(student, source, batch=batch)).tolist()
@@ -378,11 +386,11 @@ def test_lwf_on_its_default_is_the_published_four_times_the_bare_divergence(batc
     that of KL."""
     source = frozen(frame(["p", "q", "r"], seed=2))
     student = frame()
-    term = TERMS["lwf"](params.Lwf(), setting(student, source))
+    term = TERMS["lwf"](Lwf(), setting(student, source))
     said = (look_frozen(source, batch.x, INPUT).logits_BK / 3).softmax(1).numpy()
     here = (source.network.head(look_frozen(student, batch.x, INPUT).features_BD) / 3).softmax(1).detach().numpy()
     expected = 4 * (said * (np.log(said) - np.log(here))).sum(1).mean()
-    assert params.Lwf().weight * value(term, student, batch) == pytest.approx(expected)
+    assert Lwf().weight * value(term, student, batch) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", ["l2_sp", "delta", "lwf", "co_tuning"])
@@ -403,7 +411,7 @@ def test_what_stays_near_a_source_needs_one(name, batch):
     ],
 )
 def test_schedules_are_functions_of_progress(schedule, expected):
-    term = params.L2Sp(schedule=schedule)
+    term = L2Sp(schedule=schedule)
     for progress in (0.0, 0.1, 0.3, 0.5, 0.99):
         assert term.factor(progress) == pytest.approx(expected(progress))
 

@@ -19,7 +19,14 @@ from app.methods.source_free.shot import Shot
 from app.methods.source_free.tent import Tent
 from app.methods.supervised.fine_tune import FineTune
 from app.methods.supervised.train import Train
-from app.methods.terms.family import AttentionTransfer, Bss, CoTuning, Delta, Distillation, FeatureHint, L2Sp, Lwf
+from app.methods.terms.attention_transfer import AttentionTransfer
+from app.methods.terms.bss import Bss
+from app.methods.terms.co_tuning import CoTuning
+from app.methods.terms.delta import Delta
+from app.methods.terms.distillation import Distillation
+from app.methods.terms.feature_hint import FeatureHint
+from app.methods.terms.l2_sp import L2Sp
+from app.methods.terms.lwf import Lwf
 from app.methods.utilities.evaluate import Evaluate
 
 SOURCE = Source(

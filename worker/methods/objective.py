@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from app.methods.terms.family import AnyTerm
+from app.methods.terms.registry import AnyTerm
 from app.methods.training import Training
 from worker.data import targets
 from worker.data.batches import Batch, Images

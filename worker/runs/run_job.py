@@ -14,7 +14,7 @@ from app.methods.fusion.family import Fusing
 from app.methods.generalisation.family import Generalisation
 from app.methods.registry import parse
 from app.methods.source_free.family import SourceFree
-from app.methods.training import Guarded, Training
+from app.methods.training import Guardable, Training
 from worker.data.memmap import Room
 from worker.export import package
 from worker.methods import measure
@@ -62,7 +62,7 @@ def run(spec: Spec, channel: Channel) -> Result:
 
 def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
     """All learning first, then the test splits."""
-    guarded = isinstance(params, Guarded) and params.guard
+    guarded = isinstance(params, Guardable) and params.guard
     if guarded:
         guard.expect(task, params)
     adapted = METHODS[params.name](task, params)

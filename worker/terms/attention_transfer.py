@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from app.methods.terms.family import AttentionTransfer
+from app.methods.terms.attention_transfer import AttentionTransfer
 from worker.data.batches import Batch
 from worker.runtime.contract import Failure
 from worker.terms.base import Frame, Plain, Setting, View, look_frozen

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from app.methods.terms.family import Bss
+from app.methods.terms.bss import Bss
 from worker.data.batches import Batch
 from worker.terms.base import Plain, Setting, View
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from app.methods.terms.family import CoTuning
+from app.methods.terms.co_tuning import CoTuning
 from worker.data.batches import Batch
 from worker.terms import source_head
 from worker.terms.base import Plain, Setting, View, look_frozen

@@ -6,7 +6,7 @@ Every channel counts alike; the paper weighs each by how much worse the source d
 import torch
 from torch import Tensor
 
-from app.methods.terms.family import Delta
+from app.methods.terms.delta import Delta
 from worker.data.batches import Batch
 from worker.runtime.contract import Failure
 from worker.terms.base import Frame, Plain, Setting, View, correspondence, look_frozen, maps, squared_norm

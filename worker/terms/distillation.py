@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from app.methods.terms.family import Distillation
+from app.methods.terms.distillation import Distillation
 from worker.data.batches import Batch
 from worker.runtime.contract import Failure
 from worker.terms.base import Frame, Plain, Setting, View, look_frozen

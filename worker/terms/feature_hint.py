@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from app.methods.terms.family import FeatureHint
+from app.methods.terms.feature_hint import FeatureHint
 from worker.data.batches import Batch
 from worker.runtime.contract import Failure
 from worker.terms.base import Frame, Plain, Setting, View, look_frozen, maps

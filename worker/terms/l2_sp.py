@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from app.methods.terms.family import L2Sp
+from app.methods.terms.l2_sp import L2Sp
 from worker.data.batches import Batch
 from worker.runtime.contract import Failure
 from worker.terms.base import Plain, Setting, View, correspondence, squared_norm

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from app.methods.terms.family import Lwf
+from app.methods.terms.lwf import Lwf
 from worker.data.batches import Batch
 from worker.terms import source_head
 from worker.terms.base import Frame, Plain, Setting, View, look_frozen

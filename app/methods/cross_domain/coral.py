@@ -6,7 +6,7 @@ from pydantic import model_validator
 
 from app.methods.base import Info
 from app.methods.cross_domain.family import CrossDomain
-from app.methods.terms.family import Weight
+from app.methods.terms.base import Weight
 
 
 class Coral(CrossDomain):

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from app.contract.inputs import InputOverride
 from app.methods.base import Method
-from app.methods.terms.family import Weight
+from app.methods.terms.base import Weight
 from app.methods.training import Loop
 
 FEWEST_STEPS = 1000  # of a run on defaults, however small the data

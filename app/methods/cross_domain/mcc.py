@@ -4,7 +4,7 @@ from typing import Literal
 
 from app.methods.base import Info
 from app.methods.cross_domain.family import CrossDomain
-from app.methods.terms.family import Temperature
+from app.methods.terms.base import Temperature
 
 
 class Mcc(CrossDomain):

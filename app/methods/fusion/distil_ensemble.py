@@ -11,7 +11,7 @@ from app.contract.networks import NetworkSpec
 from app.contract.recipe import Optimizer
 from app.methods.base import Info
 from app.methods.fusion.family import Unique
-from app.methods.terms.family import Temperature
+from app.methods.terms.base import Temperature
 from app.methods.training import LabelBudget, Loop
 
 Teachers = Annotated[list[ObjectId], Field(min_length=1, max_length=16), Unique, DISTINCT]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from app.contract.networks import NetworkSpec
 from app.methods.fusion.distil_ensemble import DistilEnsemble, union, untold
-from app.methods.terms.family import Distillation
+from app.methods.terms.distillation import Distillation
 from worker.data import batches as data
 from worker.data import transforms
 from worker.data.batches import Batch, Images, Prepare
