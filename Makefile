@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 HOME_DIR ?= data
 PORT ?= 8000
 export ORT_DISABLE_TELEMETRY := 1
+export MYPY_NUM_WORKERS := 2
 
 .PHONY: help install demo serve test lint types faults methods bench results openapi golden clean
 
@@ -38,7 +39,7 @@ lint: install  ## style, format and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-types: install  ## mypy
+types: install  ## types of everything, tests, benchmarks and migrations, too
 	$(BIN)/mypy
 
 openapi: install  ## renew the snapshot of the OpenAPI document, after a change that is meant to change it
@@ -62,7 +63,7 @@ bench: install  ## benchmarks: ratios against named peers, into docs/performance
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/claims.py
-	$(BIN)/python benchmarks/ingest.py
+	$(BIN)/python benchmarks/ingestion.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/report.py
 

@@ -56,7 +56,7 @@ class Place(NamedTuple):
     """An environment: which images, how often colour agrees with the label, and what they are for."""
 
     first: int
-    count: int
+    images: int
     agree: float
     split: int
 
@@ -83,12 +83,12 @@ def coloured(
     place: Place, pixels_NHW: NDArray[np.uint8], label_N: NDArray[np.int64], random: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """uint8 [n,14,14,3] and the labels, some of which are wrong: colour goes by these."""
-    rows = slice(place.first, place.first + place.count)
-    wrong_N = random.random(place.count) < NOISE
+    rows = slice(place.first, place.first + place.images)
+    wrong_N = random.random(place.images) < NOISE
     noisy_N = np.where(wrong_N, 1 - label_N[rows], label_N[rows])
-    colour_N = np.where(random.random(place.count) < place.agree, noisy_N, 1 - noisy_N)
-    pixels_NHWC = np.zeros((place.count, 14, 14, 3), np.uint8)
-    pixels_NHWC[np.arange(place.count), :, :, colour_N] = pixels_NHW[rows]
+    colour_N = np.where(random.random(place.images) < place.agree, noisy_N, 1 - noisy_N)
+    pixels_NHWC = np.zeros((place.images, 14, 14, 3), np.uint8)
+    pixels_NHWC[np.arange(place.images), :, :, colour_N] = pixels_NHW[rows]
     return pixels_NHWC, noisy_N
 
 
@@ -109,7 +109,7 @@ class Bench:
         pixels, index = self._folder / f"{name}.pixels", self._folder / f"{name}.npz"
         with PackedWriter(pixels) as writer:
             writer.extend(pixels_NHWC)
-            writer.finish(index, np.arange(place.count), label_N, np.full(place.count, place.split, np.uint8))
+            writer.finish(index, np.arange(place.images), label_N, np.full(place.images, place.split, np.uint8))
         self._inputs |= {f"{role}.pixels": pixels, f"{role}.index": index}
 
     def run(self, method: str) -> dict[str, float]:

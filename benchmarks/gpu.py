@@ -114,7 +114,7 @@ def ours(on: torch.device, made: nn.Module, seen: Images, batch: int) -> list[fl
     with tempfile.TemporaryDirectory() as folder, device.reproducible(on, 0):
         run = Run(Recorder(before_batch), Path(folder), device=on, snapshot_every_s=math.inf)
         nothing = Images(seen.pixels_NHWC[:0], seen.label_N[:0])
-        supervision.learn(Task(run, target=None), learner, params, Examples(seen, nothing))  # type: ignore[arg-type]
+        supervision.learn(Task(run, target=None), learner, params, Examples(seen, nothing))
     synchronise(on)
     at.append(time.perf_counter())
     return [end - begin for begin, end in itertools.pairwise(at)][1:]
@@ -156,8 +156,8 @@ def training(on: torch.device, count: int, batch: int, rounds: int) -> list[ledg
     for name, make in NETWORKS.items():
         shares, speeds, memory = [], [], []
         for _ in range(rounds):
-            theirs, bare_mib = peak_mib(on, lambda make=make: bare(on, make(), seen, batch))  # type: ignore[misc]
-            mine, our_mib = peak_mib(on, lambda make=make: ours(on, make(), seen, batch))  # type: ignore[misc]
+            theirs, bare_mib = peak_mib(on, lambda make=make: bare(on, make(), seen, batch))
+            mine, our_mib = peak_mib(on, lambda make=make: ours(on, make(), seen, batch))
             shares.append(sum(theirs) / sum(mine))
             speeds.append(count * len(mine) / sum(mine))
             memory.append((our_mib, our_mib / bare_mib))

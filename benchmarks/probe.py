@@ -91,9 +91,9 @@ def measure(count: int, epochs: int, rounds: int) -> list[ledger.Row]:
         bare(network, target)
         found = []
         for i in range(rounds):
-            pass_s = bare(network, target)
-            cold_s, warm_s = (probe(origin, target, epochs, folder / f"cache{i}") for _ in range(2))
-            found.append((pass_s, cold_s, warm_s, cold_s / (1.2 * pass_s + 1)))
+            bare_s = bare(network, target)
+            cold, warm = (probe(origin, target, epochs, folder / f"cache{i}") for _ in range(2))
+            found.append((bare_s, cold, warm, cold / (1.2 * bare_s + 1)))
     pass_s, cold_s, warm_s, share = (list(column) for column in zip(*found, strict=True))
     what = f"linear probe, {epochs} epochs, ResNet-18 at 32×32, {count:,} images"
     return [

@@ -302,7 +302,7 @@ def overload(target: Target, seconds: float) -> dict[str, Any]:
     return {"peak": peak, "flood": flood}
 
 
-def figures(rounds: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def figures(rounds: list[dict[str, Any]]) -> list[ledger.Row]:
     def each(give: Callable[[dict[str, Any]], float]) -> list[float]:
         return [give(one) for one in rounds]
 
@@ -339,7 +339,7 @@ def figures(rounds: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def overload_figures(size: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def overload_figures(size: str, found: list[dict[str, Any]]) -> list[ledger.Row]:
     asked = [sum(one["flood"]["answers"].values()) + one["flood"]["unsent"] for one in found]
     told = [sum(one["flood"]["answers"].values()) for one in found]
     return [

@@ -89,7 +89,7 @@ def ours(seen: Images, tested: Images, seed: int, **changes: Any) -> tuple[float
     with tempfile.TemporaryDirectory() as folder, device.reproducible(CUDA, seed):
         run = Run(Recorder(), Path(folder), device=CUDA, snapshot_every_s=math.inf)
         nothing = Images(seen.pixels_NHWC[:0], seen.label_N[:0])
-        supervision.learn(Task(run, target=None), learner, params, Examples(seen, nothing))  # type: ignore[arg-type]
+        supervision.learn(Task(run, target=None), learner, params, Examples(seen, nothing))
     torch.cuda.synchronize()
     return time.perf_counter() - began, accuracy(made.eval(), tested)
 
@@ -156,8 +156,8 @@ def contest(seen: Images, tested: Images, rounds: int, lengths: list[int]) -> li
     goal = statistics.fmean(right for _, right in found["airbench"])
     reaching = [length for length in lengths if statistics.fmean(right for _, right in found[length]) >= goal]
     if reaching:
-        pairs = zip(found["airbench"], found[reaching[0]], strict=True)
-        shares = [mine / other for (other, _), (mine, _) in pairs]
+        both = zip(found["airbench"], found[reaching[0]], strict=True)
+        shares = [mine / other for (other, _), (mine, _) in both]
         rows.append(ledger.measured(f"seconds of ours to its mean accuracy ({reaching[0]} epochs), over its", shares))
     return rows
 

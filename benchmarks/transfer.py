@@ -60,8 +60,8 @@ class Bench:
     def measure(self, cells: Sequence[Cell]) -> None:
         missing = list({cell.key: cell for cell in cells if cell not in self.ledger}.values())
         origins = dict.fromkeys(cell.origin for cell in missing if _needs_origin(cell))
-        for future in as_completed([self._pool.submit(train_origin, one, self._folder) for one in origins]):
-            future.result()
+        for trained in as_completed([self._pool.submit(train_origin, one, self._folder) for one in origins]):
+            trained.result()
         began = time.monotonic()
         futures = {self._pool.submit(measured, cell, self._folder): cell for cell in missing}
         try:

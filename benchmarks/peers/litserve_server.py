@@ -45,7 +45,7 @@ class ResNet(ls.LitAPI):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = THREADS
         session = onnxruntime.InferenceSession(FILE, options, providers=["CPUExecutionProvider"])
-        return lambda x_NHWC: session.run(["probabilities"], {"image": x_NHWC})[0]
+        return lambda x_NHWC: np.asarray(session.run(["probabilities"], {"image": x_NHWC})[0])
 
     def decode_request(self, request: dict[str, str]) -> Array:
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(request["image"]))).convert("RGB"))

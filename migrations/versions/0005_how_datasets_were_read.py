@@ -13,7 +13,9 @@ json = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 
 
 def upgrade() -> None:
-    labelled = sa.Column("only_tests_labelled", sa.Boolean(), server_default=sa.text("false"), nullable=False)
+    labelled: sa.Column[bool] = sa.Column(
+        "only_tests_labelled", sa.Boolean(), server_default=sa.text("false"), nullable=False
+    )
     op.add_column("datasets", labelled)
     op.add_column("datasets", sa.Column("duplicates", json, nullable=True))
 

@@ -74,9 +74,9 @@ def test_a_fault_is_said_once(world, regraft):
 )
 def test_warnings_of_every_object(cli, record, document):
     common = {"id": "x_1", "object": "x", "created_at": "2026-01-01T00:00:00Z", "warnings": WARNED}
-    out = Console(file=io.StringIO(), width=200)
+    out = Console(file=(written := io.StringIO()), width=200)
     with Client("http://127.0.0.1:1", key="k") as client:
         Session(client, False, out, out).show(record.model_validate(common | document), cli.FIELDS)
-    shown = out.file.getvalue()
+    shown = written.getvalue()
     assert f"{VERDICT} (regression)" in shown
     assert "Only six labels. (few_labels)" in shown

@@ -30,4 +30,6 @@ def digits_model(service: Service, tmp_path_factory: pytest.TempPathFactory) -> 
     file = client.files.upload(digits.optdigits_folders(tmp_path_factory.mktemp("d") / "optdigits.zip", 60))
     dataset = client.datasets.wait(client.datasets.create(name="d", file=file.id).id, timeout_s=60)
     method = {"name": "train", "network": digits.TINY, "epochs": 25, "batch_size": 32, "augmentation": "none"}
-    return client.jobs.wait(client.jobs.create(method=method, dataset=dataset.id, seed=1).id, timeout_s=120).model
+    job = client.jobs.wait(client.jobs.create(method=method, dataset=dataset.id, seed=1).id, timeout_s=120)
+    assert job.model is not None
+    return job.model

@@ -192,9 +192,9 @@ def test_halves_apart(tmp_path):
         with Client(f"http://127.0.0.1:{port}", key=(tmp_path / "admin.key").read_text().strip()) as client:
             until(lambda: any(True for _ in client.networks.list()), 120)  # the worker has told what it can build
     finally:
-        for half in halves:
-            half.terminate()
-        endings = [half.wait(60) for half in halves]
+        for process in halves:
+            process.terminate()
+        endings = [process.wait(60) for process in halves]
     assert endings == [-signal.SIGTERM, 0]  # uvicorn stops in order, then lets the signal end it
 
 

@@ -6,6 +6,7 @@ On SQLite; `make methods` runs it on Postgres, too.
 import io
 import json
 import os
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -198,7 +199,7 @@ def test_the_adapter_of_lora_on_its_source_by_peft_is_the_merged_model(grafts, t
     source = timm.create_model("test_resnet", num_classes=10)
     source.load_state_dict(load(grafts.weights.read_bytes()), strict=True)
     corrected = peft.get_peft_model(source, peft.LoraConfig(**config)).eval()
-    told = peft.set_peft_model_state_dict(corrected, load(adapter.read_bytes()))
+    told: Any = peft.set_peft_model_state_dict(corrected, load(adapter.read_bytes()))
     assert not told.unexpected_keys
     merged = timm.create_model("test_resnet", num_classes=10).eval()
     merged.load_state_dict(load(client.models.download(model.id, tmp_path / "merged.safetensors").read_bytes()))

@@ -61,7 +61,7 @@ def test_every_tensor_is_aligned(tmp_path: Path) -> None:
     assert length % 8 == 0
     del entries["__metadata__"]
     for name, entry in entries.items():
-        [start, _] = entry["data_offsets"]  # type: ignore[misc]
+        [start, _] = entry["data_offsets"]
         assert (8 + length + start) % TENSORS[name].element_size() == 0, name
 
 

@@ -6,7 +6,7 @@ import time
 import pytest
 from sqlalchemy import update
 
-from app.blobs.store import Blobs
+from app.blobs.store import Blob, Blobs
 from app.core import errors, ids
 from app.db.session import now
 from app.db.tables import Checkpoint, Dataset, IdempotentRequest, Model, Upload
@@ -44,9 +44,9 @@ def test_what_a_row_mentions_stays(database, blobs):
     lost = put(blobs, b"lost")
     servable = {"network": NETWORK, "user_metadata": {}}
     with database.unit_of_work() as db:
-        files.create(db, "ann", filename="x", blob=files.Blob(kept["file"], 4))
+        files.create(db, "ann", filename="x", blob=Blob(kept["file"], 4))
         upload = begin(db)
-        files.add_part(db, "ann", upload, 1, files.Blob(kept["part"], 4), 10)
+        files.add_part(db, "ann", upload, 1, Blob(kept["part"], 4), 10)
         queue.enqueue(db, id="job_x", kind="run", lane="run", owner="ann", needs=()).snapshot = kept["snapshot"]
         pair = {"weights": kept["weights"], "graph": kept["graph"]}
         db.add(Checkpoint(**common("ckpt"), name="x", **servable, **pair))
@@ -88,7 +88,7 @@ def test_what_is_put_again_while_it_is_swept_is_not_lost(database, blobs, monkey
         seen = look(sha256)
         blobs.put([b"again"])
         with database.unit_of_work() as db:
-            files.create(db, "ann", filename="x", blob=files.Blob(sha256, 5))
+            files.create(db, "ann", filename="x", blob=Blob(sha256, 5))
         return seen
 
     monkeypatch.setattr(blobs, "put_at", late)
@@ -104,7 +104,7 @@ def test_nor_what_nobody_has_asked_for_before_the_trash_is_emptied(database, blo
     sha256 = put(blobs, b"late")
     assert sweep(database, blobs) == 1
     with database.unit_of_work() as db:
-        files.create(db, "ann", filename="x", blob=files.Blob(sha256, 4))
+        files.create(db, "ann", filename="x", blob=Blob(sha256, 4))
     sweep(database, blobs, grace_s=-1)
     assert [aged.sha256 for aged in blobs.list()] == [sha256]
     assert list(blobs.trash()) == []
@@ -130,7 +130,7 @@ def test_uploads_that_have_expired_go_with_their_parts(database, blobs):
             for _ in range(2)
         ]
         for upload in ids_:
-            files.add_part(db, "ann", upload, 1, files.Blob(part, 4), 10)
+            files.add_part(db, "ann", upload, 1, Blob(part, 4), 10)
         db.execute(update(Upload).where(Upload.id == ids_[0]).values(expires_at=1.0))
     assert sweep(database, blobs) == 0  # the other one still has the same part
     with database.unit_of_work() as db:

@@ -16,8 +16,8 @@ from worker.runtime.contract import Failure, Metric, Note, Progress
 COMMON = {"epochs": 8, "batch_size": 8}
 
 
-def adapt(folder, method, **target):
-    target = tasks.dataset(folder / "target", 10, **target)
+def adapt(folder, method, **options):
+    target = tasks.dataset(folder / "target", 10, **options)
     case = Setting(method | COMMON, tasks.source(folder / "source"), target)
     return tasks.run(case, folder / "run")
 

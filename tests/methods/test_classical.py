@@ -1,6 +1,7 @@
 """The classical methods on real digits, against scikit-learn itself; and what else a grafted network is good for."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -25,7 +26,7 @@ from worker.runtime import seeds
 from worker.runtime.contract import Failure, Note
 
 SEED = 3
-ESTIMATORS = {
+ESTIMATORS: dict[str, Any] = {
     "svm": ({"C": 3.0, "gamma": 0.01}, lambda: OneVsRestClassifier(SVC(C=3.0, gamma=0.01))),
     "svm_linear": ({"kernel": "linear", "C": 0.01}, lambda: LinearSVC(C=0.01, random_state=0, max_iter=10_000)),
     "logistic_regression": ({"C": 0.5}, lambda: LogisticRegression(C=0.5, max_iter=2000)),

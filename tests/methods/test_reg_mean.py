@@ -74,7 +74,7 @@ def merge(tmp_path, patterns):
         case = Setting(whole, teachers[ONE], environments["ds_both"], teachers=teachers, environments=environments)
         return tasks.run(case, tmp_path / f"run{next(numbers)}")
 
-    merge.teachers, merge.environments = teachers, environments
+    vars(merge).update(teachers=teachers, environments=environments)
     return merge
 
 

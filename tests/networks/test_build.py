@@ -194,7 +194,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("plugin")
 def test_a_plugin_is_built_with_its_options() -> None:
     network = build.build(spec("acme/tiny", 5, width=6), images(16, 16, 1))
-    assert network[0].weight.shape == (6, 1, 1, 1)  # type: ignore[index]
+    assert network[0].weight.shape == (6, 1, 1, 1)
     assert scores(network, images(16, 16, 1)).shape == (2, 5)
     assert build.usual_input(spec("acme/tiny")) is None
     with pytest.raises(Failure) as failed:

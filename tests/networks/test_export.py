@@ -56,7 +56,8 @@ def test_the_graph_answers_as_the_network(tmp_path, name):
 def test_the_same_network_gives_the_same_graph(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
-        package.package(*built("cnn3"), tmp_path / name)
+        network, structure, input = built("cnn3")
+        package.package(network, structure, input, tmp_path / name)
     for file in ("graph.onnx", "weights.safetensors"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["graph.onnx", "weights.safetensors"]

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -65,7 +67,7 @@ def test_all_outputs_compete_and_beside_it_only_the_classes_in_question(logits, 
     columns = [4, 2, 0]
     inside = torch.isin(truth, torch.tensor(columns))
     places = torch.tensor([columns.index(int(k)) for k in truth[inside]])
-    judged = judge(Run(Recorder(), tmp_path), lambda x: x, iter([(logits[inside], places)]), columns=columns)
+    judged: Any = judge(Run(Recorder(), tmp_path), lambda x: x, iter([(logits[inside], places)]), columns=columns)
     p = logits[inside].double().softmax(1)
     assert np.array_equal(judged.hits, p.argmax(1) == truth[inside])
     assert judged.nll == pytest.approx(metrics.log_loss(truth[inside], p, labels=range(p.shape[1])))
@@ -84,7 +86,8 @@ def hits(both: int, one_only: int, other_only: int, neither: int) -> tuple[Judge
     one_N = np.repeat([1, 1, 0, 0], (both, one_only, other_only, neither))
     other_N = np.repeat([1, 0, 1, 0], (both, one_only, other_only, neither))
     n = len(one_N)
-    return tuple(Judged(np.ones(n, np.int64), hit_N, np.ones(n), np.zeros(n)) for hit_N in (one_N, other_N))
+    one, other = (Judged(np.ones(n, np.int64), hit_N, np.ones(n), np.zeros(n)) for hit_N in (one_N, other_N))
+    return one, other
 
 
 def test_paired_difference_against_published_figures():

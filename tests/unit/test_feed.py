@@ -25,7 +25,7 @@ class Jobs:
 
 
 def run(scenario: object) -> None:
-    asyncio.run(asyncio.wait_for(scenario, 5))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(scenario, 5))
 
 
 def test_one_read_serves_all_followers() -> None:

@@ -65,7 +65,7 @@ def network(num_classes: int) -> NetworkSpec:
     return NetworkSpec(name="cnn3", num_classes=num_classes)
 
 
-SINGLE = [CoTuning(), Distillation(), Lwf()]
+SINGLE: list[Any] = [CoTuning(), Distillation(), Lwf()]
 ANY = [L2Sp(), Delta(), Bss(), FeatureHint(), AttentionTransfer()]
 
 

@@ -151,7 +151,7 @@ def test_windows_slide_as_pytorch_s(kind: str, side: tuple[int, int], keywords: 
         assert fault(spec, input).param == "layers.0"
     else:
         [first, *_] = layers.resolve(spec, input).layers
-        assert list(first.filled((1, *side)).output((1, *side))) == expected  # type: ignore[union-attr]
+        assert list(first.filled((1, *side)).output((1, *side))) == expected
 
 
 def one(kind: str, **keywords: Any) -> dict[str, Any]:
@@ -250,7 +250,7 @@ def test_children_are_named_or_numbered_as_in_sequential():
 def test_a_residual_block_adds():
     conv = {"type": "Conv2d", "out_channels": 1, "kernel_size": 1}
     spec = described({"type": "Residual", "layers": [{"type": "ReLU", "inplace": True}, conv]}, FLAT, HEAD)
-    block = built(spec)[0]  # type: ignore[index]
+    block = built(spec)[0]
     x = torch.randn(2, 1, 28, 28)
     kept = x.clone()
     expected = kept + block.get_submodule("1")(kept.relu())
