@@ -5,6 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.contract.networks import NetworkSpec
+from app.methods.generalisation.irm import Irm
 from app.methods.registry import parse
 from methods import tasks
 from methods.tasks import Setting
@@ -129,6 +130,6 @@ def test_what_makes_no_sense_is_refused(wrong, said):
 
 
 def test_the_penalty_sets_in_at_step_500_or_in_the_middle():
-    method = parse(ERM | {"name": "irm"})
+    method = Irm.model_validate(ERM | {"name": "irm"})
     assert [method.turn(steps) for steps in (300, 1000, 5000)] == [150, 500, 500]
-    assert parse(ERM | {"name": "irm", "penalty_from": 40}).turn(300) == 40
+    assert Irm.model_validate(ERM | {"name": "irm", "penalty_from": 40}).turn(300) == 40

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +36,12 @@ def relabelled(folder, data, label_N, **document):
     return Data(data.document | document, folder / "pixels", index)
 
 
+def resolved(method, count, size) -> Any:
+    """The parameters of any of these methods, with nothing left open."""
+    params: Any = parse(method)
+    return params.resolve(count, size)
+
+
 def run(folder, method, target, source=None):
     return tasks.run(Setting(method, source, target), folder)
 
@@ -64,7 +71,7 @@ def test_the_views_are_of_two_distributions():
     x_BCHW = torch.arange(64, dtype=torch.uint8).reshape(4, 1, 4, 4)
 
     def views(**given):
-        params = parse({"name": "simclr", "augmentation": [inverted], **given}).resolve(100, (4, 4))
+        params = resolved({"name": "simclr", "augmentation": [inverted], **given}, 100, (4, 4))
         ground = SimpleNamespace(params=params, start=SimpleNamespace(learner=SimpleNamespace(input=INPUT_4)))
         return pretraining.two(ground)(x_BCHW, torch.Generator()).chunk(2)
 
@@ -78,12 +85,12 @@ def test_the_views_are_of_two_distributions():
 def test_defaults_scale_with_the_images():
     """Blur as strong for the image as at the papers' 224 pixels, and none where that is nothing."""
     for name, shares in {"simclr": (0.5, 0.5), "byol": (1.0, 0.1), "vicreg": (1.0, 0.1)}.items():
-        params = parse({"name": name}).resolve(1000, (112, 112))
+        params = resolved({"name": name}, 1000, (112, 112))
         views = params.augmentation, params.second_augmentation
         blurs = [step for view in views for step in view if step.name == "gaussian_blur"]
         assert [(step.p, step.sigma) for step in blurs] == [(share, (0.1, 1.0)) for share in shares]
         assert all(step.p == 0.8 for view in views for step in view if step.name == "colour_jitter")
-        small = parse({"name": name}).resolve(1000, (32, 32))
+        small = resolved({"name": name}, 1000, (32, 32))
         assert "gaussian_blur" not in {step.name for step in (*small.augmentation, *small.second_augmentation)}
 
 
@@ -176,6 +183,6 @@ def test_what_makes_no_sense_is_refused(wrong):
 
 
 def test_runs_on_defaults_are_long_enough():
-    closed = parse({"name": "simclr"}).resolve(1000, (8, 8))
+    closed = resolved({"name": "simclr"}, 1000, (8, 8))
     assert closed.epochs * -(-1000 // closed.batch_size) >= 1000
     assert [step.name for step in closed.augmentation] == JITTERED
