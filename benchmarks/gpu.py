@@ -36,12 +36,12 @@ from worker.export.served import Served
 from worker.methods import supervision
 from worker.methods.supervision import Examples
 from worker.methods.task import Task
-from worker.networks import anatomy
+from worker.networks.classifier import Classifier
+from worker.networks.structure import Structure
 from worker.runtime import device
 from worker.runtime.contract import Command
 from worker.runtime.recorder import Recorder
 from worker.runtime.run import Run
-from worker.terms.base import Frame
 from worker.torch_server.plain import Plain
 
 SPEC = InputSpec(size=(32, 32), channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -87,7 +87,7 @@ def peak_mib(on: torch.device, do: Callable[[], list[float]]) -> tuple[list[floa
 
 def ours(on: torch.device, made: nn.Module, seen: Images, batch: int) -> list[float]:
     """Seconds of each epoch but the first."""
-    structure = anatomy.study(made, SPEC)
+    structure = Structure.of(made, SPEC)
     device.place(made, on)
     params = Training.model_validate(
         {
@@ -110,7 +110,7 @@ def ours(on: torch.device, made: nn.Module, seen: Images, batch: int) -> list[fl
             at.append(time.perf_counter())
         return None
 
-    learner = Frame(made, structure, SPEC, [str(k) for k in range(CLASSES)])
+    learner = Classifier(made, structure, SPEC, [str(k) for k in range(CLASSES)])
     with tempfile.TemporaryDirectory() as folder, device.reproducible(on, 0):
         run = Run(Recorder(before_batch), Path(folder), device=on, snapshot_every_s=math.inf)
         nothing = Images(seen.pixels_NHWC[:0], seen.label_N[:0])
@@ -176,7 +176,7 @@ def training(on: torch.device, count: int, batch: int, rounds: int) -> list[ledg
 
 def serving(on: torch.device, rounds: int, seconds: float) -> list[ledger.Row]:
     made = network()
-    structure = anatomy.study(made.eval(), SPEC)
+    structure = Structure.of(made.eval(), SPEC)
     plain = Plain(Served(made, structure, SPEC), on, features=structure.features)
     batch_NHWC = images(BATCH).pixels_NHWC.numpy()
     plain.predict(batch_NHWC)

@@ -35,11 +35,12 @@ from worker.data.batches import Images
 from worker.methods import supervision
 from worker.methods.supervision import Examples
 from worker.methods.task import Task
-from worker.networks import anatomy, build
+from worker.networks import build
+from worker.networks.classifier import Classifier
+from worker.networks.structure import Structure
 from worker.runtime import device
 from worker.runtime.recorder import Recorder
 from worker.runtime.run import Run
-from worker.terms.base import Frame
 
 CUDA = torch.device("cuda")
 CLASSES = [str(k) for k in range(10)]
@@ -84,7 +85,7 @@ def ours(seen: Images, tested: Images, seed: int, **changes: Any) -> tuple[float
     torch.cuda.synchronize()
     began = time.perf_counter()
     made = network()
-    learner = Frame(made, anatomy.study(made, SPEC), SPEC, CLASSES)
+    learner = Classifier(made, Structure.of(made, SPEC), SPEC, CLASSES)
     device.place(made, CUDA)
     with tempfile.TemporaryDirectory() as folder, device.reproducible(CUDA, seed):
         run = Run(Recorder(), Path(folder), device=CUDA, snapshot_every_s=math.inf)

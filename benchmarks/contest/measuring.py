@@ -95,11 +95,11 @@ def train_origin(origin: Origin, folder: Path) -> None:
     packed = data.pack(folder, _called(origin.domain, "source", domain.source_data), domain.source_data)
     seed = origin.seed if isinstance(origin.seed, int) else plan.TUNING_SEEDS[0]
     adapted, _ = _run(domain.source, seed, packed)
-    save_file({key: tensor.contiguous() for key, tensor in adapted.network.state_dict().items()}, path)
+    save_file({key: tensor.contiguous() for key, tensor in adapted.classifier.module.state_dict().items()}, path)
     found = {
         "network": adapted.spec.model_dump(mode="json"),
-        "input": adapted.input.model_dump(mode="json"),
-        "classes": adapted.classes,
+        "input": adapted.classifier.input.model_dump(mode="json"),
+        "classes": adapted.classifier.classes,
     }
     about.write_text(json.dumps(found | {"plan": wanted}))
 

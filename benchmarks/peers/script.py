@@ -23,12 +23,12 @@ from worker.data.batches import Images
 from worker.methods import supervision
 from worker.methods.supervision import Examples
 from worker.methods.task import Task
-from worker.networks import anatomy
+from worker.networks.classifier import Classifier
+from worker.networks.structure import Structure
 from worker.runtime import device
 from worker.runtime.contract import Command, Interrupted
 from worker.runtime.recorder import Recorder
 from worker.runtime.run import Run
-from worker.terms.base import Frame
 
 RATE, MOMENTUM = 0.001, 0.9
 LOOK_EVERY, MOST_EPOCHS = 25, 30
@@ -94,11 +94,11 @@ class Looking:
 
 def ours(task: common.Task, network: nn.Module, enough: float, seed: int) -> Found:
     device.keep_memory()
-    structure = anatomy.study(network, task.spec)
+    structure = Structure.of(network, task.spec)
     device.place(network, torch.device("cpu"))
     seen = Images(*task.train())
     params = settings(replace(task, epochs=MOST_EPOCHS), len(seen))
-    learner = Frame(network, structure, task.spec, [str(k) for k in range(common.CLASSES)])
+    learner = Classifier(network, structure, task.spec, [str(k) for k in range(common.CLASSES)])
     nothing = Images(seen.pixels_NHWC[:0], seen.label_N[:0])
     with tempfile.TemporaryDirectory() as folder, device.reproducible(torch.device("cpu"), seed):
         watch = Watch()

@@ -12,12 +12,12 @@ from worker.data.batches import Images
 from worker.methods import supervision
 from worker.methods.supervision import Examples
 from worker.methods.task import Task
-from worker.networks import anatomy
+from worker.networks.classifier import Classifier
+from worker.networks.structure import Structure
 from worker.runtime import device
 from worker.runtime.contract import Command
 from worker.runtime.recorder import Recorder
 from worker.runtime.run import Run
-from worker.terms.base import Frame
 
 FLIP = {"name": "horizontal_flip"}
 PADDED = [{"name": "random_crop", "padding": common.PADDING}, FLIP]
@@ -43,11 +43,11 @@ def main() -> None:
     task, gate = common.task(), common.Gate()
     device.keep_memory()
     network = task.network()
-    structure = anatomy.study(network, task.spec)
+    structure = Structure.of(network, task.spec)
     device.place(network, torch.device("cpu"))
     seen = Images(*task.train())
     params = settings(task, len(seen))
-    learner = Frame(network, structure, task.spec, [str(k) for k in range(common.CLASSES)])
+    learner = Classifier(network, structure, task.spec, [str(k) for k in range(common.CLASSES)])
     turns = Turns(gate, task.steps)
     with tempfile.TemporaryDirectory() as folder, device.reproducible(torch.device("cpu"), task.seed):
         run = Run(Recorder(turns), Path(folder), seed=task.seed, snapshot_every_s=math.inf)

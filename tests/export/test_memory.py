@@ -10,7 +10,8 @@ from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.serving.predictor import OnnxPredictor
 from worker.export import memory, onnx
-from worker.networks import anatomy, build
+from worker.networks import build
+from worker.networks.structure import Structure
 
 SPEC = InputSpec(size=(8, 8), channels=1, mean=(0.5,), std=(0.5,))
 
@@ -18,7 +19,7 @@ SPEC = InputSpec(size=(8, 8), channels=1, mean=(0.5,), std=(0.5,))
 def exported(layers, tmp_path):
     spec = NetworkSpec(name="layers", num_classes=2, options={"input": [1, 8, 8], "layers": layers})
     network = build.build(spec, SPEC).eval()
-    structure = anatomy.study(network, SPEC)
+    structure = Structure.of(network, SPEC)
     return onnx.export(network, structure, SPEC, tmp_path / "graph.onnx"), structure
 
 

@@ -19,7 +19,8 @@ from app.contract.networks import NetworkSpec
 from app.serving.predictor import OnnxPredictor
 from worker.export import package
 from worker.export.package import metadata
-from worker.networks import anatomy, build
+from worker.networks import build
+from worker.networks.structure import Structure
 from worker.runtime import digest
 
 SMALL = InputSpec(size=(32, 40), channels=3, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
@@ -43,7 +44,7 @@ def packaged(
     folder: Path, network: nn.Module, input: InputSpec, **options: bool
 ) -> tuple[dict[str, Path], dict[str, Any]]:
     folder.mkdir(exist_ok=True)
-    return package.package(network, anatomy.study(network, input), input, folder, **options)
+    return package.package(network, Structure.of(network, input), input, folder, **options)
 
 
 def lively(name: str, input: InputSpec) -> nn.Module:
@@ -57,7 +58,7 @@ def lively(name: str, input: InputSpec) -> nn.Module:
 @pytest.mark.parametrize(("name", "input"), NETWORKS)
 def test_the_graph_answers_as_the_network(tmp_path: Path, name: str, input: InputSpec) -> None:
     network = lively(name, input)
-    structure = anatomy.study(network, input)
+    structure = Structure.of(network, input)
     artifacts, document = packaged(tmp_path / "out", network, input)
     assert document.pop("image_bytes") > math.prod(input.shape)
     assert document == {
@@ -71,7 +72,7 @@ def test_the_graph_answers_as_the_network(tmp_path: Path, name: str, input: Inpu
         mean, std = (torch.tensor(values)[:, None, None] for values in (input.mean, input.std))
         x = (torch.from_numpy(image).permute(0, 3, 1, 2) / 255 - mean) / std
         with torch.no_grad():
-            logits, features = anatomy.forward(network, structure, x)
+            logits, features = structure.forward(network, x)
         found_probabilities, found_features = predictor.predict(image, features=True)
         np.testing.assert_allclose(found_probabilities, logits.softmax(1), atol=1e-4)
         np.testing.assert_allclose(found_features, features, atol=1e-3 * float(features.abs().max()))

@@ -19,12 +19,12 @@ from worker.export.served import Served
 from worker.methods import supervision
 from worker.methods.supervision import Examples
 from worker.methods.task import Task
-from worker.networks import anatomy
+from worker.networks.classifier import Classifier
+from worker.networks.structure import Structure
 from worker.runtime import device
 from worker.runtime.contract import Interrupted, Note, Snapshot
 from worker.runtime.recorder import Recorder
 from worker.runtime.run import Run
-from worker.terms.base import Frame
 from worker.torch_server.plain import SIZES, Plain
 from worker.training import precision
 from worker.training.precision import Work
@@ -53,11 +53,11 @@ def images(count=128):
 def trained(tmp_path, on, order=None, snapshot=None, method=Training, **changes):
     """The training losses, and the network; the last stage alone learns where `trainable` is given."""
     made = network()
-    structure = anatomy.study(made, SPEC)
+    structure = Structure.of(made, SPEC)
     device.place(made, on)
     last = changes.pop("last", False)
     params = method.model_validate({"augmentation": "none"} | COMMON | changes).resolve(128, SPEC.size)
-    learner = Frame(made, structure, SPEC, [str(k) for k in range(10)])
+    learner = Classifier(made, structure, SPEC, [str(k) for k in range(10)])
     recorder = Recorder(order)
     trainable = (lambda epoch: structure.last(1)) if last else (lambda epoch: None)
     with device.reproducible(on, 0):
@@ -131,13 +131,13 @@ def test_where_memory_runs_out_batches_are_split(tmp_path):
     torch.cuda.set_per_process_memory_fraction((held + 700 * 2**20) / total, CUDA)
     try:
         made = network()
-        structure = anatomy.study(made, SPEC)
+        structure = Structure.of(made, SPEC)
         device.place(made, CUDA)
         many = images(4096)
         params = Training.model_validate(COMMON | {"augmentation": "none", "epochs": 1, "batch_size": 4096})
         recorder = Recorder()
         run = Run(recorder, tmp_path, device=CUDA)
-        learner = Frame(made, structure, SPEC, [str(k) for k in range(10)])
+        learner = Classifier(made, structure, SPEC, [str(k) for k in range(10)])
         nothing = replace(many, pixels_NHWC=many.pixels_NHWC[:0], label_N=many.label_N[:0])
         supervision.learn(Task(run, target=None), learner, params.resolve(4096, SPEC.size), Examples(many, nothing))
     finally:
@@ -156,7 +156,7 @@ def test_a_trial_settles_the_pace(tmp_path):
 
 def test_what_is_served_is_what_the_cpu_gives():
     made = network().eval()
-    structure = anatomy.study(made, SPEC)
+    structure = Structure.of(made, SPEC)
     pixels_NHWC = images(77).pixels_NHWC
     with torch.inference_mode():
         wanted_NK, wanted_ND = Served(made, structure, SPEC)(pixels_NHWC)

@@ -20,7 +20,8 @@ from app.imaging.packed import PackedWriter
 from methods import tasks
 from methods.tasks import Setting
 from worker.methods.task import Domain
-from worker.networks import anatomy, build, load
+from worker.networks import build, load
+from worker.networks.structure import Structure
 from worker.runs.run_job import _source as opened
 from worker.runtime import seeds
 from worker.runtime.contract import Failure, Note
@@ -84,7 +85,7 @@ def splits(data, source):
         images = domain.examples(domain.labelled(split), made.input, domain.classes)
         x_BCHW = (images.pixels_NHWC.permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
         with torch.no_grad():
-            features_ND = anatomy.features(network.eval(), structure, x_BCHW)
+            features_ND = structure.extract(network.eval(), x_BCHW)
         found[split] = features_ND.double().numpy(), images.label_N.numpy(), images.pixels_NHWC.numpy()
     return found
 
@@ -220,18 +221,18 @@ def test_a_grafted_model_is_evaluated_as_it_was_made(tmp_path, digits, grafted):
     assert again.result.document["evaluation"]["target"] == grafted.result.document["evaluation"]["target"]
 
 
-def test_its_anatomy_is_the_backbones_under_the_new_head(grafted, origin):
+def test_its_structure_is_the_backbones_under_the_new_head(grafted, origin):
     document = grafted.result.document
     input = InputSpec.model_validate(document["input"])
     network, structure, report = load.make(NetworkSpec.model_validate(document["network"]), input, grafted.weights)
-    below = anatomy.study(network.backbone, input)
+    below = Structure.of(network.backbone, input)
     assert (structure.heads, structure.features, structure.separable) == (("head",), below.features, True)
     assert structure.stages == tuple(tuple(f"backbone.{path}" for path in stage) for stage in below.stages)
     assert not report.initialised
     x_BCHW = torch.randn(3, 1, 8, 8)
     network.eval()
     with torch.no_grad():
-        logits_BK, features_BD = anatomy.forward(network, structure, x_BCHW)
+        logits_BK, features_BD = structure.forward(network, x_BCHW)
         assert torch.equal(network.head(features_BD), logits_BK)
         assert (
             torch.allclose(logits_BK.exp().sum(1), torch.ones(3))

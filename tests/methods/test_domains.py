@@ -23,12 +23,13 @@ from worker.methods.cross_domain import family as cross_domain
 from worker.methods.cross_domain.dann import Adversary
 from worker.methods.cross_domain.family import Objective
 from worker.methods.task import Domain, Source, Task
-from worker.networks import anatomy, build
+from worker.networks import build
+from worker.networks.classifier import Classifier
+from worker.networks.structure import Structure
 from worker.runtime.contract import Failure, Interrupted, Note
 from worker.runtime.recorder import Recorder
 from worker.runtime.run import Run
 from worker.terms.adversarial import Discriminator
-from worker.terms.base import Frame
 from worker.training.fit import Moment
 
 COMMON = {"epochs": 2, "batch_size": 8}
@@ -57,11 +58,11 @@ def relabelled(data, folder, splits, change):
     return replace(data, index=index)
 
 
-def frame(seed=0, classes=10):
+def classifier(seed=0, classes=10):
     torch.manual_seed(seed)
     input = InputSpec.model_validate(tasks.INPUT)
     network = build.build(NetworkSpec.model_validate(tasks.network(classes)), input)
-    return Frame(network, anatomy.study(network, input), input, [str(k) for k in range(classes)])
+    return Classifier(network, Structure.of(network, input), input, [str(k) for k in range(classes)])
 
 
 def batch(count, seed):
@@ -115,16 +116,16 @@ def test_classes_are_matched_by_name_and_some_may_be_missing(tmp_path):
 
 def test_reversal_reaches_the_features_with_the_other_sign():
     """Trap 2, through network and objective: the alignment's part of the gradient turns with the strength's sign."""
-    learner = frame()
+    learner = classifier()
     torch.manual_seed(1)
-    term = Adversary(Discriminator(learner.anatomy.features, 16))
+    term = Adversary(Discriminator(learner.structure.features, 16))
     seen = Together({"source": batch(8, 0), "target": batch(8, 1)})
-    weight = learner.network.get_submodule("block.0").weight
+    weight = learner.module.get_submodule("block.0").weight
 
     def gradient(strength):
-        learner.network.eval()
+        learner.module.eval()
         views = cross_domain.forward(learner, seen.of["source"], seen.of["target"], "joint")
-        learner.network.zero_grad()
+        learner.module.zero_grad()
         loss = term(*views, strength)["alignment"]
         loss.backward()
         return weight.grad.clone()
@@ -144,13 +145,13 @@ def test_the_reversal_grows_with_the_progress_of_the_run():
 
 
 def test_the_objective_is_what_it_says():
-    learner = frame()
+    learner = classifier()
     torch.manual_seed(1)
-    term = Adversary(Discriminator(learner.anatomy.features, 16))
+    term = Adversary(Discriminator(learner.structure.features, 16))
     seen = Together({"source": batch(8, 0), "target": batch(6, 1)})
-    learner.network.eval()
+    learner.module.eval()
     found = Objective(learner, Dann(), term)(seen, Moment(0, 0, 0.3))
-    logits_BK = learner.network(seen.of["source"].x)
+    logits_BK = learner.module(seen.of["source"].x)
     expected = nn.functional.cross_entropy(logits_BK, seen.of["source"].y_B)
     assert found["cross_entropy"].item() == pytest.approx(expected.item(), rel=1e-5)
     assert found["loss"].item() == pytest.approx((found["cross_entropy"] + found["alignment"]).item(), rel=1e-6)
@@ -161,16 +162,16 @@ def test_joint_and_separate_batches_are_different_models():
     """Trap 6: the running statistics are the mixture's, or the target's alone."""
     statistics = {}
     for policy in ("joint", "separate"):
-        learner = frame()
-        learner.network.train()
+        learner = classifier()
+        learner.module.train()
         cross_domain.forward(learner, batch(8, 0), batch(8, 1), policy)
-        statistics[policy] = learner.network.get_submodule("features.1").running_mean.clone()
-        assert learner.network.get_submodule("features.1").track_running_stats
-    target_only = frame()
-    target_only.network.train()
-    target_only.network(batch(8, 1).x)
+        statistics[policy] = learner.module.get_submodule("features.1").running_mean.clone()
+        assert learner.module.get_submodule("features.1").track_running_stats
+    target_only = classifier()
+    target_only.module.train()
+    target_only.module(batch(8, 1).x)
     torch.testing.assert_close(
-        statistics["separate"], target_only.network.get_submodule("features.1").running_mean, rtol=0, atol=0
+        statistics["separate"], target_only.module.get_submodule("features.1").running_mean, rtol=0, atol=0
     )
     assert not torch.allclose(statistics["joint"], statistics["separate"])
 
@@ -287,7 +288,7 @@ def chooser(tmp_path, how):
     task = opened(case(tmp_path, {"name": "mcc"}), tmp_path)
     begun = cross_domain.start(task, Coral())
     seen = cross_domain.domains(task, begun.learner)
-    begun.learner.network.eval()
+    begun.learner.module.eval()
     return task, begun, selection.selector(task, begun.learner, Selecting(selection=how), seen.held_out)
 
 
@@ -318,15 +319,15 @@ def test_a_collapsed_network_is_not_the_surest(tmp_path):
 
 def test_the_unchanged_source_is_kept_where_nothing_was_better(tmp_path):
     task, begun, chosen = chooser(tmp_path, "entropy")
-    before = {name: tensor.clone() for name, tensor in begun.learner.network.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in begun.learner.module.state_dict().items()}
     with torch.no_grad():
-        begun.learner.network.get_submodule("head").weight.zero_()  # says nothing: all classes alike
-        begun.learner.network.get_submodule("head").bias.zero_()
+        begun.learner.module.get_submodule("head").weight.zero_()  # says nothing: all classes alike
+        begun.learner.module.get_submodule("head").bias.zero_()
     told = chosen.settle(7)
     assert (told["kept"], told["epoch"]) == ("unchanged", None)
     assert told["values"]["entropy"] == pytest.approx(np.log(10))
     assert told["unchanged"]["entropy"] < np.log(10)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in begun.learner.network.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in begun.learner.module.state_dict().items())
     [note] = task.run._channel.of(Note)
     assert (note.type, note.level) == ("selection", "warning")
 
@@ -372,7 +373,7 @@ def test_separate_statistics_are_the_sources_where_its_labels_are_asked(tmp_path
     gently = method | {"selection": "source_validation", "weight": 0.0, "learning_rate": 1e-6}
     outcome = tasks.run(case(tmp_path, gently, source=source, target=target, source_dataset=foreign), tmp_path / "run")
     told = outcome.result.document["transfer"]["selection"]["values"]["source_accuracy"]
-    network = frame().network
+    network = classifier().module
     network.load_state_dict(outcome.weights)
     as_kept = source_accuracy(network, foreign)
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -404,8 +405,8 @@ def source_accuracy(network, data):
 def test_last_keeps_the_last_and_warns_of_a_collapse(tmp_path):
     task, begun, chosen = chooser(tmp_path, "last")
     with torch.no_grad():
-        begun.learner.network.get_submodule("head").weight.zero_()
-        begun.learner.network.get_submodule("head").bias.zero_()[0] = 50.0
+        begun.learner.module.get_submodule("head").weight.zero_()
+        begun.learner.module.get_submodule("head").bias.zero_()[0] = 50.0
     told = chosen.settle(2)
     assert (chosen.keep, told["kept"], told["epoch"]) == ("last", "adapted", 2)
     [note] = task.run._channel.of(Note)

@@ -15,9 +15,10 @@ from app.methods.supervised.lora import Lora
 from methods import tasks
 from methods.tasks import Setting
 from worker.methods.supervised import lora
-from worker.networks import anatomy, build
+from worker.networks import build
+from worker.networks.classifier import Classifier
+from worker.networks.structure import Structure
 from worker.runtime.contract import Note
-from worker.terms.base import Frame
 from worker.training.freezing import Freezer
 
 COMMON = {"epochs": 3, "batch_size": 8}
@@ -91,7 +92,7 @@ def test_lora_drops_out_as_peft_does():
     torch.manual_seed(0)
     input = InputSpec.model_validate(tasks.INPUT)
     network = build.build(NetworkSpec.model_validate(tasks.network(10)), input)
-    learner = Frame(network, anatomy.study(network, input), input, None)
+    learner = Classifier(network, Structure.of(network, input), input, None)
     params = Lora(rank=2, dropout=0.5)
     config = LoraConfig(
         r=2,

@@ -9,30 +9,31 @@ from app.contract.networks import NetworkSpec
 from app.methods.generalisation.mixstyle import MixStyle
 from methods import tasks
 from worker.methods.generalisation import mixstyle
-from worker.networks import anatomy, build
-from worker.terms.base import Frame
+from worker.networks import build
+from worker.networks.classifier import Classifier
+from worker.networks.structure import Structure
 
 COLOUR = InputSpec(size=(32, 32), channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
 GREY = InputSpec.model_validate(tasks.INPUT)
 
 
-def frame(network, input=COLOUR):
+def classifier(network, input=COLOUR):
     torch.manual_seed(0)
     made = build.build(NetworkSpec.model_validate(network), input)
-    return Frame(made, anatomy.study(made, input), input, None)
+    return Classifier(made, Structure.of(made, input), input, None)
 
 
 def inputs(learner, paths, x_BCHW, seed):
     """What the modules at `paths` are given in training."""
     seen = {}
     hooks = [
-        learner.network.get_submodule(path).register_forward_hook(
+        learner.module.get_submodule(path).register_forward_hook(
             lambda module, given, made, path=path: seen.update({path: given[0].detach().clone()})
         )
         for path in paths
     ]
     torch.manual_seed(seed)
-    learner.network.train()(x_BCHW)
+    learner.module.train()(x_BCHW)
     for hook in hooks:
         hook.remove()
     return seen
@@ -52,7 +53,7 @@ def naive(x_BCHW, partner_B, share_B):
 
 def test_a_resnet_is_mixed_after_its_first_two_residual_stages():
     """And not at the norm of its stem, before the activation."""
-    learner = frame({"name": "torchvision/resnet18", "num_classes": 4})
+    learner = classifier({"name": "torchvision/resnet18", "num_classes": 4})
     params = MixStyle(environments=["ds_here", "ds_there"], p=1.0, alpha=0.5)
     x_BCHW = torch.randn(6, 3, 32, 32)
     paths = ["layer1", "layer2", "layer3"]
@@ -82,9 +83,9 @@ def test_a_resnet_is_mixed_after_its_first_two_residual_stages():
 )
 def test_the_stem_is_left_out(name, expected):
     with torch.device("meta"):
-        learner = frame({"name": name, "num_classes": 4})
-    learner.network.to_empty(device="cpu")
-    for tensor in learner.network.state_dict().values():
+        learner = classifier({"name": name, "num_classes": 4})
+    learner.module.to_empty(device="cpu")
+    for tensor in learner.module.state_dict().values():
         tensor.zero_()
     assert mixstyle.places(learner)[:2] == [(path, "output") for path in expected]
 
@@ -94,7 +95,7 @@ def test_the_stem_is_left_out(name, expected):
 )
 def test_bare_layers_are_mixed_after_their_activation(network, input):
     """What is mixed is what the next convolution would be given, with nothing below zero."""
-    learner = frame(network, input)
+    learner = classifier(network, input)
     first = mixstyle.places(learner)[0]
     assert first.of == "input"
     [given] = inputs(learner, [first.path], torch.randn(6, input.channels, *input.size), 0).values()

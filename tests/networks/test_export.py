@@ -14,7 +14,8 @@ from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from worker.export import onnx, package, safetensors
 from worker.export.served import Served
-from worker.networks import anatomy, build
+from worker.networks import build
+from worker.networks.structure import Structure
 from worker.runtime import digest
 
 SIDES = {"timm/vit_tiny_patch16_224": 32, "torchvision/squeezenet1_1": 64}
@@ -32,7 +33,7 @@ def built(name, channels=3):
     input = InputSpec(size=(side, side), channels=channels, mean=(0.4,) * channels, std=(0.3,) * channels)
     torch.manual_seed(0)
     network = build.build(NetworkSpec(name=name, num_classes=6), input).eval()
-    return network, anatomy.study(network, input), input
+    return network, Structure.of(network, input), input
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -48,7 +49,7 @@ def test_the_graph_answers_as_the_network(tmp_path, name):
         probabilities, features = session.run(["probabilities", "features"], {"image": image})
         x = (torch.from_numpy(image).permute(0, 3, 1, 2) / 255 - 0.4) / 0.3
         with torch.no_grad():
-            logits, seen = anatomy.forward(network, structure, x)
+            logits, seen = structure.forward(network, x)
         np.testing.assert_allclose(probabilities, logits.softmax(1).numpy(), atol=1e-4)
         np.testing.assert_allclose(features, seen.numpy(), atol=1e-3, rtol=1e-3)
 
@@ -78,7 +79,7 @@ class Unexportable(nn.Module):
 def test_a_network_that_cannot_be_exported_is_kept_with_the_reason(tmp_path):
     input = InputSpec(size=(4, 4), channels=1, mean=(0.0,), std=(1.0,))
     network = Unexportable().eval()
-    structure = anatomy.Anatomy(heads=("fc",), stages=(), features=4, separable=True)
+    structure = Structure(heads=("fc",), stages=(), features=4, separable=True)
     artifacts, document = package.package(network, structure, input, tmp_path)
     assert set(artifacts) == {"weights"}
     assert "cannot be served" in document["not_servable"]

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
-from worker.networks import anatomy, build, halves
+from worker.networks import build, halves
+from worker.networks.structure import Structure
 from worker.training.freezing import Except, Freezer
 
 INPUT = InputSpec(size=(64, 64), channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -17,7 +18,7 @@ X = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 def built(name):
     torch.manual_seed(0)
     network = build.build(NetworkSpec(name=name, num_classes=10), INPUT)
-    return network, anatomy.study(network, INPUT)
+    return network, Structure.of(network, INPUT)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from app.contract.inputs import InputSpec
 from app.contract.layers import with_classes
 from app.contract.networks import NetworkSpec
 from weights_files import INPUT, NAMES, NETWORK, State, module, prefixed, state
-from worker.networks import anatomy, build, load
+from worker.networks import build, load
 from worker.networks.load import Report
+from worker.networks.structure import Structure
 from worker.runtime.contract import Failure
 
 SPEC = NetworkSpec.model_validate(NETWORK)
@@ -311,7 +312,7 @@ def test_a_made_network_answers_and_learns_as_the_one_it_came_from(name: str) ->
     given = {tensor: value.clone() for tensor, value in first.state_dict().items()}
     second, structure, report = load.make(spec, input, given)
     assert not report.initialised
-    assert structure == anatomy.study(first, input)
+    assert structure == Structure.of(first, input)
     x = torch.randn(2, 3, *input.size)
     with torch.no_grad():
         assert torch.equal(first.eval()(x), second.eval()(x))

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from app.contract.inputs import InputSpec
 from worker.export import memory
 from worker.export.served import Served
-from worker.networks.anatomy import Anatomy
 from worker.networks.heads import Head
+from worker.networks.structure import Structure
 
 OPSET = 20
 LARGEST = 2**31 - 2**26  # bytes of weights: a graph is one protobuf message, which ends at 2 GiB
@@ -32,7 +32,7 @@ class NotExportable(Exception):
     """The network cannot be served from a graph; the sentence says why."""
 
 
-def export(network: nn.Module, structure: Anatomy, input: InputSpec, path: Path, *, multi_label: bool = False) -> int:
+def export(network: nn.Module, structure: Structure, input: InputSpec, path: Path, *, multi_label: bool = False) -> int:
     """Write the graph of the network (on the CPU, in evaluation mode) to `path`, and compare the two.
 
     Returns:

@@ -12,7 +12,7 @@ from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from worker.export import onnx, safetensors
 from worker.export.onnx import NotExportable
-from worker.networks.anatomy import Anatomy
+from worker.networks.structure import Structure
 from worker.runtime import digest
 
 FORMAT = {"format": "pt"}  # by which others know that the tensors are PyTorch's
@@ -20,7 +20,7 @@ FORMAT = {"format": "pt"}  # by which others know that the tensors are PyTorch's
 
 def package(
     network: nn.Module,
-    structure: Anatomy,
+    structure: Structure,
     input: InputSpec,
     workdir: Path,
     metadata: Mapping[str, str] | None = None,

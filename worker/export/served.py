@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from app.contract.inputs import InputSpec
-from worker.networks import anatomy
-from worker.networks.anatomy import Anatomy
+from worker.networks.structure import Structure
 
 
 class Served(nn.Module):
@@ -17,14 +16,16 @@ class Served(nn.Module):
     scale_C11: Tensor
     shift_C11: Tensor
 
-    def __init__(self, network: nn.Module, structure: Anatomy, input: InputSpec, *, multi_label: bool = False) -> None:
+    def __init__(
+        self, network: nn.Module, structure: Structure, input: InputSpec, *, multi_label: bool = False
+    ) -> None:
         super().__init__()
-        self.network, self._anatomy, self._multi_label = network, structure, multi_label
+        self.network, self._structure, self._multi_label = network, structure, multi_label
         mean_C11, std_C11 = (torch.tensor(values)[:, None, None] for values in (input.mean, input.std))
         self.register_buffer("scale_C11", 1 / (255 * std_C11), persistent=False)
         self.register_buffer("shift_C11", -mean_C11 / std_C11, persistent=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         x_BCHW = image.permute(0, 3, 1, 2).float() * self.scale_C11 + self.shift_C11
-        logits_BK, features_BD = anatomy.forward(self.network, self._anatomy, x_BCHW)
+        logits_BK, features_BD = self._structure.forward(self.network, x_BCHW)
         return logits_BK.sigmoid() if self._multi_label else logits_BK.softmax(1), features_BD

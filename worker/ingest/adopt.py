@@ -8,9 +8,9 @@ from torch import Tensor
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from worker.ingest import dialects, weight_sets
-from worker.networks import anatomy, build, from_timm, load
-from worker.networks.anatomy import Anatomy
+from worker.networks import build, from_timm, load
 from worker.networks.load import COMPILED, Made, Report
+from worker.networks.structure import Structure
 from worker.runtime.contract import Failure, Note
 
 SHOWN = 5
@@ -57,12 +57,12 @@ def adopt(
 
     Raises:
         Failure: `weights_do_not_fit`, `foreign_names`, `unmerged_adapter`, `ambiguous_weights`, `not_finite`; or see
-            `build.build` and `anatomy.study`.
+            `build.build` and `Structure.of`.
     """
     dialects.refuse_adapters(tensors)
     plain = _plain(tensors)
     shell = build.shell(network, input)
-    places, structure = shell.state_dict(), anatomy.study(shell, input)
+    places, structure = shell.state_dict(), Structure.of(shell, input)
     choice = weight_sets.choose(
         {plain[given]: t for given, t in tensors.items()}, _backbone(places, structure), weights
     )
@@ -73,7 +73,7 @@ def adopt(
     if network.name.startswith(from_timm.PREFIX) and dialects.pooled(names.values(), places):
         network = network.model_copy(update={"options": network.options | {"global_pool": "avg"}})
         shell = build.shell(network, input)
-        places, structure = shell.state_dict(), anatomy.study(shell, input)
+        places, structure = shell.state_dict(), Structure.of(shell, input)
         said = "The file's last norm stands behind the pooling (fc_norm): the network averages its tokens."
         warnings.append(Note("pooling_recognised", said, "warning"))
     head = _renamed_head(taken, names, places, structure)
@@ -92,7 +92,7 @@ def adopt(
     made.report.skipped += [
         {"name": given, "reason": "it is of a set of weights that was left aside"} for given in aside
     ]
-    drawn = load.new_head(made.report, made.anatomy)
+    drawn = load.new_head(made.report, made.structure)
     return Adopted(network, made, drawn, warnings)
 
 
@@ -111,14 +111,14 @@ def _plain(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     return found
 
 
-def _backbone(places: Mapping[str, Tensor], structure: Anatomy) -> dict[str, Tensor]:
+def _backbone(places: Mapping[str, Tensor], structure: Structure) -> dict[str, Tensor]:
     """The network's weights but for its heads; of a network that is all head, all."""
     weights = {name: tensor for name, tensor in places.items() if tensor.is_floating_point()}
     return load.beneath(structure, weights) or weights
 
 
 def _renamed_head(
-    tensors: Mapping[str, Tensor], names: Mapping[str, str], places: Mapping[str, Tensor], structure: Anatomy
+    tensors: Mapping[str, Tensor], names: Mapping[str, str], places: Mapping[str, Tensor], structure: Structure
 ) -> dict[str, str]:
     """Where the file has none of the network's only head: the one layer of its shapes that is called a head."""
     path = f"{structure.head}."
@@ -140,7 +140,9 @@ def _renamed_head(
     return {given: path + part for part, given in fitting[0].items()}
 
 
-def _other_heads(tensors: Mapping[str, Tensor], names: Mapping[str, str], prefix: str, structure: Anatomy) -> list[str]:
+def _other_heads(
+    tensors: Mapping[str, Tensor], names: Mapping[str, str], prefix: str, structure: Structure
+) -> list[str]:
     """Heads of the file that give way to a new one: where it has none for the network's classes."""
     if any(name.startswith(f"{head}.") for name in names.values() for head in structure.heads):
         return []
@@ -157,7 +159,7 @@ def _other_heads(tensors: Mapping[str, Tensor], names: Mapping[str, str], prefix
 
 def _told(made: Made, tensors: Mapping[str, Tensor], others: list[str]) -> Iterator[Note]:
     """What was drawn, left out or converted."""
-    report, structure = made.report, made.anatomy
+    report, structure = made.report, made.structure
     heads = tuple(f"{head}." for head in structure.heads)
     if load.new_head(report, structure):
         own = [entry["name"] for entry in report.skipped if any(f".{head}" in f".{entry['name']}" for head in heads)]

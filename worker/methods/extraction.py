@@ -7,10 +7,10 @@ from worker.data.batches import Images, Prepare
 from worker.methods.feature_cache import layers, once
 from worker.methods.supervision import Examples, Whole
 from worker.methods.task import Task
-from worker.networks import anatomy, load
+from worker.networks import load
+from worker.networks.classifier import Classifier
 from worker.runtime import device
 from worker.runtime.run import Run
-from worker.terms.base import Frame
 from worker.training import evaluate
 from worker.training import features as engine
 from worker.training.features import Features
@@ -18,7 +18,7 @@ from worker.training.features import Features
 SHARE = 4  # a label budget of at least one in so many computes the whole split, which all such budgets share
 
 
-def features(task: Task, learner: Frame, seen: Examples, run: Run | None = None) -> tuple[Features, Features]:
+def features(task: Task, learner: Classifier, seen: Examples, run: Run | None = None) -> tuple[Features, Features]:
     """Of the training and of the validation images that a run may see; the network is in evaluation mode.
 
     Whether a whole split is computed depends on nothing but the two sizes, never on what the cache holds: how images
@@ -27,8 +27,8 @@ def features(task: Task, learner: Frame, seen: Examples, run: Run | None = None)
     run = run or task.run
     frozen = None
     if run.cache is not None and task.source is not None:
-        beneath = load.beneath(learner.anatomy, learner.network.state_dict())
-        frozen = layers(run, task.source.network, beneath, learner.anatomy.heads, learner.input)
+        beneath = load.beneath(learner.structure, learner.module.state_dict())
+        frozen = layers(run, task.source.network, beneath, learner.structure.heads, learner.input)
 
     def rows(images: Images) -> Tensor:
         x_ND = once(run, frozen, images, lambda images: _compute(run, learner, images))
@@ -38,7 +38,7 @@ def features(task: Task, learner: Frame, seen: Examples, run: Run | None = None)
     def of(images: Images, whole: Whole | None) -> Features:
         label_N = images.label_N.to(run.device)
         if not len(images):
-            return Features(torch.empty(0, learner.anatomy.features, device=run.device), label_N)
+            return Features(torch.empty(0, learner.structure.features, device=run.device), label_N)
         if whole is None or not len(images) == len(whole.place_N) < whole.count <= SHARE * len(images):
             return Features(rows(images), label_N)
         return Features(rows(whole.images())[whole.place_N.to(run.device)], label_N)
@@ -46,7 +46,7 @@ def features(task: Task, learner: Frame, seen: Examples, run: Run | None = None)
     return of(seen.train, seen.whole.get("train")), of(seen.validation, seen.whole.get("validation"))
 
 
-def _compute(run: Run, learner: Frame, images: Images) -> Tensor:
-    prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
+def _compute(run: Run, learner: Classifier, images: Images) -> Tensor:
+    prepare = Prepare(learner.input, run.device, device.memory_format(learner.module))
     batches = evaluate.image_batches(run, images.to(run.device), prepare)
-    return engine.compute(lambda x_BCHW: anatomy.features(learner.network, learner.anatomy, x_BCHW), batches).x_ND
+    return engine.compute(learner.features, batches).x_ND

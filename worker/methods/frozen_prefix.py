@@ -12,11 +12,11 @@ from worker.methods.feature_cache import Document, layers, once
 from worker.methods.loop import closed
 from worker.methods.task import Task
 from worker.networks import halves
+from worker.networks.classifier import Classifier
 from worker.networks.halves import Halves
 from worker.runtime import device
 from worker.runtime.contract import Note
 from worker.runtime.run import Run
-from worker.terms.base import Frame
 from worker.training import evaluate
 from worker.training import features as engine
 from worker.training.freezing import Except, Trainable
@@ -72,7 +72,7 @@ class Edge:
 
 def find(
     task: Task,
-    learner: Frame,
+    learner: Classifier,
     params: Training,
     train: Images,
     validation: Images,
@@ -83,10 +83,10 @@ def find(
     epochs = closed(params.epochs)
     if params.augmentation or params.mixing or params.terms or epochs < 2:
         return None
-    prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
+    prepare = Prepare(learner.input, run.device, device.memory_format(learner.module))
     first = torch.zeros(2, dtype=torch.int64, device=train.pixels_NHWC.device)
     example_BCHW = prepare.normalised(prepare.pixels(train.pixels_NHWC, first))
-    cut = halves.cut(learner.network, _widest(trainable, epochs), example_BCHW)
+    cut = halves.cut(learner.module, _widest(trainable, epochs), example_BCHW)
     if cut is None or _row_bytes(cut, example_BCHW) * (len(train) + len(validation)) > MOST_BYTES:
         return None
     frozen = None

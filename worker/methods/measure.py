@@ -31,7 +31,9 @@ def evaluation(task: Task, adapted: Adapted) -> Document | None:
     """
     if adapted.headless:
         return None
-    target = on_test_split(task.run, adapted.network, adapted.input, adapted.classes, task.target)
+    target = on_test_split(
+        task.run, adapted.classifier.module, adapted.classifier.input, adapted.classifier.classes, task.target
+    )
     if target is None:
         return None
     return {
@@ -60,9 +62,9 @@ def judged(run: Run, adapted: Adapted, domain: Domain) -> Verdict | None:
     rows = domain.labelled("test")
     if not len(rows):
         return None
-    shared, columns = _shared(adapted.classes, domain)
-    images = domain.examples(rows, adapted.input, shared)
-    return _judge(run, adapted.network, adapted.input, images, columns) if len(images) else None
+    shared, columns = _shared(adapted.classifier.classes, domain)
+    images = domain.examples(rows, adapted.classifier.input, shared)
+    return _judge(run, adapted.classifier.module, adapted.classifier.input, images, columns) if len(images) else None
 
 
 def on_test_split(
@@ -123,7 +125,12 @@ def _uncalibrated(task: Task, adapted: Adapted) -> Document:
     if adapted.temperature is None:
         return {}
     before = on_test_split(
-        task.run, adapted.network, adapted.input, adapted.classes, task.target, times=adapted.temperature
+        task.run,
+        adapted.classifier.module,
+        adapted.classifier.input,
+        adapted.classifier.classes,
+        task.target,
+        times=adapted.temperature,
     )
     figures = {name: (before or {}).get(name) for name in ("nll", "ece")}
     return {"calibration": {"temperature": adapted.temperature, "before": figures}}
@@ -142,18 +149,19 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
         return None
     if source.classes is not None and not set(source.classes) & set(domain.classes):
         return None
-    network, structure = transferred.unchanged(source)
+    unchanged = transferred.unchanged(source)
+    network, structure = unchanged.module, unchanged.structure
     if not _goes_on(adapted, network, structure.heads):
         return None
     device.place(network, task.run.device)
     before = on_test_split(task.run, network, source.input, source.classes, domain)
     if before is None:
         return None
-    kept = adapted.classes == source.classes and task.same_kind
-    if isinstance(network, Grafted) or isinstance(adapted.network, Grafted):
-        network = adapted.network if kept else _regrafted(network, adapted.network)
+    kept = adapted.classifier.classes == source.classes and task.same_kind
+    if isinstance(network, Grafted) or isinstance(adapted.classifier.module, Grafted):
+        network = adapted.classifier.module if kept else _regrafted(network, adapted.classifier.module)
     else:
-        _overwrite(network, adapted.network.state_dict(), skip=() if kept else structure.heads)
+        _overwrite(network, adapted.classifier.module.state_dict(), skip=() if kept else structure.heads)
         if adapted.source_head is not None:
             network.set_submodule(structure.head, adapted.source_head)
     after = on_test_split(task.run, network, source.input, source.classes, domain)
@@ -163,7 +171,7 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
 
 def _goes_on(adapted: Adapted, network: nn.Module, heads: tuple[str, ...]) -> bool:
     """Whether the adapted network began as the source's, tensor by tensor: one that did not has nothing to forget."""
-    found, head = _base(adapted.network).state_dict(), _within((*heads, *adapted.anatomy.heads))
+    found, head = _base(adapted.classifier.module).state_dict(), _within((*heads, *adapted.classifier.structure.heads))
     beneath = {name: tensor for name, tensor in _base(network).state_dict().items() if not name.startswith(head)}
     same = all(name in found and found[name].shape == tensor.shape for name, tensor in beneath.items())
     return same and adapted.transfer.get("tensors") != {}

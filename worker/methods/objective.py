@@ -14,7 +14,8 @@ from worker.data import targets
 from worker.data.batches import Batch, Images
 from worker.methods import transferred
 from worker.methods.task import Task
-from worker.terms.base import Frame, Setting, Term, look
+from worker.networks.classifier import Classifier
+from worker.terms.base import Setting, Term
 from worker.terms.registry import TERMS
 from worker.training.evaluate import Split
 from worker.training.fit import Losses, Moment
@@ -33,7 +34,7 @@ class Objective:
     """Called at every step; all its parts are logged as series of their names."""
 
     def __init__(
-        self, learner: Frame, params: Training, weighted: Sequence[_Weighted], weight_K: Tensor | None
+        self, learner: Classifier, params: Training, weighted: Sequence[_Weighted], weight_K: Tensor | None
     ) -> None:
         self._learner, self._weighted, self._weight_K = learner, weighted, weight_K
         self._smoothing = params.label_smoothing
@@ -47,10 +48,10 @@ class Objective:
 
     def __call__(self, batch: Batch, moment: Moment) -> Losses:
         if not self._weighted:
-            return {"loss": self._on_labels(self._learner.network(batch.x), batch)}
-        view = look(self._learner, batch.x, self._watches)
-        on_labels = self._on_labels(view.logits_BK, batch)
-        values = {one.name: one.term(batch, view) for one in self._weighted}
+            return {"loss": self._on_labels(self._learner.module(batch.x), batch)}
+        outputs = self._learner.forward(batch.x, self._watches)
+        on_labels = self._on_labels(outputs.logits_BK, batch)
+        values = {one.name: one.term(batch, outputs) for one in self._weighted}
         parts = [one.params.weight * one.params.factor(moment.progress) * values[one.name] for one in self._weighted]
         loss = self._label_weight * on_labels + torch.stack(parts).sum()
         return {"loss": loss, "cross_entropy": on_labels, **values}
@@ -65,7 +66,7 @@ class Objective:
         return targets.of(y).loss(logits_BK, y, self._weight_K, self._smoothing)
 
 
-def build(task: Task, learner: Frame, params: Training, train: Images, examples: Callable[[], Split]) -> Objective:
+def build(task: Task, learner: Classifier, params: Training, train: Images, examples: Callable[[], Split]) -> Objective:
     """The terms are built while the network is still what it starts from."""
     references = _References(task, learner)
     setting = Setting(
@@ -91,15 +92,15 @@ def build(task: Task, learner: Frame, params: Training, train: Images, examples:
 class _References:
     """Frozen networks that terms look at, each loaded once, on the run's device."""
 
-    def __init__(self, task: Task, learner: Frame) -> None:
+    def __init__(self, task: Task, learner: Classifier) -> None:
         self._task, self._learner = task, learner
-        self._teachers: dict[str | None, Frame] = {}
+        self._teachers: dict[str | None, Classifier] = {}
 
     @cached_property
-    def source(self) -> Frame:
+    def source(self) -> Classifier:
         return transferred.frozen(transferred.base(self._task.known_source), self._task.run.device)
 
-    def teacher(self, teacher_id: str | None) -> Frame:
+    def teacher(self, teacher_id: str | None) -> Classifier:
         source = self._task.source
         if teacher_id is None and (source is None or transferred.base(source) is source):
             return self.source

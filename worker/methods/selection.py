@@ -15,10 +15,10 @@ from app.methods.cross_domain.family import Selecting
 from worker.data.batches import Images, Prepare
 from worker.methods import transferred
 from worker.methods.task import LabelUse, Task
+from worker.networks.classifier import Classifier
 from worker.runtime import device
 from worker.runtime.contract import Failure, Note
 from worker.runtime.run import Run
-from worker.terms.base import Frame
 from worker.training import evaluate, statistics
 from worker.training.evaluate import Split
 from worker.training.fit import Validation
@@ -46,7 +46,7 @@ class Selector:
     """
 
     task: Task
-    learner: Frame
+    learner: Classifier
     selection: str
     splits: Mapping[str, Callable[[], Split]]
     use: LabelUse
@@ -60,7 +60,7 @@ class Selector:
 
     def validate(self) -> Validation:
         """For `fit`."""
-        values = self.values(self.learner.network, adapted=True)
+        values = self.values(self.learner.module, adapted=True)
         return Validation(values, self.rank(values))
 
     def values(self, network: nn.Module, *, adapted: bool = False) -> dict[str, float]:
@@ -93,11 +93,11 @@ class Selector:
         Returns:
             What was chosen and by what, for the result's `transfer.selection`.
         """
-        values = self.values(self.learner.network, adapted=True)
+        values = self.values(self.learner.module, adapted=True)
         before = None if self.unchanged is None else self.values(self.unchanged)
         kept = "adapted"
         if self.unchanged is not None and before is not None and self._no_better(values, before):
-            self.learner.network.load_state_dict(self.unchanged.state_dict())
+            self.learner.module.load_state_dict(self.unchanged.state_dict())
             kept = "unchanged"
             self._warn(f"By {self.selection} no epoch was better than the unchanged source: it is what is kept.")
         elif self._collapsed(values):
@@ -129,7 +129,7 @@ class Selector:
 
 def selector(
     task: Task,
-    learner: Frame,
+    learner: Classifier,
     params: Selecting,
     held_out: Images | None = None,
     source_norms: Callable[[], Iterable[Tensor]] | None = None,
@@ -149,7 +149,7 @@ def selector(
         read["validation"] = _labelled(task, learner)
     if params.selection == "source_validation" and "source" not in read:
         raise Failure("does_not_fit", "`selection` is by the source's validation labels, and there are none.")
-    prepare = Prepare(learner.input, task.run.device, device.memory_format(learner.network))
+    prepare = Prepare(learner.input, task.run.device, device.memory_format(learner.module))
     splits = {
         name: partial(evaluate.image_batches, task.run, images.to(task.run.device), prepare)
         for name, images in read.items()
@@ -178,13 +178,13 @@ def confidence(run: Run, network: nn.Module, batches: Split) -> dict[str, float]
     return {"entropy": float(entropy) / count, "predicted_classes": math.exp(float(marginal))}
 
 
-def _unlabelled(task: Task, learner: Frame) -> Images:
+def _unlabelled(task: Task, learner: Classifier) -> Images:
     """The target's validation images without their labels; its training images where there are none."""
     rows = task.target.images.rows("validation")
     return task.target.unlabelled(rows if len(rows) else task.target.images.rows("train"), learner.input)
 
 
-def _labelled(task: Task, learner: Frame) -> Images:
+def _labelled(task: Task, learner: Classifier) -> Images:
     rows = task.target.labelled("validation")
     images = task.target.examples(rows, learner.input, learner.classes or task.target.classes)
     if not len(images):
@@ -192,8 +192,8 @@ def _labelled(task: Task, learner: Frame) -> Images:
     return images
 
 
-def _unchanged(task: Task, learner: Frame) -> nn.Module | None:
+def _unchanged(task: Task, learner: Classifier) -> nn.Module | None:
     """The source, if it has the learner's head."""
     if task.source is None or learner.classes is None or task.source.classes != learner.classes:
         return None
-    return transferred.frozen(task.source, task.run.device).network
+    return transferred.frozen(task.source, task.run.device).module

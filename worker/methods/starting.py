@@ -6,10 +6,11 @@ from app.contract.layers import with_classes
 from app.methods.start import Start
 from worker.methods import inputs, transferred
 from worker.methods.task import Domain, Task
-from worker.networks import anatomy, build
+from worker.networks import build
+from worker.networks.classifier import Classifier
+from worker.networks.structure import Structure
 from worker.runtime import device
 from worker.runtime.contract import Failure
-from worker.terms.base import Frame
 
 
 def begin(task: Task, params: Start, domain: Domain, classes: list[str]) -> transferred.Start:
@@ -22,7 +23,7 @@ def begin(task: Task, params: Start, domain: Domain, classes: list[str]) -> tran
     spec = with_classes(params.network, len(classes))
     input = params.input or inputs.default(spec, domain)
     network = build.build(spec, input)
-    structure = anatomy.study(network, input)
+    structure = Structure.of(network, input)
     device.place(network, task.run.device)
     report = {"head": "new", "adapters": transferred.adapters(domain, input)}
-    return transferred.Start(spec, Frame(network, structure, input, classes), classes, report)
+    return transferred.Start(spec, Classifier(network, structure, input, classes), classes, report)

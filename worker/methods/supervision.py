@@ -19,9 +19,9 @@ from worker.methods import frozen_prefix, loop, objective
 from worker.methods.frozen_prefix import Edge
 from worker.methods.loop import closed
 from worker.methods.task import Domain, LabelUse, Task
+from worker.networks.classifier import Classifier
 from worker.runtime.contract import Failure
 from worker.runtime.run import Run
-from worker.terms.base import Frame
 from worker.training import evaluate, precision
 from worker.training.accumulation import Accumulator
 from worker.training.fit import Fitted, Loss, everything
@@ -85,7 +85,7 @@ def _whole(domain: Domain, split: Split, rows: NDArray[np.int64], input: InputSp
 
 def learn(
     task: Task,
-    learner: Frame,
+    learner: Classifier,
     params: Training,
     seen: Examples,
     *,
@@ -102,19 +102,19 @@ def learn(
         What has learned beside the network, by the name of its term.
     """
     run = run or task.run
-    if not any(True for path in learner.anatomy.heads for _ in learner.network.get_submodule(path).parameters()):
+    if not any(True for path in learner.structure.heads for _ in learner.module.get_submodule(path).parameters()):
         message = "The head of this network was fitted and does not learn by gradients: name the network under it."
         raise Failure("does_not_fit", message)
     train, validation = seen.train.to(run.device), seen.validation.to(run.device)
     cut = frozen_prefix.find(task, learner, params, train, validation, trainable, run)
     how = _pace(run, learner, params, seen, whole=cut is None)
     feed = cut or Pixels(run, learner, params, how.memory_format, seen.closer)
-    seen_from = replace(learner, network=feed.network)
-    with precision.kept(how, learner.network), _compiled(run, how, feed, train, params):
+    seen_from = replace(learner, module=feed.network)
+    with precision.kept(how, learner.module), _compiled(run, how, feed, train, params):
         loss = objective.build(task, seen_from, params, train, lambda: feed.in_order(train))
         minimise(
             run,
-            learner.network,
+            learner.module,
             params,
             feed.batches(train, closed(params.batch_size), drawing(params, train.label_N, learner)),
             precision.cast(how, run.device, loss),
@@ -133,12 +133,12 @@ class Pixels:
     def __init__(
         self,
         run: Run,
-        learner: Frame,
+        learner: Classifier,
         params: Training,
         layout: torch.memory_format,
         closer: Callable[[], Images] | None = None,
     ) -> None:
-        self.network, self._run = learner.network, run
+        self.network, self._run = learner.module, run
         self._prepare = Prepare(learner.input, run.device, layout)
         steps = params.augmentation if isinstance(params.augmentation, list) else []
         self._augment = transforms.compose(steps, learner.input.size)
@@ -160,20 +160,20 @@ class Pixels:
         return evaluate.image_batches(self._run, images, self._prepare)
 
 
-def _pace(run: Run, learner: Frame, params: Training, seen: Examples, *, whole: bool) -> Pace:
+def _pace(run: Run, learner: Classifier, params: Training, seen: Examples, *, whole: bool) -> Pace:
     """As the parameters say; where they ask for a trial, by one of the `whole` network.  Terms look into the network,
     and stay with float32."""
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     if params.precision != "auto" or params.terms:
         precisions = ("bfloat16",) if params.precision == "bfloat16" else ("float32",)
-    as_told = replace(precision.usual(learner.network), precision=precisions[0])
+    as_told = replace(precision.usual(learner.module), precision=precisions[0])
     if "auto" not in (params.precision, params.layout):
         return as_told
     if run.pace is None and not whole:
         run.pace = vars(as_told)  # a trial of later parts would compare two trainings that were computed otherwise
     shape = (learner.input.channels, *learner.input.size)
     batch_size, layouts = min(closed(params.batch_size), len(seen.train)), params.layout == "auto"
-    return precision.settle(run, learner.network, Work(shape, batch_size, steps(params, seen), precisions, layouts))
+    return precision.settle(run, learner.module, Work(shape, batch_size, steps(params, seen), precisions, layouts))
 
 
 def _compiled(
@@ -218,7 +218,7 @@ def minimise(
     )
 
 
-def drawing(params: Training, label_N: Tensor, learner: Frame) -> Tensor | None:
+def drawing(params: Training, label_N: Tensor, learner: Classifier) -> Tensor | None:
     """Weights by which examples are drawn; None: each once."""
     if params.sampling is None or learner.classes is None:
         return None

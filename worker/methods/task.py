@@ -19,10 +19,9 @@ from app.methods.training import LabelBudget
 from worker.data import label_budget
 from worker.data.batches import Images
 from worker.data.memmap import Mapped, Room
-from worker.networks.anatomy import Anatomy
+from worker.networks.classifier import Classifier
 from worker.runtime.contract import Failure
 from worker.runtime.run import Run
-from worker.terms.base import Frame
 
 CLOSER = 2.0  # times the network's size; a part of a quarter of the area then has a pixel for each of its inputs
 
@@ -203,7 +202,7 @@ class Quantised:
 
 @dataclass(frozen=True)
 class Adapted:
-    """What a method has made: a network in evaluation mode, and all that is to be known of it.
+    """What a method has made: a classifier in evaluation mode, and all that is to be known of it.
 
     `params` are the method's, every default closed.  `transfer` says what came from the source and how.
     `source_head` is the source's head where that went on learning.  `temperature` is what the scores were divided by.
@@ -212,11 +211,8 @@ class Adapted:
     was, and this is what was made.
     """
 
-    network: nn.Module
-    anatomy: Anatomy
+    classifier: Classifier
     spec: NetworkSpec
-    input: InputSpec
-    classes: list[str] | None
     params: Any
     labels: LabelUse = LabelUse()
     transfer: dict[str, Any] = field(default_factory=dict)
@@ -226,25 +222,3 @@ class Adapted:
     without: "Adapted | None" = None
     headless: bool = False
     quantised: Quantised | None = None
-
-    @classmethod
-    def of(
-        cls,
-        learner: Frame,
-        spec: NetworkSpec,
-        params: Any,
-        labels: LabelUse,
-        transfer: dict[str, Any],
-        source_head: nn.Module | None = None,
-    ) -> "Adapted":
-        return cls(
-            learner.network,
-            learner.anatomy,
-            spec,
-            learner.input,
-            learner.classes,
-            params,
-            labels,
-            transfer,
-            source_head,
-        )

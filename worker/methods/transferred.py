@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from app.contract import grafted
 from app.contract.inputs import InputOverride, InputSpec
@@ -13,11 +13,10 @@ from app.contract.layers import with_classes
 from app.contract.networks import NetworkSpec
 from worker.methods.task import Domain, Source, Task
 from worker.networks import load, stem
-from worker.networks.anatomy import Anatomy
+from worker.networks.classifier import Classifier
 from worker.networks.grafted import BACKBONE
 from worker.runtime import device
 from worker.runtime.contract import Failure
-from worker.terms.base import Frame
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Start:
     """Where a transfer starts from; `report` says of each tensor where it comes from."""
 
     spec: NetworkSpec
-    learner: Frame
+    learner: Classifier
     classes: list[str]
     report: dict[str, Any]
 
@@ -50,18 +49,18 @@ def start(task: Task, override: InputOverride | None, learned: list[str] | None 
     head = "kept" if kept else "new"
     made.report.was_drawn(source.drawn)
     report = {"tensors": made.report.document(), "head": head, "adapters": adapters(task.target, input)}
-    return Start(spec, Frame(made.network, made.anatomy, input, classes), classes, report)
+    return Start(spec, Classifier(made.network, made.structure, input, classes), classes, report)
 
 
-def take_over(source: Source, learner: Frame, *, with_head: bool) -> dict[str, Any]:
+def take_over(source: Source, learner: Classifier, *, with_head: bool) -> dict[str, Any]:
     """What of the source's weights has a place in a network for other images, copied: the report on every tensor.
 
     `with_head`: the head's, too.
     """
-    weights = learner.network.state_dict()
+    weights = learner.module.state_dict()
     given = tensors(source)
     if not with_head:
-        given = load.beneath(learner.anatomy, given)
+        given = load.beneath(learner.structure, given)
     found, report = load.match(stem.recoloured(given, weights), weights)
     with torch.no_grad():
         for name, tensor in found.items():
@@ -70,7 +69,7 @@ def take_over(source: Source, learner: Frame, *, with_head: bool) -> dict[str, A
     return report.document()
 
 
-def itself(task: Task, override: InputOverride | None) -> tuple[Frame, dict[str, Any]]:
+def itself(task: Task, override: InputOverride | None) -> tuple[Classifier, dict[str, Any]]:
     """The source's network with its own head and classes, on the run's device, in evaluation mode; and where its
     tensors come from.
 
@@ -88,20 +87,20 @@ def itself(task: Task, override: InputOverride | None) -> tuple[Frame, dict[str,
     device.place(made.network.eval(), task.run.device)
     made.report.was_drawn(source.drawn)
     report = {"tensors": made.report.document(), "head": "kept", "adapters": adapters(task.target, input)}
-    return Frame(made.network, made.anatomy, input, source.classes), report
+    return Classifier(made.network, made.structure, input, source.classes), report
 
 
-def unchanged(source: Source) -> tuple[nn.Module, Anatomy]:
-    """The source's network as it is, on the CPU, in evaluation mode."""
+def unchanged(source: Source) -> Classifier:
+    """The source as it is, on the CPU, in evaluation mode."""
     made = load.make(source.network, source.input, _weights(source))
-    return made.network.requires_grad_(False).eval(), made.anatomy
+    return Classifier(made.network.requires_grad_(False).eval(), made.structure, source.input, source.classes)
 
 
-def frozen(source: Source, on: torch.device) -> Frame:
-    """The same, on a device, for others to look at."""
-    network, structure = unchanged(source)
-    device.place(network, on)
-    return Frame(network, structure, source.input, source.classes)
+def frozen(source: Source, on: torch.device) -> Classifier:
+    """The source as it is, on a device, for others to look at."""
+    classifier = unchanged(source)
+    device.place(classifier.module, on)
+    return classifier
 
 
 def base(source: Source) -> Source:

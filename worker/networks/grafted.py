@@ -9,10 +9,10 @@ from app.contract import grafted as graft
 from app.contract.grafted import GraftedOptions
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
-from worker.networks import anatomy, heads
-from worker.networks.anatomy import Anatomy
+from worker.networks import heads
 from worker.networks.family import Entry, entry
 from worker.networks.heads import Head
+from worker.networks.structure import Structure
 
 BACKBONE, HEAD = "backbone", "head"
 
@@ -20,20 +20,20 @@ BACKBONE, HEAD = "backbone", "head"
 class Grafted(nn.Module):
     """`backbone` is a whole network: its own head is there, but nobody asks it."""
 
-    def __init__(self, backbone: nn.Module, structure: Anatomy, head: Head) -> None:
+    def __init__(self, backbone: nn.Module, structure: Structure, head: Head) -> None:
         super().__init__()
         self.backbone, self.head = backbone, head
         self._structure = structure
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        logits_BK: Tensor = self.head(anatomy.features(self.backbone, self._structure, x_BCHW))
+        logits_BK: Tensor = self.head(self._structure.extract(self.backbone, x_BCHW))
         return logits_BK
 
     @property
-    def anatomy(self) -> Anatomy:
+    def structure(self) -> Structure:
         """The backbone's stages under the new head."""
         stages = tuple(tuple(f"{BACKBONE}.{path}" for path in stage) for stage in self._structure.stages)
-        return Anatomy((HEAD,), stages, self._structure.features, separable=True)
+        return Structure((HEAD,), stages, self._structure.features, separable=True)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class GraftedFamily:
     def build(self, spec: NetworkSpec, input: InputSpec) -> nn.Module:
         options = GraftedOptions.model_validate(spec.options)
         backbone = self.build_backbone(options.backbone, input)
-        structure = anatomy.study(backbone, input)
+        structure = Structure.of(backbone, input)
         return Grafted(backbone, structure, heads.build(options.head, structure.features, spec.num_classes))
 
     def usual_input(self, spec: NetworkSpec) -> InputSpec | None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node, Tracer
 
-from worker.networks import anatomy
+from worker.networks import modes
 from worker.training.freezing import Freezer, Trainable
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Tanh)
@@ -117,7 +117,7 @@ def _part(network: nn.Module, given: Node, nodes: Iterable[Node], made: Node) ->
 
 
 def _true(network: nn.Module, halves: Halves, x_BCHW: Tensor) -> bool:
-    with anatomy.evaluating(network), torch.inference_mode():
+    with modes.evaluating(network), torch.inference_mode():
         whole = network(x_BCHW)
         edge = halves.before(x_BCHW)
         if not isinstance(edge, Tensor) or len(edge) != len(x_BCHW):

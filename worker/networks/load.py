@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
-from worker.networks import anatomy, build, positions, stem
-from worker.networks.anatomy import Anatomy
+from worker.networks import build, positions, stem
+from worker.networks.structure import Structure
 from worker.runtime.contract import Failure
 
 SHOWN = 50
@@ -62,7 +62,7 @@ class Made(NamedTuple):
     """A network with its weights, on the CPU."""
 
     network: nn.Module
-    anatomy: Anatomy
+    structure: Structure
     report: Report
 
 
@@ -83,22 +83,22 @@ def make(
     is missing is drawn, too, and what has no place is left out.
 
     Raises:
-        Failure: see `build.build`, `anatomy.study` and `load`.
+        Failure: see `build.build`, `Structure.of` and `load`.
     """
     network = build.shell(spec, input)
     if without_heads:
-        tensors = beneath(anatomy.study(network, input), tensors)
+        tensors = beneath(Structure.of(network, input), tensors)
     found, report = match(tensors, network.state_dict(), names)
     if report.initialised:
         network = build.build(spec, input)
     weights = network.state_dict()
     network.load_state_dict(weights | _apart(found), assign=True)
-    structure = anatomy.study(network, input)
+    structure = Structure.of(network, input)
     require_complete(network, tensors, structure, report, aside=aside, allow_missing=allow_missing)
     return Made(network, structure, report)
 
 
-def load(network: nn.Module, tensors: Mapping[str, Tensor], structure: Anatomy) -> Report:
+def load(network: nn.Module, tensors: Mapping[str, Tensor], structure: Structure) -> Report:
     """Copy `tensors` into the network where name and shape fit; heads that are not among them stay as they are.
 
     Raises:
@@ -179,7 +179,7 @@ def _fitted(tensor: Tensor, place: Tensor, given: str) -> Tensor:
     return fitted
 
 
-def beneath(structure: Anatomy, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def beneath(structure: Structure, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """All but those of the heads."""
     heads = tuple(f"{head}." for head in structure.heads)
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(heads)}
@@ -208,7 +208,7 @@ def _enter(report: Report, given: str, name: str, tensor: Tensor, place: Tensor)
 def require_complete(
     network: nn.Module,
     tensors: Mapping[str, Tensor],
-    structure: Anatomy,
+    structure: Structure,
     report: Report,
     *,
     aside: Collection[str] = (),
@@ -247,7 +247,7 @@ def require_complete(
     raise Failure("weights_do_not_fit", said)
 
 
-def missing_weights(network: nn.Module, structure: Anatomy, report: Report) -> list[str]:
+def missing_weights(network: nn.Module, structure: Structure, report: Report) -> list[str]:
     """What is missing of a network beyond what it works out by itself, and beyond a head that is new."""
     weights = network.state_dict()
     heads = _within(structure)
@@ -260,7 +260,7 @@ def missing_weights(network: nn.Module, structure: Anatomy, report: Report) -> l
     return [name for name in lacking if not (new and name.startswith(heads))]
 
 
-def left_over(tensors: Mapping[str, Tensor], structure: Anatomy, report: Report) -> list[dict[str, str]]:
+def left_over(tensors: Mapping[str, Tensor], structure: Structure, report: Report) -> list[dict[str, str]]:
     """Of what has no place in the network, the weights; those of the same names as its heads are none: a new head takes
     their place."""
     names = {name: name.replace(COMPILED, "") for name in (entry["name"] for entry in report.skipped)}
@@ -275,7 +275,7 @@ def left_over(tensors: Mapping[str, Tensor], structure: Anatomy, report: Report)
     ]
 
 
-def new_head(report: Report, structure: Anatomy) -> bool:
+def new_head(report: Report, structure: Structure) -> bool:
     """Whether a head of the network was drawn."""
     return any(name.startswith(_within(structure)) for name in report.initialised)
 
@@ -284,7 +284,7 @@ def _worked_out(name: str, tensor: Tensor) -> bool:
     return not tensor.is_floating_point() or name.rpartition(".")[2] in WORKED_OUT
 
 
-def _within(structure: Anatomy) -> tuple[str, ...]:
+def _within(structure: Structure) -> tuple[str, ...]:
     return tuple(f"{head}." for head in structure.heads)
 
 

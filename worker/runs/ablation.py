@@ -32,5 +32,5 @@ def _figures(judged: Verdict, adapted: Adapted) -> Document:
     return {
         "accuracy": judged.accuracy,
         "accuracy_interval": list(scores.wilson(right, len(judged))),
-        "input": adapted.input.model_dump(mode="json"),
+        "input": adapted.classifier.input.model_dump(mode="json"),
     }

@@ -31,10 +31,10 @@ def calibrate(task: Task, adapted: Adapted, params: Training) -> Adapted:
     images = _validation(task, adapted, params)
     before_NK = _logits(task, adapted, images)
     found = temperature(before_NK, images.label_N.to(before_NK.device))
-    _divide(adapted.network, adapted.anatomy.heads, found)
+    _divide(adapted.classifier.module, adapted.classifier.structure.heads, found)
     after_NK = _logits(task, adapted, images)
     if (after_NK * found - before_NK).abs().max() > TOLERANCE * before_NK.abs().max():
-        _divide(adapted.network, adapted.anatomy.heads, 1 / found)
+        _divide(adapted.classifier.module, adapted.classifier.structure.heads, 1 / found)
         message = "Not calibrated: the network's scores are not proportional to those of its head."
         task.run.emit(Note("calibration", message, "warning"))
         return adapted
@@ -55,16 +55,16 @@ def temperature(logits_NK: Tensor, y: Tensor) -> float:
 
 def _validation(task: Task, adapted: Adapted, params: Training) -> Images:
     rows = task.target.within(task.target.labelled("validation"), params, task.run.seed)
-    images = task.target.examples(rows, adapted.input, adapted.classes or task.target.classes)
+    images = task.target.examples(rows, adapted.classifier.input, adapted.classifier.classes or task.target.classes)
     if not len(images):
         raise Failure("does_not_fit", "`calibrate` needs labelled validation images, and the dataset has none.")
     return images.to(task.run.device)
 
 
 def _logits(task: Task, adapted: Adapted, images: Images) -> Tensor:
-    prepare = Prepare(adapted.input, task.run.device, device.memory_format(adapted.network))
+    prepare = Prepare(adapted.classifier.input, task.run.device, device.memory_format(adapted.classifier.module))
     with torch.inference_mode():
-        return torch.cat([adapted.network(x) for x, _ in evaluate.image_batches(task.run, images, prepare)])
+        return torch.cat([adapted.classifier.module(x) for x, _ in evaluate.image_batches(task.run, images, prepare)])
 
 
 def _divide(network: nn.Module, heads: tuple[str, ...], by: float) -> None:
@@ -78,7 +78,7 @@ def _adapter(adapted: Adapted, by: float) -> Adapter | None:
     """An adapter holds a copy of the heads."""
     if adapted.adapter is None:
         return None
-    heads = tuple(f".{head}." for head in adapted.anatomy.heads)
+    heads = tuple(f".{head}." for head in adapted.classifier.structure.heads)
     tensors = {
         name: tensor / by if any(head in name for head in heads) else tensor
         for name, tensor in adapted.adapter.tensors.items()

@@ -31,19 +31,19 @@ def measure(task: Task, adapted: Adapted) -> dict[str, Any] | None:
     origin = _origin(adapted.transfer.get("tensors") or {})
     if task.source is None or not origin:
         return None
-    source, _ = transferred.unchanged(transferred.base(task.source))
+    source = transferred.unchanged(transferred.base(task.source)).module
     device.place(source, task.run.device)
-    pairs = _pairs(adapted.network, origin)
+    pairs = _pairs(adapted.classifier.module, origin)
     rows = _sample(task)
-    ours = _outputs(task, adapted.network, adapted.input, rows, list(pairs))
+    ours = _outputs(task, adapted.classifier.module, adapted.classifier.input, rows, list(pairs))
     theirs = _outputs(task, source, task.source.input, rows, list(pairs.values()))
     layers = [
         {
             "layer": path,
-            "relative_l2": _distance(adapted.network, source, path, pairs.get(path)),
+            "relative_l2": _distance(adapted.classifier.module, source, path, pairs.get(path)),
             "cka": _similarity(ours.get(path), theirs.get(pairs.get(path, ""))),
         }
-        for path in _layers(adapted.network)
+        for path in _layers(adapted.classifier.module)
     ]
     return {"images": len(rows), "layers": layers}
 

@@ -98,7 +98,7 @@ def _unchanged(task: Task, adapted: Adapted) -> Contender:
     if task.known_source.untrained_head:
         return Contender("unchanged", None, "The source's head was drawn at random.")
     known = set(task.known_source.classes or ())
-    if not set(adapted.classes or ()) <= known or not task.same_kind:
+    if not set(adapted.classifier.classes or ()) <= known or not task.same_kind:
         return Contender("unchanged", None, "The source does not know the target's classes.")
     return Contender("unchanged", evaluate(task, Evaluate(input=_override(task, adapted))))
 
@@ -106,7 +106,7 @@ def _unchanged(task: Task, adapted: Adapted) -> Contender:
 def _probe(task: Task, adapted: Adapted) -> Iterator[Contender]:
     if isinstance(adapted.params, LinearProbe):
         return
-    if adapted.input.channels != task.known_source.input.channels:
+    if adapted.classifier.input.channels != task.known_source.input.channels:
         yield Contender("linear_probe", None, "The source takes images of other channels.")
         return
     params = LinearProbe(input=_override(task, adapted), **_budget(adapted.params))
@@ -116,7 +116,7 @@ def _probe(task: Task, adapted: Adapted) -> Iterator[Contender]:
 def _scratch(task: Task, adapted: Adapted) -> Contender:
     params = Train(
         network=adapted.spec,
-        input=adapted.input,
+        input=adapted.classifier.input,
         augmentation=adapted.params.augmentation or "auto",
         **_budget(adapted.params),
     )
@@ -134,8 +134,10 @@ def _budget(params: Training) -> dict[str, Any]:
 
 
 def _override(task: Task, adapted: Adapted) -> InputOverride:
-    same_size = adapted.input.size == task.known_source.input.size
-    return InputOverride(fit=adapted.input.fit, margin=adapted.input.margin if same_size else None)
+    same_size = adapted.classifier.input.size == task.known_source.input.size
+    return InputOverride(
+        fit=adapted.classifier.input.fit, margin=adapted.classifier.input.margin if same_size else None
+    )
 
 
 def _line(name: str, other: Verdict, gap: Difference) -> dict[str, Any]:

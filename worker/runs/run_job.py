@@ -119,14 +119,14 @@ def _source(document: Mapping[str, Any], weights: Path) -> Source:
 
 def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec, *, multi_label: bool) -> Result:
     artifacts, exported = package.package(
-        adapted.network,
-        adapted.anatomy,
-        adapted.input,
+        adapted.classifier.module,
+        adapted.classifier.structure,
+        adapted.classifier.input,
         spec.workdir,
         package.metadata(
             adapted.spec,
-            adapted.input,
-            adapted.classes,
+            adapted.classifier.input,
+            adapted.classifier.classes,
             multi_label=multi_label,
             untrained_head=adapted.headless,
         ),
@@ -136,10 +136,10 @@ def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec, *, multi_l
         artifacts["adapter"] = package.write_adapter(adapted.adapter.tensors, adapted.adapter.config, spec.workdir)
     about = {
         "network": adapted.spec.model_dump(mode="json"),
-        "input": adapted.input.model_dump(mode="json"),
-        "classes": adapted.classes,
+        "input": adapted.classifier.input.model_dump(mode="json"),
+        "classes": adapted.classifier.classes,
         "multi_label": multi_label,
-        "recipe": Recipe.of(adapted.params, adapted.input).document(),
+        "recipe": Recipe.of(adapted.params, adapted.classifier.input).document(),
         "transfer": adapted.transfer,
         "untrained_head": adapted.headless,
     }

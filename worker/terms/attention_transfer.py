@@ -8,18 +8,20 @@ from torch import Tensor
 
 from app.methods.terms.attention_transfer import AttentionTransfer
 from worker.data.batches import Batch
+from worker.networks.classifier import Classifier, Outputs
 from worker.runtime.contract import Failure
-from worker.terms.base import Frame, Plain, Setting, View, look_frozen
+from worker.terms.base import Plain, Setting
 
 
 class _Attention(Plain):
-    def __init__(self, teacher: Frame, student: Frame, pairs: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, teacher: Classifier, student: Classifier, pairs: Sequence[tuple[str, str]]) -> None:
         self._teacher, self._student, self._pairs = teacher, student, pairs
         self.watches = [ours for _, ours in pairs]
 
-    def __call__(self, batch: Batch, view: View) -> Tensor:
-        there = look_frozen(self._teacher, batch.x, self._student.input, [theirs for theirs, _ in self._pairs]).outputs
-        return torch.stack([gap(view.outputs[ours], there[theirs]) for theirs, ours in self._pairs]).mean()
+    def __call__(self, batch: Batch, outputs: Outputs) -> Tensor:
+        watch = [theirs for theirs, _ in self._pairs]
+        there = self._teacher.forward_frozen(batch.x, self._student.input, watch).watched
+        return torch.stack([gap(outputs.watched[ours], there[theirs]) for theirs, ours in self._pairs]).mean()
 
 
 def attention(output_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
@@ -38,8 +40,8 @@ def build(params: AttentionTransfer, setting: Setting) -> _Attention:
     """Stages are paired from the end; those whose output is no map have no attention."""
     teacher, student = setting.teacher(params.teacher), setting.student
     (x, _) = next(iter(setting.examples()))
-    theirs = look_frozen(teacher, x[:2], student.input, teacher.ends).outputs
-    ours = look_frozen(student, x[:2], student.input, student.ends).outputs
+    theirs = teacher.forward_frozen(x[:2], student.input, teacher.ends).watched
+    ours = student.forward_frozen(x[:2], student.input, student.ends).watched
     last_first = (_mapped(teacher, theirs)[::-1], _mapped(student, ours)[::-1])
     pairs = list(zip(*last_first, strict=False))[: params.stages]
     if not pairs:
@@ -47,6 +49,6 @@ def build(params: AttentionTransfer, setting: Setting) -> _Attention:
     return _Attention(teacher, student, pairs)
 
 
-def _mapped(frame: Frame, outputs: Mapping[str, Tensor]) -> list[str]:
+def _mapped(classifier: Classifier, outputs: Mapping[str, Tensor]) -> list[str]:
     """Ends of stages that give more than a vector."""
-    return [path for path in frame.ends if outputs[path].ndim == 4 and outputs[path][0, 0].numel() > 1]
+    return [path for path in classifier.ends if outputs[path].ndim == 4 and outputs[path][0, 0].numel() > 1]

@@ -5,15 +5,16 @@ from torch import Tensor
 
 from app.methods.terms.bss import Bss
 from worker.data.batches import Batch
-from worker.terms.base import Plain, Setting, View
+from worker.networks.classifier import Outputs
+from worker.terms.base import Plain, Setting
 
 
 class _Bss(Plain):
     def __init__(self, k: int) -> None:
         self._k = k
 
-    def __call__(self, batch: Batch, view: View) -> Tensor:
-        features_BD = view.features_BD
+    def __call__(self, batch: Batch, outputs: Outputs) -> Tensor:
+        features_BD = outputs.features_BD
         wide = torch.promote_types(features_BD.dtype, torch.float32)  # no factorisation is in half precision
         sigma_R = torch.linalg.svdvals(features_BD.to(wide))
         value: Tensor = sigma_R[-self._k :].square().sum()

@@ -10,16 +10,17 @@ from torch import Tensor, nn
 
 from app.methods.terms.co_tuning import CoTuning
 from worker.data.batches import Batch
+from worker.networks.classifier import Outputs
 from worker.terms import source_head
-from worker.terms.base import Plain, Setting, View, look_frozen
+from worker.terms.base import Plain, Setting
 
 
 class _CoTuning(Plain):
     def __init__(self, head: nn.Module, relation_TS: Tensor) -> None:
         self.module, self._head, self._relation_TS = head, head, relation_TS
 
-    def __call__(self, batch: Batch, view: View) -> Tensor:
-        log_p_BS = F.log_softmax(source_head.logits(self._head, view.features_BD), dim=1)
+    def __call__(self, batch: Batch, outputs: Outputs) -> Tensor:
+        log_p_BS = F.log_softmax(source_head.logits(self._head, outputs.features_BD), dim=1)
         return -(self._wanted(batch) * log_p_BS).sum(1).mean()
 
     def _wanted(self, batch: Batch) -> Tensor:
@@ -43,7 +44,7 @@ def relation(setting: Setting) -> Tensor:
     assert student.classes is not None
     posteriors, labels = [], []
     for x, y_B in setting.examples():
-        posteriors.append(look_frozen(source, x, student.input).logits_BK.softmax(1))
+        posteriors.append(source.forward_frozen(x, student.input).logits_BK.softmax(1))
         labels.append(y_B)
     posterior_NS, label_N = torch.cat(posteriors), torch.cat(labels)
     one_hot_NT = F.one_hot(label_N, len(student.classes)).to(posterior_NS.dtype)

@@ -8,20 +8,21 @@ from torch import Tensor
 
 from app.methods.terms.delta import Delta
 from worker.data.batches import Batch
+from worker.networks.classifier import Classifier, Outputs
 from worker.runtime.contract import Failure
-from worker.terms.base import Frame, Plain, Setting, View, correspondence, look_frozen, maps, squared_norm
+from worker.terms.base import Plain, Setting, correspondence, maps, squared_norm
 
 STAGES = 2  # the last so many, unless layers are named
 
 
 class _Delta(Plain):
-    def __init__(self, source: Frame, student: Frame, layers: list[str], head: float) -> None:
+    def __init__(self, source: Classifier, student: Classifier, layers: list[str], head: float) -> None:
         self._source, self._student, self.watches = source, student, layers
         self._head, (_, self._new) = head, correspondence(student, source)
 
-    def __call__(self, batch: Batch, view: View) -> Tensor:
-        there = look_frozen(self._source, batch.x, self._student.input, self.watches)
-        distances = [distance(view.outputs[layer], there.outputs[layer]) for layer in self.watches]
+    def __call__(self, batch: Batch, outputs: Outputs) -> Tensor:
+        there = self._source.forward_frozen(batch.x, self._student.input, self.watches)
+        distances = [distance(outputs.watched[layer], there.watched[layer]) for layer in self.watches]
         return torch.stack(distances).sum() + 0.5 * self._head * squared_norm(self._new, batch.x.device)
 
 
@@ -34,7 +35,7 @@ def build(params: Delta, setting: Setting) -> _Delta:
     if setting.source is None:
         raise Failure("does_not_fit", "`delta` stays near a source, and there is none.")
     layers = params.layers or setting.student.ends[-STAGES:]
-    modules = dict(setting.source.network.named_modules())
+    modules = dict(setting.source.module.named_modules())
     unknown = [layer for layer in layers if layer not in modules]
     if unknown:
         raise Failure("does_not_fit", f"The network has no module {unknown[0]} for `delta` to look at.")

@@ -6,22 +6,25 @@ from torch import Tensor
 
 from app.methods.terms.distillation import Distillation
 from worker.data.batches import Batch
+from worker.networks.classifier import Classifier, Outputs
 from worker.runtime.contract import Failure
-from worker.terms.base import Frame, Plain, Setting, View, look_frozen
+from worker.terms.base import Plain, Setting
 
 
 class _Distillation(Plain):
-    def __init__(self, params: Distillation, teacher: Frame, student: Frame, pairs: list[tuple[int, int]]) -> None:
+    def __init__(
+        self, params: Distillation, teacher: Classifier, student: Classifier, pairs: list[tuple[int, int]]
+    ) -> None:
         self._teacher, self._student = teacher, student
         self._temperature = params.temperature
         self.label_weight = params.label_weight
         theirs, ours = zip(*pairs, strict=True)
-        device = next(student.network.parameters()).device
+        device = next(student.module.parameters()).device
         self._theirs, self._ours = (torch.tensor(places, device=device) for places in (theirs, ours))
 
-    def __call__(self, batch: Batch, view: View) -> Tensor:
-        teacher_BK = look_frozen(self._teacher, batch.x, self._student.input).logits_BK
-        return softened_kl(view.logits_BK[:, self._ours], teacher_BK[:, self._theirs], self._temperature)
+    def __call__(self, batch: Batch, outputs: Outputs) -> Tensor:
+        teacher_BK = self._teacher.forward_frozen(batch.x, self._student.input).logits_BK
+        return softened_kl(outputs.logits_BK[:, self._ours], teacher_BK[:, self._theirs], self._temperature)
 
 
 def softened_kl(student_BK: Tensor, teacher_BK: Tensor, temperature: float) -> Tensor:
@@ -35,7 +38,7 @@ def build(params: Distillation, setting: Setting) -> _Distillation:
     return _Distillation(params, teacher, student, shared_classes(teacher, student))
 
 
-def shared_classes(teacher: Frame, student: Frame) -> list[tuple[int, int]]:
+def shared_classes(teacher: Classifier, student: Classifier) -> list[tuple[int, int]]:
     """Places of the classes that both know by name: (teacher's, student's)."""
     if teacher.classes is None or student.classes is None:
         raise Failure("does_not_fit", "A teacher's classes are matched by name, and its classes have no names.")

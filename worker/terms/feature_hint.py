@@ -5,18 +5,19 @@ from torch import Tensor, nn
 
 from app.methods.terms.feature_hint import FeatureHint
 from worker.data.batches import Batch
+from worker.networks.classifier import Classifier, Outputs
 from worker.runtime.contract import Failure
-from worker.terms.base import Frame, Plain, Setting, View, look_frozen, maps
+from worker.terms.base import Plain, Setting, maps
 
 
 class _Hint(Plain):
-    def __init__(self, teacher: Frame, student: Frame, theirs: str, ours: str, mapping: nn.Conv1d) -> None:
+    def __init__(self, teacher: Classifier, student: Classifier, theirs: str, ours: str, mapping: nn.Conv1d) -> None:
         self._teacher, self._student, self._theirs, self._ours = teacher, student, theirs, ours
         self.watches, self.module, self._mapping = [ours], mapping, mapping
 
-    def __call__(self, batch: Batch, view: View) -> Tensor:
-        there = look_frozen(self._teacher, batch.x, self._student.input, [self._theirs]).outputs[self._theirs]
-        return F.mse_loss(self._mapping(maps(aligned(view.outputs[self._ours], there))), maps(there))
+    def __call__(self, batch: Batch, outputs: Outputs) -> Tensor:
+        there = self._teacher.forward_frozen(batch.x, self._student.input, [self._theirs]).watched[self._theirs]
+        return F.mse_loss(self._mapping(maps(aligned(outputs.watched[self._ours], there))), maps(there))
 
 
 def aligned(output: Tensor, like: Tensor) -> Tensor:
@@ -31,13 +32,13 @@ def aligned(output: Tensor, like: Tensor) -> Tensor:
 def build(params: FeatureHint, setting: Setting) -> _Hint:
     teacher, student = setting.teacher(params.teacher), setting.student
     theirs, ours = params.teacher_layer or teacher.ends[-1], params.layer or student.ends[-1]
-    for frame, layer, param in ((teacher, theirs, "teacher_layer"), (student, ours, "layer")):
-        if layer not in dict(frame.network.named_modules()):
+    for classifier, layer, param in ((teacher, theirs, "teacher_layer"), (student, ours, "layer")):
+        if layer not in dict(classifier.module.named_modules()):
             raise Failure("does_not_fit", f"There is no module {layer}: see `{param}` of `feature_hint`.")
     (x, _) = next(iter(setting.examples()))
     x = x[:2]
-    there = look_frozen(teacher, x, student.input, [theirs]).outputs[theirs]
-    here = look_frozen(student, x, student.input, [ours]).outputs[ours]
+    there = teacher.forward_frozen(x, student.input, [theirs]).watched[theirs]
+    here = student.forward_frozen(x, student.input, [ours]).watched[ours]
     here = maps(aligned(here, there))
     if here.shape[2] != maps(there).shape[2]:
         raise Failure("does_not_fit", f"`feature_hint` cannot bring {ours} and {theirs} to the same places.")

@@ -6,15 +6,16 @@ from torch import Tensor
 
 from app.methods.terms.l2_sp import L2Sp
 from worker.data.batches import Batch
+from worker.networks.classifier import Outputs
 from worker.runtime.contract import Failure
-from worker.terms.base import Plain, Setting, View, correspondence, squared_norm
+from worker.terms.base import Plain, Setting, correspondence, squared_norm
 
 
 class _L2Sp(Plain):
     def __init__(self, shared: Sequence[tuple[Tensor, Tensor]], new: Sequence[Tensor], head: float) -> None:
         self._shared, self._new, self._head = shared, new, head
 
-    def __call__(self, batch: Batch, view: View) -> Tensor:
+    def __call__(self, batch: Batch, outputs: Outputs) -> Tensor:
         device = batch.x.device
         from_source = squared_norm([w - w0 for w, w0 in self._shared], device)
         return 0.5 * from_source + 0.5 * self._head * squared_norm(self._new, device)

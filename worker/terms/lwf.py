@@ -4,19 +4,20 @@ from torch import Tensor, nn
 
 from app.methods.terms.lwf import Lwf
 from worker.data.batches import Batch
+from worker.networks.classifier import Classifier, Outputs
 from worker.terms import source_head
-from worker.terms.base import Frame, Plain, Setting, View, look_frozen
+from worker.terms.base import Plain, Setting
 from worker.terms.distillation import softened_kl
 
 
 class _Lwf(Plain):
-    def __init__(self, params: Lwf, source: Frame, student: Frame, head: nn.Module) -> None:
+    def __init__(self, params: Lwf, source: Classifier, student: Classifier, head: nn.Module) -> None:
         self._source, self._student, self._temperature = source, student, params.temperature
         self.module, self._head = head, head
 
-    def __call__(self, batch: Batch, view: View) -> Tensor:
-        said_BK = look_frozen(self._source, batch.x, self._student.input).logits_BK
-        return softened_kl(source_head.logits(self._head, view.features_BD), said_BK, self._temperature)
+    def __call__(self, batch: Batch, outputs: Outputs) -> Tensor:
+        said_BK = self._source.forward_frozen(batch.x, self._student.input).logits_BK
+        return softened_kl(source_head.logits(self._head, outputs.features_BD), said_BK, self._temperature)
 
 
 def build(params: Lwf, setting: Setting) -> _Lwf:

@@ -17,9 +17,9 @@ def of(setting: Setting, name: str) -> nn.Module:
     source = setting.source
     if source is None:
         raise Failure("does_not_fit", f"`{name}` keeps a source's head alive, and there is no source.")
-    if not source.anatomy.separable or source.anatomy.features != setting.student.anatomy.features:
+    if not source.structure.separable or source.structure.features != setting.student.structure.features:
         raise Failure("does_not_fit", f"`{name}` needs a source that is just its head on its features.")
-    return deepcopy(source.network.get_submodule(source.anatomy.head)).requires_grad_(True)
+    return deepcopy(source.module.get_submodule(source.structure.head)).requires_grad_(True)
 
 
 def logits(head: nn.Module, features_BD: Tensor) -> Tensor:

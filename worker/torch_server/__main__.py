@@ -64,8 +64,8 @@ class Networks:
     def _open(self, name: str, document: Mapping[str, Any], weights: Path) -> Plain:
         if name not in self._plain:
             made, input = _made(document, weights)
-            served = Served(made.network, made.anatomy, input, multi_label=document["multi_label"])
-            self._plain[name] = Plain(served, self._device, features=made.anatomy.features)
+            served = Served(made.network, made.structure, input, multi_label=document["multi_label"])
+            self._plain[name] = Plain(served, self._device, features=made.structure.features)
         return self._plain[name]
 
     def _stream(self, name: str, document: Mapping[str, Any], weights: Path) -> tuple[Stream, Prepare]:
@@ -73,7 +73,7 @@ class Networks:
             made, input = _made(document, weights)
             device.place(made.network, self._device)
             prepare = Prepare(input, self._device, device.memory_format(made.network))
-            self._streams[name] = Stream(made.network, made.anatomy), prepare
+            self._streams[name] = Stream(made.network, made.structure), prepare
         self._streams.move_to_end(name)
         if len(self._streams) > MOST:
             self._streams.popitem(last=False)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.networks import anatomy
-from worker.networks.anatomy import Anatomy
+from worker.networks.structure import Structure
 from worker.runtime.contract import Failure
 from worker.terms import information
 from worker.training import statistics
@@ -40,7 +39,7 @@ class Told:
 class Stream:
     """`network` on its device; it is the stream's own."""
 
-    def __init__(self, network: torch.nn.Module, structure: Anatomy) -> None:
+    def __init__(self, network: torch.nn.Module, structure: Structure) -> None:
         """
         Raises:
             Failure: `does_not_fit`, it has no batch norm that keeps statistics.
@@ -48,7 +47,7 @@ class Stream:
         self._norms = [norm for norm in statistics.norms(network).values() if norm.affine]
         if not self._norms:
             raise Failure("does_not_fit", "The network has no batch norm with scales and statistics to adapt.")
-        self._network, self._anatomy = network.eval(), structure
+        self._network, self._structure = network.eval(), structure
         self._source = deepcopy(network).requires_grad_(False)
         self._collapses = 0
         self.reset()
@@ -89,13 +88,13 @@ class Stream:
     @torch.inference_mode()
     def _look(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Under the running statistics, which have followed the stream."""
-        logits_BK, features_BD = anatomy.forward(self._network, self._anatomy, x_BCHW)
+        logits_BK, features_BD = self._structure.forward(self._network, x_BCHW)
         return logits_BK.softmax(1), features_BD
 
     def _adapt(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Wang et al. 2021, section 3: forward, entropy, one step; the answer is of before the step."""
         self._norms_follow(True)
-        logits_BK, features_BD = anatomy.forward(self._network, self._anatomy, x_BCHW)
+        logits_BK, features_BD = self._structure.forward(self._network, x_BCHW)
         self._norms_follow(False)
         entropy = information.entropy(logits_BK).mean()
         self._optimiser.zero_grad()

@@ -6,7 +6,7 @@ scikit-learn and SciPy are imported where they are called: they cost a second th
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -22,12 +22,13 @@ from app.contract.networks import NetworkSpec
 from app.methods.classical.family import OnFeatures
 from worker.methods import extraction, supervision, transferred
 from worker.methods.task import Adapted, Task
-from worker.networks import anatomy, heads, load
+from worker.networks import heads, load
+from worker.networks.classifier import Classifier
 from worker.networks.grafted import BACKBONE, HEAD, Grafted
 from worker.networks.load import Report
+from worker.networks.structure import Structure
 from worker.runtime import device, seeds
 from worker.runtime.contract import Failure, Note
-from worker.terms.base import Frame
 
 FOLDS = 5  # of the training images, where there is no validation split
 ABSENT = -1000.0  # the logit of a class that the training images do not have
@@ -95,10 +96,9 @@ class Fitting:
         self._task, self._run = task, task.run
         self._source = transferred.base(task.known_source)
         self._run.tell(0, 1)
-        network, structure = transferred.unchanged(self._source)
-        device.place(network, self._run.device)
         input = params.input.apply(self._source.input) if params.input else self._source.input
-        self._learner = Frame(network, structure, input, task.target.classes)
+        self._learner = replace(transferred.unchanged(self._source), input=input, classes=task.target.classes)
+        device.place(self._learner.module, self._run.device)
         self._seen = supervision.examples(self._run, task.target, params, input, task.target.classes)
         self._seed = seeds.derive(self._run.seed, "classical") % 2**32
         train, validation = extraction.features(task, self._learner, self._seen)
@@ -112,7 +112,7 @@ class Fitting:
 
     @property
     def features(self) -> int:
-        return self._learner.anatomy.features
+        return self._learner.structure.features
 
     @property
     def seed(self) -> int:
@@ -178,8 +178,8 @@ class Fitting:
             **about,
         }
         device.place(network, self._run.device)
-        frame = Frame(network.eval(), structure, self._learner.input, self._learner.classes)
-        return Adapted.of(frame, spec, params, self._seen.use, transfer)
+        classifier = Classifier(network.eval(), structure, self._learner.input, self._learner.classes)
+        return Adapted(classifier, spec, params, self._seen.use, transfer)
 
     def _rows(self, x_ND: Tensor, label_N: Indices) -> Rows:
         place_K = np.full(self._present.classes, -1)
@@ -223,12 +223,12 @@ class Fitting:
         self._run.expect(0)
         self._run.tell(0, 0)
 
-    def _network(self, head: heads.Head, sizes: AnyHead) -> tuple[nn.Module, anatomy.Anatomy, NetworkSpec, Report]:
+    def _network(self, head: heads.Head, sizes: AnyHead) -> tuple[nn.Module, Structure, NetworkSpec, Report]:
         """A linear head where the source's was, if there can be one; else a graft."""
-        backbone, structure = self._learner.network.cpu(), self._learner.anatomy
+        backbone, structure = self._learner.module.cpu(), self._learner.structure
         own = backbone.get_submodule(structure.head)
         if isinstance(head, heads.Linear) and structure.separable and getattr(own, "bias", None) is not None:
-            anatomy.replace_head(backbone, structure, self._present.classes)
+            structure.replace_head(backbone, self._present.classes)
             _fold(head, backbone.get_submodule(structure.head))
             tensors = backbone.state_dict()
             kept = list(load.beneath(structure, tensors))
@@ -241,7 +241,7 @@ class Fitting:
             initialised=[f"{HEAD}.{name}" for name in head.state_dict()],
         )
         report.was_drawn(self._source.drawn)
-        return network, network.anatomy, graft.spec(self._source.network, sizes, self._present.classes), report
+        return network, network.structure, graft.spec(self._source.network, sizes, self._present.classes), report
 
 
 def _standardisation(x_ND: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,10 +13,10 @@ from worker.methods import loop
 from worker.methods.cross_domain import family as cross_domain
 from worker.methods.loop import closed
 from worker.methods.task import Adapted, Task
+from worker.networks.classifier import Classifier
 from worker.runtime import device
 from worker.terms import adversarial
 from worker.terms.adversarial import Discriminator
-from worker.terms.base import Frame, look
 from worker.training.fit import Losses, Moment
 from worker.training.freezing import Except
 
@@ -27,26 +27,26 @@ def adda(task: Task, params: Adda) -> Adapted:
     learner = begun.learner
     seen = cross_domain.domains(task, learner)
     params = params.resolve(seen.longest, learner.input.size)
-    batches = cross_domain.batches(task, params, seen, learner.input, device.memory_format(learner.network))
+    batches = cross_domain.batches(task, params, seen, learner.input, device.memory_format(learner.module))
     params = _pretrained(task, learner, params, batches, new=begun.report["head"] == "new")
     chosen = cross_domain.selector(task, learner, params, seen)
-    encoder = replace(learner, network=deepcopy(learner.network).requires_grad_(False).eval())
-    discriminator = Discriminator(learner.anatomy.features, params.hidden).to(task.run.device)
+    encoder = replace(learner, module=deepcopy(learner.module).requires_grad_(False).eval())
+    discriminator = Discriminator(learner.structure.features, params.hidden).to(task.run.device)
     fitted = loop.minimise(
         task.run,
-        learner.network,
+        learner.module,
         params,
         batches,
         Game(learner, encoder, discriminator, params),
         chosen.validate,
         keep=chosen.keep,
-        trainable=lambda epoch: Except(learner.anatomy.heads),
+        trainable=lambda epoch: Except(learner.structure.heads),
         beside={"discriminator": discriminator},
     )
     return cross_domain.adapted(begun, params, chosen, fitted.best_epoch if chosen.keep == "best" else fitted.epochs)
 
 
-def _pretrained(task: Task, learner: Frame, params: Adda, batches: Parallel, new: bool) -> Adda:
+def _pretrained(task: Task, learner: Classifier, params: Adda, batches: Parallel, new: bool) -> Adda:
     """The source's labels first, as far as the head does not know them yet; the parameters say how long."""
     epochs = params.pretrain_epochs
     if epochs is None:
@@ -54,20 +54,20 @@ def _pretrained(task: Task, learner: Frame, params: Adda, batches: Parallel, new
     if epochs:
         half, steps = params.pretraining(epochs), batches.per_epoch
         task.run.expect((epochs + closed(params.epochs)) * steps)
-        loop.minimise(task.run.part("pretrain"), learner.network, half, batches, Pretraining(learner, half), None)
+        loop.minimise(task.run.part("pretrain"), learner.module, half, batches, Pretraining(learner, half), None)
     return params.model_copy(update={"pretrain_epochs": epochs})
 
 
 class Pretraining:
     """L on the source alone."""
 
-    def __init__(self, learner: Frame, params: Adda) -> None:
+    def __init__(self, learner: Classifier, params: Adda) -> None:
         self._learner, self._params = learner, params
 
     def __call__(self, batch: Together, moment: Moment) -> Losses:
         labelled = batch.of["source"]
-        view = look(self._learner, labelled.x)
-        return {"loss": cross_domain.cross_entropy(view, labelled, self._params)}
+        outputs = self._learner.forward(labelled.x)
+        return {"loss": cross_domain.cross_entropy(outputs, labelled, self._params)}
 
 
 class Game:
@@ -77,14 +77,14 @@ class Game:
     is right.
     """
 
-    def __init__(self, learner: Frame, encoder: Frame, discriminator: Discriminator, params: Adda) -> None:
+    def __init__(self, learner: Classifier, encoder: Classifier, discriminator: Discriminator, params: Adda) -> None:
         self._learner, self._encoder, self._params = learner, encoder, params
         self._discriminator: nn.Module = discriminator
 
     def __call__(self, batch: Together, moment: Moment) -> Losses:
         with torch.no_grad():
-            source_SD = look(self._encoder, batch.of["source"].x).features_BD
-        target_TD = look(self._learner, batch.of["target"].x).features_BD
+            source_SD = self._encoder.forward(batch.of["source"].x).features_BD
+        target_TD = self._learner.forward(batch.of["target"].x).features_BD
         logits = self._discriminator(source_SD), self._discriminator(target_TD.detach())
         told_apart = adversarial.domain_loss(*logits)
         mapping = self._inverted(target_TD)

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from app.methods.cross_domain.cdan import Cdan
 from worker.methods.cross_domain import family as cross_domain
 from worker.methods.task import Adapted, Task
+from worker.networks.classifier import Classifier, Outputs
 from worker.terms import adversarial
 from worker.terms.adversarial import Discriminator, Multilinear
-from worker.terms.base import Frame, View
 
 
 class ConditionalAdversary:
@@ -20,11 +20,11 @@ class ConditionalAdversary:
         self.module = nn.ModuleDict({"map": conditioned, "discriminator": discriminator})
         self._entropy = entropy
 
-    def __call__(self, source: View, target: View, strength: float) -> Mapping[str, Tensor]:
-        predictions = [view.logits_BK.detach().softmax(1) for view in (source, target)]
+    def __call__(self, source: Outputs, target: Outputs, strength: float) -> Mapping[str, Tensor]:
+        predictions = [outputs.logits_BK.detach().softmax(1) for outputs in (source, target)]
         logits = [
-            self.module["discriminator"](self.module["map"](adversarial.reverse(view.features_BD, strength), p_BK))
-            for view, p_BK in zip((source, target), predictions, strict=True)
+            self.module["discriminator"](self.module["map"](adversarial.reverse(outputs.features_BD, strength), p_BK))
+            for outputs, p_BK in zip((source, target), predictions, strict=True)
         ]
         weights = [adversarial.certainty(p_BK) for p_BK in predictions] if self._entropy else []
         loss = adversarial.domain_loss(*logits, *weights)
@@ -34,8 +34,8 @@ class ConditionalAdversary:
 def cdan(task: Task, params: Cdan) -> Adapted:
     """The random maps are the discriminator's buffers, and so part of every snapshot."""
 
-    def build(learner: Frame) -> ConditionalAdversary:
-        features, classes = learner.anatomy.features, len(learner.classes or ())
+    def build(learner: Classifier) -> ConditionalAdversary:
+        features, classes = learner.structure.features, len(learner.classes or ())
         randomised = params.randomised
         if randomised is None:
             randomised = features * classes > adversarial.FEATURES_AT_MOST

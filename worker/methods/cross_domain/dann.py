@@ -7,9 +7,9 @@ from torch import Tensor
 from app.methods.cross_domain.dann import Dann
 from worker.methods.cross_domain import family as cross_domain
 from worker.methods.task import Adapted, Task
+from worker.networks.classifier import Classifier, Outputs
 from worker.terms import adversarial
 from worker.terms.adversarial import Discriminator
-from worker.terms.base import Frame, View
 
 
 class Adversary:
@@ -18,14 +18,14 @@ class Adversary:
     def __init__(self, discriminator: Discriminator) -> None:
         self.module = discriminator
 
-    def __call__(self, source: View, target: View, strength: float) -> Mapping[str, Tensor]:
-        logits = [self.module(adversarial.reverse(view.features_BD, strength)) for view in (source, target)]
+    def __call__(self, source: Outputs, target: Outputs, strength: float) -> Mapping[str, Tensor]:
+        logits = [self.module(adversarial.reverse(outputs.features_BD, strength)) for outputs in (source, target)]
         loss = adversarial.domain_loss(*logits)
         return {"alignment": loss, "domain_accuracy": adversarial.domain_accuracy(*logits)}
 
 
 def dann(task: Task, params: Dann) -> Adapted:
-    def build(learner: Frame) -> Adversary:
-        return Adversary(Discriminator(learner.anatomy.features, params.hidden).to(task.run.device))
+    def build(learner: Classifier) -> Adversary:
+        return Adversary(Discriminator(learner.structure.features, params.hidden).to(task.run.device))
 
     return cross_domain.adapt(task, params, build)

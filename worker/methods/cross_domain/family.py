@@ -20,9 +20,9 @@ from worker.methods.loop import closed
 from worker.methods.selection import Selector
 from worker.methods.task import Adapted, Domain, Task
 from worker.methods.transferred import Start
+from worker.networks.classifier import Classifier, Outputs
 from worker.runtime import device
 from worker.runtime.contract import Failure
-from worker.terms.base import Frame, View, look
 from worker.training import statistics
 from worker.training.fit import Losses, Moment
 
@@ -33,14 +33,14 @@ class Alignment(Protocol):
     @property
     def module(self) -> nn.Module | None: ...
 
-    def __call__(self, source: View, target: View, strength: float) -> Mapping[str, Tensor]:
+    def __call__(self, source: Outputs, target: Outputs, strength: float) -> Mapping[str, Tensor]:
         """`alignment`, which joins the loss as it is, and what else is to be logged; `strength` is its weight now."""
 
 
 STATISTICS_IMAGES = 2048  # of the source's training split, evenly spaced: enough for batch norm's statistics
 STATISTICS_BATCH = 128
 
-Build = Callable[[Frame], Alignment]
+Build = Callable[[Classifier], Alignment]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def start(task: Task, params: CrossDomain) -> Start:
     return transferred.start(task, params.input, known(task).classes)
 
 
-def domains(task: Task, learner: Frame) -> Domains:
+def domains(task: Task, learner: Classifier) -> Domains:
     """
     Raises:
         Failure: `does_not_fit`, one of the training splits is empty.
@@ -115,9 +115,9 @@ def adapt(task: Task, params: CrossDomain, build: Build) -> Adapted:
     objective = Objective(learner, params, alignment)
     fitted = loop.minimise(
         task.run,
-        learner.network,
+        learner.module,
         params,
-        batches(task, params, seen, learner.input, device.memory_format(learner.network)),
+        batches(task, params, seen, learner.input, device.memory_format(learner.module)),
         objective,
         chosen.validate,
         keep=chosen.keep,
@@ -127,11 +127,11 @@ def adapt(task: Task, params: CrossDomain, build: Build) -> Adapted:
     return adapted(begun, params, chosen, fitted.best_epoch if chosen.keep == "best" else fitted.epochs)
 
 
-def selector(task: Task, learner: Frame, params: CrossDomain, seen: Domains) -> Selector:
+def selector(task: Task, learner: Classifier, params: CrossDomain, seen: Domains) -> Selector:
     """Where each domain is normalised by its own, the network is judged on the source under the source's statistics."""
     run, source = task.run, seen.source
     rows = torch.linspace(0, len(source) - 1, min(STATISTICS_IMAGES, len(source))).long()
-    prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
+    prepare = Prepare(learner.input, run.device, device.memory_format(learner.module))
 
     def source_norms() -> Iterator[Tensor]:
         some = Images(source.pixels_NHWC[rows], source.label_N[rows]).to(run.device)
@@ -140,19 +140,19 @@ def selector(task: Task, learner: Frame, params: CrossDomain, seen: Domains) -> 
             run.heed()
             yield batch.x
 
-    separate = params.batch_norm == "separate" and bool(statistics.norms(learner.network))
+    separate = params.batch_norm == "separate" and bool(statistics.norms(learner.module))
     return selection.selector(task, learner, params, seen.held_out, source_norms if separate else None)
 
 
 def adapted(begun: Start, params: CrossDomain, chosen: Selector, epoch: int | None) -> Adapted:
     report = begun.report | {"selection": chosen.settle(epoch)}
-    return Adapted.of(begun.learner, begun.spec, params, chosen.use, report)
+    return Adapted(begun.learner, begun.spec, params, chosen.use, report)
 
 
 class Objective:
     """Called at every step."""
 
-    def __init__(self, learner: Frame, params: CrossDomain, alignment: Alignment) -> None:
+    def __init__(self, learner: Classifier, params: CrossDomain, alignment: Alignment) -> None:
         self._learner, self._params, self._alignment = learner, params, alignment
 
     def __call__(self, batch: Together, moment: Moment) -> Losses:
@@ -169,18 +169,18 @@ class Objective:
         }
 
 
-def cross_entropy(view: View, batch: Batch, params: CrossDomain) -> Tensor:
-    return F.cross_entropy(view.logits_BK, batch.y_B, label_smoothing=params.label_smoothing)
+def cross_entropy(outputs: Outputs, batch: Batch, params: CrossDomain) -> Tensor:
+    return F.cross_entropy(outputs.logits_BK, batch.y_B, label_smoothing=params.label_smoothing)
 
 
-def forward(learner: Frame, source: Batch, target: Batch, batch_norm: str) -> tuple[View, View]:
+def forward(learner: Classifier, source: Batch, target: Batch, batch_norm: str) -> tuple[Outputs, Outputs]:
     """`joint`: one batch, one normalisation.  `separate`: each domain is normalised by its own batch, and the running
     statistics are the target's, for which the network is made."""
     if batch_norm == "joint":
-        return _split(look(learner, torch.cat((source.x, target.x))), len(source))
-    with untracked(learner.network):
-        on_source = look(learner, source.x)
-    return on_source, look(learner, target.x)
+        return _split(learner.forward(torch.cat((source.x, target.x))), len(source))
+    with untracked(learner.module):
+        on_source = learner.forward(source.x)
+    return on_source, learner.forward(target.x)
 
 
 @contextmanager
@@ -197,14 +197,14 @@ def untracked(network: nn.Module) -> Iterator[None]:
             norm.track_running_stats = True
 
 
-def factor(name: str, params: CrossDomain, learner: Frame) -> float:
+def factor(name: str, params: CrossDomain, learner: Classifier) -> float:
     """Of the learning rate, for the parameter `name`."""
-    heads = tuple(f"{head}." for head in learner.anatomy.heads)
+    heads = tuple(f"{head}." for head in learner.structure.heads)
     return 1.0 if name.startswith(heads) else params.backbone_factor
 
 
-def _split(view: View, first: int) -> tuple[View, View]:
+def _split(outputs: Outputs, first: int) -> tuple[Outputs, Outputs]:
     return (
-        View(view.logits_BK[:first], view.features_BD[:first]),
-        View(view.logits_BK[first:], view.features_BD[first:]),
+        Outputs(outputs.logits_BK[:first], outputs.features_BD[:first]),
+        Outputs(outputs.logits_BK[first:], outputs.features_BD[first:]),
     )

@@ -11,12 +11,12 @@ from app.methods.cross_domain.jan import Jan
 from app.methods.cross_domain.mcc import Mcc
 from worker.methods.cross_domain import family as cross_domain
 from worker.methods.task import Adapted, Task
-from worker.terms.base import View
+from worker.networks.classifier import Outputs
 from worker.terms.confusion import class_confusion
 from worker.terms.coral import coral as correlation_distance
 from worker.terms.mmd import joint_mmd, mmd
 
-Quantity = Callable[[View, View], Tensor]
+Quantity = Callable[[Outputs, Outputs], Tensor]
 
 
 class Matched:
@@ -27,7 +27,7 @@ class Matched:
     def __init__(self, name: str, quantity: Quantity) -> None:
         self._name, self._quantity = name, quantity
 
-    def __call__(self, source: View, target: View, strength: float) -> Mapping[str, Tensor]:
+    def __call__(self, source: Outputs, target: Outputs, strength: float) -> Mapping[str, Tensor]:
         value = self._quantity(source, target)
         return {"alignment": strength * value, self._name: value}
 
@@ -40,8 +40,8 @@ def dan(task: Task, params: Dan) -> Adapted:
 def jan(task: Task, params: Jan) -> Adapted:
     """Long et al. 2017, eq. 9, on what the head sees and what it says."""
 
-    def distance(source: View, target: View) -> Tensor:
-        pairs = [(view.features_BD, view.logits_BK.softmax(1)) for view in (source, target)]
+    def distance(source: Outputs, target: Outputs) -> Tensor:
+        pairs = [(outputs.features_BD, outputs.logits_BK.softmax(1)) for outputs in (source, target)]
         return joint_mmd(*pairs)
 
     return _match(task, params, "joint_mmd", distance)
@@ -50,7 +50,7 @@ def jan(task: Task, params: Jan) -> Adapted:
 def coral(task: Task, params: Coral) -> Adapted:
     """Sun & Saenko 2016, eq. 1."""
 
-    def distance(source: View, target: View) -> Tensor:
+    def distance(source: Outputs, target: Outputs) -> Tensor:
         if params.on == "scores":
             return correlation_distance(source.logits_BK, target.logits_BK)
         return correlation_distance(source.features_BD, target.features_BD)

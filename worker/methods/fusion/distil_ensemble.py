@@ -18,12 +18,14 @@ from worker.data.batches import Batch, Images, Prepare
 from worker.methods import inputs, loop, transferred
 from worker.methods.loop import closed
 from worker.methods.task import Adapted, LabelUse, Task
-from worker.networks import anatomy, build
+from worker.networks import build
+from worker.networks.classifier import Classifier, Outputs
+from worker.networks.structure import Structure
 from worker.runtime import device
 from worker.runtime.contract import Failure
 from worker.runtime.run import Run
 from worker.terms import distillation
-from worker.terms.base import Frame, Setting, Term, View, look
+from worker.terms.base import Setting, Term
 from worker.training import evaluate
 from worker.training.fit import Losses, Moment, Validation
 
@@ -31,7 +33,7 @@ from worker.training.fit import Losses, Moment, Validation
 @dataclass(frozen=True)
 class _Student:
     spec: NetworkSpec
-    learner: Frame
+    learner: Classifier
     report: dict[str, Any]
 
 
@@ -45,7 +47,7 @@ def distil_ensemble(task: Task, params: DistilEnsemble) -> Adapted:
     params = params.resolve(len(rows), learner.input.size)
     train, used = _training(task, params, learner)
     terms = _terms(task, params, learner)
-    prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
+    prepare = Prepare(learner.input, run.device, device.memory_format(learner.module))
     batches = data.image_batches(
         run,
         train.to(run.device),
@@ -54,24 +56,24 @@ def distil_ensemble(task: Task, params: DistilEnsemble) -> Adapted:
         augment=transforms.compose(params.augmentation) if isinstance(params.augmentation, list) else None,
     )
     validate, validated = _validation(task, params, learner, terms, prepare)
-    loop.minimise(run, learner.network, params, batches, _Loss(params, learner, terms), validate)
+    loop.minimise(run, learner.module, params, batches, _Loss(params, learner, terms), validate)
     transfer = student.report | {"teachers": _told(task, params, classes)}
-    return Adapted.of(learner, student.spec, params, LabelUse(used, validated), transfer)
+    return Adapted(learner, student.spec, params, LabelUse(used, validated), transfer)
 
 
 class _Loss:
     """(1 − w)·mean of the teachers' T²·KL + w·cross-entropy on those images of the batch that have a label."""
 
-    def __init__(self, params: DistilEnsemble, learner: Frame, terms: list[Term]) -> None:
+    def __init__(self, params: DistilEnsemble, learner: Classifier, terms: list[Term]) -> None:
         self._weight, self._smoothing = params.label_weight, params.label_smoothing
         self._learner, self._terms = learner, terms
 
     def __call__(self, batch: Batch, moment: Moment) -> Losses:
-        view = look(self._learner, batch.x)
-        told = agreement(self._terms, batch, view)
+        outputs = self._learner.forward(batch.x)
+        told = agreement(self._terms, batch, outputs)
         if not self._weight:
             return {"loss": told}
-        on_labels = self._on_labels(view.logits_BK, batch.y_B)
+        on_labels = self._on_labels(outputs.logits_BK, batch.y_B)
         loss = (1 - self._weight) * told + self._weight * on_labels
         return {"loss": loss, "distillation": told, "cross_entropy": on_labels}
 
@@ -81,9 +83,9 @@ class _Loss:
         return summed / (y_B >= 0).sum().clamp(min=1)
 
 
-def agreement(terms: list[Term], batch: Batch, view: View) -> Tensor:
+def agreement(terms: list[Term], batch: Batch, outputs: Outputs) -> Tensor:
     """The mean of the teachers' terms."""
-    return torch.stack([term(batch, view) for term in terms]).mean()
+    return torch.stack([term(batch, outputs) for term in terms]).mean()
 
 
 def _classes(task: Task, params: DistilEnsemble) -> list[str]:
@@ -107,14 +109,14 @@ def _student(task: Task, params: DistilEnsemble, classes: list[str]) -> _Student
         counts = f"{params.network.num_classes} classes, and there are {len(classes)} to learn"
         raise Failure("does_not_fit", f"The student's network has {counts}.")
     network = build.build(params.network, input)
-    learner = Frame(network, anatomy.study(network, input), input, classes)
+    learner = Classifier(network, Structure.of(network, input), input, classes)
     device.place(network, task.run.device)
     return _Student(
         params.network, learner, {"tensors": {}, "head": "new", "adapters": transferred.adapters(task.target, input)}
     )
 
 
-def _training(task: Task, params: DistilEnsemble, learner: Frame) -> tuple[Images, int]:
+def _training(task: Task, params: DistilEnsemble, learner: Classifier) -> tuple[Images, int]:
     """All training images, and how many of their labels are used: the rest is −1, whatever the dataset has."""
     target = task.target
     rows = target.images.rows("train")
@@ -126,8 +128,8 @@ def _training(task: Task, params: DistilEnsemble, learner: Frame) -> tuple[Image
     return target.pictures(rows, learner.input, torch.from_numpy(label_N)), int((label_N >= 0).sum())
 
 
-def _terms(task: Task, params: DistilEnsemble, learner: Frame) -> list[Term]:
-    def teacher(id_: str | None) -> Frame:
+def _terms(task: Task, params: DistilEnsemble, learner: Classifier) -> list[Term]:
+    def teacher(id_: str | None) -> Classifier:
         return transferred.frozen(task.teachers[str(id_)], task.run.device)
 
     setting = Setting(student=learner, source=None, teacher=teacher, examples=lambda: iter(()))
@@ -138,7 +140,7 @@ def _terms(task: Task, params: DistilEnsemble, learner: Frame) -> list[Term]:
 
 
 def _validation(
-    task: Task, params: DistilEnsemble, learner: Frame, terms: list[Term], prepare: Prepare
+    task: Task, params: DistilEnsemble, learner: Classifier, terms: list[Term], prepare: Prepare
 ) -> tuple[Callable[[], Validation] | None, int]:
     """What chooses the weights, and how many labels it reads."""
     target, run = task.target, task.run
@@ -147,7 +149,7 @@ def _validation(
         images = target.examples(rows, learner.input, learner.classes or []).to(run.device)
         if not len(images):
             raise Failure("does_not_fit", "`selection` is by validation labels, and the target has none.")
-        return evaluate.validator(run, learner.network, lambda: evaluate.image_batches(run, images, prepare)), len(rows)
+        return evaluate.validator(run, learner.module, lambda: evaluate.image_batches(run, images, prepare)), len(rows)
     rows = target.images.rows("validation")
     if params.selection == "last" or not len(rows):
         return None, 0
@@ -155,12 +157,12 @@ def _validation(
     return lambda: _agreed(run, learner, terms, images, prepare), 0
 
 
-def _agreed(run: Run, learner: Frame, terms: list[Term], images: Images, prepare: Prepare) -> Validation:
+def _agreed(run: Run, learner: Classifier, terms: list[Term], images: Images, prepare: Prepare) -> Validation:
     total = torch.zeros((), dtype=torch.float64, device=run.device)
     with torch.inference_mode():
         for x_BCHW, y_B in evaluate.image_batches(run, images, prepare):
             batch = Batch(x_BCHW, y_B, y_B)
-            total += len(batch) * agreement(terms, batch, look(learner, x_BCHW))
+            total += len(batch) * agreement(terms, batch, learner.forward(x_BCHW))
     mean = float(total) / len(images)
     return Validation({"loss": mean}, (-mean,))
 

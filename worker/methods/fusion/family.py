@@ -47,9 +47,9 @@ class Merger:
         self._run.expect(candidates + 1)
         self._run.tell(0, 1)
         self.of = ingredients.gather(task, params)
-        self.frame = self.of.frame
-        self.network = self.frame.network
-        self._prepare = Prepare(self.frame.input, self._run.device, device.memory_format(self.network))
+        self.classifier = self.of.classifier
+        self.network = self.classifier.module
+        self._prepare = Prepare(self.classifier.input, self._run.device, device.memory_format(self.network))
         self._normed = bool(batch_norm.layers(self.network))
         self._validate: Examine | None = None
         self._used = LabelUse()
@@ -100,7 +100,7 @@ class Merger:
         target = self._task.target
         if len(target.images.rows("train")) < 2:
             raise Failure("does_not_fit", "Merging looks at the target's training images, and there are not two.")
-        yield from self.batches_of(target, self.frame.input, images, size)
+        yield from self.batches_of(target, self.classifier.input, images, size)
 
     def batches_of(self, domain: Domain, input: InputSpec, images: int, size: int) -> Iterator[Tensor]:
         """The same of any dataset; `input` may differ from the merged network's in how images are fitted to it."""
@@ -118,19 +118,19 @@ class Merger:
         self._run.done("merge", {}, 1)
         self._run.expect(0)
         self._run.tell(0, 0)
-        kept = self.frame.classes == self._task.known_source.classes
+        kept = self.classifier.classes == self._task.known_source.classes
         transfer = {
             "tensors": self._origin(),
             "head": "kept" if kept else "merged",
-            "adapters": transferred.adapters(self._task.target, self.frame.input),
+            "adapters": transferred.adapters(self._task.target, self.classifier.input),
             "fusion": {"sources": self._distances(), "batch_norm": self._statistics(merged), **about},
         }
-        return Adapted.of(self.frame, self.of.spec, self._params, self._used, transfer)
+        return Adapted(self.classifier, self.of.spec, self._params, self._used, transfer)
 
     def _validation(self) -> tuple[LabelUse, Examine]:
         target = self._task.target
         rows = target.within(target.labelled("validation"), self._params, self._run.seed)
-        found = measure.examiner(self._run, self.frame.input, self.frame.classes, target, rows)
+        found = measure.examiner(self._run, self.classifier.input, self.classifier.classes, target, rows)
         if found is None:
             reason = "has no labelled validation image of the networks' classes"
             raise Failure("does_not_fit", f"`{self._params.name}` chooses on the validation split, and it {reason}.")

@@ -11,11 +11,11 @@ from app.contract.networks import NetworkSpec
 from app.methods.fusion.family import INSTEAD, Described, FromAncestor, Fusing, mismatch, same_classes
 from worker.methods.task import Source, Task
 from worker.networks import load, merge
+from worker.networks.classifier import Classifier
 from worker.networks.load import Made
 from worker.networks.merge import Weights
 from worker.runtime import device
 from worker.runtime.contract import Failure
-from worker.terms.base import Frame
 from worker.training import batch_norm
 
 CHECKPOINT = "the checkpoint"
@@ -23,14 +23,14 @@ CHECKPOINT = "the checkpoint"
 
 @dataclass(frozen=True)
 class Ingredients:
-    """`frame` is a network to try weights in, of the run's device; the weights themselves are on the CPU.
+    """`classifier` is a network to try weights in, of the run's device; the weights themselves are on the CPU.
 
     `origin` are the checkpoint's weights, with a head of other classes where nothing is counted from them.
     `parameters` are the names of what learns, `tuned` those of the tensors that began as the checkpoint's.
     """
 
     spec: NetworkSpec
-    frame: Frame
+    classifier: Classifier
     sources: Mapping[str, Weights]
     origin: Weights
     parameters: frozenset[str]
@@ -61,7 +61,7 @@ def gather(task: Task, params: Fusing) -> Ingredients:
     classes = checkpoint.classes if same_classes(checkpoint.classes, first.classes) else first.classes
     made = {id_: _made(id_, task.teachers[id_]) for id_ in params.sources}
     sources = {id_: _ordered(id_, made[id_], task.teachers[id_].classes, classes) for id_ in params.sources}
-    network, structure = made[first_id].network, made[first_id].anatomy
+    network, structure = made[first_id].network, made[first_id].structure
     origin = _origin(checkpoint, classes)
     parameters = frozenset(name for name, _ in network.named_parameters(remove_duplicate=False))
     _require_shapes({**({CHECKPOINT: origin} if isinstance(params, FromAncestor) else {}), **sources})
@@ -73,7 +73,7 @@ def gather(task: Task, params: Fusing) -> Ingredients:
     input = params.input.apply(first.input) if params.input else first.input
     return Ingredients(
         spec=first.network,
-        frame=Frame(network.requires_grad_(False).eval(), structure, input, classes),
+        classifier=Classifier(network.requires_grad_(False).eval(), structure, input, classes),
         sources=sources,
         origin=origin,
         parameters=parameters,
@@ -125,7 +125,7 @@ def _ordered(name: str, made: Made, given: list[str] | None, wanted: list[str] |
     if given is None or wanted is None or given == wanted:
         return state
     place = torch.tensor([given.index(one) for one in wanted])
-    for path in made.anatomy.heads:
+    for path in made.structure.heads:
         head = made.network.get_submodule(path)
         if not isinstance(head, nn.Linear | nn.Conv2d):
             raise _unlike(f"{name} has its classes in another order, and its head cannot be put into this one.")

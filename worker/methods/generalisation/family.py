@@ -19,10 +19,10 @@ from worker.methods.loop import closed
 from worker.methods.supervision import Examples
 from worker.methods.task import Adapted, Domain, LabelUse, Task
 from worker.methods.transferred import Start
+from worker.networks.classifier import Classifier
 from worker.runtime import device
 from worker.runtime.contract import Failure
 from worker.runtime.run import Run
-from worker.terms.base import Frame, look
 from worker.training import evaluate
 from worker.training.fit import Losses, Moment, Stateful, Validation
 
@@ -58,7 +58,7 @@ class Course:
 
 
 Build = Callable[[Course], Objective]
-Around = Callable[[Frame], AbstractContextManager[None]]
+Around = Callable[[Classifier], AbstractContextManager[None]]
 
 
 def learn(
@@ -74,7 +74,7 @@ def learn(
     known = {id_: course.examples(domain) for id_, domain in domains.items()}
     course = replace(course, params=params.resolve(max(len(one.train) for one in known.values()), _size(start)))
     task.run.expect((1 + (len(known) if params.leave_one_out else 0)) * course.steps(known))
-    drawn = deepcopy(start.learner.network) if params.leave_one_out else None
+    drawn = deepcopy(start.learner.module) if params.leave_one_out else None
     course.train(start.learner, known, task.run)
     without = [] if drawn is None else [course.without(id_, deepcopy(drawn), known) for id_ in known]
     transfer = start.report | {
@@ -83,7 +83,7 @@ def learn(
     }
     if without:
         transfer["leave_one_out"] = [course.measured(id_, other) for id_, other in zip(known, without, strict=True)]
-    return Adapted.of(start.learner, start.spec, course.params, _use(task, params, known, course), transfer)
+    return Adapted(start.learner, start.spec, course.params, _use(task, params, known, course), transfer)
 
 
 @dataclass(frozen=True)
@@ -109,22 +109,22 @@ class _Learning:
         longest = max(len(one.train) for one in known.values())
         return closed(self.params.epochs) * (len(batches.bounds(longest, closed(self.params.batch_size))) - 1)
 
-    def without(self, left: str, network: torch.nn.Module, known: Mapping[str, Examples]) -> Frame:
+    def without(self, left: str, network: torch.nn.Module, known: Mapping[str, Examples]) -> Classifier:
         """The same training without one environment, as a part of the run."""
-        learner = replace(self.start.learner, network=network)
+        learner = replace(self.start.learner, module=network)
         rest = {id_: examples for id_, examples in known.items() if id_ != left}
         self.train(learner, rest, self.task.run.part(f"without_{left}"))
         return learner
 
-    def train(self, learner: Frame, known: Mapping[str, Examples], run: Run) -> None:
+    def train(self, learner: Classifier, known: Mapping[str, Examples], run: Run) -> None:
         params, names = self.params, list(known)
-        prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
+        prepare = Prepare(learner.input, run.device, device.memory_format(learner.module))
         turn = params.turn(self.steps(known)) if isinstance(params, Penalised) else 0
         objective = self.build(Course(len(names), turn, run.device))
 
         def loss(batch: Together, moment: Moment) -> Losses:
             parts = [batch.of[name] for name in names]
-            whole = look(learner, torch.cat([part.x for part in parts]))
+            whole = learner.forward(torch.cat([part.x for part in parts]))
             sizes = [len(part) for part in parts]
             logits = dict(zip(names, torch.split(whole.logits_BK, sizes), strict=True))
             features = dict(zip(names, torch.split(whole.features_BD, sizes), strict=True))
@@ -136,7 +136,7 @@ class _Learning:
         with self.around(learner):
             loop.minimise(
                 run,
-                learner.network,
+                learner.module,
                 params,
                 Parallel({name: self._batches(name, known[name].train, run, prepare) for name in names}),
                 loss,
@@ -161,7 +161,7 @@ class _Learning:
         )
 
     def _validator(
-        self, learner: Frame, known: Mapping[str, Examples], run: Run, prepare: Prepare
+        self, learner: Classifier, known: Mapping[str, Examples], run: Run, prepare: Prepare
     ) -> Callable[[], Validation] | None:
         """None where there is nothing to validate on."""
         splits = {id_: images.to(run.device) for id_, images in self.held_out(known).items() if len(images)}
@@ -170,7 +170,7 @@ class _Learning:
 
         def validate() -> Validation:
             judged = {
-                id_: evaluate.judge(run, learner.network, evaluate.image_batches(run, images, prepare))
+                id_: evaluate.judge(run, learner.module, evaluate.image_batches(run, images, prepare))
                 for id_, images in splits.items()
             }
             accuracies = [one.accuracy for one in judged.values()]
@@ -191,10 +191,10 @@ class _Learning:
         rows = domain.labelled("validation")
         return {self.params.validation: domain.examples(rows, self.start.learner.input, self.start.classes)}
 
-    def measured(self, left: str, learner: Frame) -> dict[str, Any]:
+    def measured(self, left: str, learner: Classifier) -> dict[str, Any]:
         """On the test split of the environment that was left out."""
         domain, run = self.task.environments[left], self.task.run
-        found = measure.on_test_split(run, learner.network, learner.input, learner.classes, domain) or {}
+        found = measure.on_test_split(run, learner.module, learner.input, learner.classes, domain) or {}
         return {"environment": left} | {name: found.get(name) for name in ("n", "accuracy", "accuracy_interval")}
 
 

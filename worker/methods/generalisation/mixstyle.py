@@ -12,10 +12,10 @@ from app.methods.generalisation.mixstyle import MixStyle
 from worker.methods.generalisation import family as generalisation
 from worker.methods.generalisation.penalised import MeanRisk
 from worker.methods.task import Adapted, Task
-from worker.networks import anatomy
+from worker.networks import modes
+from worker.networks.classifier import Classifier, watching
 from worker.runtime.contract import Failure
 from worker.runtime.device import send
-from worker.terms.base import Frame, look, watching
 from worker.terms.environments import mix_style
 
 
@@ -24,11 +24,11 @@ def mixstyle(task: Task, params: MixStyle) -> Adapted:
 
 
 @contextmanager
-def mixing(learner: Frame, *, params: MixStyle) -> Iterator[None]:
+def mixing(learner: Classifier, *, params: MixStyle) -> Iterator[None]:
     """Within, the network mixes styles while it is in training mode."""
     hooks = []
     for place in places(learner)[: params.stages]:
-        module = learner.network.get_submodule(place.path)
+        module = learner.module.get_submodule(place.path)
         if place.of == "output":
             hooks.append(module.register_forward_hook(partial(_mixed_output, params=params)))
         else:
@@ -47,7 +47,7 @@ class Place(NamedTuple):
     of: Literal["output", "input"]
 
 
-def places(learner: Frame) -> list[Place]:
+def places(learner: Classifier) -> list[Place]:
     """One for each stage that gives feature maps, in order, the stem left out.
 
     Maps are mixed where the network hands them on, after their activation: at the output of a stage that ends in a
@@ -58,15 +58,15 @@ def places(learner: Frame) -> list[Place]:
     Raises:
         Failure: `does_not_fit`, no stage gives feature maps.
     """
-    stages = learner.anatomy.stages
+    stages = learner.structure.stages
     maps = _maps(learner)
     found = []
     for stage, following in zip(stages, (*stages[1:], ()), strict=True):
         place = Place(stage[-1], "output")
-        if following and not _children(learner.network, stage[-1]):
+        if following and not _children(learner.module, stage[-1]):
             place = Place(following[0], "input")
         if place in maps:
-            found.append((place, _layers(learner.network, stage)))
+            found.append((place, _layers(learner.module, stage)))
     deepest = max((layers for _, layers in found), default=0)
     while deepest > 1 and found[0][1] == 1:
         found.pop(0)
@@ -77,7 +77,7 @@ def places(learner: Frame) -> list[Place]:
     return [place for place, _ in found]
 
 
-def _maps(learner: Frame) -> set[Place]:
+def _maps(learner: Classifier) -> set[Place]:
     """Where a stage begins or ends with [B,C,H,W]: found by running the network once."""
     found: set[Place] = set()
 
@@ -85,14 +85,14 @@ def _maps(learner: Frame) -> set[Place]:
         if given and isinstance(given[0], Tensor) and given[0].ndim == 4:
             found.add(Place(path, "input"))
 
-    x_BCHW = torch.zeros(1, learner.input.channels, *learner.input.size, device=_device(learner.network))
+    x_BCHW = torch.zeros(1, learner.input.channels, *learner.input.size, device=_device(learner.module))
     hooks = [
-        learner.network.get_submodule(stage[0]).register_forward_pre_hook(partial(enter, stage[0]))
-        for stage in learner.anatomy.stages
+        learner.module.get_submodule(stage[0]).register_forward_pre_hook(partial(enter, stage[0]))
+        for stage in learner.structure.stages
     ]
     try:
-        with torch.no_grad(), anatomy.evaluating(learner.network), watching(learner.network, learner.ends) as outputs:
-            look(learner, x_BCHW)
+        with torch.no_grad(), modes.evaluating(learner.module), watching(learner.module, learner.ends) as outputs:
+            learner.forward(x_BCHW)
     finally:
         for hook in hooks:
             hook.remove()

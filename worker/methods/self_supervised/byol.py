@@ -12,7 +12,6 @@ from worker.data.batches import Batch
 from worker.methods.self_supervised import family as pretraining
 from worker.methods.self_supervised.family import Ground
 from worker.methods.task import Adapted, Task
-from worker.networks import anatomy
 from worker.terms import views
 from worker.training.fit import Losses, Moment
 
@@ -43,14 +42,14 @@ class _Target:
     """An averaged copy of the network and its projector; its batch norm goes by the batch, as theirs does."""
 
     def __init__(self, ground: Ground, projector: nn.Module) -> None:
-        self._anatomy = ground.start.learner.anatomy
-        self._online = (ground.start.learner.network, projector)
+        self._structure = ground.start.learner.structure
+        self._online = (ground.start.learner.module, projector)
         self._copies = nn.ModuleList(deepcopy(module).requires_grad_(False).train() for module in self._online)
 
     @torch.no_grad()
     def __call__(self, x_BCHW: Tensor) -> Tensor:
         network, projector = self._copies
-        projected: Tensor = projector(anatomy.features(network, self._anatomy, x_BCHW))
+        projected: Tensor = projector(self._structure.extract(network, x_BCHW))
         return projected
 
     @torch.no_grad()

@@ -16,7 +16,6 @@ from worker.methods.loop import closed
 from worker.methods.self_supervised import neighbours
 from worker.methods.task import Adapted, Task
 from worker.methods.transferred import Start
-from worker.networks import anatomy
 from worker.runtime import device
 from worker.runtime.contract import Failure
 from worker.training import evaluate
@@ -38,11 +37,11 @@ class Ground:
 
     @property
     def width(self) -> int:
-        return self.start.learner.anatomy.features
+        return self.start.learner.structure.features
 
     def features(self, x_BCHW: Tensor) -> Tensor:
         """float32 [B,D]."""
-        return anatomy.features(self.start.learner.network, self.start.learner.anatomy, x_BCHW)
+        return self.start.learner.features(x_BCHW)
 
 
 def begin(task: Task, params: Pretraining) -> Ground:
@@ -96,7 +95,7 @@ def learn(
 ) -> Adapted:
     """The weights of the last step: nothing is selected, so nothing can be selected by labels."""
     learner, params, run = ground.start.learner, ground.params, task.run
-    prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
+    prepare = Prepare(learner.input, run.device, device.memory_format(learner.module))
     images = ground.images
     if ground.closer and all(transforms.cuts(steps) for steps in _distributions(params)):
         images = ground.closer()
@@ -106,7 +105,7 @@ def learn(
     watch = neighbours.Watch(task, learner)
     loop.minimise(
         run,
-        learner.network,
+        learner.module,
         params,
         batches,
         loss,
@@ -116,7 +115,7 @@ def learn(
         stateful=stateful,
     )
     transfer = ground.start.report | {"features": watch.report()}
-    adapted = Adapted.of(learner, ground.start.spec, params, watch.use, transfer)
+    adapted = Adapted(learner, ground.start.spec, params, watch.use, transfer)
     return replace(adapted, headless=True)
 
 
@@ -125,7 +124,7 @@ def share_recognised(task: Task, ground: Ground, look: views.Look, right: Callab
     learner, run = ground.start.learner, task.run
     rows = task.target.images.rows("validation")
     held_out = task.target.unlabelled(rows, learner.input) if len(rows) else ground.images
-    prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
+    prepare = Prepare(learner.input, run.device, device.memory_format(learner.module))
     generator, found = run.generator("recognised"), []
     with torch.no_grad():
         for place_B in torch.split(torch.arange(len(held_out)), evaluate.BATCH[run.device.type]):

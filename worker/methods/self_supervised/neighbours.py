@@ -10,9 +10,8 @@ from app.imaging.packed import Split
 from worker.data.batches import Images, Prepare
 from worker.methods.task import LabelUse, Task
 from worker.metrics import scores
-from worker.networks import anatomy
+from worker.networks.classifier import Classifier
 from worker.runtime import device
-from worker.terms.base import Frame
 from worker.training import evaluate, features, neighbours
 from worker.training.features import Features
 from worker.training.fit import Validation
@@ -23,7 +22,7 @@ LOOKED_AT = 4096  # images of a split, evenly spaced
 class Watch:
     """The k-NN accuracy of a network's features: validation images by their neighbours among training images."""
 
-    def __init__(self, task: Task, learner: Frame) -> None:
+    def __init__(self, task: Task, learner: Classifier) -> None:
         self._task, self._learner = task, learner
         self._train, self._validation = (self._labelled(split) for split in ("train", "validation"))
 
@@ -58,9 +57,9 @@ class Watch:
 
     def _features(self, images: Images) -> Features:
         run, learner = self._task.run, self._learner
-        prepare = Prepare(learner.input, run.device, device.memory_format(learner.network))
+        prepare = Prepare(learner.input, run.device, device.memory_format(learner.module))
         batches = evaluate.image_batches(run, images, prepare)
-        return features.compute(lambda x_BCHW: anatomy.features(learner.network, learner.anatomy, x_BCHW), batches)
+        return features.compute(learner.features, batches)
 
     def _labelled(self, split: Split) -> Images:
         domain = self._task.target

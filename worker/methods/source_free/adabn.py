@@ -16,4 +16,4 @@ def adabn(task: Task, params: AdaBn) -> Adapted:
     norms.estimate(run, learner, train, params.batch_size, params.prior, tell=True)
     after = unlabelled.said(run, learner, train)
     transfer = report | {"estimated": paths, "predictions": unlabelled.predictions(run, before, after)}
-    return Adapted.of(learner, task.known_source.network, params, LabelUse(), transfer)
+    return Adapted(learner, task.known_source.network, params, LabelUse(), transfer)

@@ -7,19 +7,19 @@ from torch import Tensor
 from worker.data import batches as data
 from worker.data.batches import Images
 from worker.methods.source_free import unlabelled
+from worker.networks.classifier import Classifier
 from worker.runtime.contract import Failure
 from worker.runtime.run import Run
-from worker.terms.base import Frame
 from worker.training import statistics
 
 
-def require(learner: Frame, method: str) -> list[str]:
+def require(learner: Classifier, method: str) -> list[str]:
     """Paths of the batch norms.
 
     Raises:
         Failure: `does_not_fit`, there are none.
     """
-    found = list(statistics.norms(learner.network))
+    found = list(statistics.norms(learner.module))
     if not found:
         raise Failure(
             "does_not_fit",
@@ -28,7 +28,9 @@ def require(learner: Frame, method: str) -> list[str]:
     return found
 
 
-def estimate(run: Run, learner: Frame, images: Images, batch_size: int, prior: int = 0, *, tell: bool = False) -> None:
+def estimate(
+    run: Run, learner: Classifier, images: Images, batch_size: int, prior: int = 0, *, tell: bool = False
+) -> None:
     """See `statistics.estimate`.  The images come in a random order: sorted by class, no batch would stand for all.
 
     `tell`: this is the run's work, and is reported as such.
@@ -44,6 +46,6 @@ def estimate(run: Run, learner: Frame, images: Images, batch_size: int, prior: i
                 run.tell(done, shuffled.per_epoch)
             yield batch.x
 
-    statistics.estimate(learner.network, batches(), prior)
+    statistics.estimate(learner.module, batches(), prior)
     if tell:
         run.tell(shuffled.per_epoch, shuffled.per_epoch)

@@ -12,10 +12,10 @@ from worker.data.relabelled import Relabelled
 from worker.methods import loop, selection, transferred
 from worker.methods.source_free import unlabelled
 from worker.methods.task import Adapted, Task
-from worker.networks import anatomy
+from worker.networks import modes
+from worker.networks.classifier import Classifier
 from worker.runtime.run import Run
 from worker.terms import information, pseudo_labels
-from worker.terms.base import Frame, look
 from worker.training.fit import Losses, Moment
 from worker.training.freezing import Except
 
@@ -35,10 +35,10 @@ def shot(task: Task, params: Shot) -> Adapted:
         augment=transforms.compose(params.augmentation) if isinstance(params.augmentation, list) else None,
     )
     chosen = selection.selector(task, learner, params)
-    heads = learner.anatomy.heads
+    heads = learner.structure.heads
     fitted = loop.minimise(
         run,
-        learner.network,
+        learner.module,
         params,
         Relabelled(batches, lambda: labels(run, learner, seen.train, columns_L)),
         _Objective(learner, params, columns_L),
@@ -49,27 +49,27 @@ def shot(task: Task, params: Shot) -> Adapted:
     settled = chosen.settle(fitted.best_epoch if chosen.keep == "best" else fitted.epochs)
     after = unlabelled.said(run, learner, seen.train)
     transfer = report | {"selection": settled, "predictions": unlabelled.predictions(run, before, after)}
-    return Adapted.of(learner, task.known_source.network, params, chosen.use, transfer)
+    return Adapted(learner, task.known_source.network, params, chosen.use, transfer)
 
 
-def labels(run: Run, learner: Frame, images: Images, columns_L: Tensor | None) -> Tensor:
+def labels(run: Run, learner: Classifier, images: Images, columns_L: Tensor | None) -> Tensor:
     """int64 [N]: see `pseudo_labels.assign`; the network in evaluation mode, the images not augmented."""
     features, probabilities = [], []
-    with anatomy.evaluating(learner.network), torch.no_grad():
+    with modes.evaluating(learner.module), torch.no_grad():
         for x_BCHW, _ in unlabelled.batches(run, learner, images):
-            view = look(learner, x_BCHW)
-            features.append(view.features_BD)
-            probabilities.append(view.logits_BK.softmax(1))
+            outputs = learner.forward(x_BCHW)
+            features.append(outputs.features_BD)
+            probabilities.append(outputs.logits_BK.softmax(1))
     return pseudo_labels.assign(torch.cat(features), torch.cat(probabilities), columns_L)
 
 
 class _Objective:
-    def __init__(self, learner: Frame, params: Shot, columns_L: Tensor | None) -> None:
+    def __init__(self, learner: Classifier, params: Shot, columns_L: Tensor | None) -> None:
         self._learner, self._params, self._columns_L = learner, params, columns_L
 
     def __call__(self, batch: Batch, moment: Moment) -> Losses:
         """Eq. 7."""
-        params, logits_BK = self._params, self._learner.network(batch.x)
+        params, logits_BK = self._params, self._learner.module(batch.x)
         entropy = information.entropy(logits_BK).mean()
         diversity = information.diversity(logits_BK, self._columns_L)
         on_labels = F.cross_entropy(logits_BK, batch.y_B, label_smoothing=params.label_smoothing)

@@ -13,10 +13,10 @@ from worker.methods import loop, transferred
 from worker.methods.source_free import norms, unlabelled
 from worker.methods.source_free.unlabelled import Unlabelled
 from worker.methods.task import Adapted, LabelUse, Task
+from worker.networks.classifier import Classifier
 from worker.runtime.contract import Note
 from worker.runtime.run import Run
 from worker.terms import information
-from worker.terms.base import Frame
 from worker.training.fit import Fitted, Losses, Moment, Validation
 
 FEWEST = 16  # images in a batch: below, its statistics and its entropy say little of the target
@@ -49,7 +49,7 @@ def tent(task: Task, params: Tent) -> Adapted:
         "collapse": collapse and asdict(collapse),
         "predictions": {"before": before.document(), "after": after.document()},
     }
-    return Adapted.of(learner, task.known_source.network, params, LabelUse(), transfer)
+    return Adapted(learner, task.known_source.network, params, LabelUse(), transfer)
 
 
 def _tiny(train: Images, params: Tent) -> Collapse | None:
@@ -61,9 +61,9 @@ def _tiny(train: Images, params: Tent) -> Collapse | None:
     return Collapse("tiny_batches", "source", message)
 
 
-def _adapt(run: Run, learner: Frame, params: Tent, seen: Unlabelled, paths: list[str]) -> Collapse | None:
+def _adapt(run: Run, learner: Classifier, params: Tent, seen: Unlabelled, paths: list[str]) -> Collapse | None:
     """The statistics first; then scales and shifts, under each batch's own statistics; then those of what they make."""
-    network, batch_size = learner.network, loop.closed(params.batch_size)
+    network, batch_size = learner.module, loop.closed(params.batch_size)
     watched = seen.validation if len(seen.validation) else seen.train
     source, of_source = deepcopy(network.state_dict()), unlabelled.said(run, learner, watched)
     norms.estimate(run, learner, seen.train, batch_size)
@@ -80,7 +80,7 @@ def _adapt(run: Run, learner: Frame, params: Tent, seen: Unlabelled, paths: list
     return None if fitted.best_epoch == fitted.epochs else _one_class(f"epoch {fitted.best_epoch}")
 
 
-def _minimise(run: Run, learner: Frame, params: Tent, train: Images, paths: list[str], watch: "_Watch") -> Fitted:
+def _minimise(run: Run, learner: Classifier, params: Tent, train: Images, paths: list[str], watch: "_Watch") -> Fitted:
     batches = data.image_batches(
         run,
         train,
@@ -90,11 +90,11 @@ def _minimise(run: Run, learner: Frame, params: Tent, train: Images, paths: list
     )
 
     def loss(batch: Batch, moment: Moment) -> Losses:
-        return {"loss": information.entropy(learner.network(batch.x)).mean()}
+        return {"loss": information.entropy(learner.module(batch.x)).mean()}
 
     return loop.minimise(
         run,
-        learner.network,
+        learner.module,
         params,
         batches,
         loss,
@@ -113,7 +113,7 @@ def _one_class(kept: str) -> Collapse:
 class _Watch:
     """A validation for `fit` by which each sound state is better than all before it, and no other is."""
 
-    def __init__(self, run: Run, learner: Frame, images: Images, floor: float) -> None:
+    def __init__(self, run: Run, learner: Classifier, images: Images, floor: float) -> None:
         self._run, self._learner, self._images, self._floor = run, learner, images, floor
         self._sound = 0
 

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from worker.data.batches import Images, Prepare
 from worker.methods.task import Task
+from worker.networks.classifier import Classifier
 from worker.runtime import device
 from worker.runtime.contract import Failure, Note
 from worker.runtime.run import Run
 from worker.terms import information
-from worker.terms.base import Frame
 from worker.training import evaluate
 from worker.training.evaluate import Split
 
@@ -54,7 +54,7 @@ class Said:
         return {"images": self.images, "entropy": self.entropy, "classes": self.classes, "shares": self.share_K}
 
 
-def images(task: Task, learner: Frame) -> Unlabelled:
+def images(task: Task, learner: Classifier) -> Unlabelled:
     """
     Raises:
         Failure: `does_not_fit`, there is nothing to adapt to.
@@ -66,20 +66,20 @@ def images(task: Task, learner: Frame) -> Unlabelled:
     return Unlabelled(train, validation)
 
 
-def prepare(run: Run, learner: Frame) -> Prepare:
-    return Prepare(learner.input, run.device, device.memory_format(learner.network))
+def prepare(run: Run, learner: Classifier) -> Prepare:
+    return Prepare(learner.input, run.device, device.memory_format(learner.module))
 
 
-def batches(run: Run, learner: Frame, of: Images) -> Split:
+def batches(run: Run, learner: Classifier, of: Images) -> Split:
     return evaluate.image_batches(run, of, prepare(run, learner))
 
 
-def said(run: Run, learner: Frame, of: Images) -> Said:
+def said(run: Run, learner: Classifier, of: Images) -> Said:
     """The caller has put the network into evaluation mode."""
     entropy, count_K = [], []
     with torch.inference_mode():
         for x_BCHW, _ in batches(run, learner, of):
-            logits_BK = learner.network(x_BCHW).float()
+            logits_BK = learner.module(x_BCHW).float()
             entropy.append(information.entropy(logits_BK))
             count_K.append(torch.bincount(logits_BK.argmax(1), minlength=logits_BK.shape[1]))
     share_K = torch.stack(count_K).sum(0).double() / len(of)
@@ -109,7 +109,7 @@ def predictions(run: Run, before: Said, after: Said) -> dict[str, Any]:
     return {"before": before.document(), "after": after.document()}
 
 
-def shared(task: Task, learner: Frame) -> Tensor | None:
+def shared(task: Task, learner: Classifier) -> Tensor | None:
     """int64 [L] on the run's device: the outputs for the classes that the target names; None: all of them."""
     names = set(task.target.classes)
     places = [place for place, name in enumerate(learner.classes or ()) if name in names]

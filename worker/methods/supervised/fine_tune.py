@@ -13,5 +13,5 @@ def fine_tune(task: Task, params: FineTune) -> Adapted:
     seen = supervision.examples(task.run, task.target, params, learner.input, begun.classes)
     params = params.resolve(len(seen.train), learner.input.size)
     beside = tuning.tune(task, learner, params, seen)
-    transfer = begun.report | {"trainable": tuning.trainable(params, learner.anatomy)}
-    return Adapted.of(learner, begun.spec, params, seen.use, transfer, source_head=beside.get("lwf"))
+    transfer = begun.report | {"trainable": tuning.trainable(params, learner.structure)}
+    return Adapted(learner, begun.spec, params, seen.use, transfer, source_head=beside.get("lwf"))

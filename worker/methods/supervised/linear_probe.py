@@ -13,5 +13,5 @@ def linear_probe(task: Task, params: LinearProbe) -> Adapted:
     seen = supervision.examples(task.run, task.target, params, learner.input, begun.classes)
     params = params.resolve(len(seen.train), learner.input.size)
     probing.probe(task, learner, params, seen)
-    transfer = begun.report | {"trainable": list(learner.anatomy.heads)}
-    return Adapted.of(learner, begun.spec, params, seen.use, transfer)
+    transfer = begun.report | {"trainable": list(learner.structure.heads)}
+    return Adapted(learner, begun.spec, params, seen.use, transfer)

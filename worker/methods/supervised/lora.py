@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from app.methods.supervised.lora import Lora
 from worker.methods import supervision, transferred
 from worker.methods.task import Adapted, Adapter, Task
-from worker.networks import anatomy
+from worker.networks.classifier import Classifier
 from worker.runtime.contract import Failure
-from worker.terms.base import Frame
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -27,12 +26,12 @@ def lora(task: Task, params: Lora) -> Adapted:
     seen = supervision.examples(task.run, task.target, params, learner.input, begun.classes)
     params = params.resolve(len(seen.train), learner.input.size)
     config = _inject(learner, params)
-    heads, learning = list(learner.anatomy.heads), trainable(learner)
+    heads, learning = list(learner.structure.heads), trainable(learner)
     supervision.learn(task, learner, params, seen, trainable=lambda epoch: learning)
     adapter = _adapter(learner, config)
-    _merge(learner.network)
+    _merge(learner.module)
     transfer = begun.report | {"trainable": heads, "corrected": adapter.config["target_modules"]}
-    adapted = Adapted.of(learner, begun.spec, params, seen.use, transfer)
+    adapted = Adapted(learner, begun.spec, params, seen.use, transfer)
     return replace(adapted, adapter=adapter)
 
 
@@ -53,25 +52,25 @@ def targets(network: nn.Module, params: Lora, heads: tuple[str, ...]) -> list[st
     return found
 
 
-def trainable(learner: Frame) -> list[str]:
+def trainable(learner: Classifier) -> list[str]:
     """The corrections with the dropout before them, the heads, and whatever drops out behind the first correction."""
-    paths, heads = [path for path, _ in _corrected(learner.network)], learner.anatomy.heads
+    paths, heads = [path for path, _ in _corrected(learner.module)], learner.structure.heads
     low_rank = [f"{path}.{part}" for path in paths for part in ("lora_dropout", "lora_A", "lora_B")]
-    return [*low_rank, *heads, *anatomy.live(learner.anatomy, [*paths, *heads])]
+    return [*low_rank, *heads, *learner.structure.live([*paths, *heads])]
 
 
-def _inject(learner: Frame, params: Lora) -> "LoraConfig":
+def _inject(learner: Classifier, params: Lora) -> "LoraConfig":
     from peft import LoraConfig, inject_adapter_in_model  # two seconds that no other job should wait for
 
     config = LoraConfig(
         r=params.rank,
         lora_alpha=params.alpha,  # type: ignore[arg-type]  # divided by r alone
         lora_dropout=params.dropout,
-        target_modules=targets(learner.network, params, learner.anatomy.heads),
+        target_modules=targets(learner.module, params, learner.structure.heads),
         bias="none",
     )
-    inject_adapter_in_model(config, learner.network)
-    learner.network.requires_grad_(True)  # what is frozen is said epoch by epoch
+    inject_adapter_in_model(config, learner.module)
+    learner.module.requires_grad_(True)  # what is frozen is said epoch by epoch
     return config
 
 
@@ -83,13 +82,13 @@ def _corrected(network: nn.Module) -> Iterator[tuple[str, "BaseTunerLayer"]]:
             yield path, module
 
 
-def _adapter(learner: Frame, config: "LoraConfig") -> Adapter:
+def _adapter(learner: Classifier, config: "LoraConfig") -> Adapter:
     """Under the names of peft's own files."""
     tensors: dict[str, Tensor] = {}
-    for name, tensor in learner.network.state_dict().items():
+    for name, tensor in learner.module.state_dict().items():
         if ".lora_" in name:
             tensors[PREFIX + name.replace(".default.", ".")] = tensor.detach().cpu().clone()
-        elif name.startswith(tuple(f"{head}." for head in learner.anatomy.heads)):
+        elif name.startswith(tuple(f"{head}." for head in learner.structure.heads)):
             tensors[PREFIX + name] = tensor.detach().cpu().clone()
     about: dict[str, Any] = {
         "peft_type": "LORA",
@@ -97,7 +96,7 @@ def _adapter(learner: Frame, config: "LoraConfig") -> Adapter:
         "lora_alpha": config.lora_alpha,
         "lora_dropout": config.lora_dropout,
         "target_modules": sorted(config.target_modules or ()),
-        "modules_to_save": list(learner.anatomy.heads),
+        "modules_to_save": list(learner.structure.heads),
     }
     return Adapter(tensors, about)
 

@@ -16,5 +16,5 @@ def lp_ft(task: Task, params: LpFt) -> Adapted:
     task.run.expect(supervision.steps(first, seen) + supervision.steps(params, seen))
     probing.probe(task, learner, first, seen, run=task.run.part("probe"))
     beside = tuning.tune(task, learner, params, seen)
-    transfer = begun.report | {"trainable": tuning.trainable(params, learner.anatomy)}
-    return Adapted.of(learner, begun.spec, params, seen.use, transfer, source_head=beside.get("lwf"))
+    transfer = begun.report | {"trainable": tuning.trainable(params, learner.structure)}
+    return Adapted(learner, begun.spec, params, seen.use, transfer, source_head=beside.get("lwf"))

@@ -8,20 +8,21 @@ from app.methods.supervised.fine_tune import Tuning
 from worker.methods import supervision
 from worker.methods.supervision import Examples
 from worker.methods.task import Task
-from worker.networks import anatomy
-from worker.networks.anatomy import Anatomy
+from worker.networks.classifier import Classifier
+from worker.networks.structure import Structure
 from worker.runtime.run import Run
-from worker.terms.base import Frame
 from worker.training.freezing import Trainable
 
 
-def tune(task: Task, learner: Frame, params: Tuning, seen: Examples, run: Run | None = None) -> dict[str, nn.Module]:
+def tune(
+    task: Task, learner: Classifier, params: Tuning, seen: Examples, run: Run | None = None
+) -> dict[str, nn.Module]:
     """See `supervised.learn`."""
-    structure = learner.anatomy
+    structure = learner.structure
 
     @cache
     def with_live(*paths: str) -> list[str]:
-        return [*paths, *anatomy.live(structure, paths)]
+        return [*paths, *structure.live(paths)]
 
     def trains(epoch: int) -> Trainable:
         """What learns, and the dropout that goes with it."""
@@ -39,7 +40,7 @@ def tune(task: Task, learner: Frame, params: Tuning, seen: Examples, run: Run | 
     )
 
 
-def learning(epoch: int, params: Tuning, structure: Anatomy) -> list[str] | None:
+def learning(epoch: int, params: Tuning, structure: Structure) -> list[str] | None:
     """The heads alone at first; then all that may, or stage by stage from the last (Howard & Ruder 2018)."""
     if epoch < params.frozen_epochs:
         return list(structure.heads)
@@ -52,7 +53,7 @@ def learning(epoch: int, params: Tuning, structure: Anatomy) -> list[str] | None
     return list(structure.heads) if params.trainable == "head" else structure.last(min(opened, most))
 
 
-def trainable(params: Tuning, structure: Anatomy) -> list[str] | None:
+def trainable(params: Tuning, structure: Structure) -> list[str] | None:
     match params.trainable:
         case "all":
             return None
@@ -62,7 +63,7 @@ def trainable(params: Tuning, structure: Anatomy) -> list[str] | None:
             return structure.last(params.stages)
 
 
-def factor(name: str, params: Tuning, structure: Anatomy) -> float:
+def factor(name: str, params: Tuning, structure: Structure) -> float:
     """Of the learning rate, for the parameter `name`: the longest prefix that is listed, else its group's.
 
     The backbone's falls by `stage_decay` with every stage away from the head (Howard & Ruder 2018).
@@ -75,7 +76,7 @@ def factor(name: str, params: Tuning, structure: Anatomy) -> float:
     return params.backbone_factor * params.stage_decay ** _depth(name, structure)
 
 
-def _depth(name: str, structure: Anatomy) -> int:
+def _depth(name: str, structure: Structure) -> int:
     """Stages between the parameter's and the head; what is in no stage is as deep as the first."""
     for depth, stage in enumerate(reversed(structure.stages)):
         if name.startswith(tuple(f"{path}." for path in stage)):

@@ -11,12 +11,12 @@ from app.contract.layers import with_classes
 from app.methods.transfer.feature_transfer import FeatureTransfer
 from worker.methods import inputs, supervision, transferred
 from worker.methods.task import Adapted, Task
-from worker.networks import anatomy, build
-from worker.networks.anatomy import Anatomy
+from worker.networks import build
+from worker.networks.classifier import Classifier
 from worker.networks.load import Report
+from worker.networks.structure import Structure
 from worker.runtime import device
 from worker.runtime.contract import Failure
-from worker.terms.base import Frame
 from worker.training.freezing import Except
 
 Pairs = list[tuple[str, str]]  # paths of modules: the source's, the target's
@@ -28,7 +28,7 @@ def feature_transfer(task: Task, params: FeatureTransfer) -> Adapted:
     spec = params.network or with_classes(source.network, len(classes))
     input = params.input or (source.input if params.network is None else inputs.default(spec, task.target))
     network = build.build(spec, input)
-    learner = Frame(network, anatomy.study(network, input), input, classes)
+    learner = Classifier(network, Structure.of(network, input), input, classes)
     pairs = _copy(task, params, learner)
     device.place(network, task.run.device)
     seen = supervision.examples(task.run, task.target, params, input, classes)
@@ -41,20 +41,20 @@ def feature_transfer(task: Task, params: FeatureTransfer) -> Adapted:
         "adapters": transferred.adapters(task.target, input),
         "frozen": [] if params.tunable else copied,
     }
-    return Adapted.of(learner, spec, params, seen.use, transfer)
+    return Adapted(learner, spec, params, seen.use, transfer)
 
 
-def _copy(task: Task, params: FeatureTransfer, learner: Frame) -> Pairs:
-    network, structure = transferred.unchanged(transferred.base(task.known_source))
+def _copy(task: Task, params: FeatureTransfer, learner: Classifier) -> Pairs:
+    source = transferred.unchanged(transferred.base(task.known_source))
     if params.mapping:
         pairs = list(params.mapping.items())
     else:
-        stages = structure.stages if params.stages is None else structure.stages[: params.stages]
-        pairs = by_shape(_layers(network, stages), _layers(learner.network, learner.anatomy.stages))
+        stages = source.structure.stages if params.stages is None else source.structure.stages[: params.stages]
+        pairs = by_shape(_layers(source.module, stages), _layers(learner.module, learner.structure.stages))
     if not pairs:
         raise Failure("does_not_fit", "The source has no layer of the kind and shape of any of the network's.")
     for ours, theirs in pairs:
-        _copy_module(network, ours, learner.network, theirs, learner.anatomy)
+        _copy_module(source.module, ours, learner.module, theirs, learner.structure)
     return pairs
 
 
@@ -83,7 +83,7 @@ def _signature(module: nn.Module) -> tuple[Any, ...]:
     return type(module).__name__, *(tuple(tensor.shape) for tensor in module.state_dict().values())
 
 
-def _copy_module(source: nn.Module, ours: str, target: nn.Module, theirs: str, structure: Anatomy) -> None:
+def _copy_module(source: nn.Module, ours: str, target: nn.Module, theirs: str, structure: Structure) -> None:
     for network, path, which in ((source, ours, "source"), (target, theirs, "network")):
         if path not in dict(network.named_modules()):
             raise Failure("does_not_fit", f"The {which} has no module {path}: see `mapping`.")
@@ -106,9 +106,9 @@ def _shape(tensor: torch.Tensor | None) -> list[int] | None:
     return None if tensor is None else list(tensor.shape)
 
 
-def _report(learner: Frame, pairs: Pairs, drawn: Sequence[str]) -> dict[str, Any]:
+def _report(learner: Classifier, pairs: Pairs, drawn: Sequence[str]) -> dict[str, Any]:
     """As of a load: the names of the network's tensors, and where they come from."""
-    names = list(learner.network.state_dict())
+    names = list(learner.module.state_dict())
     renamed, copied = [], []
     for ours, theirs in pairs:
         for name in names:

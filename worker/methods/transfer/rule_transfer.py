@@ -11,11 +11,12 @@ from app.contract.recipe import Recipe
 from app.methods.transfer.rule_transfer import RuleTransfer
 from worker.methods import inputs, supervision, transferred
 from worker.methods.task import Adapted, Task
-from worker.networks import anatomy, build
+from worker.networks import build
+from worker.networks.classifier import Classifier
+from worker.networks.structure import Structure
 from worker.runtime import device
 from worker.runtime.contract import Failure
 from worker.runtime.run import Run
-from worker.terms.base import Frame
 
 
 def rule_transfer(task: Task, params: RuleTransfer) -> Adapted:
@@ -50,7 +51,7 @@ def _require_buildable(spec: NetworkSpec, input: InputSpec) -> None:
         Failure: see `build.build`.
     """
     with torch.random.fork_rng(devices=[]):
-        anatomy.study(build.shell(for_input(spec, input), input), input)
+        Structure.of(build.shell(for_input(spec, input), input), input)
 
 
 def _train(task: Task, params: RuleTransfer, spec: NetworkSpec, input: InputSpec, run: Run, runs: int) -> Adapted:
@@ -58,7 +59,7 @@ def _train(task: Task, params: RuleTransfer, spec: NetworkSpec, input: InputSpec
     source, spec, classes = task.known_source, for_input(spec, input), task.target.classes
     with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []):
         network = build.build(spec, input)
-        learner = Frame(network, anatomy.study(network, input), input, classes)
+        learner = Classifier(network, Structure.of(network, input), input, classes)
         kept = params.weights and classes == source.classes and task.same_kind
         report = transferred.take_over(source, learner, with_head=kept) if params.weights else {}
         device.place(network, run.device)
@@ -71,4 +72,4 @@ def _train(task: Task, params: RuleTransfer, spec: NetworkSpec, input: InputSpec
         "head": "kept" if kept else "new",
         "adapters": transferred.adapters(task.target, input),
     }
-    return Adapted.of(learner, spec, params, seen.use, transfer, source_head=beside.get("lwf"))
+    return Adapted(learner, spec, params, seen.use, transfer, source_head=beside.get("lwf"))

@@ -5,9 +5,10 @@ from app.contract.layers import for_input, with_classes
 from app.methods.transfer.structure_transfer import StructureTransfer
 from worker.methods import inputs, supervision, transferred
 from worker.methods.task import Adapted, Source, Task
-from worker.networks import anatomy, build
+from worker.networks import build
+from worker.networks.classifier import Classifier
+from worker.networks.structure import Structure
 from worker.runtime import device
-from worker.terms.base import Frame
 
 
 def structure_transfer(task: Task, params: StructureTransfer) -> Adapted:
@@ -15,8 +16,8 @@ def structure_transfer(task: Task, params: StructureTransfer) -> Adapted:
     input = params.input or _input(task, source)
     spec = for_input(with_classes(source.network, len(classes)), input)
     network = build.build(spec, input)
-    structure = anatomy.study(network, input)
-    learner = Frame(network, structure, input, classes)
+    structure = Structure.of(network, input)
+    learner = Classifier(network, structure, input, classes)
     kept = params.weights and classes == source.classes and task.same_kind
     report = transferred.take_over(source, learner, with_head=kept) if params.weights else {}
     device.place(network, task.run.device)
@@ -28,7 +29,7 @@ def structure_transfer(task: Task, params: StructureTransfer) -> Adapted:
         "head": "kept" if kept else "new",
         "adapters": transferred.adapters(task.target, input),
     }
-    return Adapted.of(learner, spec, params, seen.use, transfer)
+    return Adapted(learner, spec, params, seen.use, transfer)
 
 
 def _input(task: Task, source: Source) -> InputSpec:

@@ -1,5 +1,7 @@
 """`evaluate`: the checkpoint unchanged."""
 
+from dataclasses import replace
+
 from app.methods.utilities.evaluate import Evaluate
 from worker.methods import transferred
 from worker.methods.task import Adapted, Task
@@ -9,7 +11,7 @@ from worker.runtime import device
 def evaluate(task: Task, params: Evaluate) -> Adapted:
     source = task.known_source
     input = params.input.apply(source.input) if params.input else source.input
-    network, structure = transferred.unchanged(source)
-    device.place(network, task.run.device)
+    classifier = replace(transferred.unchanged(source), input=input)
+    device.place(classifier.module, task.run.device)
     transfer = {"head": "kept", "adapters": transferred.adapters(task.target, input)}
-    return Adapted(network, structure, source.network, input, source.classes, params, transfer=transfer)
+    return Adapted(classifier, source.network, params, transfer=transfer)

@@ -25,11 +25,10 @@ def quantize(task: Task, params: Quantize) -> Adapted:
     source, run = task.known_source, task.run
     run.heed()
     run.tell(0, STEPS)
-    network, structure = transferred.unchanged(source)
-    network.eval()
+    classifier = transferred.unchanged(source)
     full, small = run.workdir / "full.onnx", run.workdir / "int8.onnx"
     try:
-        onnx.export(network, structure, source.input, full)
+        onnx.export(classifier.module, classifier.structure, source.input, full)
     except onnx.NotExportable as error:
         raise Failure("not_servable", f"It has no graph to quantise: {error}.") from error
     run.heed()
@@ -44,17 +43,8 @@ def quantize(task: Task, params: Quantize) -> Adapted:
     }
     document, used = _judge(task, params, predictors)
     run.tell(STEPS, STEPS)
-    device.place(network, run.device)
-    return Adapted(
-        network,
-        structure,
-        source.network,
-        source.input,
-        source.classes,
-        params,
-        LabelUse(0, used),
-        quantised=Quantised(small, document),
-    )
+    device.place(classifier.module, run.device)
+    return Adapted(classifier, source.network, params, LabelUse(0, used), quantised=Quantised(small, document))
 
 
 def _judge(task: Task, params: Quantize, predictors: dict[str, Predictor]) -> tuple[dict[str, Any], int]:

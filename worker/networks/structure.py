@@ -1,7 +1,6 @@
 """Where a network's head is, what it sees, and in what stages the rest can be frozen: found by running it once."""
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from app.contract.inputs import InputSpec
-from worker.networks import misfits
+from worker.networks import misfits, modes
 from worker.runtime.contract import Failure
 
 FEWEST_STAGES = 4
@@ -24,7 +23,7 @@ class Executed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class Structure:
     """`heads` are the paths of the layers that give the class scores: one, but for networks that average several.
 
     `stages` hold paths of modules that are frozen or trained together, in order of execution, heads not among them.
@@ -40,102 +39,97 @@ class Anatomy:
     separable: bool
     order: tuple[Executed, ...] = ()
 
+    @classmethod
+    def of(cls, network: nn.Module, input: InputSpec) -> "Structure":
+        """The structure of `network`, which is run once, in evaluation mode, on the device that it is on; the meta
+        device will do.  A network that has a `structure` itself is believed.
+
+        Raises:
+            Failure: `does_not_fit`, it takes no such images, or no layer of it gives one number a class.
+        """
+        known = getattr(network, "structure", None)
+        if isinstance(known, Structure):
+            return known
+        seen = _watch(network, input)
+        heads = _heads(seen)
+        paths = tuple(head.path for head in heads)
+        order = [path for path in seen.order if path not in paths]
+        return cls(
+            heads=paths,
+            stages=_stages(network, order, paths),
+            features=sum(_pooled(head.module, head.given).shape[1] for head in heads),
+            separable=len(heads) == 1 and heads[0].given.ndim == 2 and _same(heads[0], seen.output),
+            order=tuple(Executed(path, holds) for path, holds in seen.executed.items()),
+        )
+
     @property
     def head(self) -> str:
         """The only head, or the last of several."""
         return self.heads[-1]
 
+    @property
+    def ends(self) -> list[str]:
+        """Paths of the modules at which the stages end, in order of execution."""
+        return [stage[-1] for stage in self.stages]
+
     def last(self, stages: int) -> list[str]:
         """Paths of the last `stages` stages, and of the heads."""
         return [path for stage in self.stages[-stages:] for path in stage] + list(self.heads)
 
+    def live(self, learning: Collection[str]) -> list[str]:
+        """Where only the modules at the paths `learning` learn, the paths of those without weights (dropout) that
+        training must not leave in evaluation mode.
 
-def live(structure: Anatomy, learning: Collection[str]) -> list[str]:
-    """Where only the modules at the paths `learning` learn, the paths of those without weights (dropout) that training
-    must not leave in evaluation mode.
+        These are all that are executed after the frozen weights that the first learning module follows: what a head
+        sees drops out as it does in a full training, and what frozen weights make of an image stays the same in every
+        epoch.
+        """
+        learns = tuple(f"{path}." for path in learning)
+        begin = 0
+        for place, module in enumerate(self.order):
+            if module.holds_tensors and f"{module.path}.".startswith(learns):
+                return [one.path for one in self.order[begin:] if not one.holds_tensors]
+            if module.holds_tensors:
+                begin = place + 1
+        return []
 
-    These are all that are executed after the frozen weights that the first learning module follows: what a head sees
-    drops out as it does in a full training, and what frozen weights make of an image stays the same in every epoch.
-    """
-    learns = tuple(f"{path}." for path in learning)
-    edge = 0
-    for place, module in enumerate(structure.order):
-        if module.holds_tensors and f"{module.path}.".startswith(learns):
-            return [one.path for one in structure.order[edge:] if not one.holds_tensors]
-        if module.holds_tensors:
-            edge = place + 1
-    return []
+    def forward(self, network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [B,K] of a network of this structure, and what its heads saw, [B,D]: the mean over places where that
+        is more than a vector, and one head's after another's."""
+        seen: dict[str, Tensor] = {}
 
+        def keep(path: str, head: nn.Module) -> torch.utils.hooks.RemovableHandle:
+            return head.register_forward_pre_hook(lambda module, given: seen.update({path: _pooled(module, given[0])}))
 
-def study(network: nn.Module, input: InputSpec) -> Anatomy:
-    """Runs the network once, in evaluation mode, on the device that it is on; the meta device will do.
+        hooks = [keep(path, network.get_submodule(path)) for path in self.heads]
+        try:
+            logits_BK = network(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return logits_BK, torch.cat([seen[path] for path in self.heads], dim=1)
 
-    One that says its `anatomy` itself is believed.
+    def extract(self, network: nn.Module, x: Tensor) -> Tensor:
+        """Features [B,D] of images; where the network is separable, its logits are its head of these."""
+        return self.forward(network, x)[1]
 
-    Raises:
-        Failure: `does_not_fit`, it takes no such images, or no layer of it gives one number a class.
-    """
-    known = getattr(network, "anatomy", None)
-    if isinstance(known, Anatomy):
-        return known
-    seen = _watch(network, input)
-    heads = _heads(seen)
-    paths = tuple(head.path for head in heads)
-    order = [path for path in seen.order if path not in paths]
-    return Anatomy(
-        heads=paths,
-        stages=_stages(network, order, paths),
-        features=sum(_pooled(head.module, head.given).shape[1] for head in heads),
-        separable=len(heads) == 1 and heads[0].given.ndim == 2 and _same(heads[0], seen.output),
-        order=tuple(Executed(path, holds) for path, holds in seen.executed.items()),
-    )
-
-
-def forward(network: nn.Module, anatomy: Anatomy, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits [B,K], and what the heads saw, [B,D]: the mean over places where that is more than a vector, and one
-    head's after another's."""
-    seen: dict[str, Tensor] = {}
-
-    def keep(path: str, head: nn.Module) -> torch.utils.hooks.RemovableHandle:
-        return head.register_forward_pre_hook(lambda module, given: seen.update({path: _pooled(module, given[0])}))
-
-    hooks = [keep(path, network.get_submodule(path)) for path in anatomy.heads]
-    try:
-        logits_BK = network(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return logits_BK, torch.cat([seen[path] for path in anatomy.heads], dim=1)
-
-
-def features(network: nn.Module, anatomy: Anatomy, x: Tensor) -> Tensor:
-    """[B,D]; where the network is separable, its logits are its head of these."""
-    return forward(network, anatomy, x)[1]
-
-
-def replace_head(network: nn.Module, anatomy: Anatomy, num_classes: int) -> None:
-    """A new head of another class count, initialised as its class does by default; the anatomy stays true."""
-    for path in anatomy.heads:
-        old = network.get_submodule(path)
-        like: dict[str, Any] = {"bias": old.bias is not None, "device": old.weight.device, "dtype": old.weight.dtype}
-        if isinstance(old, nn.Conv2d):
-            shape: dict[str, Any] = {key: getattr(old, key) for key in ("kernel_size", "stride", "padding", "dilation")}
-            network.set_submodule(path, nn.Conv2d(old.in_channels, num_classes, **shape, **like))
-        elif isinstance(old, nn.Linear):
-            network.set_submodule(path, nn.Linear(old.in_features, num_classes, **like))
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Within, the network is in evaluation mode; after it, every module is in the mode that it had."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train()  # what some networks keep for evaluation (timm's LeViT) goes with this
-        for module, mode in modes.items():
-            module.training = mode
+    def replace_head(self, network: nn.Module, num_classes: int) -> None:
+        """Put in a new head of another class count, initialised as its class does by default; the structure stays
+        true."""
+        for path in self.heads:
+            old = network.get_submodule(path)
+            like: dict[str, Any] = {
+                "bias": old.bias is not None,
+                "device": old.weight.device,
+                "dtype": old.weight.dtype,
+            }
+            if isinstance(old, nn.Conv2d):
+                shape: dict[str, Any] = {
+                    key: getattr(old, key) for key in ("kernel_size", "stride", "padding", "dilation")
+                }
+                network.set_submodule(path, nn.Conv2d(old.in_channels, num_classes, **shape, **like))
+            elif isinstance(old, nn.Linear):
+                network.set_submodule(path, nn.Linear(old.in_features, num_classes, **like))
 
 
 class _Call(NamedTuple):
@@ -153,7 +147,7 @@ class _Call(NamedTuple):
 @dataclass
 class _Seen:
     """`order`: paths of all modules with weights of their own, as they were first entered; `executed`: see
-    `Anatomy.order`."""
+    `Structure.order`."""
 
     order: dict[str, None] = field(default_factory=dict)
     executed: dict[str, bool] = field(default_factory=dict)
@@ -204,7 +198,7 @@ def _holds_tensors(module: nn.Module) -> bool:
 def _run(network: nn.Module, input: InputSpec) -> Tensor:
     device = next(network.parameters()).device
     try:
-        with evaluating(network), torch.enable_grad():
+        with modes.evaluating(network), torch.enable_grad():
             # what depends on the images has a place in the autograd graph, even where all weights are frozen
             x_BCHW = torch.zeros(2, input.channels, *input.size, device=device, requires_grad=True)
             output: Tensor = network(x_BCHW * 1)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
-from worker.networks import anatomy, build
-from worker.networks.anatomy import Anatomy
+from worker.networks import build
+from worker.networks.structure import Structure
 from worker.runtime.contract import Failure
 from worker.training import freezing
 from worker.training.freezing import Freezer
@@ -63,14 +63,14 @@ SEVERAL_HEADS = {
 
 
 @cache
-def studied(name: str) -> tuple[nn.Module, Anatomy, InputSpec]:
+def studied(name: str) -> tuple[nn.Module, Structure, InputSpec]:
     torch.manual_seed(0)
     spec = NetworkSpec(name=name, num_classes=CLASSES)
     usual = build.usual_input(spec)
     assert usual is not None
     input = usual if name.startswith(("timm/swin", "timm/levit", "timm/crossvit")) or name == "cnn3" else SMALL
     network = build.build(spec, input).eval()
-    return network, anatomy.study(network, input), input
+    return network, Structure.of(network, input), input
 
 
 def batch(input: InputSpec, count: int = 2) -> Tensor:
@@ -90,10 +90,10 @@ def test_the_network_is_its_head_on_its_features(name: str) -> None:
     network, found, input = studied(name)
     x = batch(input)
     with torch.no_grad():
-        logits, features = anatomy.forward(network, found, x)
+        logits, features = found.forward(network, x)
         assert torch.equal(logits, network(x))
         assert features.shape == (2, found.features)
-        assert torch.equal(anatomy.features(network, found, x), features)
+        assert torch.equal(found.extract(network, x), features)
         if found.separable:
             assert torch.equal(network.get_submodule(found.head)(features), logits)
 
@@ -149,12 +149,12 @@ def test_the_last_stages_learn_and_nothing_else(name: str) -> None:
 def test_a_new_head_has_other_classes(name: str) -> None:
     network, found, input = studied(name)
     network = copy.deepcopy(network)
-    anatomy.replace_head(network, found, 23)
+    found.replace_head(network, 23)
     with torch.no_grad():
-        logits, features = anatomy.forward(network, found, batch(input))
+        logits, features = found.forward(network, batch(input))
     assert logits.shape == (2, 23)
     assert features.shape == (2, found.features)
-    assert anatomy.study(network, input) == found
+    assert Structure.of(network, input) == found
 
 
 @pytest.mark.parametrize("name", SEVERAL_HEADS)
@@ -163,15 +163,15 @@ def test_several_heads_are_found(name: str) -> None:
     network, found, input = studied(name)
     assert (found.heads, found.features, found.separable) == (heads, features, False)
     with torch.no_grad():
-        assert anatomy.features(network, found, batch(input)).shape == (2, features)
+        assert found.extract(network, batch(input)).shape == (2, features)
 
 
 @pytest.mark.parametrize(
     "name", ["torchvision/resnet18", "torchvision/vit_b_16", "timm/deit_tiny_distilled_patch16_224"]
 )
-def test_a_shell_has_the_same_anatomy(name: str) -> None:
+def test_a_shell_has_the_same_structure(name: str) -> None:
     _, found, input = studied(name)
-    assert anatomy.study(build.shell(NetworkSpec(name=name, num_classes=CLASSES), input), input) == found
+    assert Structure.of(build.shell(NetworkSpec(name=name, num_classes=CLASSES), input), input) == found
 
 
 @pytest.mark.parametrize("name", ["cnn3", "torchvision/mobilenet_v3_small", "timm/levit_128s"])
@@ -181,7 +181,7 @@ def test_studying_leaves_no_trace(name: str) -> None:
     network.get_submodule(found.stages[1][0]).train()
     modes = [module.training for module in network.modules()]
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    assert anatomy.study(network, input) == found
+    assert Structure.of(network, input) == found
     assert modes == [module.training for module in network.modules()]
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
@@ -196,7 +196,7 @@ def test_studying_before_loading_leaves_nothing_of_the_old_weights() -> None:
     for name, parameter in trained.named_parameters():
         if name.endswith("attention_biases"):
             parameter.data.normal_()
-    anatomy.study(network, input)
+    Structure.of(network, input)
     network.load_state_dict(trained.state_dict())
     with torch.no_grad():
         assert torch.equal(network.eval()(batch(input)), trained.eval()(batch(input)))
@@ -213,7 +213,7 @@ def linear(width: int) -> dict[str, Any]:
 
 def test_a_layer_of_the_same_width_that_feeds_the_head_is_no_head() -> None:
     network = layers({"type": "Flatten"}, linear(10), linear(10), linear(10))
-    found = anatomy.study(network, SMALL)
+    found = Structure.of(network, SMALL)
     assert found.heads == ("3",)
     assert (found.features, found.separable) == (10, True)
 
@@ -221,7 +221,7 @@ def test_a_layer_of_the_same_width_that_feeds_the_head_is_no_head() -> None:
 @pytest.mark.parametrize("inplace", [False, True])
 def test_what_is_done_to_the_scores_makes_a_network_inseparable(inplace: bool) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, CLASSES), nn.ReLU(inplace=inplace))
-    assert not anatomy.study(network, SMALL).separable
+    assert not Structure.of(network, SMALL).separable
 
 
 def test_norms_before_everything_belong_to_what_follows() -> None:
@@ -230,7 +230,7 @@ def test_norms_before_everything_belong_to_what_follows() -> None:
     network = layers(
         {"type": "BatchNorm2d"}, conv, conv, {"type": "BatchNorm2d"}, pool, {"type": "Flatten"}, linear(10)
     )
-    assert anatomy.study(network, SMALL).stages == (("0", "1"), ("2", "3"))
+    assert Structure.of(network, SMALL).stages == (("0", "1"), ("2", "3"))
 
 
 class Twice(nn.Module):
@@ -250,7 +250,7 @@ class Twice(nn.Module):
 )
 def test_a_network_of_no_use_is_refused(network: nn.Module, words: str) -> None:
     with pytest.raises(Failure) as failed:
-        anatomy.study(network, SMALL)
+        Structure.of(network, SMALL)
     assert failed.value.code == "does_not_fit"
     assert words in failed.value.message
 
@@ -259,7 +259,7 @@ def test_an_image_too_small_is_refused_with_its_size() -> None:
     input = InputSpec(size=(32, 32), channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
     spec = NetworkSpec(name="torchvision/alexnet", num_classes=CLASSES)
     with pytest.raises(Failure) as failed:
-        anatomy.study(build.build(spec, input), input)
+        Structure.of(build.build(spec, input), input)
     assert failed.value.code == "does_not_fit"
     assert "32×32" in failed.value.message
 
@@ -296,8 +296,8 @@ class Declared(nn.Module):
     ],
 )
 def test_dropout_behind_what_is_frozen_stays_live_by_order_of_execution(learning, live):
-    structure = anatomy.study(Declared(), SMALL)
-    assert anatomy.live(structure, learning) == live
+    structure = Structure.of(Declared(), SMALL)
+    assert structure.live(learning) == live
 
 
 @pytest.mark.parametrize(
@@ -312,5 +312,5 @@ def test_dropout_behind_what_is_frozen_stays_live_by_order_of_execution(learning
 )
 def test_the_dropout_before_the_head_of_a_known_network_stays_live(name, dropout):
     network, structure, _ = studied(name)
-    live = anatomy.live(structure, structure.heads)
+    live = structure.live(structure.heads)
     assert [path for path in live if isinstance(network.get_submodule(path), nn.Dropout)] == dropout
