@@ -134,19 +134,3 @@ def document(dataset: Dataset) -> dict[str, Any]:
 def labelled(dataset: Dataset) -> bool | Literal["test"]:
     """Whether its images have labels; `test`: not where one would learn from them."""
     return "test" if dataset.only_tests_labelled else dataset.labelled
-
-
-def has_training_labels(dataset: Dataset) -> bool:
-    return dataset.labelled and not dataset.only_tests_labelled
-
-
-def has_validation_labels(dataset: Dataset) -> bool:
-    """Of a dataset that is still processing as far as it is known."""
-    if not dataset.labelled or (dataset.splits is not None and not dataset.splits["validation"]):
-        return False
-    return not dataset.only_tests_labelled or (dataset.counts is not None and any(dataset.counts["validation"]))
-
-
-def train_count(dataset: Dataset) -> int:
-    """Images in the training split of a ready dataset."""
-    return int((dataset.splits or {}).get("train", 0))

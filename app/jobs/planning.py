@@ -1,39 +1,29 @@
 """From a request to a plan: the parts found, their fit judged, open defaults closed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
 from app.contract import layers
 from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from app.contract.recipe import Recipe
 from app.core import errors
 from app.core.errors import Detail
 from app.core.status import Readiness, Status, readiness
 from app.datasets import service as datasets
 from app.db.tables import Dataset
-from app.jobs import fit, sources
+from app.jobs import checks, sources
 from app.jobs.sources import Source
 from app.methods.base import Method
-from app.methods.cross_domain.family import CrossDomain
-from app.methods.fusion.distil_ensemble import DistilEnsemble
-from app.methods.fusion.family import FromAncestor, Fusing
-from app.methods.fusion.reg_mean import RegMean
-from app.methods.generalisation.family import Generalisation
-from app.methods.source_free.family import SourceFree
-from app.methods.start import Start
-from app.methods.supervised.train import Train
-from app.methods.training import Loop, Training
-from app.methods.transfer.rule_transfer import RuleTransfer
-from app.methods.utilities.evaluate import Evaluate
-from app.methods.utilities.quantize import Quantize
+from app.methods.facts import DatasetFacts, JobFacts, SourceFacts
 from app.networks import service as networks
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a job asks for."""
+    """A request is what a job asks for."""
 
     checkpoint: str | None
     dataset: str
@@ -44,7 +34,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the request comes to.
+    """A plan is what a request comes to.
 
     `method` has its open defaults closed where all that they hang on is known by now; else the job closes them
     when it starts.  `teachers` and `environments` are what its parameters name, by id.
@@ -56,6 +46,7 @@ class Plan:
     source_dataset: Dataset | None
     teachers: dict[str, Source]
     environments: dict[str, Dataset]
+    facts: JobFacts
     faults: list[Detail]
 
     def require_fit(self) -> None:
@@ -80,26 +71,24 @@ def draw(db: Session, owner: str, request: Request) -> Plan:
     target = _dataset(db, owner, request.dataset, "dataset")
     source_dataset = _source_dataset(db, owner, request.source_dataset, source)
     teachers = _teachers(db, owner, request.method)
-    method = _with_training_sets(db, owner, request.method, teachers)
+
+    def trained_on(id_: str) -> Sequence[str]:
+        return sources.trained_on(db, owner, teachers[id_])
+
+    method = request.method.complete(trained_on)
     environments = _environments(db, owner, method)
-    if isinstance(request.method, Train | Start) and request.method.input is not None:
-        networks.check_scale(request.method.input, "method.input")
-    if isinstance(request.method, Train):
-        networks.check(db, request.method.network, request.method.input, "method.network")
-    if isinstance(request.method, RuleTransfer) and request.method.network is not None:
-        networks.check(db, request.method.network, None, "method.network")
-    if isinstance(request.method, Start) and request.method.network is not None:
-        networks.check(db, request.method.network, request.method.input, "method.network")
-    _require_trained_heads(request.method, source, teachers)
-    shown = learnt(method, target, source_dataset, environments)
+    _check_network(db, method)
+    _require_trained_heads(method, source, teachers)
+    facts = facts_of(source, target, source_dataset, teachers, environments)
     return Plan(
-        method=method if shown is None else _close(db, method, source, shown),
+        method=_close(db, method, facts),
         source=source,
         target=target,
         source_dataset=source_dataset,
         teachers=teachers,
         environments=environments,
-        faults=fit.faults(fit.Parts(method, source, target, source_dataset, teachers, environments)),
+        facts=facts,
+        faults=checks.faults(method, facts),
     )
 
 
@@ -120,7 +109,7 @@ def _source(db: Session, owner: str, request: Request) -> Source | None:
 
 
 def _one_start(request: Request) -> None:
-    network = request.method.network if isinstance(request.method, Start) else None
+    network = request.method.new_network()
     if network is None and request.checkpoint is None:
         said = f"`{request.method.name}` starts from a checkpoint or a model, or from a `network` of the method."
         raise errors.Invalid(said, param="checkpoint")
@@ -136,15 +125,6 @@ def _teachers(db: Session, owner: str, method: Method) -> dict[str, Source]:
         found[teacher_id] = sources.find(db, owner, teacher_id, f"method.{param}")
         _refuse_failed(teacher_id, found[teacher_id].readiness, f"method.{param}")
     return found
-
-
-def _with_training_sets(db: Session, owner: str, method: Method, teachers: Mapping[str, Source]) -> Method:
-    """What each source of `reg_mean` was trained on, where nobody says it and it is known."""
-    if not isinstance(method, RegMean):
-        return method
-    known = {id_: sources.trained_on(db, owner, teacher) for id_, teacher in teachers.items()}
-    closed = {id_: method.training_sets.get(id_) or known[id_] for id_ in method.sources}
-    return method.model_copy(update={"training_sets": {id_: found for id_, found in closed.items() if found}})
 
 
 def _environments(db: Session, owner: str, method: Method) -> dict[str, Dataset]:
@@ -170,21 +150,19 @@ def _source_dataset(db: Session, owner: str, asked: str | None, source: Source |
     return known if known.labelled else None
 
 
+def _check_network(db: Session, method: Method) -> None:
+    """Refuse at once a new network that no worker could build."""
+    new = method.new_network()
+    if new is not None:
+        if new.input is not None:
+            networks.check_scale(new.input, "method.input")
+        networks.check(db, new.spec, new.input, "method.network")
+
+
 def _require_trained_heads(method: Method, source: Source | None, teachers: Mapping[str, Source]) -> None:
-    """Whatever asks a network for classes cannot ask one whose head was drawn at random."""
-    asked: dict[str, Source | None] = {}
-    if isinstance(method, Evaluate | Quantize | SourceFree | FromAncestor):
-        asked["checkpoint"] = source
-    if isinstance(method, Fusing | DistilEnsemble):
-        asked |= {f"method.{param}": teachers[id_] for param, id_ in method.networks().items()}
-    if isinstance(method, Training):
-        for i, term in enumerate(method.terms):
-            teacher: str | None = getattr(term, "teacher", None)
-            if term.name == "distillation":
-                asked[f"method.terms.{i}.teacher"] = teachers[teacher] if teacher else source
-            elif "source_head" in term.info.needs:
-                asked[f"method.terms.{i}"] = source
-    for param, network in asked.items():
+    """A method that asks a network for classes cannot ask one whose head was drawn at random."""
+    for param, id_ in method.heads().items():
+        network = source if id_ is None else teachers[id_]
         if network is not None and network.untrained_head:
             raise errors.UntrainedHead(
                 f"`{method.name}` asks {network.id} for classes, but its head was drawn at random: adapt it with a "
@@ -198,59 +176,83 @@ def _refuse_failed(object_id: str, state: Readiness, param: str) -> None:
         raise errors.NotReady(f"{object_id} has failed; GET it for the reason.", param=param)
 
 
-def learnt(
-    method: Method, target: Dataset, source_dataset: Dataset | None, environments: Mapping[str, Dataset]
-) -> Dataset | None:
+def facts_of(
+    source: Source | None,
+    target: Dataset,
+    source_dataset: Dataset | None = None,
+    teachers: Mapping[str, Source] | None = None,
+    environments: Mapping[str, Dataset] | None = None,
+) -> JobFacts:
+    """Facts for the checks, by what is stored of the parts of a job."""
+    return JobFacts(
+        target=_dataset_facts(target),
+        source=None if source is None else _source_facts(source),
+        source_dataset=None if source_dataset is None else _dataset_facts(source_dataset),
+        networks={id_: _source_facts(teacher) for id_, teacher in (teachers or {}).items()},
+        datasets={id_: _dataset_facts(dataset) for id_, dataset in (environments or {}).items()},
+    )
+
+
+def _source_facts(source: Source) -> SourceFacts:
+    ready = source.readiness is Readiness.READY
+    return SourceFacts(
+        id=source.id,
+        ready=ready,
+        network=NetworkSpec.model_validate(source.network) if ready else None,
+        input=None if source.input is None else InputSpec.model_validate(source.input),
+        classes=source.classes,
+        recipe=Recipe.read(source.recipe),
+        multi_label=source.multi_label,
+    )
+
+
+def _dataset_facts(dataset: Dataset) -> DatasetFacts:
+    return DatasetFacts(
+        id=dataset.id,
+        labelled=dataset.labelled,
+        only_tests_labelled=bool(dataset.only_tests_labelled),
+        multi_label=bool(dataset.multi_label),
+        classes=dataset.classes,
+        splits=dataset.splits,
+        counts=dataset.counts,
+        size=None if dataset.image is None else (dataset.image["height"], dataset.image["width"]),
+    )
+
+
+def learnt(method: Method, facts: JobFacts) -> DatasetFacts | None:
     """The dataset by whose number and size of images defaults are closed, of several the largest, of which an epoch is
     one; None while one of them is not ready."""
-    named = [target]
-    if isinstance(method, Generalisation):
-        named = [environments[id_] for id_ in method.environments]
-    elif isinstance(method, CrossDomain) and source_dataset is not None:
-        named = [target, source_dataset]
-    return max(named, key=datasets.train_count) if all(one.splits is not None for one in named) else None
+    named = [facts.datasets[id_] for id_ in method.environments_learnt()] or [facts.target]
+    if "source_data" in method.info.needs and facts.source_dataset is not None:
+        named.append(facts.source_dataset)
+    ready = all(dataset.splits is not None for dataset in named)
+    return max(named, key=lambda dataset: dataset.train_count) if ready else None
 
 
-def _close(db: Session, method: Method, source: Source | None, target: Dataset) -> Method:
+def _close(db: Session, method: Method, facts: JobFacts) -> Method:
     """Close the open defaults, if the images and the size at which they will be seen are known."""
-    if not isinstance(method, Loop) or target.splits is None:
+    shown = learnt(method, facts)
+    if shown is None:
         return method
-    recipe = Recipe.read(source.recipe) if source is not None else None
-    if isinstance(method, RuleTransfer) and recipe is not None:
-        method = method.under(recipe)
-    size, count = _size(db, method, source, target), train_count(method, target)
+    if facts.source is not None and facts.source.recipe is not None:
+        method = method.under(facts.source.recipe)
+    size, count = _size(db, method, facts, shown), method.train_count(shown)
     return method if size is None or not count else method.resolve(count, size)
 
 
-def _size(db: Session, method: Loop, source: Source | None, target: Dataset) -> tuple[int, int] | None:
+def _size(db: Session, method: Method, facts: JobFacts, shown: DatasetFacts) -> tuple[int, int] | None:
     """(height, width) that the network will see, by the rule that the run follows."""
-    if source is not None:
-        return _spec_size(source.input)
-    if not isinstance(method, Train | Start) or method.network is None:
+    if facts.source is not None:
+        return None if facts.source.input is None else facts.source.input.size
+    new = method.new_network()
+    if new is None:
         return None
-    if method.input is not None:
-        return method.input.size
-    network = networks.find(db, method.network.name, "method.network.name")
-    described = layers.declared_input(method.network)
+    if new.input is not None:
+        return new.input.size
+    network = networks.find(db, new.spec.name, "method.network.name")
+    described = layers.declared_input(new.spec)
     if described is not None:
         return described[1:]
-    return None if network is None else _spec_size(network.input) or _image_size(target)
-
-
-def _spec_size(document: dict[str, object] | None) -> tuple[int, int] | None:
-    return None if document is None else InputSpec.model_validate(document).size
-
-
-def _image_size(dataset: Dataset) -> tuple[int, int] | None:
-    return None if dataset.image is None else (dataset.image["height"], dataset.image["width"])
-
-
-def train_count(method: Loop, target: Dataset) -> int | None:
-    """Images that the run will learn from, `train_size` aside; None where their labels would have to be looked at."""
-    if not isinstance(method, Training) or method.labels_per_class is None:
-        return datasets.train_count(target)
-    if target.multi_label:
+    if network is None:
         return None
-    if target.counts is None:
-        return min(datasets.train_count(target), method.labels_per_class * len(target.classes or ()))
-    return sum(min(int(count), method.labels_per_class) for count in target.counts["train"])
+    return shown.size if network.input is None else InputSpec.model_validate(network.input).size

@@ -1,6 +1,5 @@
 """What a job would come to, without queueing it: only figures that can be told without building the network."""
 
-import math
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -8,9 +7,6 @@ from sqlalchemy.orm import Session
 from app.core.status import Readiness
 from app.jobs import planning
 from app.jobs.planning import Plan, Request
-from app.methods.supervised.fine_tune import FineTune
-from app.methods.training import Loop, Training
-from app.methods.transfer.rule_transfer import RuleTransfer
 
 BYTES_PER_WEIGHT = 4  # float32
 
@@ -45,10 +41,10 @@ def examine(db: Session, owner: str, request: Request) -> Preflight:
         plan=plan,
         waits_for=_waits_for(plan),
         images=images,
-        steps=_steps(plan, images),
+        steps=None if images is None else plan.method.steps(images),
         parameters=parameters,
         weights_bytes=weights_bytes,
-        optimizer_bytes=_optimizer_bytes(plan, weights_bytes),
+        optimizer_bytes=None if weights_bytes is None else plan.method.optimizer_bytes(weights_bytes),
     )
 
 
@@ -60,28 +56,5 @@ def _waits_for(plan: Plan) -> list[str]:
 
 
 def _images(plan: Plan) -> int | None:
-    shown = planning.learnt(plan.method, plan.target, plan.source_dataset, plan.environments)
-    if not isinstance(plan.method, Loop) or shown is None or shown.splits is None:
-        return None
-    count = planning.train_count(plan.method, shown)
-    if count is None or not isinstance(plan.method, Training):
-        return count
-    return min(count, plan.method.train_size or count)
-
-
-def _steps(plan: Plan, images: int | None) -> int | None:
-    method = plan.method
-    if not isinstance(method, Loop) or images is None or method.epochs is None or method.batch_size is None:
-        return None
-    runs = 2 if isinstance(method, RuleTransfer) and method.ablation else 1
-    return runs * method.epochs * math.ceil(images / method.batch_size)
-
-
-def _optimizer_bytes(plan: Plan, weights_bytes: int | None) -> int | None:
-    """State beside the weights when all of them learn: one number a weight for momentum, two for AdamW."""
-    method = plan.method
-    if not isinstance(method, FineTune) or method.trainable != "all" or weights_bytes is None:
-        return None
-    if method.optimizer == "adamw":
-        return 2 * weights_bytes
-    return weights_bytes if method.momentum else 0
+    shown = planning.learnt(plan.method, plan.facts)
+    return None if shown is None else plan.method.epoch_images(shown)

@@ -1,9 +1,15 @@
 """`Method`: what all methods share, and what each says of itself."""
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from app.contract.base import Closed
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
+from app.contract.recipe import Recipe
+from app.core.errors import Detail
+from app.methods.facts import DatasetFacts, JobFacts, fault
 
 Need = Literal["checkpoint", "target_labels", "source_data", "teacher", "environments", "sources"]
 LAST = 10_000
@@ -11,7 +17,7 @@ LAST = 10_000
 
 @dataclass(frozen=True)
 class Info:
-    """What `GET /v1/methods` and the table in the documentation say of a method.
+    """Info is what `GET /v1/methods` and the table in the documentation say of a method.
 
     `needs` is what a job cannot do without, `takes` what it can use.  `multi_label`: it learns from images with any
     number of labels, too.  `order`: where it stands among the others; left out, after all that give one, by name.
@@ -27,19 +33,50 @@ class Info:
     order: int = LAST
 
 
+@dataclass(frozen=True)
+class NewNetwork:
+    """A network that is drawn anew, for images as `input` says: left out, as is usual for it."""
+
+    spec: NetworkSpec
+    input: InputSpec | None
+
+
 class Method(Closed):
     """A job's `method`: its name, and all that a job may say of it.
 
     A method is a subclass with an `info` of its own and a `name` that is its module's, in the package of its family;
     `app.methods.registry` finds it there, and the function of the same path in `worker.methods` carries it out.
+
+    Traits, which a family or a method overrides:
+    `learns_from_target`: it learns from the training split of the job's dataset.
+    `label_space`: whose classes the target's are among (closed-set adaptation), the source's or those of its dataset.
+    `asks_source`: the source's head is asked for classes.
+    `headless`: the result is there for its features and says nothing of classes.
+    `compared`: the result always stands beside the unchanged source, since no label of the target has told that it
+    helps.
     """
 
     info: ClassVar[Info]
+    learns_from_target: ClassVar[bool] = True
+    label_space: ClassVar[Literal["source", "source_dataset"] | None] = None
+    asks_source: ClassVar[bool] = False
+    headless: ClassVar[bool] = False
+    compared: ClassVar[bool] = False
 
     if TYPE_CHECKING:  # a field of each method, where it stands among the others
 
         @property
         def name(self) -> str: ...
+
+    @property
+    def guarded(self) -> bool:
+        """Whether the result is compared with what the same labels and steps give without the transfer."""
+        return False
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether a temperature is fitted to the scores."""
+        return False
 
     def networks(self) -> dict[str, str]:
         """Checkpoints and models that are named within, by the path of the parameter that names them."""
@@ -48,3 +85,55 @@ class Method(Closed):
     def datasets(self) -> dict[str, str]:
         """Datasets that are named within, likewise."""
         return {}
+
+    def environments_learnt(self) -> Sequence[str]:
+        """Ids of the labelled datasets that it learns from in place of the target."""
+        return ()
+
+    def heads(self) -> dict[str, str | None]:
+        """Networks that are asked for classes, by the path of the parameter that names them; None: the job's source."""
+        return {"checkpoint": None} if self.asks_source else {}
+
+    def new_network(self) -> NewNetwork | None:
+        return None
+
+    def complete(self, trained_on: Callable[[str], Sequence[str]]) -> Self:
+        """Fill in what is known of the networks that it names: `trained_on` gives the ids of a network's datasets."""
+        return self
+
+    def check(self, facts: JobFacts) -> Iterator[Detail]:
+        """Reasons why data, classes and parameters do not fit, beside what holds for all methods (`app.jobs.checks`).
+
+        Parts that are still processing are not judged: they are looked at again when the job starts.
+        """
+        if self.learns_from_target and facts.target.lacks("train"):
+            yield fault("dataset", f"The training split of {facts.target.id} is empty.")
+
+    def check_networks(self, facts: JobFacts) -> Iterator[Detail]:
+        """Reasons why the networks that it starts from, or names, will not do."""
+        return iter(())
+
+    def under(self, recipe: Recipe) -> Self:
+        """A method that follows the rule of its source's training does so from here on; all others stay as they are."""
+        return self
+
+    def train_count(self, dataset: DatasetFacts) -> int | None:
+        """Images of a ready dataset that a training loop is to learn from, `train_size` aside; None where there is no
+        such loop, or their labels would have to be looked at."""
+        return None
+
+    def epoch_images(self, dataset: DatasetFacts) -> int | None:
+        """Images that an epoch shows, likewise."""
+        return None
+
+    def resolve(self, train_count: int, size: tuple[int, int]) -> Self:
+        """Close the open defaults for `train_count` training images of `size` (height, width)."""
+        return self
+
+    def steps(self, images: int) -> int | None:
+        """Optimiser steps in all, where that can be told: of `images` an epoch, with the defaults closed."""
+        return None
+
+    def optimizer_bytes(self, weights_bytes: int) -> int | None:
+        """State beside the weights, where that can be told."""
+        return None

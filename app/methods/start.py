@@ -8,6 +8,7 @@ from app.contract.base import NULL, OBJECT
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Optimizer
+from app.methods.base import NewNetwork
 from app.methods.training import Loop
 
 
@@ -30,3 +31,6 @@ class Start(Loop):
         if self.input is not None and self.network is None:
             raise ValueError("`input` is what a new `network` takes: a checkpoint brings its own")
         return self
+
+    def new_network(self) -> NewNetwork | None:
+        return None if self.network is None else NewNetwork(self.network, self.input)

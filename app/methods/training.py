@@ -1,6 +1,7 @@
 """Parameters that every method with a training loop shares, and how their open defaults are closed."""
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
@@ -10,7 +11,9 @@ from app.contract.augmentation import AugmentationStep, RandomCrop
 from app.contract.base import NULL, Closed, either
 from app.contract.mixing import Mixing
 from app.contract.recipe import Count, LearningRate, Optimizer
+from app.core.errors import Detail
 from app.methods.base import Method
+from app.methods.facts import DatasetFacts, JobFacts, fault
 from app.methods.terms.registry import Terms
 
 MIN_STEPS = 300  # a run on defaults is at least this long, however small the data
@@ -30,12 +33,34 @@ class LabelBudget(Method):
     labels_per_class: Count | None = None
     train_size: Count | None = None
 
+    def check(self, facts: JobFacts) -> Iterator[Detail]:
+        target = facts.target
+        if target.splits is not None:
+            if self.train_size is not None and self.train_size > target.train_count:
+                yield fault(
+                    "method.train_size",
+                    f"{self.train_size} images are asked for; the training split of {target.id} has "
+                    f"{target.train_count}.",
+                )
+            smallest, count = target.smallest_class or (None, 0)
+            if self.labels_per_class is not None and smallest is not None and self.labels_per_class > count:
+                yield fault(
+                    "method.labels_per_class",
+                    f"{self.labels_per_class} images of each class are asked for; "
+                    f"the training split of {target.id} has {count} of class {smallest!r}.",
+                )
+        yield from super().check(facts)
+
 
 class Guardable(LabelBudget):
     """`guard`: also spend the same labels and steps on a linear probe and on a network from scratch, look at the source
     unchanged, and say with an interval whether the transfer helped."""
 
     guard: bool = False
+
+    @property
+    def guarded(self) -> bool:
+        return self.guard
 
 
 class EarlyStopping(Closed):
@@ -69,6 +94,18 @@ class Loop(Method):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     augmentation: Literal["none", "auto"] | Annotated[list[AugmentationStep], Field(max_length=16)] = "auto"
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+    def train_count(self, dataset: DatasetFacts) -> int | None:
+        return dataset.train_count
+
+    def epoch_images(self, dataset: DatasetFacts) -> int | None:
+        count = self.train_count(dataset)
+        return None if count is None else self._seen(count)
+
+    def steps(self, images: int) -> int | None:
+        if self.epochs is None or self.batch_size is None:
+            return None
+        return self.epochs * math.ceil(images / self.batch_size)
 
     def resolve(self, train_count: int, size: tuple[int, int]) -> Self:
         """Close the open defaults for `train_count` training images of `size` (height, width)."""
@@ -132,6 +169,10 @@ class Training(Loop, Guardable):
     calibrate: bool = False
 
     @property
+    def calibrated(self) -> bool:
+        return self.calibrate
+
+    @property
     def all_epochs(self) -> int:
         """Of all halves of the training, where the defaults are closed."""
         return self.epochs or 0
@@ -163,6 +204,42 @@ class Training(Loop, Guardable):
     def networks(self) -> dict[str, str]:
         named = ((i, term.networks()) for i, term in enumerate(self.terms))
         return {f"terms.{i}.{param}": id_ for i, networks in named for param, id_ in networks.items()}
+
+    def heads(self) -> dict[str, str | None]:
+        asked = super().heads()
+        for i, term in enumerate(self.terms):
+            asked |= term.heads(f"method.terms.{i}")
+        return asked
+
+    def train_count(self, dataset: DatasetFacts) -> int | None:
+        if self.labels_per_class is None:
+            return dataset.train_count
+        if dataset.multi_label:
+            return None
+        if dataset.counts is None:
+            return min(dataset.train_count, self.labels_per_class * len(dataset.classes or ()))
+        return sum(min(int(count), self.labels_per_class) for count in dataset.counts["train"])
+
+    def check(self, facts: JobFacts) -> Iterator[Detail]:
+        yield from super().check(facts)
+        yield from self.check_transfer(facts)
+        target = facts.target
+        if self.guard and facts.source is None:
+            yield fault("method.guard", f"`{self.name}` transfers nothing that could be compared with its absence.")
+        if self.guard and target.lacks("test"):
+            yield fault("method.guard", f"The test split of {target.id} is empty: nothing can be compared on it.")
+        if self.calibrate and target.lacks("validation"):
+            detail = f"A temperature is fitted on the validation split, and that of {target.id} is empty."
+            yield fault("method.calibrate", detail)
+
+    def check_transfer(self, facts: JobFacts) -> Iterator[Detail]:
+        """Reasons why what is to be taken over from a source, or a teacher, is not there."""
+        for i, term in enumerate(self.terms):
+            yield from term.check(f"method.terms.{i}", self.name, facts)
+
+    def check_networks(self, facts: JobFacts) -> Iterator[Detail]:
+        for i, term in enumerate(self.terms):
+            yield from term.check_kind(f"method.terms.{i}", facts)
 
     def _seen(self, train_count: int) -> int:
         return min(train_count, self.train_size or train_count)

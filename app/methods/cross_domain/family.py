@@ -1,12 +1,15 @@
 """What the methods share that bring a network to images without labels: selection, and learning from two domains."""
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
 from app.contract.inputs import InputOverride
+from app.core.errors import Detail
 from app.methods.base import Method
+from app.methods.facts import JobFacts, fault
 from app.methods.terms.base import Weight
 from app.methods.training import Loop
 
@@ -22,7 +25,18 @@ class Selecting(Method):
     the epochs alone are, since on them the source is hardly ever worse.
     """
 
+    compared = True
+
     selection: Literal["target_validation", "entropy", "source_validation", "last"] = "entropy"
+
+    def check(self, facts: JobFacts) -> Iterator[Detail]:
+        asked = {"target_validation": facts.target, "source_validation": facts.source_dataset}
+        if self.selection in asked:
+            labelled = asked[self.selection]
+            if labelled is None or not labelled.validation_labels:
+                said = f"There are no validation labels to select by: `{self.selection}`."
+                yield fault("method.selection", said)
+        yield from super().check(facts)
 
 
 class CrossDomain(Loop, Selecting):
@@ -33,6 +47,8 @@ class CrossDomain(Loop, Selecting):
     statistics are the target's.  `backbone_factor`: of the learning rate, for all but the head.
     `input` fits the target's images; the source's are taken as the checkpoint takes them.
     """
+
+    label_space = "source_dataset"
 
     batch_size: Annotated[int, Field(ge=4, le=65_536)] | None = None  # two images of each domain in every batch
     weight: Weight = 1.0

@@ -1,6 +1,6 @@
 """`distil_ensemble`: one student learns what several teachers say."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -9,8 +9,10 @@ from app.contract.base import DISTINCT, Fraction, ObjectId
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Optimizer
+from app.core.errors import Detail
 from app.methods.base import Info
-from app.methods.fusion.family import Unique
+from app.methods.facts import JobFacts, fault, unshared_classes
+from app.methods.fusion.family import Unique, no_choice
 from app.methods.terms.base import Temperature
 from app.methods.training import LabelBudget, Loop
 
@@ -35,6 +37,8 @@ class DistilEnsemble(Loop, LabelBudget):
         order=370,
     )
 
+    compared = True
+
     name: Literal["distil_ensemble"] = "distil_ensemble"
     teachers: Teachers
     network: NetworkSpec | None = None
@@ -47,10 +51,40 @@ class DistilEnsemble(Loop, LabelBudget):
     def networks(self) -> dict[str, str]:
         return {f"teachers.{i}": teacher for i, teacher in enumerate(self.teachers)}
 
+    def heads(self) -> dict[str, str | None]:
+        return super().heads() | {f"method.{param}": id_ for param, id_ in self.networks().items()}
+
     @property
     def chooses(self) -> bool:
         """Whether validation labels of the target are read."""
         return self.selection == "target_validation"
+
+    def check_networks(self, facts: JobFacts) -> Iterator[Detail]:
+        if self.chooses:
+            yield from no_choice("method.selection", facts.target)
+        yield from self._check_teachers(facts)
+        for param, id_ in self.networks().items():
+            yield from unshared_classes(f"method.{param}", facts.networks[id_], facts.target)
+
+    def _check_teachers(self, facts: JobFacts) -> Iterator[Detail]:
+        target, ready = facts.target, [facts.networks[id_] for id_ in self.teachers if facts.networks[id_].ready]
+        for place, id_ in enumerate(self.teachers):
+            if facts.networks[id_] in ready and not facts.networks[id_].classes:
+                said = f"Classes are matched by name, and those of {id_} have no names."
+                yield fault(f"method.teachers.{place}", said)
+                return
+        if self.label_weight and not target.training_labels:
+            yield fault("method.label_weight", f"{target.id} has no training labels.")
+        if target.classes is None:
+            return
+        if self.network is not None and self.network.num_classes != len(target.classes):
+            counts = f"{self.network.num_classes} classes, but {target.id} has {len(target.classes)}"
+            yield fault("method.network.num_classes", f"The student's network has {counts}.")
+        if len(ready) == len(self.teachers) and not self.label_weight:
+            reason = untold(target.classes, [teacher.classes or [] for teacher in ready])
+            if reason:
+                said = f"Without labels the classes of {target.id} cannot all be learnt: {reason}."
+                yield fault("method.label_weight", said)
 
 
 def union(spaces: Sequence[Sequence[str]]) -> list[str]:

@@ -1,7 +1,7 @@
 """What all methods share that calculate one network's weights from those of several."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 
@@ -9,6 +9,8 @@ from app.contract import layers
 from app.contract.base import DISTINCT, ObjectId
 from app.contract.inputs import InputOverride, InputSpec
 from app.contract.networks import NetworkSpec
+from app.core.errors import Detail
+from app.methods.facts import DatasetFacts, JobFacts, SourceFacts, fault
 from app.methods.training import LabelBudget
 
 MOST_SOURCES = 32
@@ -37,6 +39,10 @@ class Fusing(LabelBudget):
     of the sources'.  A choice reads the target's validation labels within the label budget, and no others.
     """
 
+    compared = True
+    counts_from_source: ClassVar[bool] = False
+    choice: ClassVar[str | None] = None
+
     name: str
     sources: Sources
     batch_norm: Literal["reestimated", "merged"] = "reestimated"
@@ -45,14 +51,50 @@ class Fusing(LabelBudget):
     def networks(self) -> dict[str, str]:
         return {f"sources.{i}": source for i, source in enumerate(self.sources)}
 
+    def heads(self) -> dict[str, str | None]:
+        return super().heads() | {f"method.{param}": id_ for param, id_ in self.networks().items()}
+
     @property
     def chooses(self) -> bool:
         """Whether validation labels of the target are read."""
         return False
 
+    def check_networks(self, facts: JobFacts) -> Iterator[Detail]:
+        if self.chooses:
+            yield from no_choice(f"method.{self.choice}", facts.target)
+        if facts.source is None:
+            return
+        if self.counts_from_source and facts.source.id in self.sources:
+            place = self.sources.index(facts.source.id)
+            said = f"{facts.source.id} is the checkpoint: nothing was changed from it."
+            yield fault(f"method.sources.{place}", said)
+            return
+        first = facts.networks[self.sources[0]]
+        for place, id_ in enumerate(self.sources):
+            pairs = [(first, True)] if place else []
+            pairs.append((facts.source, self.counts_from_source))
+            reasons = (_unlike(facts.networks[id_], other, classes) for other, classes in pairs)
+            reason = next((reason for reason in reasons if reason), None)
+            if reason:
+                yield fault(f"method.sources.{place}", f"{reason} {INSTEAD}")
+        target = facts.target
+        if not first.shares_classes(target):
+            said = f"{first.id} and {target.id} share no class name, and merging learns no new one. {INSTEAD}"
+            yield fault("method.sources.0", said)
+
 
 class FromAncestor(Fusing):
     """Weights are counted from the checkpoint's, so its classes are the sources', too."""
+
+    asks_source = True
+    counts_from_source = True
+
+
+def no_choice(param: str, target: DatasetFacts) -> Iterator[Detail]:
+    """A choice among candidates, which the parameter at `param` asks for, is by the target's validation labels."""
+    if target.splits is not None and not target.validation_labels:
+        lacks = "no validation images" if target.lacks("validation") else "no labels there"
+        yield fault(param, f"The choice is by labels of the validation split, and {target.id} has {lacks}.")
 
 
 class Described(NamedTuple):
@@ -65,7 +107,7 @@ class Described(NamedTuple):
 
 
 def mismatch(one: Described, other: Described, *, classes: bool = True) -> str | None:
-    """Why the weights of `one` cannot be calculated with those of `other`; with `classes` their heads are, too."""
+    """The reason why the weights of two cannot be calculated with each other; with `classes` their heads are, too."""
     return (
         _architecture(one, other)
         or (_classes(one, other) if classes else None)
@@ -74,8 +116,19 @@ def mismatch(one: Described, other: Described, *, classes: bool = True) -> str |
     )
 
 
+def _unlike(one: SourceFacts, other: SourceFacts, classes: bool) -> str | None:
+    """The `mismatch` of two sources; None as long as one of them is not known."""
+    if one.network is None or other.network is None:
+        return None
+    return mismatch(
+        Described(one.id, one.network, one.input, one.classes),
+        Described(other.id, other.network, other.input, other.classes),
+        classes=classes,
+    )
+
+
 def same_classes(one: Sequence[str] | None, other: Sequence[str] | None) -> bool:
-    """In any order; classes without names are only like others without."""
+    """Whether two have the same classes, in any order; classes without names are only like others without."""
     return (one is None and other is None) or (one is not None and other is not None and set(one) == set(other))
 
 
@@ -101,7 +154,7 @@ def _classes(one: Described, other: Described) -> str | None:
 
 
 def _layers(one: Described, other: Described) -> str | None:
-    """Of the same classes; what `layers` leaves open is filled in."""
+    """Networks of the same classes are compared as they are built: what `layers` leaves open is filled in."""
     if _options(one, one.network.num_classes) == _options(other, one.network.num_classes):
         return None
     return f"{one.name} and {other.name} are of the same kind, `{one.network.name}`, but built with other options."

@@ -22,6 +22,8 @@ class Soup(Fusing):
         order=320,
     )
 
+    choice = "kind"
+
     name: Literal["soup"] = "soup"
     sources: Several
     kind: Literal["uniform", "greedy"] = "greedy"

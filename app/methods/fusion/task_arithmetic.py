@@ -20,6 +20,8 @@ class TaskArithmetic(FromAncestor):
         order=340,
     )
 
+    choice = "scale"
+
     name: Literal["task_arithmetic"] = "task_arithmetic"
     scale: Scale | Literal["validation"] = 0.3
 

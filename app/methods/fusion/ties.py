@@ -21,6 +21,8 @@ class Ties(FromAncestor):
         order=350,
     )
 
+    choice = "scale"
+
     name: Literal["ties"] = "ties"
     keep: Annotated[float, Field(gt=0, le=1)] = 0.2
     scale: Scale | Literal["validation"] = 1.0

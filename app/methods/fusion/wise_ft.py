@@ -25,6 +25,8 @@ class WiseFt(FromAncestor):
         order=330,
     )
 
+    choice = "alpha"
+
     name: Literal["wise_ft"] = "wise_ft"
     sources: One
     alpha: Fraction | None = None

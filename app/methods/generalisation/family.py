@@ -1,10 +1,13 @@
 """Parameters of learning from several labelled datasets for one that is not seen."""
 
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from app.contract.base import DISTINCT, ObjectId, either
+from app.core.errors import Detail
+from app.methods.facts import JobFacts, fault, some
 from app.methods.start import Start
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]
@@ -21,6 +24,9 @@ class Generalisation(Start):
     """
 
     between_fields = (either({"leave_one_out": {"const": False}}, {"environments": {"minItems": 3}}),)
+
+    learns_from_target = False
+    compared = True
 
     environments: Annotated[list[ObjectId], Field(min_length=2, max_length=16), DISTINCT]
     validation: ObjectId | None = None
@@ -41,6 +47,36 @@ class Generalisation(Start):
     def datasets(self) -> dict[str, str]:
         named = {f"environments.{i}": id_ for i, id_ in enumerate(self.environments)}
         return named if self.validation is None else named | {"validation": self.validation}
+
+    def environments_learnt(self) -> Sequence[str]:
+        return self.environments
+
+    def check(self, facts: JobFacts) -> Iterator[Detail]:
+        for param, id_ in self.datasets().items():
+            if not facts.datasets[id_].training_labels:
+                said = f"`{self.name}` learns from labels, but {facts.datasets[id_].has_none}."
+                yield fault(f"method.{param}", said)
+        yield from self._check_classes(facts)
+        for param, id_ in self.datasets().items():
+            split = "validation" if param == "validation" else "train"
+            if facts.datasets[id_].lacks(split):
+                yield fault(f"method.{param}", f"The {split} split of {id_} is empty.")
+        yield from super().check(facts)
+
+    def _check_classes(self, facts: JobFacts) -> Iterator[Detail]:
+        target, named = facts.target, [facts.datasets[id_].classes for id_ in self.environments]
+        known = [set(classes) for classes in named if classes]
+        if len(known) < len(named):  # still being processed, or without labels, which is said elsewhere
+            return
+        common = set.intersection(*known)
+        if len(common) < 2:
+            yield fault("method.environments", "The environments share fewer than two classes by name.")
+        elif target.classes and not common & set(target.classes):
+            yield fault(
+                "dataset",
+                f"{target.id} has no class that all environments have: {some(target.classes)} here, "
+                f"{some(sorted(common))} there.",
+            )
 
 
 class Penalised(Generalisation):

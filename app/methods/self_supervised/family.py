@@ -20,6 +20,8 @@ Width = Annotated[int, Field(ge=2, le=8192)]
 class Pretraining(Start):
     """The result has one output, `unlabelled`: its features are what a transfer starts from."""
 
+    headless = True
+
     batch_size: Annotated[int, Field(ge=4, le=65_536)] | None = None
     label_smoothing: Annotated[float, Field(ge=0, le=0)] = 0.0
 

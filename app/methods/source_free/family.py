@@ -7,4 +7,8 @@ from app.methods.base import Method
 class SourceFree(Method):
     """The source's head and classes stay; the target's images are fitted as the source's input says, or as `input`."""
 
+    label_space = "source"
+    asks_source = True
+    compared = True
+
     input: InputOverride | None = None

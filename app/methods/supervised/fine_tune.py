@@ -47,3 +47,11 @@ class FineTune(Tuning):
     )
 
     name: Literal["fine_tune"] = "fine_tune"
+
+    def optimizer_bytes(self, weights_bytes: int) -> int | None:
+        """All weights have one number each for momentum, two for AdamW."""
+        if self.trainable != "all":
+            return None
+        if self.optimizer == "adamw":
+            return 2 * weights_bytes
+        return weights_bytes if self.momentum else 0

@@ -1,11 +1,14 @@
 """`train`: a network from scratch."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Optimizer
-from app.methods.base import Info
+from app.core.errors import Detail
+from app.methods.base import Info, NewNetwork
+from app.methods.facts import JobFacts, wrong_outputs
 from app.methods.training import Training
 
 
@@ -25,3 +28,10 @@ class Train(Training):
     network: NetworkSpec
     input: InputSpec | None = None
     optimizer: Optimizer = "adamw"  # from scratch on little data it forgives more
+
+    def new_network(self) -> NewNetwork:
+        return NewNetwork(self.network, self.input)
+
+    def check(self, facts: JobFacts) -> Iterator[Detail]:
+        yield from wrong_outputs(self.network, facts.target)
+        yield from super().check(facts)

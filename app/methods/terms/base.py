@@ -1,12 +1,15 @@
 """The R in L + λR: what a training method may minimise beside its loss on labels."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from app.contract.base import Closed, ObjectId, Text
+from app.core.errors import Detail
+from app.methods.facts import JobFacts, fault
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 Temperature = Annotated[float, Field(gt=0, le=100)]
@@ -17,7 +20,7 @@ LAST = 10_000
 
 @dataclass(frozen=True)
 class TermInfo:
-    """What a term needs, and where it comes from.
+    """Info of a term: what it needs, and where it comes from.
 
     `softmax`: it takes the classes to exclude each other, in what it is taught by and what it teaches.
     `replaces_weight_decay`: it pulls the weights to where they began, so that nothing is to pull them to 0 unless that
@@ -47,14 +50,43 @@ class Term(Closed):
     ramp: Annotated[float, Field(gt=0, le=1)] = 0.3
 
     def factor(self, progress: float) -> float:
-        """Of `weight`, where `progress` of the run is behind."""
+        """The share of `weight` that counts where `progress` of the run is behind."""
         if self.schedule == "ramp":
             return min(1.0, progress / self.ramp)
         return 0.5 * (1 + math.cos(math.pi * progress)) if self.schedule == "cosine" else 1.0
 
+    @property
+    def taught_by(self) -> str | None:
+        """Id of the network that teaches; None: the job's source."""
+        return None
+
     def networks(self) -> dict[str, str]:
         """Checkpoints and models that are named within, by the parameter that names them."""
-        return {}
+        return {} if self.taught_by is None else {"teacher": self.taught_by}
+
+    def heads(self, param: str) -> dict[str, str | None]:
+        """Networks that are asked for classes, by the path of the parameter that names them; None: the job's source.
+
+        `param` is the path of the term itself.
+        """
+        return {param: None} if "source_head" in self.info.needs else {}
+
+    def check(self, param: str, method: str, facts: JobFacts) -> Iterator[Detail]:
+        """Reasons why the term, at the path `param` of a method of that name, does not go with the job's parts."""
+        if "source" in self.info.needs and facts.source is None:
+            yield fault(param, f"`{self.name}` stays near a source, but `{method}` starts from nothing.")
+
+    def check_kind(self, param: str, facts: JobFacts) -> Iterator[Detail]:
+        """A term that takes classes to exclude each other has one an image, in the target and from who teaches it."""
+        if self.info.softmax:
+            teacher = facts.network(self.taught_by)
+            several = [one.id for one in (facts.target, teacher) if one is not None and one.multi_label]
+            if several:
+                yield fault(
+                    param,
+                    f"`{self.name}` takes classes to exclude each other, but with {several[0]} an image has any number "
+                    "of them.",
+                )
 
 
 class Taught(Term):
@@ -62,5 +94,11 @@ class Taught(Term):
 
     teacher: ObjectId | None = None
 
-    def networks(self) -> dict[str, str]:
-        return {} if self.teacher is None else {"teacher": self.teacher}
+    @property
+    def taught_by(self) -> str | None:
+        return self.teacher
+
+    def check(self, param: str, method: str, facts: JobFacts) -> Iterator[Detail]:
+        yield from super().check(param, method, facts)
+        if facts.network(self.teacher) is None:
+            yield fault(f"{param}.teacher", f"`{self.name}` needs a teacher: name a checkpoint or a model.")

@@ -1,8 +1,11 @@
 """`distillation`: a teacher's softened answers."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 from app.contract.base import Fraction
+from app.core.errors import Detail
+from app.methods.facts import JobFacts, unshared_classes
 from app.methods.terms.base import Taught, Temperature, TermInfo, Weight
 
 
@@ -20,3 +23,10 @@ class Distillation(Taught):
     weight: Weight = 0.9
     label_weight: Fraction = 0.1
     temperature: Temperature = 4.0
+
+    def heads(self, param: str) -> dict[str, str | None]:
+        return {f"{param}.teacher": self.teacher}
+
+    def check(self, param: str, method: str, facts: JobFacts) -> Iterator[Detail]:
+        yield from super().check(param, method, facts)
+        yield from unshared_classes(f"{param}.teacher", facts.network(self.teacher), facts.target)

@@ -1,5 +1,6 @@
 """`rule_transfer`: the rule that the source was trained by, for a network on the target."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
@@ -9,7 +10,9 @@ from app.contract.base import NULL, either
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Optimizer, Recipe
-from app.methods.base import Info
+from app.core.errors import Detail, NoRecipe
+from app.methods.base import Info, NewNetwork
+from app.methods.facts import JobFacts, fault, wrong_outputs
 from app.methods.training import Training
 
 Part = Literal["augmentation", "label_smoothing", "mixing", "input"]
@@ -53,8 +56,36 @@ class RuleTransfer(Training):
             raise ValueError("`weights` are those of the source's architecture: leave `network` out")
         return self
 
+    def new_network(self) -> NewNetwork | None:
+        return None if self.network is None else NewNetwork(self.network, None)
+
+    def check(self, facts: JobFacts) -> Iterator[Detail]:
+        if self.network is not None:
+            yield from wrong_outputs(self.network, facts.target)
+        yield from super().check(facts)
+
+    def check_transfer(self, facts: JobFacts) -> Iterator[Detail]:
+        yield from super().check_transfer(facts)
+        source = facts.source
+        if source is None or not source.ready:
+            return
+        if source.recipe is None:
+            yield fault(
+                "checkpoint",
+                f"{source.id} has no recipe to follow: give one as `recipe` where the checkpoint is made, or start "
+                "from a model that a job made.",
+                NoRecipe.code,
+            )
+        elif "input" not in self.rule and not any(getattr(source.recipe, part) for part in self.rule):
+            said = f"The recipe of {source.id} has no {' and no '.join(self.rule)} to replay."
+            yield fault("method.rule", said)
+
+    def steps(self, images: int) -> int | None:
+        steps = super().steps(images)
+        return 2 * steps if self.ablation and steps is not None else steps
+
     def under(self, recipe: Recipe) -> Self:
-        """As `recipe` says; what it leaves out of the rule's parts, there is none of."""
+        """The parts of the rule are as `recipe` says; what it leaves out, there is none of."""
         return self._ruled(recipe.augmentation or [], recipe.label_smoothing or 0.0, recipe.mixing)
 
     def without(self) -> Self:

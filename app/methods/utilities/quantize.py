@@ -1,10 +1,13 @@
 """`quantize`: a model's graph in eight bits, if it loses no more than it may."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.core.errors import Detail
 from app.methods.base import Info, Method
+from app.methods.facts import JobFacts, fault
 
 
 class Quantize(Method):
@@ -24,8 +27,14 @@ class Quantize(Method):
         order=410,
     )
 
+    asks_source = True
+
     name: Literal["quantize"] = "quantize"
     precision: Literal["int8"] = "int8"
     max_accuracy_drop: Annotated[float, Field(ge=0, le=1)] = 0.01
     max_score_shift: Annotated[float, Field(ge=0, le=1)] = 0.25
     images: Annotated[int, Field(ge=1, le=10_000)] = 256
+
+    def check_networks(self, facts: JobFacts) -> Iterator[Detail]:
+        if facts.source is not None and not facts.source.is_model:
+            yield fault("checkpoint", f"What is quantised is a model, and {facts.source.id} is a checkpoint.")

@@ -8,15 +8,18 @@ import pytest
 from app.contract.networks import NetworkSpec
 from app.core.status import Readiness
 from app.db.tables import Dataset
-from app.jobs import fit
-from app.jobs.fit import Parts
+from app.jobs import checks
+from app.jobs.planning import facts_of
 from app.jobs.sources import Source
+from app.methods.base import Method
+from app.methods.facts import JobFacts
 from app.methods.fusion.distil_ensemble import DistilEnsemble, untold
 from app.methods.fusion.soup import Soup
 from app.methods.fusion.task_arithmetic import TaskArithmetic
 from app.methods.fusion.ties import Ties
 from app.methods.fusion.wise_ft import WiseFt
 
+Parts = tuple[Method, JobFacts]
 CLASSES = ["cat", "dog", "cow"]
 INPUT = {"size": [32, 32], "channels": 3, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}
 CHECKPOINT = Source(
@@ -53,7 +56,7 @@ def unlabelled() -> Dataset:
 def parts(method: Any, target: Dataset | None = None, checkpoint: Source = CHECKPOINT, **two: Any) -> Parts:
     """`two` is what is different about the second of them."""
     teachers = {"ckpt_source": checkpoint} | TUNED | {"model_other": replace(TUNED["model_other"], **two)}
-    return Parts(method, checkpoint, target or dataset(), None, teachers)
+    return method, facts_of(checkpoint, target or dataset(), teachers=teachers)
 
 
 def network(name: str = "cnn3", num_classes: int = 3, **options: Any) -> dict[str, Any]:
@@ -81,7 +84,7 @@ OTHER_HEAD = replace(CHECKPOINT, network=network(num_classes=7), classes=[str(k)
     ],
 )
 def test_what_fits(fitting: Parts) -> None:
-    assert fit.faults(fitting) == []
+    assert checks.faults(*fitting) == []
 
 
 def test_layers_are_compared_as_they_are_built() -> None:
@@ -93,7 +96,7 @@ def test_layers_are_compared_as_they_are_built() -> None:
         "model_first": replace(plain, id="model_first"),
         "model_other": replace(plain, id="model_other", network=told),
     }
-    assert fit.faults(Parts(Soup(sources=SOURCES), plain, dataset(), None, teachers)) == []
+    assert checks.faults(Soup(sources=SOURCES), facts_of(plain, dataset(), teachers=teachers)) == []
 
 
 @pytest.mark.parametrize(
@@ -127,7 +130,7 @@ def test_layers_are_compared_as_they_are_built() -> None:
     ],
 )
 def test_what_does_not_names_the_mismatch_and_a_way_out(unfit: Parts, param: str, said: str) -> None:
-    (fault,) = fit.faults(unfit)
+    (fault,) = checks.faults(*unfit)
     assert fault["param"] == f"method.{param}"
     assert said in fault["detail"]
     assert param == "network.num_classes" or "distil_ensemble" in fault["detail"]
@@ -151,7 +154,7 @@ def test_what_does_not_names_the_mismatch_and_a_way_out(unfit: Parts, param: str
     ],
 )
 def test_what_a_choice_or_a_student_lacks(unfit: Parts, param: str, said: str) -> None:
-    fault = fit.faults(unfit)[0]
+    fault = checks.faults(*unfit)[0]
     assert fault["param"] == f"method.{param}"
     assert said in fault["detail"]
     assert fault["code"] == "does_not_fit"

@@ -8,11 +8,13 @@ import pytest
 from app.contract.networks import NetworkSpec
 from app.core.status import Readiness
 from app.db.tables import Dataset
-from app.jobs import fit
-from app.jobs.fit import Parts
+from app.jobs import checks
+from app.jobs.planning import facts_of
 from app.jobs.sources import Source
+from app.methods.base import Method
 from app.methods.cross_domain.dann import Dann
 from app.methods.cross_domain.mcc import Mcc
+from app.methods.facts import JobFacts
 from app.methods.generalisation.erm import Erm
 from app.methods.source_free.adabn import AdaBn
 from app.methods.source_free.shot import Shot
@@ -29,6 +31,7 @@ from app.methods.terms.l2_sp import L2Sp
 from app.methods.terms.lwf import Lwf
 from app.methods.utilities.evaluate import Evaluate
 
+Parts = tuple[Method, JobFacts]
 SOURCE = Source(
     id="ckpt_source",
     readiness=Readiness.READY,
@@ -70,7 +73,7 @@ ANY = [L2Sp(), Delta(), Bss(), FeatureHint(), AttentionTransfer()]
 
 
 def parts(method: Any, target: Dataset, source: Source | None = SOURCE, source_dataset: Dataset | None = None) -> Parts:
-    return Parts(method, source, target, source_dataset)
+    return method, facts_of(source, target, source_dataset)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +104,7 @@ def parts(method: Any, target: Dataset, source: Source | None = SOURCE, source_d
     ],
 )
 def test_what_fits(fitting: Parts) -> None:
-    assert fit.faults(fitting) == []
+    assert checks.faults(*fitting) == []
 
 
 @pytest.mark.parametrize(
@@ -141,7 +144,7 @@ def test_what_fits(fitting: Parts) -> None:
     ],
 )
 def test_what_does_not(unfit: Parts, param: str, said: str) -> None:
-    (fault,) = fit.faults(unfit)
+    (fault,) = checks.faults(*unfit)
     assert fault["param"] == param
     assert said in fault["detail"]
     assert fault["code"] == "does_not_fit"
@@ -149,7 +152,7 @@ def test_what_does_not(unfit: Parts, param: str, said: str) -> None:
 
 def test_a_method_that_learns_one_label_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FineTune, "info", replace(FineTune.info, multi_label=False))
-    (fault,) = fit.faults(parts(FineTune(), dataset(multi_label=True)))
+    (fault,) = checks.faults(*parts(FineTune(), dataset(multi_label=True)))
     assert fault["param"] == "dataset"
     assert "`linear_probe`" in fault["detail"]
 
@@ -168,7 +171,7 @@ def several(**changes: Any) -> Dataset:
     ],
 )
 def test_methods_across_domains_take_one_label_an_image(unfit: Parts, param: str) -> None:
-    found = {fault["param"]: fault["detail"] for fault in fit.faults(unfit)}
+    found = {fault["param"]: fault["detail"] for fault in checks.faults(*unfit)}
     assert "any number" in found[param]
 
 
@@ -176,19 +179,20 @@ def test_methods_across_domains_take_one_label_an_image(unfit: Parts, param: str
 def test_so_do_methods_for_several_environments(place: int) -> None:
     found = [dataset(), dataset()]
     found[place] = several()
-    (fault,) = fit.faults(environments(*found))
+    (fault,) = checks.faults(*environments(*found))
     assert fault["param"] == f"method.environments.{place}"
 
 
 def environments(first: Dataset, second: Dataset, target: Dataset | None = None) -> Parts:
     method = Erm(environments=["ds_first", "ds_second"], network=network(3))
     found = {"ds_first": first, "ds_second": second}
-    return Parts(method, None, target or dataset(splits={"train": 0, "validation": 0, "test": 4}), None, {}, found)
+    target = target or dataset(splits={"train": 0, "validation": 0, "test": 4})
+    return method, facts_of(None, target, environments=found)
 
 
 def test_environments_fit_by_the_names_that_they_share() -> None:
-    assert fit.faults(environments(dataset(), dataset(classes=["cow", "dog", "hen"]))) == []
-    assert fit.faults(environments(dataset(), processing())) == []
+    assert checks.faults(*environments(dataset(), dataset(classes=["cow", "dog", "hen"]))) == []
+    assert checks.faults(*environments(dataset(), processing())) == []
 
 
 @pytest.mark.parametrize(
@@ -201,14 +205,14 @@ def test_environments_fit_by_the_names_that_they_share() -> None:
     ],
 )
 def test_environments_that_do_not_fit(second: Dataset, target: Dataset | None, param: str, said: str) -> None:
-    (fault,) = fit.faults(environments(dataset(), second, target))
+    (fault,) = checks.faults(*environments(dataset(), second, target))
     assert fault["param"] == param
     assert said in fault["detail"]
 
 
 def test_all_reasons_at_once() -> None:
     wrong = parts(Train(network=network(7), train_size=61, labels_per_class=11), dataset(labelled=False), None)
-    assert [fault["param"] for fault in fit.faults(wrong)] == [
+    assert [fault["param"] for fault in checks.faults(*wrong)] == [
         "dataset",
         "method.network.num_classes",
         "method.train_size",
