@@ -29,9 +29,10 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from app.contract.inputs import InputOverride, InputSpec
+from app.contract.specs import RunSpec
 from app.imaging.packed import PackedImages, PackedWriter
 from app.methods.cross_domain.family import CrossDomain
-from app.methods.registry import METHODS
+from app.methods.registry import METHODS, parse
 from regraft.demo.plan import AFFINE, NETWORK
 from worker.ingest import splits
 from worker.ingest.naming import UNSPLIT
@@ -137,7 +138,7 @@ def run(
     for id_, data in environments.items():
         inputs |= {f"environment.{id_}.pixels": data.pixels, f"environment.{id_}.index": data.index}
     payload = {
-        "method": dict(method),
+        "method": parse(dict(method)),
         "seed": seed,
         "source": source and source.described,
         "target": target.document,
@@ -145,7 +146,9 @@ def run(
         "teachers": {id_: teacher.described for id_, teacher in teachers.items()},
         "environments": {id_: data.document for id_, data in environments.items()},
     }
-    result = run_job.run(Spec("run", "job_benchmark", payload, inputs, folder, snapshot_every_s=1e9), Recorder())
+    result = run_job.run(
+        Spec("run", "job_benchmark", RunSpec.load(payload), inputs, folder, snapshot_every_s=1e9), Recorder()
+    )
     return Made(result.document, result.artifacts["weights"], result.artifacts["graph"])
 
 

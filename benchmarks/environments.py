@@ -21,7 +21,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from app.contract.specs import RunSpec
 from app.imaging.packed import PackedWriter
+from app.methods.registry import parse
 from worker.runs import run_job
 from worker.runtime import device
 from worker.runtime.contract import Spec
@@ -120,7 +122,7 @@ class Bench:
         about = {"classes": CLASSES, "image": {"height": 14, "width": 14, "channels": 3}, "mean": [0.1] * 3}
         described = {name: about | {"std": [0.3] * 3, "name": name} for name in PLACES}
         payload = {
-            "method": COMMON | {"name": method},
+            "method": parse(COMMON | {"name": method}),
             "seed": self._seed,
             "source": None,
             "source_dataset": None,
@@ -129,7 +131,7 @@ class Bench:
             "environments": described,
         }
         recorder = Recorder()
-        spec = Spec("run", "job_benchmark", payload, self._inputs, workdir, snapshot_every_s=1e9)
+        spec = Spec("run", "job_benchmark", RunSpec.load(payload), self._inputs, workdir, snapshot_every_s=1e9)
         result = run_job.run(spec, recorder)
         accuracies = recorder.series("accuracy", "validation")
         kept = accuracies[-len(accuracies) // 2 :] if method in PENALISED else accuracies  # those after the turn

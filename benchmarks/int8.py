@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 import ledger
 from app.contract.inputs import InputSpec
+from app.contract.specs import RunSpec
 from app.imaging.packed import PackedImages, PackedWriter
+from app.methods.registry import parse
 from app.serving.predictor import OnnxPredictor, OpenVinoPredictor, Predictor
 from environments import IMAGES
 from worker.runs import run_job
@@ -60,7 +62,7 @@ def run(method: dict[str, Any], inputs: dict[str, Path], folder: Path, source: R
     folder.mkdir()
     kept = source and {name: source.document[name] for name in ("network", "input", "classes", "recipe")}
     payload = {
-        "method": method,
+        "method": parse(method),
         "seed": 0,
         "source": kept,
         "target": {
@@ -74,7 +76,7 @@ def run(method: dict[str, Any], inputs: dict[str, Path], folder: Path, source: R
         "environments": {},
     }
     weights = {"source.weights": source.artifacts["weights"]} if source else {}
-    spec = Spec("run", "job_benchmark", payload, inputs | weights, folder, snapshot_every_s=1e9)
+    spec = Spec("run", "job_benchmark", RunSpec.load(payload), inputs | weights, folder, snapshot_every_s=1e9)
     return run_job.run(spec, Recorder())
 
 

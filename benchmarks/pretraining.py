@@ -23,7 +23,9 @@ from sklearn.model_selection import train_test_split
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
+from app.contract.specs import RunSpec
 from app.imaging.packed import PackedWriter
+from app.methods.registry import parse
 from worker.networks import build
 from worker.runs import run_job
 from worker.runtime import device
@@ -107,7 +109,7 @@ class Bench:
         workdir = self._folder / str(self._jobs)
         workdir.mkdir()
         payload = {
-            "method": method,
+            "method": parse(method),
             "seed": self._seed,
             "source": source[0],
             "target": self._target,
@@ -117,7 +119,7 @@ class Bench:
         }
         recorder = Recorder()
         inputs = self._paths | {"source.weights": source[1]}
-        spec = Spec("run", "job_benchmark", payload, inputs, workdir, snapshot_every_s=1e9)
+        spec = Spec("run", "job_benchmark", RunSpec.load(payload), inputs, workdir, snapshot_every_s=1e9)
         return run_job.run(spec, recorder), recorder
 
     def _described(self, network: dict[str, Any], classes: list[str], weights: Path) -> tuple[dict[str, Any], Path]:

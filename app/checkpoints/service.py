@@ -7,9 +7,11 @@ from sqlalchemy.orm import Session
 
 from app.checkpoints import repository
 from app.checkpoints.repository import Stored
+from app.contract.blobs import Input
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Recipe
+from app.contract.specs import CheckpointIngest, Prepared
 from app.core import errors, ids
 from app.core.status import Readiness, Status, readiness, statuses
 from app.db.paging import Page
@@ -170,23 +172,26 @@ def recipe(db: Session, owner: str, checkpoint_id: str) -> dict[str, Any]:
     return found
 
 
-def spec_payload(db: Session, checkpoint_id: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """What the ingest of a checkpoint is told: the payload, and the blobs that it reads by role."""
+def prepare(db: Session, checkpoint_id: str) -> Prepared[CheckpointIngest]:
+    """Tell a worker how to make the checkpoint.
+
+    Raises:
+        NotFound: it was deleted meanwhile.
+    """
     checkpoint = stored(db, checkpoint_id)
     file = files.by_id(db, checkpoint.file) if checkpoint.file else None
-    options = checkpoint.options or {}
-    payload = {
-        "network": None if checkpoint.pretrained or checkpoint.network["name"] is None else checkpoint.network,
+    named = checkpoint.pretrained is None and checkpoint.network["name"] is not None
+    document = {
+        "network": checkpoint.network if named else None,
         "input": checkpoint.input,
         "classes": checkpoint.classes,
         "multi_label": checkpoint.multi_label,
-        "recipe": checkpoint.recipe,
+        "recipe": Recipe.read(checkpoint.recipe),
         "pretrained": checkpoint.pretrained,
         "filename": file and file.filename,
-        "weights": options.get("weights"),
-        "allow_missing": options.get("allow_missing", False),
     }
-    return payload, {"file": file.sha256} if file else {}
+    spec = CheckpointIngest.load(document | (checkpoint.options or {}))
+    return Prepared(spec, {} if file is None else {Input.FILE: file.sha256})
 
 
 def publish(

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
+from app.contract.blobs import Input
+from app.contract.specs import DatasetIngest, DatasetSpec, Prepared
 from app.core import errors, ids
 from app.core.status import Readiness, Status, readiness, statuses
 from app.datasets import repository
@@ -90,12 +92,15 @@ def page(db: Session, owner: str, page: Page, status: Readiness | None) -> list[
     return repository.page(db, owner, page, statuses(status) if status else ())
 
 
-def spec_payload(db: Session, dataset_id: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """What the ingest of a dataset is told: the payload, and the blobs that it reads by role."""
+def prepare(db: Session, dataset_id: str) -> Prepared[DatasetIngest]:
+    """Tell a worker how to ingest the dataset.
+
+    Raises:
+        NotFound: it was deleted meanwhile.
+    """
     dataset = stored(db, dataset_id)
-    file = files.by_id(db, dataset.file)
-    payload = {"format": dataset.format, "labelled": labelled(dataset), **dataset.options}
-    return payload, {"file": file.sha256}
+    spec = DatasetIngest.load({"format": dataset.format, "labelled": labelled(dataset), **dataset.options})
+    return Prepared(spec, {Input.FILE: files.by_id(db, dataset.file).sha256})
 
 
 def publish(db: Session, dataset_id: str, document: Mapping[str, Any], pixels_sha: str, index_sha: str) -> None:
@@ -125,10 +130,10 @@ def stored(db: Session, dataset_id: str) -> Dataset:
     return dataset
 
 
-def document(dataset: Dataset) -> dict[str, Any]:
-    """What a run is told of a ready dataset."""
+def spec(dataset: Dataset) -> DatasetSpec:
+    """Describe a ready dataset to a run."""
     fields = ("format", "classes", "image", "splits", "counts", "mean", "std", "sha256")
-    return {field: getattr(dataset, field) for field in fields} | {"labelled": labelled(dataset)}
+    return DatasetSpec.load({field: getattr(dataset, field) for field in fields} | {"labelled": labelled(dataset)})
 
 
 def labelled(dataset: Dataset) -> bool | Literal["test"]:

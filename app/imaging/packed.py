@@ -4,16 +4,16 @@ import os
 from array import array
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.contract.datasets import Split as Split
 from app.contract.inputs import InputSpec
 from app.imaging import images
 from app.imaging.images import Pixels
 
-Split = Literal["train", "validation", "test"]
 Rows = NDArray[np.int64]
 
 SPLITS: tuple[Split, ...] = get_args(Split)

@@ -5,6 +5,9 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.contract import blobs as roles
+from app.contract.blobs import Input
+from app.contract.specs import Prepared, RunSpec
 from app.core import errors, ids
 from app.core.status import Status
 from app.core.version import code_version
@@ -16,6 +19,7 @@ from app.jobs import planning, repository, sources
 from app.jobs.planning import Plan, Request
 from app.jobs.repository import Stored
 from app.jobs.sources import Source
+from app.methods.base import Method
 from app.methods.registry import parse as parse_method
 from app.models import service as models
 from app.queue import service as queue
@@ -135,36 +139,35 @@ def counts(db: Session) -> dict[tuple[str, Status], int]:
     return repository.counts(db)
 
 
-def settle(db: Session, job_id: str) -> None:
-    """Judge and close what was open while the checkpoint or a dataset was still processing; called at the start.
+def prepare(db: Session, job_id: str) -> Prepared[RunSpec[Method]]:
+    """Tell a worker how to run the job, and record what was open while the checkpoint or a dataset was processing.
 
     Raises:
+        NotFound: it was deleted meanwhile.
         RegraftError: now that all parts are known, they do not fit together.
     """
     job = stored(db, job_id)
-    plan = _plan(db, job)
+    request = Request(
+        checkpoint=job.checkpoint,
+        dataset=job.dataset,
+        source_dataset=job.source_dataset,
+        method=parse_method(job.method),
+        seed=job.seed,
+    )
+    plan = planning.draw(db, job.owner, request)
+    plan.require_fit()
     job.method = plan.method.model_dump(mode="json")
     job.lineage = _lineage(plan.source, plan.target)
-
-
-def spec_payload(db: Session, job_id: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """What a run is told: the payload, and the blobs that it reads by role.
-
-    Raises:
-        RegraftError: its parts do not fit together, see `settle`.
-    """
-    job = stored(db, job_id)
-    plan = _plan(db, job)
-    payload = {
-        "method": plan.method.model_dump(mode="json"),
-        "seed": job.seed,
-        "source": plan.source and plan.source.document,
-        "target": datasets.document(plan.target),
-        "source_dataset": plan.source_dataset and datasets.document(plan.source_dataset),
-        "teachers": {id_: teacher.document for id_, teacher in plan.teachers.items()},
-        "environments": {id_: datasets.document(dataset) for id_, dataset in plan.environments.items()},
-    }
-    return payload, _inputs(plan)
+    spec: RunSpec[Method] = RunSpec(
+        method=plan.method,
+        seed=job.seed,
+        source=plan.source and plan.source.spec,
+        target=datasets.spec(plan.target),
+        source_dataset=plan.source_dataset and datasets.spec(plan.source_dataset),
+        teachers={id_: teacher.spec for id_, teacher in plan.teachers.items()},
+        environments={id_: datasets.spec(dataset) for id_, dataset in plan.environments.items()},
+    )
+    return Prepared(spec, _inputs(plan))
 
 
 def publish(db: Session, job_id: str, document: Mapping[str, Any], blobs: Mapping[str, str]) -> str | None:
@@ -201,19 +204,6 @@ def stored(db: Session, job_id: str) -> Job:
     return job
 
 
-def _plan(db: Session, job: Job) -> Plan:
-    request = Request(
-        checkpoint=job.checkpoint,
-        dataset=job.dataset,
-        source_dataset=job.source_dataset,
-        method=parse_method(job.method),
-        seed=job.seed,
-    )
-    plan = planning.draw(db, job.owner, request)
-    plan.require_fit()
-    return plan
-
-
 def _needs(job: Job, plan: Plan) -> list[str]:
     needs = dict.fromkeys((job.checkpoint, job.dataset, job.source_dataset, *plan.teachers, *plan.environments))
     return [needed for needed in needs if needed]
@@ -221,15 +211,17 @@ def _needs(job: Job, plan: Plan) -> list[str]:
 
 def _inputs(plan: Plan) -> dict[str, str]:
     """Content addresses by role; all are there, since a step starts only when what it needs is ready."""
-    blobs = {"target.pixels": plan.target.pixels, "target.index": plan.target.index}
+    blobs: dict[str, str | None] = {Input.TARGET_PIXELS: plan.target.pixels, Input.TARGET_INDEX: plan.target.index}
     if plan.source is not None:
-        blobs["source.weights"] = plan.source.weights
+        blobs[Input.SOURCE_WEIGHTS] = plan.source.weights
     if plan.source_dataset is not None:
-        blobs["source_dataset.pixels"] = plan.source_dataset.pixels
-        blobs["source_dataset.index"] = plan.source_dataset.index
-    blobs |= {f"teacher.{id_}.weights": teacher.weights for id_, teacher in plan.teachers.items()}
+        blobs[Input.SOURCE_DATASET_PIXELS] = plan.source_dataset.pixels
+        blobs[Input.SOURCE_DATASET_INDEX] = plan.source_dataset.index
+    for id_, teacher in plan.teachers.items():
+        blobs[roles.teacher_weights(id_)] = teacher.weights
     for id_, dataset in plan.environments.items():
-        blobs |= {f"environment.{id_}.pixels": dataset.pixels, f"environment.{id_}.index": dataset.index}
+        blobs[roles.environment_pixels(id_)] = dataset.pixels
+        blobs[roles.environment_index(id_)] = dataset.index
     return {role: sha256 for role, sha256 in blobs.items() if sha256 is not None}
 
 

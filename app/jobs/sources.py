@@ -1,11 +1,12 @@
 """What a job starts from: a checkpoint, or a model that another job made."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy.orm import Session
 
 from app.checkpoints import service as checkpoints
+from app.contract.recipe import Recipe
+from app.contract.specs import SourceSpec
 from app.core.status import Readiness, Status, readiness
 from app.db.tables import Document, Job, Servable
 from app.models import service as models
@@ -34,17 +35,18 @@ class Source:
     drawn: tuple[str, ...] = ()
 
     @property
-    def document(self) -> dict[str, Any]:
-        """What a run is told of its source."""
-        return {
+    def spec(self) -> SourceSpec:
+        """The description for a run; it is ready."""
+        document = {
             "network": self.network,
             "input": self.input,
             "classes": self.classes,
             "multi_label": self.multi_label,
-            "recipe": self.recipe,
+            "recipe": Recipe.read(self.recipe),
             "untrained_head": self.untrained_head,
-            "drawn": list(self.drawn),
+            "drawn": self.drawn,
         }
+        return SourceSpec.load(document)
 
 
 def find(db: Session, owner: str, source_id: str, param: str) -> Source:

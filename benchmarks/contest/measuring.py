@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
+from app.contract.specs import DatasetSpec
 from app.methods.registry import parse
 from contest import data, plan
 from contest.data import Labelled, Packed
@@ -146,7 +147,7 @@ def _run(
 
 
 def _domain(packed: Packed) -> Domain:
-    return Domain.open(packed.document, packed.pixels, packed.index)
+    return Domain.open(DatasetSpec.load(packed.document), packed.pixels, packed.index)
 
 
 def _load(weights: Path) -> Source:

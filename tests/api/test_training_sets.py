@@ -34,9 +34,10 @@ def inputs(world, job):
     from app.jobs import service as jobs
 
     with world.database.unit_of_work() as db:
-        payload, blobs = jobs.spec_payload(db, job["id"])
-    assert all(f"environment.{id_}.pixels" in blobs for id_ in payload["environments"])
-    return payload["environments"]
+        prepared = jobs.prepare(db, job["id"])
+    environments = prepared.spec.environments
+    assert all(f"environment.{id_}.pixels" in prepared.inputs for id_ in environments)
+    return environments
 
 
 def test_of_several_domains_it_is_all_that_were_learned_from(world, target):

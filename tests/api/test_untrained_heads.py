@@ -59,7 +59,7 @@ def test_a_job_that_waited_for_it_is_refused_when_it_starts(world, client, datas
     job = made(client.post("/v1/jobs", json=body), 202)
     world.finish_checkpoint(waiting["id"], untrained_head=True)
     with world.database.unit_of_work() as db, pytest.raises(errors.UntrainedHead) as failed:
-        jobs.settle(db, job["id"])
+        jobs.prepare(db, job["id"])
     assert failed.value.code == "untrained_head"  # the code that the job fails with
 
 

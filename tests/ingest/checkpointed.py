@@ -8,6 +8,7 @@ import pytest
 from safetensors.torch import load_file
 from torch import Tensor
 
+from app.contract.specs import CheckpointIngest
 from weights_files import INPUT, NETWORK
 from worker.ingest import checkpoint
 from worker.runtime.contract import Failure, Result, Spec
@@ -58,7 +59,7 @@ def result_of(folder: Path, data: bytes | None, recorder: Recorder, **payload: A
     if data is not None:
         inputs["file"] = folder / "blob"
         inputs["file"].write_bytes(data)
-    spec = Spec("ingest_checkpoint", "ckpt_1", DEFAULTS | payload, inputs, folder / "work")
+    spec = Spec("ingest_checkpoint", "ckpt_1", CheckpointIngest.load(DEFAULTS | payload), inputs, folder / "work")
     return checkpoint.ingest(spec, recorder)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.contract.specs import DatasetIngest
 from app.imaging.packed import SPLITS, PackedImages
 from worker.ingest import dataset
 from worker.runtime.contract import Failure, Note, Result, Spec
@@ -62,7 +63,9 @@ def run(folder: Path, data: bytes, recorder: Recorder | None = None, **payload: 
 def result_of(folder: Path, data: bytes, recorder: Recorder, **payload: Any) -> Result:
     (folder / "work").mkdir(parents=True)
     (folder / "blob").write_bytes(data)
-    spec = Spec("ingest_dataset", "ds_1", DEFAULTS | payload, {"file": folder / "blob"}, folder / "work")
+    spec = Spec(
+        "ingest_dataset", "ds_1", DatasetIngest.load(DEFAULTS | payload), {"file": folder / "blob"}, folder / "work"
+    )
     return dataset.ingest(spec, recorder)
 
 

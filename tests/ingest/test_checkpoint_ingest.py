@@ -68,7 +68,7 @@ def test_the_weights_file_says_what_it_is(tmp_path: Path) -> None:
 
 
 def test_what_was_given_is_kept(tmp_path: Path) -> None:
-    recipe = {"version": 1, "augmentation": [{"name": "horizontal_flip"}]}
+    recipe = {"version": 1, "augmentation": [{"name": "horizontal_flip", "p": 0.5}]}
     document = run(tmp_path, saved(state()), classes=["a", "b", "c"], recipe=recipe).document
     assert document["classes"] == ["a", "b", "c"]
     assert document["recipe"] == recipe

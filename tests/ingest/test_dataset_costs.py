@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import hostile_images
+from app.contract.specs import DatasetIngest
 from archives import encoded, examples, zipped
 from ingest.ingested import DEFAULTS
 from worker.ingest import dataset, disk
@@ -24,7 +25,13 @@ def spec(folder: Path, data: bytes, **changes: int) -> Spec:
     (folder / "upload").write_bytes(data)
     (folder / "work").mkdir()
     inputs = {"file": folder / "upload"}
-    made = Spec(kind="ingest_dataset", subject="ds_1", payload=DEFAULTS, inputs=inputs, workdir=folder / "work")
+    made = Spec(
+        kind="ingest_dataset",
+        subject="ds_1",
+        payload=DatasetIngest.load(DEFAULTS),
+        inputs=inputs,
+        workdir=folder / "work",
+    )
     return replace(made, **changes)
 
 

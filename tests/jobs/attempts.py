@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.blobs.store import Blobs
+from app.contract.specs import CatalogueRequest, Prepared
 from app.core.settings import Settings
 from app.db.session import Database
 from worker.runtime.contract import Result, Spec
@@ -56,7 +57,12 @@ def workplace(database: Database, home: Path, *says, **settings) -> Any:  # whos
     )
 
 
+def prepared(**inputs: str) -> Prepared[CatalogueRequest]:
+    """A step that is told nothing, and reads the blobs of these addresses by role."""
+    return Prepared(CatalogueRequest(), inputs)
+
+
 def steps_do(monkeypatch, *, prepare: Callable | None = None, publish: Callable | None = None) -> None:
     """In the place of what the steps of jobs do with the database."""
-    step = Step(prepare or (lambda db, id_: ({}, {})), publish or (lambda db, id_, document, blobs: None), False)
+    step = Step(prepare or (lambda db, id_: prepared()), publish or (lambda db, id_, document, blobs: None), False)
     monkeypatch.setitem(STEPS, "run", step)

@@ -9,7 +9,7 @@ from app.core import errors
 from app.core.status import Status
 from app.db.session import now
 from app.db.tables import Dataset, Event, Metric
-from jobs.attempts import DONE, steps_do, workplace
+from jobs.attempts import DONE, prepared, steps_do, workplace
 from jobs.queue_steps import add, ask, claim, expire, reap, task
 from worker.executors.base import Crashed
 from worker.runtime.contract import Failure, Interrupted, Note, Progress, Result, Snapshot
@@ -129,7 +129,7 @@ def store(database, row):
 
 
 def test_a_lost_blob_fails_it_at_once(database, tmp_path, monkeypatch):
-    steps_do(monkeypatch, prepare=lambda db, id_: ({}, {"target.pixels": "0" * 64}))
+    steps_do(monkeypatch, prepare=lambda db, id_: prepared(**{"target.pixels": "0" * 64}))
     job = add(database)
     run(workplace(database, tmp_path))
     assert (task(database, job).status, task(database, job).error_code) == (Status.FAILED, "blob_lost")
@@ -145,7 +145,7 @@ def test_what_comes_of_a_damaged_blob_is_told_as_that(database, tmp_path, monkey
     sha256 = place.blobs.put([b"an archive"]).sha256
     if not sound:
         place.blobs.path(sha256).write_bytes(b"an arch")
-    steps_do(monkeypatch, prepare=lambda db, id_: ({}, {"file": sha256}))
+    steps_do(monkeypatch, prepare=lambda db, id_: prepared(file=sha256))
     job = add(database)
     run(place)
     found = task(database, job)

@@ -13,7 +13,9 @@ from torch import nn
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
+from app.contract.specs import RunSpec
 from app.imaging.packed import PackedWriter
+from app.methods.registry import parse
 from worker.ingest.classes import rarest
 from worker.networks import build
 from worker.runs import run_job
@@ -151,7 +153,7 @@ class Setting:
                 "source_dataset.index": self.source_dataset.index,
             }
         payload = {
-            "method": self.method,
+            "method": parse(self.method),
             "seed": self.seed,
             "source": self.source and self.source[0],
             "target": self.target.document,
@@ -162,7 +164,7 @@ class Setting:
         inputs |= {f"teacher.{id_}.weights": path for id_, (_, path) in self.teachers.items()}
         for id_, data in self.environments.items():
             inputs |= {f"environment.{id_}.pixels": data.pixels, f"environment.{id_}.index": data.index}
-        return replace(Spec("run", "job_test", payload, inputs, workdir, snapshot_every_s=1e9), **changes)
+        return replace(Spec("run", "job_test", RunSpec.load(payload), inputs, workdir, snapshot_every_s=1e9), **changes)
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from sklearn.svm import SVC, LinearSVC
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
+from app.contract.specs import DatasetSpec, SourceSpec
 from app.imaging.packed import PackedWriter
 from methods import tasks
 from methods.tasks import Setting
-from worker.methods.task import Domain
+from worker.methods.task import Domain, Source
 from worker.networks import build, load
 from worker.networks.structure import Structure
-from worker.runs.run_job import _source as opened
 from worker.runtime import seeds
 from worker.runtime.contract import Failure, Note
 
@@ -77,8 +77,8 @@ def origin(tmp_path_factory):
 
 def splits(data, source):
     """Features of the source's backbone, and labels, by split: computed here, without the methods."""
-    domain = Domain.open(data.document, data.pixels, data.index)
-    made = opened(*source)
+    domain = Domain.open(DatasetSpec.load(data.document), data.pixels, data.index)
+    made = Source.of(SourceSpec.load(source[0]), source[1])
     network, structure, _ = load.make(made.network, made.input, tasks.load_file(made.weights))
     found = {}
     for split in ("train", "validation", "test"):

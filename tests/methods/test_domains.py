@@ -10,6 +10,7 @@ from torch import nn
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
+from app.contract.specs import DatasetSpec
 from app.methods.cross_domain.cdan import Cdan
 from app.methods.cross_domain.coral import Coral
 from app.methods.cross_domain.dann import Dann
@@ -249,7 +250,8 @@ def test_a_random_map_is_drawn_where_the_product_is_long(tmp_path):
 
 def opened(setting, folder):
     target, source = (
-        Domain.open(data.document, data.pixels, data.index) for data in (setting.target, setting.source_dataset)
+        Domain.open(DatasetSpec.load(data.document), data.pixels, data.index)
+        for data in (setting.target, setting.source_dataset)
     )
     document, weights = setting.source
     known = Source(
@@ -391,7 +393,7 @@ def test_separate_statistics_are_the_sources_where_its_labels_are_asked(tmp_path
 
 def split(data, name):
     """Images as the network takes them, and labels."""
-    domain = Domain.open(data.document, data.pixels, data.index)
+    domain = Domain.open(DatasetSpec.load(data.document), data.pixels, data.index)
     images = domain.examples(domain.labelled(name), InputSpec.model_validate(tasks.INPUT), domain.classes)
     return (images.pixels_NHWC.permute(0, 3, 1, 2) / 255 - 0.5) / 0.25, images.label_N
 

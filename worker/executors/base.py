@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from app.contract.record import Record
 from worker.runtime.contract import Command, Event, Spec
 
 
@@ -35,6 +36,6 @@ class Executor(Protocol):
     def warm(self) -> None:
         """Get ready to start steps at once; returns when it is."""
 
-    def start(self, spec: Spec) -> Attempt: ...
+    def start(self, spec: Spec[Record]) -> Attempt: ...
 
     def close(self) -> None: ...

@@ -9,9 +9,12 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
+from typing import Any
 
 import torch
 
+from app.contract.record import Record
+from app.contract.specs import CheckpointIngest
 from worker.executors import confinement, kernel
 from worker.executors.base import Crashed
 from worker.ingest import checkpoint, dataset, disk
@@ -21,7 +24,7 @@ from worker.runtime import device
 from worker.runtime.contract import Channel, Command, Event, Failure, Interrupted, Result, Retry, Spec
 from worker.training import accumulation
 
-Task = Callable[[Spec, Channel], Result]
+Task = Callable[[Spec[Any], Channel], Result]
 TASKS: Mapping[str, Task] = {
     "ingest_checkpoint": checkpoint.ingest,
     "ingest_dataset": dataset.ingest,
@@ -59,7 +62,7 @@ def warm() -> None:
     """The first child of a fork-server: it ends at once, and its end says that the imports are done."""
 
 
-def main(connection: Connection, spec: Spec) -> None:
+def main(connection: Connection, spec: Spec[Record]) -> None:
     _be_alone()
     if spec.memory_bytes is not None:
         _confine(spec, spec.memory_bytes)
@@ -82,7 +85,7 @@ def main(connection: Connection, spec: Spec) -> None:
         channel.end(Crashed(f"{type(error).__name__}: {error}"))
 
 
-def out_of_memory(spec: Spec, reason: str) -> Failure:
+def out_of_memory(spec: Spec[Record], reason: str) -> Failure:
     advice = "lower `batch_size`" if spec.kind == "run" else "the file needs more memory than ingest may take"
     return Failure("out_of_memory", f"Memory ran out ({reason.splitlines()[0] if reason else spec.kind}): {advice}.")
 
@@ -99,9 +102,9 @@ def _be_alone() -> None:
     multiprocessing.set_start_method("fork", force=True)
 
 
-def _confine(spec: Spec, memory_bytes: int) -> None:
+def _confine(spec: Spec[Record], memory_bytes: int) -> None:
     """Published weights are fetched here, and nothing that a user sent is read for them."""
-    network = bool(spec.payload.get("pretrained"))
+    network = isinstance(spec.payload, CheckpointIngest) and spec.payload.pretrained is not None
     try:
         confinement.confine(spec.workdir, spec.inputs.values(), memory_bytes, network=network)
     except OSError as error:  # the worker has said so at its start, unless the kernel changed its mind

@@ -7,6 +7,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 
+from app.contract.record import Record
 from worker.executors.base import Crashed
 from worker.runtime.contract import Command, Event, Failure, Spec
 
@@ -19,7 +20,7 @@ def _warm() -> None:
     child.warm()
 
 
-def _main(connection: Connection, spec: Spec) -> None:
+def _main(connection: Connection, spec: Spec[Record]) -> None:
     from worker.executors import child
 
     child.main(connection, spec)
@@ -73,7 +74,7 @@ class LocalExecutor:
         process.start()
         process.join()
 
-    def start(self, spec: Spec) -> LocalAttempt:
+    def start(self, spec: Spec[Record]) -> LocalAttempt:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_main, args=(theirs, spec), daemon=False)
         process.start()

@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from app.contract.blobs import Input
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Recipe
+from app.contract.specs import CheckpointIngest
 from worker.export import package
 from worker.ingest import disk, own, pretrained, weights
 from worker.ingest.adopt import adopt
@@ -24,22 +26,21 @@ class _Source:
     input: InputSpec
     classes: list[str] | None
     multi_label: bool
-    recipe: dict[str, Any] | None
+    recipe: Recipe | None
     tensors: dict[str, Tensor]
     untrained_head: bool = False  # the file says so itself
 
 
-def ingest(spec: Spec, channel: Channel) -> Result:
-    """`spec.payload`: {network, input, classes, multi_label, recipe, pretrained, filename, weights, allow_missing}, of
-    `app.checkpoints.service`.
+def ingest(spec: Spec[CheckpointIngest], channel: Channel) -> Result:
+    """Make canonical weights and a graph of the uploaded file, or of the weights that a library publishes.
 
     Raises:
         Failure: the file cannot be used, or is not of that network: what about it is wrong, and what to change.
         Interrupted: an order to stop was given.
         Retry: the disk is full.
     """
-    watch, payload = Watch(channel), spec.payload
-    source = _published(spec) if payload["pretrained"] else _uploaded(spec, watch)
+    watch, told = Watch(channel), spec.payload
+    source = _uploaded(spec, watch) if told.pretrained is None else _published(told.pretrained)
     watch.heed()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # what the file lacks is drawn, the same for the same file
@@ -47,9 +48,9 @@ def ingest(spec: Spec, channel: Channel) -> Result:
             source.network,
             source.input,
             source.tensors,
-            weights=payload["weights"],
-            allow_missing=payload["allow_missing"],
-            filename=payload["filename"],
+            weights=told.weights,
+            allow_missing=told.allow_missing,
+            filename=told.filename,
         )
     network, structure, report = adopted.made
     untrained_head = adopted.untrained_head or source.untrained_head
@@ -74,33 +75,30 @@ def ingest(spec: Spec, channel: Channel) -> Result:
         "input": source.input.model_dump(mode="json"),
         "classes": source.classes,
         "multi_label": source.multi_label,
-        "recipe": source.recipe,
+        "recipe": source.recipe and source.recipe.document(),
         "report": report.document(),
         "untrained_head": untrained_head,
     }
     return Result(document | packed, artifacts)
 
 
-def _uploaded(spec: Spec, watch: Watch) -> _Source:
+def _uploaded(spec: Spec[CheckpointIngest], watch: Watch) -> _Source:
     """What the request leaves out is the file's own, where it says what it is, or else usual for the network."""
-    payload, path = spec.payload, spec.inputs["file"]
+    told, path = spec.payload, spec.inputs[Input.FILE]
     tensors = weights.read(path, watch)
     about = own.read(weights.metadata(path))
-    if payload["network"] is None and about is None:
+    network = about.network if told.network is None and about is not None else told.network
+    if network is None:
         message = (
             "The file does not say of which network it holds the weights: give `network`; GET /v1/networks lists them."
         )
         raise Failure("network_needed", message)
-    network = about.network if payload["network"] is None and about else NetworkSpec.model_validate(payload["network"])
     same = about if about is not None and about.network == network else None
-    if payload["input"] is not None:
-        input: InputSpec | None = InputSpec.model_validate(payload["input"])
-    else:
-        input = same.input if same else build.usual_input(network)
+    input = told.input or (same.input if same else build.usual_input(network))
     if input is None:
         message = f"Nothing says what images {network.name} takes: give `input` with size, channels, mean and std."
         raise Failure("does_not_fit", message)
-    classes = payload["classes"]
+    classes = told.classes
     if classes is None and same:
         classes = same.classes
     if classes is not None and len(classes) != network.num_classes:
@@ -110,17 +108,17 @@ def _uploaded(spec: Spec, watch: Watch) -> _Source:
         network,
         input,
         classes,
-        payload["multi_label"] or (same.multi_label if same else False),
-        payload["recipe"],
+        told.multi_label or (same.multi_label if same else False),
+        told.recipe,
         tensors,
         same.untrained_head if same else False,
     )
 
 
-def _published(spec: Spec) -> _Source:
+def _published(name: str) -> _Source:
     """Of the rule the libraries tell what images are brought to; the rest is in their training scripts."""
-    found = pretrained.fetch(spec.payload["pretrained"])
-    recipe = Recipe(version=1, input=found.input).document()
+    found = pretrained.fetch(name)
+    recipe = Recipe(version=1, input=found.input)
     return _Source(found.network, found.input, found.classes, False, recipe, found.tensors)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from app.contract.specs import DatasetIngest
 from app.imaging.packed import PackedImages, PackedWriter
 from worker.ingest import archive, detect, disk, duplicates, measure, splits, warnings
 from worker.ingest.found import Codes, Found, Request
@@ -14,8 +15,8 @@ from worker.ingest.watch import Watch
 from worker.runtime.contract import Channel, Failure, Note, Result, Spec
 
 
-def ingest(spec: Spec, channel: Channel) -> Result:
-    """`spec.payload`: {format, labelled, splits, seed, labels}; see `app.datasets.service.spec_payload`.
+def ingest(spec: Spec[DatasetIngest], channel: Channel) -> Result:
+    """Make packed pixels of the uploaded file, and say what is in it.
 
     Raises:
         Failure: the file cannot be used: what about it is wrong, and what to change.
@@ -27,7 +28,7 @@ def ingest(spec: Spec, channel: Channel) -> Result:
     packed = spec.inputs["file"].stat().st_size
     with disk.room_for("the dataset"), PackedWriter(pixels) as writer:
         opened = archive.open(spec.inputs["file"], watch)
-        request = Request.parse(spec.payload)
+        request = Request.of(spec.payload)
         request = replace(request, format=detect.format_of(opened, request))
         channel.emit(Note("reading", f"{len(opened.files):,} files, read as {request.format}."))
         pack = Pack(writer, disk.Pixels(spec.workdir, packed, spec.pixel_bytes, spec.min_free_bytes))

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.contract.specs import DatasetIngest
 from app.imaging.packed import SPLITS, Split
 from worker.ingest.naming import OwnNames
 
@@ -33,17 +34,17 @@ class Request:
     split_names: OwnNames
 
     @classmethod
-    def parse(cls, payload: Mapping[str, Any]) -> Self:
+    def of(cls, spec: DatasetIngest) -> Self:
         return cls(
-            format=payload["format"],
-            labelled=payload["labelled"],
-            fractions=payload["splits"] or DEFAULT_FRACTIONS,
-            seed=payload["seed"],
-            labels=payload["labels"],
-            columns=payload.get("columns") or {},
+            format=spec.format,
+            labelled=spec.labelled,
+            fractions=spec.splits or DEFAULT_FRACTIONS,
+            seed=spec.seed,
+            labels=spec.labels,
+            columns=spec.columns or {},
             split_names={
                 name.strip().lower(): SPLITS.index(split)
-                for split, names in (payload.get("split_names") or {}).items()
+                for split, names in (spec.split_names or {}).items()
                 for name in names
             },
         )

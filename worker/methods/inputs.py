@@ -29,7 +29,7 @@ def fitted(spec: InputSpec, channels: int, domain: Domain) -> InputSpec:
 def _own(domain: Domain) -> InputSpec:
     """Of mixed sizes the median."""
     if domain.image is not None:
-        size, channels = (domain.image["height"], domain.image["width"]), domain.image["channels"]
+        size, channels = (domain.image.height, domain.image.width), domain.image.channels
     else:
         height, width, channels = domain.images.median_shape
         size = min(height, LARGEST_OWN_SIDE), min(width, LARGEST_OWN_SIDE)

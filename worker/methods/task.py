@@ -12,8 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from app.contract.datasets import ImageShape
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
+from app.contract.recipe import Recipe
+from app.contract.specs import DatasetSpec, SourceSpec
 from app.imaging.packed import PackedImages, Split
 from app.methods.training import LabelBudget
 from worker.data import label_budget
@@ -35,21 +38,14 @@ class Domain:
 
     images: PackedImages
     classes: list[str]
-    image: Mapping[str, int] | None  # height, width, channels; None where sizes are mixed
+    image: ImageShape | None  # None where sizes are mixed
     mean: tuple[float, ...]
     std: tuple[float, ...]
     room: Room | None = None  # None: all is kept in memory
 
     @classmethod
-    def open(cls, document: Mapping[str, Any], pixels: Path, index: Path, room: Room | None = None) -> "Domain":
-        return cls(
-            PackedImages.open(pixels, index),
-            list(document["classes"] or ()),
-            document["image"],
-            tuple(document["mean"]),
-            tuple(document["std"]),
-            room,
-        )
+    def open(cls, spec: DatasetSpec, pixels: Path, index: Path, room: Room | None = None) -> "Domain":
+        return cls(PackedImages.open(pixels, index), spec.classes or [], spec.image, spec.mean, spec.std, room)
 
     @property
     def multi_label(self) -> bool:
@@ -119,12 +115,25 @@ class Source:
     network: NetworkSpec
     input: InputSpec
     classes: list[str] | None
-    recipe: dict[str, Any] | None
+    recipe: Recipe | None
     weights: Path
     multi_label: bool = False
     untrained_head: bool = False
     drawn: tuple[str, ...] = ()
     prefix: str = ""
+
+    @classmethod
+    def of(cls, spec: SourceSpec, weights: Path) -> "Source":
+        return cls(
+            spec.network,
+            spec.input,
+            spec.classes,
+            spec.recipe,
+            weights,
+            spec.multi_label,
+            spec.untrained_head,
+            spec.drawn,
+        )
 
 
 @dataclass(frozen=True)

@@ -128,10 +128,10 @@ def adapters(domain: Domain, input: InputSpec) -> list[str]:
     if image is None:
         found.append(f"images of mixed sizes → {height}×{width}, {_colour(input.channels)}")
     else:
-        if image["channels"] != input.channels:
-            found.append(f"{_colour(image['channels'])} → {_colour(input.channels)}")
-        if (image["height"], image["width"]) != (height, width) or input.margin:
-            found.append(f"{image['height']}×{image['width']} → {height}×{width}")
+        if image.channels != input.channels:
+            found.append(f"{_colour(image.channels)} → {_colour(input.channels)}")
+        if (image.height, image.width) != (height, width) or input.margin:
+            found.append(f"{image.height}×{image.width} → {height}×{width}")
     if found:
         found.append(f"fit: {input.fit}" + (f", margin {input.margin}" if input.margin else ""))
     return found

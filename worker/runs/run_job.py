@@ -5,14 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from app.contract.inputs import InputSpec
-from app.contract.networks import NetworkSpec
+from app.contract import blobs
+from app.contract.blobs import Input
 from app.contract.recipe import Recipe
+from app.contract.specs import RunSpec
+from app.methods.base import Method
 from app.methods.cross_domain.family import Selecting
 from app.methods.fusion.distil_ensemble import DistilEnsemble
 from app.methods.fusion.family import Fusing
 from app.methods.generalisation.family import Generalisation
-from app.methods.registry import parse
 from app.methods.source_free.family import SourceFree
 from app.methods.training import Guardable, Training
 from worker.data.memmap import Room
@@ -30,25 +31,25 @@ from worker.runtime.run import Run
 COMPARED = (Selecting, SourceFree, Generalisation, Fusing, DistilEnsemble)
 
 
-def run(spec: Spec, channel: Channel) -> Result:
-    """`spec.payload`: {method, seed, source, target, source_dataset}; see `app.jobs.service.spec_payload`.
+def run(spec: Spec[RunSpec[Method]], channel: Channel) -> Result:
+    """Run a job's method, and give what came of it: figures, and weights and graph where it makes a model.
 
     Raises:
         Failure, Interrupted: from the method.
     """
-    payload = spec.payload
+    told = spec.payload
     run = Run(
         channel,
         spec.workdir,
-        seed=payload["seed"],
+        seed=told.seed,
         device=device.resolve(spec.device),
         snapshot=spec.snapshot,
         snapshot_every_s=spec.snapshot_every_s,
         cache=None if spec.cache is None else Cache(spec.cache, spec.cache_bytes),
     )
-    params = parse(payload["method"])
+    params = told.method
     with device.reproducible(run.device, run.seed, run.threads):
-        task = _task(run, payload, spec.inputs, Room(spec.workdir, spec.resident_bytes, spec.min_free_bytes))
+        task = _task(run, told, spec.inputs, Room(spec.workdir, spec.resident_bytes, spec.min_free_bytes))
         channel.emit(Note("training" if params.info.gives_model else "measuring", f"On {run.device}."))
         adapted, evaluation = _adapt(task, params)
     document = {"method": adapted.params.model_dump(mode="json"), "evaluation": evaluation}
@@ -84,40 +85,27 @@ def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
     return adapted, evaluation
 
 
-def _task(run: Run, payload: Mapping[str, Any], inputs: Mapping[str, Path], room: Room) -> Task:
-    def domain(document: Mapping[str, Any], role: str) -> Domain:
-        return Domain.open(document, inputs[f"{role}.pixels"], inputs[f"{role}.index"], room)
-
-    target = domain(payload["target"], "target")
+def _task(run: Run, told: RunSpec[Method], inputs: Mapping[str, Path], room: Room) -> Task:
+    target = Domain.open(told.target, inputs[Input.TARGET_PIXELS], inputs[Input.TARGET_INDEX], room)
+    known = told.source_dataset
     return Task(
         run,
         target=target,
-        source=_source(payload["source"], inputs["source.weights"]) if payload["source"] else None,
-        source_domain=domain(payload["source_dataset"], "source_dataset") if payload["source_dataset"] else None,
-        teachers={
-            id_: _source(document, inputs[f"teacher.{id_}.weights"]) for id_, document in payload["teachers"].items()
-        },
+        source=None if told.source is None else Source.of(told.source, inputs[Input.SOURCE_WEIGHTS]),
+        source_domain=None
+        if known is None
+        else Domain.open(known, inputs[Input.SOURCE_DATASET_PIXELS], inputs[Input.SOURCE_DATASET_INDEX], room),
+        teachers={id_: Source.of(spec, inputs[blobs.teacher_weights(id_)]) for id_, spec in told.teachers.items()},
         environments={
-            id_: target if document == payload["target"] else domain(document, f"environment.{id_}")
-            for id_, document in payload["environments"].items()
+            id_: target
+            if spec == told.target
+            else Domain.open(spec, inputs[blobs.environment_pixels(id_)], inputs[blobs.environment_index(id_)], room)
+            for id_, spec in told.environments.items()
         },
     )
 
 
-def _source(document: Mapping[str, Any], weights: Path) -> Source:
-    return Source(
-        network=NetworkSpec.model_validate(document["network"]),
-        input=InputSpec.model_validate(document["input"]),
-        classes=document["classes"],
-        recipe=document["recipe"],
-        weights=weights,
-        multi_label=document.get("multi_label", False),
-        untrained_head=document.get("untrained_head", False),
-        drawn=tuple(document.get("drawn", ())),
-    )
-
-
-def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec, *, multi_label: bool) -> Result:
+def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec[RunSpec[Method]], *, multi_label: bool) -> Result:
     artifacts, exported = package.package(
         adapted.classifier.module,
         adapted.classifier.structure,

@@ -6,25 +6,28 @@ and nothing here knows a database, a blob store or HTTP: inputs are local files,
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from app.contract.record import Record
 
 Level = Literal["info", "warning", "error"]
 Command = Literal["cancel", "pause", "shutdown"]
+Told = TypeVar("Told", bound=Record, covariant=True)
 
 
 @dataclass(frozen=True)
-class Spec:
+class Spec(Generic[Told]):
     """One background step.
 
-    `kind` names what is to be done, `payload` is its JSON document, `inputs` maps a role to a local file that is
-    only read, `workdir` is an empty folder for what the step writes, `snapshot` is the state to go on from.  `cache` is
-    a folder that steps share, in which they keep what others may need: at most `cache_bytes`.  Pixels of more than
+    `kind` names what is to be done, `payload` says how, `inputs` maps a role to a local file that is only read,
+    `workdir` is an empty folder for what the step writes, `snapshot` is the state to go on from.  `cache` is a folder
+    that steps share, in which they keep what others may need: at most `cache_bytes`.  Pixels of more than
     `resident_bytes` are kept in `workdir`.
     """
 
     kind: str
     subject: str
-    payload: dict[str, Any]
+    payload: Told
     inputs: dict[str, Path]
     workdir: Path
     snapshot: Path | None = None

@@ -7,26 +7,22 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.checkpoints import service as checkpoints
+from app.contract.record import Record
+from app.contract.specs import Prepared
 from app.datasets import service as datasets
 from app.jobs import service as jobs
 
-Payload = dict[str, Any]
 Blobs = Mapping[str, str]  # content addresses by role
 
 
 @dataclass(frozen=True)
 class Step:
-    """`prepare` gives the payload, and the blobs that the step reads; `publish` records its document, and the blobs
+    """`prepare` gives the spec, and the blobs that the step reads; `publish` records its document, and the blobs
     that it wrote, in the transaction that ends it.  `untrusted`: it reads what users sent, in bounded memory."""
 
-    prepare: Callable[[Session, str], tuple[Payload, Blobs]]
+    prepare: Callable[[Session, str], Prepared[Record]]
     publish: Callable[[Session, str, Mapping[str, Any], Blobs], object]
     untrusted: bool
-
-
-def _prepare_job(db: Session, job_id: str) -> tuple[Payload, Blobs]:
-    jobs.settle(db, job_id)
-    return jobs.spec_payload(db, job_id)
 
 
 def _publish_checkpoint(db: Session, checkpoint_id: str, document: Mapping[str, Any], blobs: Blobs) -> None:
@@ -38,7 +34,7 @@ def _publish_dataset(db: Session, dataset_id: str, document: Mapping[str, Any], 
 
 
 STEPS: Mapping[str, Step] = {
-    datasets.KIND: Step(datasets.spec_payload, _publish_dataset, untrusted=True),
-    checkpoints.KIND: Step(checkpoints.spec_payload, _publish_checkpoint, untrusted=True),
-    jobs.KIND: Step(_prepare_job, jobs.publish, untrusted=False),
+    datasets.KIND: Step(datasets.prepare, _publish_dataset, untrusted=True),
+    checkpoints.KIND: Step(checkpoints.prepare, _publish_checkpoint, untrusted=True),
+    jobs.KIND: Step(jobs.prepare, jobs.publish, untrusted=False),
 }

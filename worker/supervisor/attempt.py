@@ -14,6 +14,7 @@ from typing import TypeVar
 from sqlalchemy.orm import Session
 
 from app.blobs.store import Blobs
+from app.contract.record import Record
 from app.core import errors, plain
 from app.core.settings import Settings
 from app.core.status import TERMINAL, Status
@@ -83,15 +84,15 @@ class _Attempt:
         except Exception as how:  # noqa: BLE001  # whatever it is, whoever waits for the step is to read of it now
             self._end_without_result(self._cause(how))
 
-    def _spec(self, workdir: Path) -> Spec:
+    def _spec(self, workdir: Path) -> Spec[Record]:
         settings, blobs, step = self._place.settings, self._place.blobs, STEPS[self._claim.kind]
-        payload, inputs = self._write(lambda db, task: step.prepare(db, task.id))
-        self._inputs = list(inputs.values())
+        prepared = self._write(lambda db, task: step.prepare(db, task.id))
+        self._inputs = list(prepared.inputs.values())
         return Spec(
             kind=self._claim.kind,
             subject=self._claim.id,
-            payload=payload,
-            inputs={role: blobs.path(sha256) for role, sha256 in inputs.items()},
+            payload=prepared.spec,
+            inputs={role: blobs.path(sha256) for role, sha256 in prepared.inputs.items()},
             workdir=workdir,
             snapshot=self._resumed(),
             device=settings.device,
@@ -118,7 +119,7 @@ class _Attempt:
             )
             return None
 
-    def _follow(self, spec: Spec) -> Result:
+    def _follow(self, spec: Spec[Record]) -> Result:
         """Everything that the step says, until its result."""
         running = self._place.executor.start(spec)
         orders = _Orders(running, self._place.settings.grace_s)

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 
+from app.contract.specs import CatalogueRequest
 from app.core import errors
 from app.db.session import now
 from app.db.tables import WorkerProcess
@@ -93,7 +94,9 @@ class _Chore:
 
 def publish_networks(place: Workplace) -> None:
     """Tell the API what networks this worker can build; only a process with torch knows."""
-    spec = Spec(kind="catalogue", subject=place.worker, payload={}, inputs={}, workdir=place.settings.scratch)
+    spec = Spec(
+        kind="catalogue", subject=place.worker, payload=CatalogueRequest(), inputs={}, workdir=place.settings.scratch
+    )
     running = place.executor.start(spec)
     try:
         event = None

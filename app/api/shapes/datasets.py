@@ -5,13 +5,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.api.shapes.common import Fault, Listed, Metadata, Name, Object, Shape, Warned
+from app.api.shapes.common import Fault, Listed, Metadata, Name, Object, Warned
 from app.contract.base import DISTINCT, NULL, Closed, Fraction, ObjectId, Seed, Text, either
+from app.contract.datasets import ClassCounts, Counts, Duplicates, ImageShape, Refused, Split
 from app.core.status import Readiness, Status, readiness
 from app.datasets import service as datasets
 from app.datasets.repository import Stored
 from app.datasets.samples import Sample as Found
-from app.imaging.packed import Split
 
 Format = Literal["auto", "folder", "cifar10", "cifar100", "idx", "npz", "csv"]
 
@@ -82,48 +82,6 @@ class NewDataset(Closed):
     split_names: SplitNames | None = None
     labels: Literal["fine", "coarse"] = "fine"
     metadata: Metadata = {}
-
-
-class ImageShape(Shape):
-    height: int
-    width: int
-    channels: int
-
-
-class Counts(Shape):
-    train: int
-    validation: int
-    test: int
-
-
-class ClassCounts(Shape):
-    """Images per class, in the order of `classes`."""
-
-    train: list[int]
-    validation: list[int]
-    test: list[int]
-
-
-class Refused(Shape):
-    name: str
-    reason: str
-
-
-class DuplicatePair(Shape):
-    """Two equal images, by the names of their files or, where these have none, the ids of their samples."""
-
-    images: list[str]
-    splits: list[Split]
-
-
-class Duplicates(Shape):
-    """`exact`: images that equal an earlier one pixel for pixel; `across`: those outside of training that equal a
-    training image; `near` is null, nobody looks for them.  At most 10 `examples`, those across splits first."""
-
-    exact: int
-    across: int
-    near: int | None
-    examples: list[DuplicatePair]
 
 
 class Dataset(Object):

@@ -38,7 +38,7 @@ def rule_transfer(task: Task, params: RuleTransfer) -> Adapted:
 
 
 def _rule(task: Task) -> Recipe:
-    recipe = Recipe.read(task.known_source.recipe)
+    recipe = task.known_source.recipe
     if recipe is None:
         raise Failure("does_not_fit", "The source has no recipe to follow.")
     return recipe

@@ -35,7 +35,7 @@ def structure_transfer(task: Task, params: StructureTransfer) -> Adapted:
 def _input(task: Task, source: Source) -> InputSpec:
     """The source's, but for colour: as the target's images are."""
     image = task.target.image
-    channels = source.input.channels if image is None else image["channels"]
+    channels = source.input.channels if image is None else image.channels
     if channels == source.input.channels:
         return source.input
     return inputs.fitted(source.input, channels, task.target)

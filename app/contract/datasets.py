@@ -1,0 +1,49 @@
+"""What is known of a dataset once it is ingested."""
+
+from typing import Literal
+
+from app.contract.record import Record
+
+Split = Literal["train", "validation", "test"]
+
+
+class ImageShape(Record):
+    height: int
+    width: int
+    channels: int
+
+
+class Counts(Record):
+    train: int
+    validation: int
+    test: int
+
+
+class ClassCounts(Record):
+    """Images per class, in the order of `classes`."""
+
+    train: list[int]
+    validation: list[int]
+    test: list[int]
+
+
+class Refused(Record):
+    name: str
+    reason: str
+
+
+class DuplicatePair(Record):
+    """Two equal images, by the names of their files or, where these have none, the ids of their samples."""
+
+    images: list[str]
+    splits: list[Split]
+
+
+class Duplicates(Record):
+    """`exact`: images that equal an earlier one pixel for pixel; `across`: those outside of training that equal a
+    training image; `near` is null, nobody looks for them.  At most 10 `examples`, those across splits first."""
+
+    exact: int
+    across: int
+    near: int | None
+    examples: list[DuplicatePair]

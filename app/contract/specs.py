@@ -1,0 +1,115 @@
+"""What a worker is told to do: one class for each kind of background step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from pydantic import SerializeAsAny
+
+from app.contract.base import Closed
+from app.contract.datasets import ClassCounts, Counts, ImageShape, Split
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
+from app.contract.recipe import Recipe
+from app.contract.record import Record
+
+Labelled = bool | Literal["test"]
+Params = TypeVar("Params", bound=Closed)
+
+
+class SourceSpec(Record):
+    """The checkpoint or model that a run starts from, or a teacher.
+
+    `classes` is None where nobody has named them.  `untrained_head`: its head was drawn at random and says nothing of
+    classes.  `drawn` names all tensors that its file did not have.
+    """
+
+    network: NetworkSpec
+    input: InputSpec
+    classes: list[str] | None = None
+    multi_label: bool = False
+    recipe: Recipe | None = None
+    untrained_head: bool = False
+    drawn: tuple[str, ...] = ()
+
+
+class DatasetSpec(Record):
+    """A ready dataset.  `image` is None where sizes are mixed; `labelled`: "test" where training images have no labels.
+
+    `mean` and `std` are those of each channel of the training images, scaled to 0–1.
+    """
+
+    format: str | None = None
+    classes: list[str] | None = None
+    image: ImageShape | None = None
+    splits: Counts | None = None
+    counts: ClassCounts | None = None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    sha256: str | None = None
+    labelled: Labelled = True
+
+
+class RunSpec(Record, Generic[Params]):
+    """A job, as a worker runs it.  `method` are its parameters, parsed; what could be resolved is.
+
+    `source` is None where the run starts from scratch.  `source_dataset` is what the source was trained on.  `teachers`
+    and `environments` are what the method's parameters name, by id.
+    """
+
+    method: SerializeAsAny[Params]
+    seed: int
+    source: SourceSpec | None = None
+    target: DatasetSpec
+    source_dataset: DatasetSpec | None = None
+    teachers: dict[str, SourceSpec] = {}
+    environments: dict[str, DatasetSpec] = {}
+
+
+class DatasetIngest(Record):
+    """A dataset that is to be made of an uploaded file.
+
+    `splits` are the shares of the training images for the splits that the file does not bring; `labels` chooses between
+    CIFAR-100's; `columns` says which of a table have what, `split_names` what else splits are called.
+    """
+
+    format: str = "auto"
+    labelled: Labelled = True
+    splits: dict[Split, float] | None = None
+    seed: int = 0
+    labels: Literal["fine", "coarse"] = "fine"
+    columns: dict[str, str] | None = None
+    split_names: dict[Split, list[str]] | None = None
+
+
+class CheckpointIngest(Record):
+    """A checkpoint that is to be made of an uploaded file, or of the weights that a library publishes (`pretrained`).
+
+    What is None is the file's own, where it says what it is.  `weights` names one of several sets in the file;
+    `allow_missing`: the file need not hold the whole network, nor the network all that is in the file.
+    """
+
+    network: NetworkSpec | None = None
+    input: InputSpec | None = None
+    classes: list[str] | None = None
+    multi_label: bool = False
+    recipe: Recipe | None = None
+    pretrained: str | None = None
+    filename: str | None = None
+    weights: str | None = None
+    allow_missing: bool = False
+
+
+class CatalogueRequest(Record):
+    """The question which networks a worker can build."""
+
+
+Told = TypeVar("Told", bound=Record, covariant=True)
+
+
+@dataclass(frozen=True)
+class Prepared(Generic[Told]):
+    """What a step is told, and the content addresses of what it reads, by role."""
+
+    spec: Told
+    inputs: Mapping[str, str]
