@@ -4,7 +4,6 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from importlib import metadata as packages
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -33,7 +32,7 @@ from app.api.parts import Parts
 from app.api.shares import Shares, Turns
 from app.blobs.store import Blobs
 from app.core.settings import Settings
-from app.core.version import code_version
+from app.core.version import code_version, public_version
 from app.db.session import Database
 from app.jobs import repository as job_repository
 from app.jobs.feed import Feed
@@ -56,7 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     parts = _parts(settings)
     app = FastAPI(
         title="Regraft",
-        version=packages.version("regraft"),
+        version=public_version(),
         openapi_url=None,  # see `app.api.pages`
         docs_url=None,
         redoc_url=None,

@@ -1,13 +1,11 @@
 """Which code this is: the version, and the commit where that can be known."""
 
-import json
 import subprocess
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-COMMIT = Path(__file__).with_name("commit.txt")  # written when a wheel is built from a checkout
+ROOT = Path(__file__).resolve().parents[2]
 LENGTH = 12
 GIT_S = 10.0
 
@@ -18,27 +16,33 @@ def code_version() -> str:
 
     The first call may ask git, for some milliseconds; it is of the code that was there then.
     """
-    commit = _checked_out() or _built() or _installed()
-    return metadata.version("regraft") + (f"+g{commit}" if commit else "")
+    commit = _checked_out() if (ROOT / ".git").exists() else _built()
+    return f"{public_version()}+{commit}" if commit else public_version()
+
+
+def public_version() -> str:
+    """The version alone, such as `0.1.0`."""
+    return _distribution().version.partition("+")[0]
 
 
 def _checked_out() -> str | None:
-    """From the repository whose root this code lies in; not one that happens to be around it."""
-    if not (ROOT / ".git").exists():
-        return None
+    """The commit of the repository whose root this code lies in; not of one that happens to be around it."""
     commit = _git("rev-parse", f"--short={LENGTH}", "HEAD")
-    return commit and commit + (".dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    return commit and f"g{commit}" + (".dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
 
 
 def _built() -> str | None:
-    return COMMIT.read_text().strip() or None if COMMIT.exists() else None
+    """The commit that the wheel of this code was built from: `setup.py` puts it into the version."""
+    distribution = _distribution()
+    of_this_code = Path(str(distribution.locate_file("app"))).resolve() == ROOT / "app"
+    return distribution.version.partition("+")[2] or None if of_this_code else None
 
 
-def _installed() -> str | None:
-    """From what pip notes of a package that it fetched from a repository (PEP 610)."""
-    noted = metadata.distribution("regraft").read_text("direct_url.json")
-    commit = json.loads(noted).get("vcs_info", {}).get("commit_id") if noted else None
-    return commit and str(commit)[:LENGTH]
+def _distribution() -> metadata.Distribution:
+    try:
+        return metadata.distribution("regraft-server")
+    except metadata.PackageNotFoundError:  # the code lies beside an installed client
+        return metadata.distribution("regraft")
 
 
 def _git(*arguments: str) -> str | None:
