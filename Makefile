@@ -8,19 +8,19 @@ PORT ?= 8000
 export ORT_DISABLE_TELEMETRY := 1
 export MYPY_NUM_WORKERS := 2
 
-.PHONY: help install demo serve test lint types faults methods bench results openapi golden clean
+.PHONY: help install demo serve test lint types faults methods bench results openapi golden release clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
 # torch's ordinary wheel is used, on machines without a GPU too: there is no CPU build of torchvision to go with another
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml server/pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Regraft needs Python 3.11 or newer"'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable './server[worker]' --editable '.[dev]'
 	touch $@
 
-install: $(VENV)/.installed  ## make .venv with everything: both halves, client, tests
+install: $(VENV)/.installed  ## make .venv with everything: server, client, tests
 
 demo: install  ## MNIST -> optdigits over HTTP: scratch, linear probe, fine-tuning, side by side
 	$(BIN)/regraft demo --home demo-data
@@ -70,5 +70,15 @@ bench: install  ## benchmarks: ratios against named peers, into docs/performance
 results: install  ## docs/results.md: every transfer on real data against tuned baselines (long; goes on where it was)
 	$(BIN)/python benchmarks/transfer.py --jobs 2
 
+RELEASE := build/release
+release: install  ## dist/: the wheels of the last commit, after the demo has run with them in an empty environment
+	rm -rf dist $(RELEASE)
+	git clone --quiet . $(RELEASE)/source
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist $(RELEASE)/source $(RELEASE)/source/server
+	$(PYTHON) -m venv $(RELEASE)/venv
+	$(RELEASE)/venv/bin/python -m pip install --quiet --disable-pip-version-check dist/regraft_server-*.whl "$$(echo dist/regraft-*.whl)[demo]"
+	cd $(RELEASE) && venv/bin/regraft demo --home home
+	ls -l dist
+
 clean:  ## remove what the commands above made
-	rm -rf $(VENV) .benchmarks data demo-data build *.egg-info
+	rm -rf $(VENV) .benchmarks data demo-data build server/build dist *.egg-info

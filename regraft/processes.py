@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic, sleep, strftime
 from types import FrameType
@@ -193,7 +194,11 @@ def migrate(environment: Mapping[str, str], log: IO[bytes] | None = None) -> Non
 
 
 def replace_by(module: str, environment: Mapping[str, str]) -> None:
-    """This process becomes the one that runs `module`."""
+    """This process becomes the one that runs `module`.
+
+    Raises:
+        ServerFailed: only the client is installed.
+    """
     os.execve(sys.executable, python(module), dict(environment))
 
 
@@ -201,7 +206,12 @@ def python(module: str) -> list[str]:
     """The command that runs an installed module.
 
     Without `-P`, `python -m app` would import an `app` of the user's own, where one lies in the current directory.
+
+    Raises:
+        ServerFailed: only the client is installed.
     """
+    if find_spec(module) is None:
+        raise ServerFailed("Only the client is installed here; the server is `regraft[worker]`, or `regraft[api]`.")
     return [sys.executable, "-P", "-m", module]
 
 

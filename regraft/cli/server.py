@@ -32,17 +32,20 @@ def serve(
 
 def api(home: Home = None, host: Host = None, port: Port = None) -> None:
     """The API alone, on a migrated database."""
-    processes.replace_by(processes.MODULES["api"], processes.environment(home=home, host=host, port=port))
+    with reported():
+        processes.replace_by(processes.MODULES["api"], processes.environment(home=home, host=host, port=port))
 
 
 def worker(home: Home = None) -> None:
     """A worker alone; as many as you like may share a database."""
-    processes.replace_by(processes.MODULES["worker"], processes.environment(home=home))
+    with reported():
+        processes.replace_by(processes.MODULES["worker"], processes.environment(home=home))
 
 
 def migrate(home: Home = None) -> None:
     """Bring the database to the newest schema."""
-    processes.replace_by(processes.MIGRATIONS, processes.environment(home=home))
+    with reported():
+        processes.replace_by(processes.MIGRATIONS, processes.environment(home=home))
 
 
 def demo(

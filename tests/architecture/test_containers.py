@@ -27,15 +27,19 @@ def test_targets():
 def test_what_is_copied_is_there_and_enough():
     copied = {word for line in re.findall(r"^COPY (.+)$", DOCKERFILE, re.M) for word in line.split()[:-1]}
     assert all((ROOT / name).exists() for name in copied)
-    packages = {pattern.rstrip("*") for pattern in project()["tool"]["setuptools"]["packages"]["find"]["include"]}
-    assert packages | {"pyproject.toml", "README.md", "LICENSE"} <= copied
+    packages = {
+        pattern.rstrip("*")
+        for folder in (".", "server")
+        for pattern in project(folder)["tool"]["setuptools"]["packages"]["find"]["include"]
+    }
+    assert packages | {"pyproject.toml", "setup.py", "README.md", "LICENSE", "server"} <= copied
 
 
-def test_each_image_installs_an_extra_of_its_own():
-    extras = project()["project"]["optional-dependencies"]
-    assert re.findall(r"pip install '\.\[(\w+)\]'", DOCKERFILE) == ["api", "worker"]
-    assert {"api", "worker"} <= set(extras)
-    assert not any(re.match("torch|timm", dependency) for dependency in extras["api"])
+def test_each_image_installs_what_it_needs():
+    server = project("server")["project"]
+    assert re.findall(r"^RUN pip install (.+)$", DOCKERFILE, re.M) == [". ./server", ". './server[worker]'"]
+    assert not any(re.match("torch|timm", dependency) for dependency in server["dependencies"])
+    assert any(dependency.startswith("torch>") for dependency in server["optional-dependencies"]["worker"])
 
 
 def test_commands_are_ours():
@@ -68,5 +72,5 @@ def test_volumes_are_declared():
             assert volume.partition(":")[0] in COMPOSE["volumes"]
 
 
-def project():
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+def project(folder):
+    return tomllib.loads((ROOT / folder / "pyproject.toml").read_text())
