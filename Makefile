@@ -13,11 +13,12 @@ export MYPY_NUM_WORKERS := 2
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
+# Both distributions without extras, too: pip finds the one that another requires only if it was named so.
 # torch's ordinary wheel is used, on machines without a GPU too: there is no CPU build of torchvision to go with another
 $(VENV)/.installed: pyproject.toml server/pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Regraft needs Python 3.11 or newer"'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable './server[worker]' --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --editable ./server --editable '.[dev]'
 	touch $@
 
 install: $(VENV)/.installed  ## make .venv with everything: server, client, tests
@@ -76,7 +77,7 @@ release: install  ## dist/: the wheels of the last commit, after the demo has ru
 	git clone --quiet . $(RELEASE)/source
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist $(RELEASE)/source $(RELEASE)/source/server
 	$(PYTHON) -m venv $(RELEASE)/venv
-	$(RELEASE)/venv/bin/python -m pip install --quiet --disable-pip-version-check dist/regraft_server-*.whl "$$(echo dist/regraft-*.whl)[demo]"
+	$(RELEASE)/venv/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl "$$(echo dist/regraft-*.whl)[demo]"
 	cd $(RELEASE) && venv/bin/regraft demo --home home
 	ls -l dist
 
