@@ -9,10 +9,10 @@ from functools import partial
 import uvicorn
 
 from app.api.connections import Connections, Limits, room
-from app.api.door import Door
-from app.api.fast import OVERLOADED, FastPredictions
+from app.api.load_shedding import LoadShedding
 from app.api.logs import Logged
-from app.api.parts import Parts
+from app.api.predictions.fast_path import OVERLOADED, FastPredictions
+from app.api.services import Services
 from app.core import private
 from app.core.settings import Settings
 from app.core.version import code_version
@@ -56,8 +56,8 @@ def main() -> None:
     sys.setswitchinterval(SWITCH_S)
     gc.disable()  # until all is made: see `app.main`
     app = create_app(settings)
-    parts: Parts = app.state.parts
-    schema.require_current(parts.database.engine)
+    services: Services = app.state.services
+    schema.require_current(services.database.engine)
     _, headers, body = OVERLOADED
     told = [*headers, (b"content-length", str(len(body)).encode())]
     limits = Limits(
@@ -65,10 +65,12 @@ def main() -> None:
         body_s=settings.body_idle_s,
         body_bytes_s=settings.body_bytes_s,
     )
-    door = partial(Door, connections=Connections(limits), refusals=parts.refusals, headers=told, body=body)
+    shedding = partial(
+        LoadShedding, connections=Connections(limits), refusals=services.refusals, headers=told, body=body
+    )
     config = uvicorn.Config(
-        Logged(FastPredictions(app, parts)),
-        http=door,  # type: ignore[arg-type]  # it is only called
+        Logged(FastPredictions(app, services)),
+        http=shedding,  # type: ignore[arg-type]  # it is only called
         ws="none",  # a connection that speaks another protocol would be beyond the limits
         host=settings.host,
         port=settings.port,
@@ -78,7 +80,7 @@ def main() -> None:
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
-    _Server(config, parts.feed).run()
+    _Server(config, services.feed).run()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The API's composition root: parts, layers, routes."""
+"""The API's composition root: services, layers, routes."""
 
 import asyncio
 import gc
@@ -23,13 +23,13 @@ from app.api import (
     uploads,
 )
 from app.api.bodies import Room
-from app.api.caller import Authentication
-from app.api.door import Refusals
+from app.api.dependencies import Authentication
 from app.api.headers import Guarded
-from app.api.known import Known
+from app.api.load_shedding import Refusals
 from app.api.meters import Metered, Meters
-from app.api.parts import Parts
+from app.api.services import Services
 from app.api.shares import Shares, Turns
+from app.api.ttl_cache import TtlCache
 from app.blobs.store import Blobs
 from app.core.settings import Settings
 from app.core.version import code_version, public_version
@@ -38,9 +38,9 @@ from app.jobs import repository as job_repository
 from app.jobs.feed import Feed
 from app.jobs.repository import State
 from app.keys import service as key_service
-from app.serving.beside import Beside
 from app.serving.service import Serving, loader
 from app.serving.streams import Streams
+from app.serving.torch_process import TorchProcess
 
 NOUNS = (files, uploads, checkpoints, datasets, jobs, models, catalogue, keys)
 FEED_INTERVAL_S = 0.3
@@ -52,7 +52,7 @@ COLLECTED_AT = (50_000, 20, 20)  # see `gc`; with thousands of connections one o
 
 def create_app(settings: Settings) -> FastAPI:
     """An application on a migrated database."""
-    parts = _parts(settings)
+    services = _services(settings)
     app = FastAPI(
         title="Regraft",
         version=public_version(),
@@ -63,9 +63,9 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=_operation,
         lifespan=_lifespan,
     )
-    app.state.parts = parts
-    app.add_middleware(Authentication, database=parts.database)
-    app.add_middleware(Metered, meters=parts.meters)
+    app.state.services = services
+    app.add_middleware(Authentication, database=services.database)
+    app.add_middleware(Metered, meters=services.meters)
     app.add_middleware(Guarded)
     problems.install(app)
     for noun in NOUNS:
@@ -76,7 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _parts(settings: Settings) -> Parts:
+def _services(settings: Settings) -> Services:
     database = Database(settings.database)
     blobs = Blobs(settings.blobs, min_free_bytes=settings.min_free_bytes, cache=settings.cache)
 
@@ -84,22 +84,22 @@ def _parts(settings: Settings) -> Parts:
         with database.reading() as db:
             return job_repository.states(db, job_ids)
 
-    beside = None
+    torch_process = None
     if settings.serving_backend == "torch":
-        beside = Beside(device=settings.device, threads=settings.serving_threads)
+        torch_process = TorchProcess(device=settings.device, threads=settings.serving_threads)
     meters = Meters()
-    return Parts(
+    return Services(
         settings=settings,
         database=database,
         blobs=blobs,
         serving=Serving(
-            loader(blobs, settings.serving_threads, beside),
+            loader(blobs, settings.serving_threads, torch_process),
             memory_bytes=settings.serving_memory_bytes,
             run_bytes=settings.predict_memory_bytes,
             decode_bytes=settings.decode_memory_bytes,
             capacity=settings.serving_queue,
         ),
-        beside=beside,
+        torch_process=torch_process,
         streams=Streams(blobs, device=settings.device, threads=settings.serving_threads),
         feed=Feed(states, FEED_INTERVAL_S),
         meters=meters,
@@ -108,29 +108,29 @@ def _parts(settings: Settings) -> Parts:
         uploads=Turns(UPLOADS, each=UPLOADS // 4),
         assembling=Turns(2, each=1),
         followers=Shares(FOLLOWERS),
-        alive=Known(database),
+        alive=TtlCache(database),
     )
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    parts: Parts = app.state.parts
-    await asyncio.gather(asyncio.to_thread(_make_first_key, parts), asyncio.to_thread(code_version))
+    services: Services = app.state.services
+    await asyncio.gather(asyncio.to_thread(_make_first_key, services), asyncio.to_thread(code_version))
     gc.freeze()  # what is here now stays: no collection need look at it again
     gc.set_threshold(*COLLECTED_AT)
     gc.enable()
     yield
-    parts.feed.close()
-    await parts.serving.close()
-    await parts.streams.close()
-    if parts.beside is not None:
-        parts.beside.close()
-    parts.database.close()
+    services.feed.close()
+    await services.serving.close()
+    await services.streams.close()
+    if services.torch_process is not None:
+        services.torch_process.close()
+    services.database.close()
 
 
-def _make_first_key(parts: Parts) -> None:
-    with parts.database.unit_of_work() as db:
-        key_service.ensure_first(db, parts.settings.first_key)
+def _make_first_key(services: Services) -> None:
+    with services.database.unit_of_work() as db:
+        key_service.ensure_first(db, services.settings.first_key)
 
 
 def _operation(route: APIRoute) -> str:

@@ -93,7 +93,7 @@ async def capped(request: Request, limit: int) -> AsyncIterator[bytes]:
     """
     _require_at_most(limit, announced(request))
     size = 0
-    with request.app.state.parts.room.arriving(request.state.identity.owner):
+    with request.app.state.services.room.arriving(request.state.identity.owner):
         async for piece in request.stream():
             size += len(piece)
             _require_at_most(limit, size)
@@ -160,7 +160,7 @@ class Route(APIRoute):
 
         async def handler(request: Request) -> Response:
             ours = _Request(request.scope, request.receive)
-            with request.app.state.parts.room.held(request.state.identity.owner) as ours.state.held:
+            with request.app.state.services.room.held(request.state.identity.owner) as ours.state.held:
                 if form is not None:
                     await ours.read(form)
                 return unless_known(request, await handle(ours))
@@ -188,7 +188,7 @@ def known(tags: str, tag: str) -> bool:
 class _Request(Request):
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
-            self._body = await whole(self, self.app.state.parts.settings.max_body_bytes)
+            self._body = await whole(self, self.app.state.services.settings.max_body_bytes)
         return self._body
 
     async def read(self, form: TypeAdapter[Any]) -> None:

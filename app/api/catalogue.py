@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from app.api import bodies
-from app.api.caller import Reader
-from app.api.lists import NamePaging
-from app.api.shapes.catalogue import Method, Network
-from app.api.shapes.common import Listing
+from app.api.dependencies import Reader
+from app.api.pagination import NamePaging
+from app.api.schemas.catalogue import Method, Network
+from app.api.schemas.common import Listing
 from app.contract.base import Text
 from app.db.paging import Page
 from app.methods.registry import METHODS

@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Query, Response
 
 from app.api import bodies, events, examples, openapi
-from app.api.caller import Poster, Reader, Writer
-from app.api.lists import Cascade, Id, Limit, Paging
-from app.api.parts import House
-from app.api.shapes.common import Listing
-from app.api.shapes.datasets import Dataset, NewDataset, Sample
+from app.api.dependencies import Poster, Reader, Writer
+from app.api.pagination import Cascade, Id, Limit, Paging
+from app.api.schemas.common import Listing
+from app.api.schemas.datasets import Dataset, NewDataset, Sample
+from app.api.services import ServicesDep
 from app.core import errors
 from app.core.status import Readiness
 from app.datasets import samples as thumbnails
@@ -64,7 +64,7 @@ events.add_route(router, datasets.get)
 def samples(
     id: Id,
     caller: Reader,
-    house: House,
+    services: ServicesDep,
     split: Split = "train",
     label: Annotated[
         str | None, Query(description="Of this class alone; one that the dataset does not have is refused.")
@@ -75,5 +75,5 @@ def samples(
     """Thumbnails with their labels, in the order of the store."""
     dataset = caller.reads(lambda db: datasets.ready(db, caller.owner, id))
     row = None if after is None else int(after.removeprefix("sample_"))
-    found = thumbnails.of(house.blobs, dataset, split=split, label=label, after=row, limit=limit + 1)
+    found = thumbnails.of(services.blobs, dataset, split=split, label=label, after=row, limit=limit + 1)
     return Listing.of([Sample.of(sample, split, dataset.classes) for sample in found], limit)

@@ -8,11 +8,11 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from app.api import openapi, sse
-from app.api.caller import Caller, Reader
-from app.api.lists import Id, Limit, OldestFirst
-from app.api.parts import House, Parts
-from app.api.shapes.common import Listing
-from app.api.shapes.events import Event
+from app.api.dependencies import Caller, Reader
+from app.api.pagination import Id, Limit, OldestFirst
+from app.api.schemas.common import Listing
+from app.api.schemas.events import Event
+from app.api.services import Services, ServicesDep
 from app.core import errors
 from app.db.tables import Event as Row
 from app.keys import service as keys
@@ -41,7 +41,7 @@ def add_route(router: APIRouter, get: Get) -> None:
         id: Id,
         request: Request,
         caller: Reader,
-        house: House,
+        services: ServicesDep,
         limit: Limit = 20,
         after: Annotated[str | None, Query(pattern=SEQ, description="Go on after this event.")] = None,
         order: OldestFirst = "asc",
@@ -52,11 +52,11 @@ def add_route(router: APIRouter, get: Get) -> None:
         """With `Accept: text/event-stream` as they happen, for as long as your key is valid."""
         if sse.MEDIA_TYPE in request.headers.get("Accept", ""):
             await run_in_threadpool(caller.reads, lambda db: get(db, caller.owner, id))
-            if not house.followers.take(caller.owner):
+            if not services.followers.take(caller.owner):
                 raise errors.TooManyStreams(retry_after_s=5)
             from_ = _seq(last_event_id or after) or 0
-            stream = sse.stream(house.feed, _reader(caller, get, id), _valid(caller, house), id, from_)
-            return sse.Following(stream, house.followers, caller.owner)
+            stream = sse.stream(services.feed, _reader(caller, get, id), _valid(caller, services), id, from_)
+            return sse.Following(stream, services.followers, caller.owner)
         rows = await run_in_threadpool(caller.reads, lambda db: _events(db, caller, get, id, _seq(after), order, limit))
         return Listing.of([Event.of(row) for row in rows], limit)
 
@@ -78,10 +78,10 @@ def _reader(caller: Caller, get: Get, subject: str) -> Callable[[int], list[Row]
     return read
 
 
-def _valid(caller: Caller, house: Parts) -> sse.Valid:
+def _valid(caller: Caller, services: Services) -> sse.Valid:
     async def valid() -> bool:
         try:
-            return await house.alive.get(caller.key_id, lambda db: keys.alive(db, caller.key_id))
+            return await services.alive.get(caller.key_id, lambda db: keys.alive(db, caller.key_id))
         except errors.Unavailable:  # there is nothing to be known just now
             return True
 

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.api import bodies, multipart, openapi, quota
-from app.api.caller import Reader, Uploader, Writer
-from app.api.lists import Cascade, Id, Paging
+from app.api.dependencies import Reader, Uploader, Writer
 from app.api.multipart import Piece
-from app.api.parts import House
-from app.api.shapes.common import Listing
-from app.api.shapes.files import File
+from app.api.pagination import Cascade, Id, Paging
+from app.api.schemas.common import Listing
+from app.api.schemas.files import File
+from app.api.services import ServicesDep
 from app.core import errors
 from app.files import service as files
 from app.removal import service as removal
@@ -35,17 +35,20 @@ FIELD = "file"
     ),
 )
 async def create(
-    request: Request, sender: Uploader, house: House, filename: Annotated[str, Query(description="To be shown.")] = ""
+    request: Request,
+    sender: Uploader,
+    services: ServicesDep,
+    filename: Annotated[str, Query(description="To be shown.")] = "",
 ) -> Response:
     """Raw bytes, also none, or a form with a field `file`; stored as they arrive, and not looked into."""
-    body = bodies.capped(request, house.settings.max_file_bytes)
+    body = bodies.capped(request, services.settings.max_file_bytes)
     names = [filename]
     if bodies.media_type(request) == multipart.MEDIA_TYPE:
         body = _field(multipart.pieces(request, body), names)
-    most, announced = house.settings.max_owner_bytes, bodies.announced(request)
+    most, announced = services.settings.max_owner_bytes, bodies.announced(request)
     left = await run_in_threadpool(sender.reads, lambda db: usage.left(db, sender.owner, most))
     body = quota.within(body, left, announced)
-    async with house.uploads.turn(sender.owner), house.blobs.receiving(body, expected=announced) as blob:
+    async with services.uploads.turn(sender.owner), services.blobs.receiving(body, expected=announced) as blob:
         name = next(filter(None, names), "")
         return await run_in_threadpool(
             sender.once,

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.api import openapi
-from app.api.parts import House, Parts
+from app.api.services import Services, ServicesDep
 from app.core import errors
 from app.db import schema
 from app.jobs import service as jobs
@@ -18,25 +18,25 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz", summary="Whether it can work", responses=openapi.refusals(errors.Unavailable))
-def readyz(house: House) -> dict[str, str]:
+def readyz(services: ServicesDep) -> dict[str, str]:
     """Database, schema and blobs are there; jobs queue until a worker is."""
-    with house.database.reading() as db:
+    with services.database.reading() as db:
         fault = schema.fault(db.connection())
     if fault:
         raise errors.Unavailable(fault, retry_after_s=5)
-    house.blobs.check()
+    services.blobs.check()
     return {"status": "ok"}
 
 
 @router.get("/metrics", summary="For Prometheus", response_class=Response)
-def metrics(house: House) -> Response:
-    _count_steps(house)
-    return Response(generate_latest(house.meters.registry), media_type=CONTENT_TYPE_LATEST)
+def metrics(services: ServicesDep) -> Response:
+    _count_steps(services)
+    return Response(generate_latest(services.meters.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-def _count_steps(house: Parts) -> None:
-    with house.database.reading() as db:
+def _count_steps(services: Services) -> None:
+    with services.database.reading() as db:
         counts = jobs.counts(db)
-    house.meters.steps.clear()
+    services.meters.steps.clear()
     for (kind, status), count in counts.items():
-        house.meters.steps.labels(kind, status).set(count)
+        services.meters.steps.labels(kind, status).set(count)

@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Query, Response
 
 from app.api import bodies, events, examples, openapi
-from app.api.caller import Asker, Poster, Reader, Writer
-from app.api.lists import Cascade, Id, Paging
-from app.api.shapes.common import Listing
-from app.api.shapes.events import Point, Points
-from app.api.shapes.jobs import Job, JobSpec, Preflight
+from app.api.dependencies import Asker, Poster, Reader, Writer
+from app.api.pagination import Cascade, Id, Paging
+from app.api.schemas.common import Listing
+from app.api.schemas.events import Point, Points
+from app.api.schemas.jobs import Job, JobSpec, Preflight
 from app.contract.base import ObjectId, Text
 from app.core import errors
 from app.core.status import Status

@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Query, Response
 
 from app.api import bodies, examples, openapi
-from app.api.caller import Admin, Administrator
-from app.api.lists import Id, Paging
-from app.api.shapes.common import Listing
-from app.api.shapes.keys import Key, NewKey
+from app.api.dependencies import Admin, Administrator
+from app.api.pagination import Id, Paging
+from app.api.schemas.common import Listing
+from app.api.schemas.keys import Key, NewKey
 from app.core import errors
 from app.keys import service as keys
 

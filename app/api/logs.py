@@ -12,7 +12,7 @@ LONGEST = 300  # characters of a path
 
 
 class Logged:
-    """Around all else.  What is refused before it is a request (see `door`, `connections`) is only counted."""
+    """Around all else.  What is refused before it is a request (see `load_shedding`, `connections`) is only counted."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -7,14 +7,15 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from app.api import bodies, downloads, openapi, predicting
-from app.api.caller import Guest, Poster, Predictor, Reader, Writer
-from app.api.lists import Cascade, Id, Paging
-from app.api.parts import House
-from app.api.shapes.common import Listing
-from app.api.shapes.jobs import Job
-from app.api.shapes.models import Model, Quantization
-from app.api.shapes.predictions import Adaptation, Embeddings, Predictions
+from app.api import bodies, downloads, openapi
+from app.api.dependencies import Guest, Poster, Predictor, Reader, Writer
+from app.api.pagination import Cascade, Id, Paging
+from app.api.predictions import answering
+from app.api.schemas.common import Listing
+from app.api.schemas.jobs import Job
+from app.api.schemas.models import Model, Quantization
+from app.api.schemas.predictions import Adaptation, Embeddings, Predictions
+from app.api.services import ServicesDep
 from app.contract.base import ObjectId, Text
 from app.contract.recipe import Recipe
 from app.core import errors
@@ -66,11 +67,11 @@ def delete(id: Id, caller: Writer, cascade: Cascade = False) -> None:
 @router.head("/{id}/weights", include_in_schema=False)
 @router.get("/{id}/weights", summary="Download its weights", responses=downloads.documented(), response_class=Response)
 def weights(
-    id: Id, request: Request, caller: Reader, house: House, format: downloads.Format = "safetensors"
+    id: Id, request: Request, caller: Reader, services: ServicesDep, format: downloads.Format = "safetensors"
 ) -> Response:
     """With ETag, ranges and conditions."""
     row = caller.reads(lambda db: models.get(db, caller.owner, id))
-    return downloads.weights(request, house.blobs, id, row, format)
+    return downloads.weights(request, services.blobs, id, row, format)
 
 
 @router.get(
@@ -103,29 +104,29 @@ def report(id: Id, caller: Reader) -> Response:
     "/{id}/predictions",
     response_model=Predictions,
     summary="Classify images",
-    responses=predicting.RESPONSES,
-    openapi_extra=predicting.BODY,
+    responses=answering.RESPONSES,
+    openapi_extra=answering.BODY,
 )
 async def predict(
     id: Id,
     request: Request,
     sender: Predictor,
-    house: House,
-    top_k: predicting.TopK = None,
-    adapt: predicting.Adapt = None,
-    precision: predicting.AtPrecision = "float32",
+    services: ServicesDep,
+    top_k: answering.TopK = None,
+    adapt: answering.Adapt = None,
+    precision: answering.AtPrecision = "float32",
 ) -> Response:
     """One image as the body, or many as a form or in JSON."""
 
     def find(db: Session) -> Row:
         return models.answering(db, sender.owner, id)
 
-    give = predicting.classified(top_k)
+    give = answering.classified(top_k)
     if adapt and precision != "float32":
         raise errors.Invalid("What adapts is the network in float32: leave one of them out.", param="precision")
     if adapt:
-        return await predicting.adapting(request, id, sender, house, find, give)
-    return await predicting.answer(request, sender, house, find, give, precision)
+        return await answering.adapting(request, id, sender, services, find, give)
+    return await answering.answer(request, sender, services, find, give, precision)
 
 
 @router.post(
@@ -147,28 +148,28 @@ def quantize(id: Id, body: Quantization, sender: Poster) -> Response:
 
 
 @router.get("/{id}/adaptation", summary="Where its adaptation stands", responses=openapi.refusals(errors.NotFound))
-async def adaptation(id: Id, caller: Reader, house: House) -> Adaptation:
+async def adaptation(id: Id, caller: Reader, services: ServicesDep) -> Adaptation:
     """Of predictions with `adapt`, by this server process since it started."""
     await run_in_threadpool(caller.reads, lambda db: models.get(db, caller.owner, id))
-    return Adaptation.model_validate(await house.streams.told(id), from_attributes=True)
+    return Adaptation.model_validate(await services.streams.told(id), from_attributes=True)
 
 
 @router.delete("/{id}/adaptation", status_code=204, summary="Begin anew", responses=openapi.refusals(errors.NotFound))
-async def reset(id: Id, caller: Guest, house: House) -> None:
+async def reset(id: Id, caller: Guest, services: ServicesDep) -> None:
     """The next prediction with `adapt` is by the network as it is stored."""
     await run_in_threadpool(caller.reads, lambda db: models.get(db, caller.owner, id))
-    await house.streams.reset(id)
+    await services.streams.reset(id)
 
 
 @router.post(
     "/{id}/embeddings",
     response_model=Embeddings,
     summary="Features of images",
-    responses=predicting.RESPONSES,
-    openapi_extra=predicting.BODY,
+    responses=answering.RESPONSES,
+    openapi_extra=answering.BODY,
 )
-async def embed(id: Id, request: Request, sender: Predictor, house: House) -> Response:
+async def embed(id: Id, request: Request, sender: Predictor, services: ServicesDep) -> Response:
     """What the head sees of each image."""
-    return await predicting.answer(
-        request, sender, house, lambda db: models.get(db, sender.owner, id), predicting.embedded
+    return await answering.answer(
+        request, sender, services, lambda db: models.get(db, sender.owner, id), answering.embedded
     )

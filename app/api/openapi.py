@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from app.api import problems
-from app.api.shapes.common import Problem
+from app.api.schemas.common import Problem
 from app.core import errors
 from app.core.errors import RegraftError
 

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app.api.shapes.common import Problem
+from app.api.schemas.common import Problem
 from app.core import errors
 from app.core.errors import Detail, RegraftError
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.api.shapes.events import Event
+from app.api.schemas.events import Event
 from app.api.shares import Shares
 from app.core.status import TERMINAL
 from app.db.tables import Event as Row

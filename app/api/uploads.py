@@ -6,10 +6,10 @@ from fastapi import APIRouter, Body, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.api import bodies, examples, openapi, quota
-from app.api.caller import Poster, Reader, Writer
-from app.api.lists import Id
-from app.api.parts import House
-from app.api.shapes.files import File, NewUpload, Upload
+from app.api.dependencies import Poster, Reader, Writer
+from app.api.pagination import Id
+from app.api.schemas.files import File, NewUpload, Upload
+from app.api.services import ServicesDep
 from app.core import errors
 from app.files import service as files
 from app.usage import service as usage
@@ -23,9 +23,9 @@ Number = Annotated[int, Path(ge=1, le=files.MAX_PARTS, description="Counted from
     "", status_code=201, response_model=Upload, summary="Begin an upload", responses=openapi.refusals(*openapi.BODY)
 )
 def create(
-    body: Annotated[NewUpload, Body(openapi_examples=examples.UPLOAD)], sender: Poster, house: House
+    body: Annotated[NewUpload, Body(openapi_examples=examples.UPLOAD)], sender: Poster, services: ServicesDep
 ) -> Response:
-    most, lifetime_s = house.settings.max_file_bytes, house.settings.upload_lifetime_s
+    most, lifetime_s = services.settings.max_file_bytes, services.settings.upload_lifetime_s
     fields = body.model_dump()
     return sender.once(
         lambda db: Upload.of(files.begin(db, sender.owner, **fields, max_bytes=most, lifetime_s=lifetime_s))
@@ -51,16 +51,16 @@ def get(id: Id, caller: Reader) -> Upload:
     ),
     openapi_extra=openapi.body({"application/octet-stream": openapi.BYTES}, required=False),
 )
-async def put_part(id: Id, number: Number, request: Request, caller: Writer, house: House) -> Upload:
+async def put_part(id: Id, number: Number, request: Request, caller: Writer, services: ServicesDep) -> Upload:
     """The next part, or one that was sent before again, with the same bytes.  A part may be empty."""
-    most = house.settings.max_file_bytes
+    most = services.settings.max_file_bytes
     room = await run_in_threadpool(
         caller.reads, lambda db: files.expect(files.upload(db, caller.owner, id), number, most)
     )
-    quoted, announced = house.settings.max_owner_bytes, bodies.announced(request)
+    quoted, announced = services.settings.max_owner_bytes, bodies.announced(request)
     left = await run_in_threadpool(caller.reads, lambda db: usage.left(db, caller.owner, quoted))
     body = quota.within(bodies.capped(request, room), left, announced)
-    async with house.uploads.turn(caller.owner), house.blobs.receiving(body, expected=announced) as blob:
+    async with services.uploads.turn(caller.owner), services.blobs.receiving(body, expected=announced) as blob:
         return await run_in_threadpool(
             caller.writes,
             lambda db: Upload.of(files.add_part(db, caller.owner, id, number, blob, most, most=quoted)),
@@ -84,14 +84,14 @@ async def put_part(id: Id, number: Number, request: Request, caller: Writer, hou
         errors.QuotaExceeded,
     ),
 )
-async def complete(id: Id, sender: Poster, house: House) -> Response:
+async def complete(id: Id, sender: Poster, services: ServicesDep) -> Response:
     def assembled() -> Response:
         received = sender.reads(lambda db: files.upload(db, sender.owner, id))
-        most = house.settings.max_owner_bytes
-        with files.assembling(house.blobs, received.parts) as whole:
+        most = services.settings.max_owner_bytes
+        with files.assembling(services.blobs, received.parts) as whole:
             return sender.once(lambda db: File.of(files.complete(db, sender.owner, id, whole, most=most)))
 
-    async with house.assembling.turn(sender.owner):
+    async with services.assembling.turn(sender.owner):
         return await run_in_threadpool(assembled)
 
 

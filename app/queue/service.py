@@ -193,7 +193,7 @@ def wish(db: Session, claim: Claim) -> Wish | None:
     return _wish(claim, repository.standing(db, claim.id, claim.token))
 
 
-def beat(db: Session, claim: Claim, lease_s: float) -> Wish | None:
+def heartbeat(db: Session, claim: Claim, lease_s: float) -> Wish | None:
     """The same, and prolong the lease.
 
     Raises:
@@ -287,7 +287,7 @@ def lay_down(db: Session, task: Task) -> None:
     _lay_down(db, task, counted=False)
 
 
-def give_back(db: Session, task: Task, why: str, *, counted: bool, after_s: float = 0.0) -> None:
+def requeue(db: Session, task: Task, why: str, *, counted: bool, after_s: float = 0.0) -> None:
     """`task`, which comes from `hold`, is to be taken up again, from its snapshot where it has one.
 
     An attempt that is not `counted` was no fault of the step.  Cancelled or paused instead, if that was asked for.
@@ -301,10 +301,10 @@ def give_back(db: Session, task: Task, why: str, *, counted: bool, after_s: floa
     _wake(db, task)
 
 
-def give_up(db: Session, task: Task, code: str, message: str, after_s: float = 0.0) -> None:
+def retry_or_fail(db: Session, task: Task, code: str, message: str, after_s: float = 0.0) -> None:
     """`task`, which comes from `hold`, broke; it is tried again as long as it has attempts left."""
     if task.attempt < task.max_attempts:
-        give_back(db, task, message, counted=True, after_s=after_s)
+        requeue(db, task, message, counted=True, after_s=after_s)
     else:
         fail(db, task, code, f"{message} It was tried {task.attempt} times.")
 
@@ -321,7 +321,7 @@ def reap(db: Session) -> list[str]:
         task = repository.lock_expired(db, task_id)
         if task is None:
             continue  # another reaper was faster, or its worker was heard of after all
-        give_up(db, task, "worker_lost", "The worker that ran it has died or could not be heard of.")
+        retry_or_fail(db, task, "worker_lost", "The worker that ran it has died or could not be heard of.")
         taken.append(task_id)
     return taken
 

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from app.serving.beside import Beside
+from app.serving.torch_process import TorchProcess
 
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -36,19 +36,19 @@ class Predictor(Protocol):
 class TorchPredictor:
     """The network itself, in a PyTorch process beside the API: on a GPU."""
 
-    def __init__(self, beside: Beside, name: str, document: dict[str, Any], weights: Path) -> None:
+    def __init__(self, torch_process: TorchProcess, name: str, document: dict[str, Any], weights: Path) -> None:
         """`name` is nobody else's; `document`: {network, input, multi_label}."""
-        self._beside, self._known = beside, (name, document, weights)
-        found: tuple[int, int] = beside.ask("load", *self._known)
+        self._torch_process, self._known = torch_process, (name, document, weights)
+        found: tuple[int, int] = torch_process.ask("load", *self._known)
         self.nbytes, self.features = found
 
     def predict(self, images: Images, *, features: bool = False) -> tuple[Floats, Floats | None]:
-        found: tuple[Floats, Floats | None] = self._beside.ask("predict", *self._known, images, features)
+        found: tuple[Floats, Floats | None] = self._torch_process.ask("predict", *self._known, images, features)
         return found
 
     def close(self) -> None:
-        if self._beside.alive:
-            self._beside.ask("forget", self._known[0])
+        if self._torch_process.alive:
+            self._torch_process.ask("forget", self._known[0])
 
 
 class OpenVinoPredictor:

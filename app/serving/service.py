@@ -25,10 +25,10 @@ from app.imaging import images
 from app.imaging.images import Pixels
 from app.serving import sizes
 from app.serving.batcher import Batcher
-from app.serving.beside import Beside
 from app.serving.lanes import Lanes
 from app.serving.predictor import OnnxPredictor, OpenVinoPredictor, Prediction, Predictor, TorchPredictor
 from app.serving.share import Share
+from app.serving.torch_process import TorchProcess
 
 MAX_BATCH = 32
 TIMEOUT_S = 30.0
@@ -98,23 +98,23 @@ class _Loaded:
 Load = Callable[[Servable], Predictor]
 
 
-def loader(blobs: Blobs, threads: int, beside: Beside | None) -> Load:
+def loader(blobs: Blobs, threads: int, torch_process: TorchProcess | None) -> Load:
     """Loads graphs, each into what runs it fastest.
 
-    Where there is a PyTorch process beside, networks go there, but for those of eight bits.  What is loaded raises
+    Where there is a PyTorch process, networks go there, but for those of eight bits.  What is loaded raises
     BlobLost where its file is gone or damaged.
     """
 
     def made(servable: Servable) -> Predictor:
         if servable.precision == "int8":
             return OpenVinoPredictor(blobs.path(servable.graph), threads)
-        if beside is not None:
-            return TorchPredictor(beside, servable.graph, servable.document, blobs.path(servable.weights))
+        if torch_process is not None:
+            return TorchPredictor(torch_process, servable.graph, servable.document, blobs.path(servable.weights))
         kept = MAX_BATCH * servable.image_bytes <= KEPT_BYTES
         return OnnxPredictor(blobs.path(servable.graph), threads, kept=kept)
 
     def load(servable: Servable) -> Predictor:
-        in_torch = beside is not None and servable.precision == "float32"
+        in_torch = torch_process is not None and servable.precision == "float32"
         with blobs.reading(servable.weights if in_torch else servable.graph):
             predictor = made(servable)
             predictor.predict(np.zeros((1, *servable.input.shape), np.uint8))  # allocates its arenas

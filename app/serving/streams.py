@@ -13,8 +13,8 @@ from app.contract import grafted
 from app.core import errors
 from app.db import tables
 from app.imaging.images import Pixels
-from app.serving.beside import Beside, DoesNotFit
 from app.serving.predictor import Prediction
+from app.serving.torch_process import DoesNotFit, TorchProcess
 
 WAITING = 64  # requests; beyond, they are refused
 
@@ -57,7 +57,7 @@ class Streams:
 
     def __init__(self, blobs: Blobs, *, device: str, threads: int) -> None:
         self._blobs = blobs
-        self._beside = Beside(device=device, threads=threads)
+        self._torch_process = TorchProcess(device=device, threads=threads)
         self._turn = ThreadPoolExecutor(1, thread_name_prefix="streams")  # batches come one after another in any case
         self._waiting = 0
 
@@ -74,24 +74,24 @@ class Streams:
         def adapt() -> Any:
             with self._blobs.reading(what.weights):
                 path = self._blobs.path(what.weights)
-                return self._beside.ask("adapt", what.name, what.document, path, np.stack(pixels))
+                return self._torch_process.ask("adapt", what.name, what.document, path, np.stack(pixels))
 
         probabilities_NK, told = await self._in_turn(adapt)
         return list(map(Prediction, probabilities_NK)), Adaptation(**told)
 
     async def told(self, name: str) -> Adaptation:
         """Where the adaptation of the object stands; at its beginning where nothing is known of it."""
-        told = await self._in_turn(self._beside.ask, "tell", name) if self._beside.alive else None
+        told = await self._in_turn(self._torch_process.ask, "tell", name) if self._torch_process.alive else None
         return Adaptation(**(told or {}))
 
     async def reset(self, name: str) -> None:
         """Back to what is stored."""
-        if self._beside.alive:
-            await self._in_turn(self._beside.ask, "reset", name)
+        if self._torch_process.alive:
+            await self._in_turn(self._torch_process.ask, "reset", name)
 
     async def close(self) -> None:
         self._turn.shutdown(cancel_futures=True)
-        self._beside.close()
+        self._torch_process.close()
 
     async def _in_turn(self, ask: Callable[..., Any], *message: Any) -> Any:
         if self._waiting >= WAITING:

@@ -8,9 +8,9 @@ import pytest
 import uvicorn
 
 from app.api.connections import Connections, Limits
-from app.api.door import Door, Refusals
-from app.api.fast import OVERLOADED
+from app.api.load_shedding import LoadShedding, Refusals
 from app.api.meters import Meters
+from app.api.predictions.fast_path import OVERLOADED
 
 PATH = "/v1/models/model_abcdef/predictions"
 COUNTED = {"method": "POST", "route": "/v1/models/{id}/predictions", "status": "503"}
@@ -87,7 +87,7 @@ def within(test, house=None, limits=Limits()):
         house = house or House()
         _, headers, body = OVERLOADED
         told = [*headers, (b"content-length", str(len(body)).encode())]
-        door = partial(Door, connections=Connections(limits), refusals=house.refusals, headers=told, body=body)
+        door = partial(LoadShedding, connections=Connections(limits), refusals=house.refusals, headers=told, body=body)
         server = uvicorn.Server(uvicorn.Config(house, port=0, http=door, lifespan="off", log_config=None))
         serving = asyncio.ensure_future(server.serve())
         while not server.started:

@@ -190,7 +190,7 @@ def test_one_owner_does_not_take_all_streams(api, world, job, tmp_path):
 
     async def run():
         app = create_app(Settings(home=tmp_path, database_url=api.database_url))
-        parts = app.state.parts
+        parts = app.state.services
         parts.followers.total = 4
         asgi = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=asgi, base_url="http://test", headers=world.client.headers) as client:

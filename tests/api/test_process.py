@@ -58,7 +58,7 @@ def test_a_poll_is_two_statements(each_database, tmp_path):
         job = world.queued_job()["id"]
         app = create_app(Settings(home=tmp_path, database_url=api.database_url))
         statements: list[str] = []
-        event.listen(app.state.parts.database.engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
+        event.listen(app.state.services.database.engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
         headers = {"Authorization": world.client.headers["Authorization"]}
         with TestClient(app) as client:
             for path in (f"/v1/jobs/{job}", "/v1/jobs"):

@@ -41,7 +41,7 @@ def test_every_path_and_target_on_the_page_is_there():
         ("network family", "FAMILIES", "worker/networks/build.py"),
         ("network family", "Family", "worker/networks/family.py"),
         ("dataset format", "FORMATS", "worker/ingest/detect.py"),
-        ("dataset format", "Format", "app/api/shapes/datasets.py"),
+        ("dataset format", "Format", "app/api/schemas/datasets.py"),
         ("migration", "HEAD", "app/db/schema.py"),
     ],
 )

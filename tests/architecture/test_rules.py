@@ -11,8 +11,8 @@ import pytest
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from app.api.caller import Sender
-from app.api.shapes import checkpoints, common, datasets, files, jobs, keys, predictions
+from app.api.dependencies import Sender
+from app.api.schemas import checkpoints, common, datasets, files, jobs, keys, predictions
 from app.contract.base import Closed
 from app.contract.record import Record
 from app.core import errors
@@ -59,7 +59,7 @@ def test_every_error_code_is_documented():
 
 def test_every_way_that_a_step_fails_is_documented():
     """The codes of `Failure` in the worker, and those that the queue gives."""
-    called = {"Failure": 0, "give_up": 2, "fail": 2, "_fail": 2}  # the place of the code among the arguments
+    called = {"Failure": 0, "retry_or_fail": 2, "fail": 2, "_fail": 2}  # the place of the code among the arguments
     found = set()
     for path in [*(ROOT / "worker").rglob("*.py"), ROOT / "app" / "queue" / "service.py"]:
         for node in ast.walk(ast.parse(path.read_text())):

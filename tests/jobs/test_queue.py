@@ -102,7 +102,7 @@ def test_owners_that_have_nothing_to_start_are_not_asked_again(database):
         queue.lay_down(db, found)
     with held(database, claim(database)) as (db, found):
         assert found.id == later
-        queue.give_up(db, found, "gave_up", "No network.", after_s=3600)
+        queue.retry_or_fail(db, found, "gave_up", "No network.", after_s=3600)
     assert claim(database) is None
     with database.reading() as db:
         assert not queue.waits(db, "run")
@@ -266,7 +266,7 @@ def test_a_beat_prolongs_the_lease(database):
     claimed = claim(database)
     expire(database, job)
     with database.unit_of_work() as db:
-        assert queue.beat(db, claimed, 60) is None
+        assert queue.heartbeat(db, claimed, 60) is None
     assert reap(database) == []
 
 
@@ -279,7 +279,7 @@ def test_a_lost_lease_is_taken_back_and_its_token_opens_nothing(database):
     heir = claim(database, "worker_b")
     assert (heir.id, heir.attempt) == (job, 2)
     for write in (
-        lambda db: queue.beat(db, zombie, 60),
+        lambda db: queue.heartbeat(db, zombie, 60),
         lambda db: queue.wish(db, zombie),
         lambda db: queue.hold(db, zombie),
         lambda db: queue.report(db, zombie, progress=(1, 2, None)),
@@ -316,10 +316,10 @@ def test_after_three_lost_attempts_it_has_failed(database):
 def test_a_crash_counts_and_a_shutdown_does_not(database):
     job = add(database)
     with held(database, claim(database)) as (db, found):
-        queue.give_back(db, found, "Its worker was shut down.", counted=False)
+        queue.requeue(db, found, "Its worker was shut down.", counted=False)
     assert (task(database, job).attempt, task(database, job).status) == (0, Status.QUEUED)
     with held(database, claim(database)) as (db, found):
-        queue.give_up(db, found, "crashed", "Killed.")
+        queue.retry_or_fail(db, found, "crashed", "Killed.")
     assert (task(database, job).attempt, task(database, job).status) == (1, Status.QUEUED)
 
 
@@ -334,7 +334,7 @@ def test_after_any_number_of_interruptions_lost_workers_have_all_attempts(databa
             if kind == "pause":
                 queue.lay_down(db, found)
             else:
-                queue.give_back(db, found, "Its worker was shut down.", counted=False)
+                queue.requeue(db, found, "Its worker was shut down.", counted=False)
         assert task(database, job).attempt == 0
         if "pause" in kind:
             ask(database, "resume", job)
@@ -358,7 +358,7 @@ def test_a_worker_that_is_lost_while_a_pause_is_wished_counts(database):
 def test_a_step_given_back_for_later_is_not_started_before(database):
     add(database)
     with held(database, claim(database)) as (db, found):
-        queue.give_up(db, found, "gave_up", "No network.", after_s=3600)
+        queue.retry_or_fail(db, found, "gave_up", "No network.", after_s=3600)
     assert claim(database) is None
 
 
@@ -388,8 +388,8 @@ def test_cancel_wins_over_every_end(database):
     """Promise 10."""
     for end in (
         lambda db, found: queue.fail(db, found, "diverged", "NaN"),
-        lambda db, found: queue.give_back(db, found, "shutdown", counted=False),
-        lambda db, found: queue.give_up(db, found, "crashed", "Killed."),
+        lambda db, found: queue.requeue(db, found, "shutdown", counted=False),
+        lambda db, found: queue.retry_or_fail(db, found, "crashed", "Killed."),
         lambda db, found: queue.lay_down(db, found),
         lambda db, found: queue.stop(db, found),
     ):
@@ -427,7 +427,7 @@ def test_pause_and_resume(database):
     claimed = claim(database)
     assert ask(database, "pause", job) == Status.RUNNING
     with database.unit_of_work() as db:
-        assert queue.beat(db, claimed, 60) == "pause"
+        assert queue.heartbeat(db, claimed, 60) == "pause"
     with held(database, claimed) as (db, found):
         queue.lay_down(db, found)
     assert task(database, job).status == Status.PAUSED
@@ -441,7 +441,7 @@ def test_a_shutdown_while_a_pause_is_wished_pauses(database):
     claimed = claim(database)
     ask(database, "pause", job)
     with held(database, claimed) as (db, found):
-        queue.give_back(db, found, "shutdown", counted=False)
+        queue.requeue(db, found, "shutdown", counted=False)
     assert task(database, job).status == Status.PAUSED
 
 

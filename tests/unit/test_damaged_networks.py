@@ -8,8 +8,8 @@ from api.world import INPUT, NETWORK, SIDE, graph_bytes
 from app.blobs.store import Blobs
 from app.contract.inputs import InputSpec
 from app.core import errors
-from app.serving.beside import Beside
 from app.serving.service import Servable, loader
+from app.serving.torch_process import TorchProcess
 
 WEIGHTS = {"1.weight": np.zeros((3, SIDE * SIDE), np.float32), "1.bias": np.zeros(3, np.float32)}
 DOCUMENT = {"network": NETWORK, "input": INPUT, "multi_label": False}
@@ -21,7 +21,7 @@ def test_a_damaged_file_is_refused_as_that(tmp_path, runner):
     graph, weights = blobs.put([graph_bytes()]).sha256, blobs.put([save(WEIGHTS)]).sha256
     precision = "int8" if runner == "openvino" else "float32"
     servable = Servable(graph, InputSpec.model_validate(INPUT), precision, 1000, DOCUMENT, weights)
-    beside = Beside(device="cpu", threads=1) if runner == "torch" else None
+    beside = TorchProcess(device="cpu", threads=1) if runner == "torch" else None
     load = loader(blobs, 1, beside)
     try:
         load(servable).close()  # while it is sound

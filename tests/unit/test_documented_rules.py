@@ -4,9 +4,9 @@ import jsonschema_rs
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from app.api.shapes.datasets import Columns, SplitNames
-from app.api.shapes.jobs import JobSpec
-from app.api.shapes.predictions import Images
+from app.api.schemas.datasets import Columns, SplitNames
+from app.api.schemas.jobs import JobSpec
+from app.api.schemas.predictions import Images
 from app.contract.augmentation import AugmentationStep
 from app.contract.inputs import InputSpec
 from app.methods.classical.svm import Svm

@@ -265,21 +265,21 @@ def _record(how: How, db: Session, task: Task) -> None:
         case Interrupted(command="pause"):
             queue.lay_down(db, task)
         case Interrupted():
-            queue.give_back(db, task, "Its worker was shut down.", counted=False)
+            queue.requeue(db, task, "Its worker was shut down.", counted=False)
         case Failure(code=code, message=message):
             queue.fail(db, task, code, message)
         case Retry(message=message, after_s=after_s, code=code):
-            queue.give_up(db, task, code, message, after_s)
+            queue.retry_or_fail(db, task, code, message, after_s)
         case Crashed(reason=reason):
-            queue.give_up(db, task, "crashed", reason)
+            queue.retry_or_fail(db, task, "crashed", reason)
         case errors.Unavailable(detail=detail):
-            queue.give_back(db, task, detail, counted=False, after_s=PATIENCE_S)
+            queue.requeue(db, task, detail, counted=False, after_s=PATIENCE_S)
         case errors.StorageFull(code=code, detail=detail):
-            queue.give_up(db, task, code, detail, PATIENCE_S)
+            queue.retry_or_fail(db, task, code, detail, PATIENCE_S)
         case errors.RegraftError(code=code, detail=detail):  # what was asked for turned out not to fit, or is gone
             queue.fail(db, task, code, detail)
         case _:
-            queue.give_up(db, task, "internal", f"A fault of the service itself: {_sentence(how)}", PATIENCE_S)
+            queue.retry_or_fail(db, task, "internal", f"A fault of the service itself: {_sentence(how)}", PATIENCE_S)
 
 
 def _ended(effect: End, db: Session, task: Task) -> Status:

@@ -65,4 +65,4 @@ class Lease:
 
     def _beat(self) -> Wish | None:
         with self._database.unit_of_work() as db:
-            return queue.beat(db, self._claim, self._lease_s)
+            return queue.heartbeat(db, self._claim, self._lease_s)

@@ -6,32 +6,33 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.api.bodies import Room
-from app.api.door import Refusals
-from app.api.known import Known
+from app.api.load_shedding import Refusals
 from app.api.meters import Meters
 from app.api.shares import Shares, Turns
+from app.api.ttl_cache import TtlCache
 from app.blobs.store import Blobs
 from app.core.settings import Settings
 from app.db.session import Database
 from app.jobs.feed import Feed
-from app.serving.beside import Beside
 from app.serving.service import Serving
 from app.serving.streams import Streams
+from app.serving.torch_process import TorchProcess
 
 
 @dataclass(frozen=True)
-class Parts:
-    """`beside` is the PyTorch process that `serving` asks, if it asks one.  `in_flight`: (owner, Idempotency-Key) of
-    the requests that this process is working on.  `room` is for bodies that are held in memory, `uploads` for those
-    that go to the store, `assembling` for uploads of which files are made.  `followers` are open event
-    streams, `alive` says of a key whether it is valid."""
+class Services:
+    """`torch_process` is the PyTorch process that `serving` asks, if it asks one.  `in_flight`: (owner,
+    Idempotency-Key) of the requests that this process is working on.  `room` is for bodies that are held in memory,
+    `uploads` for those that go to the store, `assembling` for uploads of which files are made.  `followers` are open
+    event streams, `alive` says of a key whether it is valid.
+    """
 
     settings: Settings
     database: Database
     blobs: Blobs
     serving: Serving
     streams: Streams
-    beside: Beside | None
+    torch_process: TorchProcess | None
     feed: Feed
     meters: Meters
     refusals: Refusals
@@ -39,13 +40,13 @@ class Parts:
     uploads: Turns
     assembling: Turns
     followers: Shares
-    alive: Known[bool]
+    alive: TtlCache[bool]
     in_flight: set[tuple[str, str]] = field(default_factory=set)
 
 
-async def parts(request: Request) -> Parts:
-    found: Parts = request.app.state.parts
+async def services(request: Request) -> Services:
+    found: Services = request.app.state.services
     return found
 
 
-House = Annotated[Parts, Depends(parts)]
+ServicesDep = Annotated[Services, Depends(services)]

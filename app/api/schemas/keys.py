@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field
 
-from app.api.shapes.common import Name, Object
+from app.api.schemas.common import Name, Object
 from app.contract.base import Closed
 from app.db.tables import Key as Row
 from app.keys.service import Scope

@@ -17,7 +17,7 @@ class DoesNotFit(Exception):
     """The process says why the network cannot do what was asked of it."""
 
 
-class Beside:
+class TorchProcess:
     """Started when it is first needed, and again when it has died; safe to be called from many threads."""
 
     def __init__(self, *, device: str, threads: int) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from app.api.shapes.common import Object
+from app.api.schemas.common import Object
 from app.contract.base import LARGEST_NUMBER, Closed, Text
 from app.db.tables import File as Row
 from app.files.repository import Received

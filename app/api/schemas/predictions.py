@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from app.api.shapes.common import Shape
+from app.api.schemas.common import Shape
 from app.contract.base import Closed
 
 MAX_IMAGES = 1000

@@ -11,10 +11,11 @@ from fastapi import Query, Request, Response
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from app.api import images, multipart, openapi
-from app.api.caller import Sender
-from app.api.parts import Parts
-from app.api.shapes.predictions import Images
+from app.api import multipart, openapi
+from app.api.dependencies import Sender
+from app.api.predictions import images
+from app.api.schemas.predictions import Images
+from app.api.services import Services
 from app.contract.inputs import InputSpec
 from app.core import errors
 from app.db.tables import Servable as Row
@@ -66,7 +67,7 @@ Adapt = Annotated[
 
 
 async def adapting(
-    request: Request, id: str, sender: Sender, house: Parts, find: Callable[[Session], Row], give: Give
+    request: Request, id: str, sender: Sender, services: Services, find: Callable[[Session], Row], give: Give
 ) -> Response:
     """The same by the network that adapts to the stream of such requests, and where its adaptation stands."""
     if sender.key is not None:
@@ -74,10 +75,10 @@ async def adapting(
         raise errors.Invalid(said, param="adapt")
     row = await run_in_threadpool(sender.reads, find)
     what = Adaptable.of(row, id)
-    sent = await images.read(request, house.settings.max_predict_bytes)
-    house.serving.require_few(Servable.of(row), len(sent))
-    pixels = await house.serving.decoded(sent, InputSpec.model_validate(row.input), owner=row.owner)
-    predictions, adaptation = await house.streams.predict(what, pixels)
+    sent = await images.read(request, services.settings.max_predict_bytes)
+    services.serving.require_few(Servable.of(row), len(sent))
+    pixels = await services.serving.decoded(sent, InputSpec.model_validate(row.input), owner=row.owner)
+    predictions, adaptation = await services.streams.predict(what, pixels)
     return Response(await written(row, predictions, give, adaptation=adaptation), media_type="application/json")
 
 
@@ -87,7 +88,7 @@ AtPrecision = Annotated[Precision, Query(description="`int8`: by the graph that 
 async def answer(
     request: Request,
     sender: Sender,
-    house: Parts,
+    services: Services,
     find: Callable[[Session], Row],
     give: Give,
     precision: Precision = "float32",
@@ -95,8 +96,8 @@ async def answer(
     """What the network of the row that `find` gives makes of the images of the request, in the order sent."""
     row = await run_in_threadpool(sender.reads, find)
     servable = Servable.of(row, precision)
-    sent = await images.read(request, house.settings.max_predict_bytes)
-    predictions = await asked(house, request.url.path, servable, sent, owner=row.owner, features=give is embedded)
+    sent = await images.read(request, services.settings.max_predict_bytes)
+    predictions = await asked(services, request.url.path, servable, sent, owner=row.owner, features=give is embedded)
     body = await written(row, predictions, give)
     if sender.key is None:
         return Response(body, media_type="application/json")
@@ -105,13 +106,13 @@ async def answer(
 
 
 async def asked(
-    house: Parts, path: str, servable: Servable, sent: Sequence[bytes], *, owner: str, features: bool = False
+    services: Services, path: str, servable: Servable, sent: Sequence[bytes], *, owner: str, features: bool = False
 ) -> list[Prediction]:
-    """Predictions; where there is no room for them, the next requests of that path get no further than the door."""
+    """Predictions; where there is no room for them, the next requests of that path are refused by their heads."""
     try:
-        return await house.serving.predict(servable, sent, owner=owner, features=features)
+        return await services.serving.predict(servable, sent, owner=owner, features=features)
     except errors.Overloaded:
-        house.refusals.note(path, house.serving.capacity // len(sent))
+        services.refusals.note(path, services.serving.capacity // len(sent))
         raise
 
 

@@ -24,7 +24,7 @@ class _Found(Generic[T]):
     until: float  # time.monotonic()
 
 
-class Known(Generic[T]):
+class TtlCache(Generic[T]):
     """Answers of the database, at most a second old, and forgotten as soon as this process has written anything.
 
     So what this process revokes or deletes is gone at once, what another does within a second.  Belongs to one event

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, Self
 
-from app.api.shapes.common import InputShape, Listed
+from app.api.schemas.common import InputShape, Listed
 from app.db.tables import Network as Row
 from app.methods import base
 from app.methods.base import Need

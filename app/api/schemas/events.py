@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from app.api.shapes.common import Listed, Shape
+from app.api.schemas.common import Listed, Shape
 from app.db.tables import Event as Row
 
 

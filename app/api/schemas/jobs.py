@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from app.api.shapes.common import Evaluation, Fault, Metadata, Name, Object, ProblemDetail, Shape, Warned
+from app.api.schemas.common import Evaluation, Fault, Metadata, Name, Object, ProblemDetail, Shape, Warned
 from app.contract.base import Closed, ObjectId, Seed
 from app.core.status import Status
 from app.db.tables import Task

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.api.shapes.common import Fault, Listed, Metadata, Name, Object, Warned
+from app.api.schemas.common import Fault, Listed, Metadata, Name, Object, Warned
 from app.contract.base import DISTINCT, NULL, Closed, Fraction, ObjectId, Seed, Text, either
 from app.contract.datasets import ClassCounts, Counts, Duplicates, ImageShape, Refused, Split
 from app.core.status import Readiness, Status, readiness

@@ -1,4 +1,4 @@
-"""Where there is no room for a prediction, the next ones are refused at the door: by their heads, with bodies unread.
+"""Where there is no room for a prediction, the next ones are refused at once: by their heads, with bodies unread.
 
 An ordinary refusal costs a tenth of what an answer does: at a few times the load that a server can bear, refusals would
 take half of its processor.
@@ -60,7 +60,7 @@ class Refusals:
             self._most.pop(head[1], None)
 
 
-class Door(Bounded):
+class LoadShedding(Bounded):
     """uvicorn's protocol, which gets to see what is not refused here."""
 
     def __init__(

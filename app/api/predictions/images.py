@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from app.api import bodies, multipart, problems
-from app.api.shapes.predictions import Images
+from app.api.schemas.predictions import Images
 from app.core import errors
 
 FIELD = "images"

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
 from app.api import problems
-from app.api.parts import House
+from app.api.services import ServicesDep
 from app.core import errors
 from app.db.session import Database
 from app.keys import service as keys
@@ -153,11 +153,11 @@ IdempotencyKey = Annotated[
 
 def _calling(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
     async def caller(
-        request: Request, house: House, _: Annotated[HTTPAuthorizationCredentials | None, Security(_scheme)]
+        request: Request, services: ServicesDep, _: Annotated[HTTPAuthorizationCredentials | None, Security(_scheme)]
     ) -> Caller:
         identity: Identity = request.state.identity
         require(identity, scope)
-        return Caller(identity.owner, identity.key, house.database)
+        return Caller(identity.owner, identity.key, services.database)
 
     return caller
 
@@ -167,7 +167,7 @@ def _sending(scope: Scope, *, streamed: bool) -> Callable[..., AsyncIterator[Sen
 
     async def sender(
         request: Request,
-        house: House,
+        services: ServicesDep,
         caller: Annotated[Caller, Depends(_calling(scope))],
         key: IdempotencyKey = None,
     ) -> AsyncIterator[Sender]:
@@ -179,13 +179,13 @@ def _sending(scope: Scope, *, streamed: bool) -> Callable[..., AsyncIterator[Sen
             yield sender
             return
         flight = (caller.owner, key)
-        if flight in house.in_flight:
+        if flight in services.in_flight:
             raise errors.RequestInFlight(retry_after_s=1)
-        house.in_flight.add(flight)
+        services.in_flight.add(flight)
         try:
             yield sender
         finally:
-            house.in_flight.discard(flight)
+            services.in_flight.discard(flight)
 
     return sender
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag
 
-from app.api.shapes.common import ClassNames, Fault, InputShape, Metadata, Name, NetworkShape, Object, Shape, Warned
+from app.api.schemas.common import ClassNames, Fault, InputShape, Metadata, Name, NetworkShape, Object, Shape, Warned
 from app.checkpoints.repository import Stored
 from app.contract.base import Closed, ObjectId
 from app.contract.inputs import InputSpec

@@ -15,11 +15,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api import bodies, caller, predicting, problems
-from app.api.door import PATH
+from app.api import bodies, dependencies, problems
 from app.api.headers import guards
-from app.api.known import Known
-from app.api.parts import Parts
+from app.api.load_shedding import PATH
+from app.api.predictions import answering
+from app.api.services import Services
+from app.api.ttl_cache import TtlCache
 from app.checkpoints import service as checkpoints
 from app.core import errors
 from app.db.tables import Servable as Row
@@ -59,9 +60,9 @@ class _Served(NamedTuple):
 
 
 class FastPredictions:
-    def __init__(self, app: ASGIApp, parts: Parts) -> None:
-        self._app, self._parts = app, parts
-        self._known: Known[_Served] = Known(parts.database)
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        self._app, self._services = app, services
+        self._known: TtlCache[_Served] = TtlCache(services.database)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = _asked(scope)
@@ -80,20 +81,20 @@ class FastPredictions:
         except Exception:
             log.exception("POST %s", scope["path"])
             status, headers, body = _refusal(errors.RegraftError())
-        self._parts.meters.note("POST", f"/v1/{asked.noun}/{{id}}/predictions", status, time.perf_counter() - began)
+        self._services.meters.note("POST", f"/v1/{asked.noun}/{{id}}/predictions", status, time.perf_counter() - began)
         await _send(send, status, headers, body)
 
     async def _answer(self, asked: _Asked, path: str, receive: Receive) -> bytes:
         # the key first: whoever has none does not get a byte of the body read
         served = self._known.now(asked.name) or await self._known.get(asked.name, lambda db: _look(db, asked))
         if served.identity.rate_limit is not None:
-            await run_in_threadpool(keys.spend, self._parts.database, served.identity)
-        owner, most = served.identity.owner, self._parts.settings.max_predict_bytes
-        room = self._parts.room
+            await run_in_threadpool(keys.spend, self._services.database, served.identity)
+        owner, most = served.identity.owner, self._services.settings.max_predict_bytes
+        room = self._services.room
         with room.held(owner) as held:
             image = await bodies.received(receive, most, asked.announced, room, held)
-            predictions = await predicting.asked(self._parts, path, served.servable, [image], owner=owner)
-            return predicting.encoded(predicting.classified(asked.top_k)(served.row, predictions))
+            predictions = await answering.asked(self._services, path, served.servable, [image], owner=owner)
+            return answering.encoded(answering.classified(asked.top_k)(served.row, predictions))
 
 
 async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
@@ -134,7 +135,7 @@ def _announced(headers: dict[bytes, bytes]) -> int:
 
 
 def _look(db: Session, asked: _Asked) -> _Served:
-    identity = keys.authenticate(db, caller.bearer(asked.key))
-    caller.require(identity, "predict")
+    identity = keys.authenticate(db, dependencies.bearer(asked.key))
+    dependencies.require(identity, "predict")
     row = _FIND[asked.noun](db, identity.owner, asked.id)
     return _Served(identity, row, Servable.of(row, asked.precision))
