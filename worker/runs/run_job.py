@@ -10,12 +10,6 @@ from app.contract.blobs import Input
 from app.contract.recipe import Recipe
 from app.contract.specs import RunSpec
 from app.methods.base import Method
-from app.methods.cross_domain.family import Selecting
-from app.methods.fusion.distil_ensemble import DistilEnsemble
-from app.methods.fusion.family import Fusing
-from app.methods.generalisation.family import Generalisation
-from app.methods.source_free.family import SourceFree
-from app.methods.training import Guardable, Training
 from worker.data.memmap import Room
 from worker.export import package
 from worker.methods import measure
@@ -26,9 +20,6 @@ from worker.runtime import device
 from worker.runtime.cache import Cache
 from worker.runtime.contract import Channel, Note, Result, Spec
 from worker.runtime.run import Run
-
-# Whose result always stands beside the unchanged source: no labels of the target have told them that they help.
-COMPARED = (Selecting, SourceFree, Generalisation, Fusing, DistilEnsemble)
 
 
 def run(spec: Spec[RunSpec[Method]], channel: Channel) -> Result:
@@ -63,12 +54,11 @@ def run(spec: Spec[RunSpec[Method]], channel: Channel) -> Result:
 
 def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
     """All learning first, then the test splits."""
-    guarded = isinstance(params, Guardable) and params.guard
-    if guarded:
+    if params.guarded:
         guard.expect(task, params)
     adapted = METHODS[params.name](task, params)
-    against = guard.contenders(task, adapted) if guarded else []
-    if isinstance(params, Training) and params.calibrate:
+    against = guard.contenders(task, adapted) if params.guarded else []
+    if params.calibrated:
         adapted = calibration.calibrate(task, adapted, params)
     adapted = replace(adapted, transfer=adapted.transfer | {"drift": drift.measure(task, adapted)})
     if task.run.part_size is not None:
@@ -78,9 +68,9 @@ def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
     evaluation = measure.evaluation(task, adapted)
     if adapted.without is not None and evaluation is not None:
         evaluation["ablation"] = ablation.judge(task, adapted, adapted.without)
-    if guarded and evaluation is not None:
+    if params.guarded and evaluation is not None:
         evaluation["guard"] = guard.judge(task, adapted, against)
-    if isinstance(params, COMPARED) and evaluation is not None:
+    if params.compared and evaluation is not None:
         evaluation["guard"] = guard.against_unchanged(task, adapted)
     return adapted, evaluation
 

@@ -51,6 +51,10 @@ class Generalisation(Start):
     def environments_learnt(self) -> Sequence[str]:
         return self.environments
 
+    def turn(self, steps: int) -> int:
+        """The step of `steps` at which a penalty gets its weight: the first, where there is none."""
+        return 0
+
     def check(self, facts: JobFacts) -> Iterator[Detail]:
         for param, id_ in self.datasets().items():
             if not facts.datasets[id_].training_labels:
@@ -87,5 +91,4 @@ class Penalised(Generalisation):
     penalty_from: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
 
     def turn(self, steps: int) -> int:
-        """The step of `steps` at which the penalty gets its weight."""
         return min(500, steps // 2) if self.penalty_from is None else min(self.penalty_from, steps)

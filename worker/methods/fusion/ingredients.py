@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from app.contract.networks import NetworkSpec
-from app.methods.fusion.family import INSTEAD, Described, FromAncestor, Fusing, mismatch, same_classes
+from app.methods.fusion.family import INSTEAD, Described, Fusing, mismatch, same_classes
 from worker.methods.task import Source, Task
 from worker.networks import load, merge
 from worker.networks.classifier import Classifier
@@ -64,7 +64,7 @@ def gather(task: Task, params: Fusing) -> Ingredients:
     network, structure = made[first_id].network, made[first_id].structure
     origin = _origin(checkpoint, classes)
     parameters = frozenset(name for name, _ in network.named_parameters(remove_duplicate=False))
-    _require_shapes({**({CHECKPOINT: origin} if isinstance(params, FromAncestor) else {}), **sources})
+    _require_shapes({**({CHECKPOINT: origin} if params.counts_from_source else {}), **sources})
     statistics = tuple(f"{path}." for path in batch_norm.layers(network))
     _require_constant(
         sources, {name for name in sources[first_id].keys() - parameters if not name.startswith(statistics)}
@@ -90,7 +90,7 @@ def _tuned(weights: Weights, origin: Weights, new: tuple[str, ...]) -> frozenset
 def _require_alike(task: Task, params: Fusing) -> None:
     described = [_described(id_, task.teachers[id_]) for id_ in params.sources]
     pairs = [(one, described[0], True) for one in described[1:]]
-    pairs.append((described[0], _described(CHECKPOINT, task.known_source), isinstance(params, FromAncestor)))
+    pairs.append((described[0], _described(CHECKPOINT, task.known_source), params.counts_from_source))
     for one, other, classes in pairs:
         reason = mismatch(one, other, classes=classes)
         if reason:

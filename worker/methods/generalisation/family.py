@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from app.methods.generalisation.family import Generalisation, Penalised
+from app.methods.generalisation.family import Generalisation
 from worker.data import batches, transforms
 from worker.data.batches import Images, Prepare
 from worker.data.parallel import Parallel, Together
@@ -119,7 +119,7 @@ class _Learning:
     def train(self, learner: Classifier, known: Mapping[str, Examples], run: Run) -> None:
         params, names = self.params, list(known)
         prepare = Prepare(learner.input, run.device, device.memory_format(learner.module))
-        turn = params.turn(self.steps(known)) if isinstance(params, Penalised) else 0
+        turn = params.turn(self.steps(known))
         objective = self.build(Course(len(names), turn, run.device))
 
         def loss(batch: Together, moment: Moment) -> Losses:
