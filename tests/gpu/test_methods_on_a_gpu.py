@@ -35,8 +35,8 @@ def test_it_learns(tmp_path, variant):
 def test_it_ends(tmp_path, variant):
     if variant == "quantize":
         pytest.importorskip("openvino")
-    there = tasks.run(setting(tmp_path, variant), tmp_path / "run", **ON).result.document["evaluation"]["target"]
-    here = tasks.run(setting(tmp_path / "cpu", variant), tmp_path / "cpu_run").result.document["evaluation"]["target"]
+    there = tasks.run(setting(tmp_path, variant), tmp_path / "run", **ON).document["evaluation"]["target"]
+    here = tasks.run(setting(tmp_path / "cpu", variant), tmp_path / "cpu_run").document["evaluation"]["target"]
     assert there["n"] == here["n"]
     assert there["accuracy"] == pytest.approx(here["accuracy"], abs=0.11)  # two of twenty images
 

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from app.contract.inputs import InputSpec
@@ -16,9 +17,13 @@ from app.contract.networks import NetworkSpec
 from app.contract.specs import RunSpec
 from app.imaging.packed import PackedWriter
 from app.methods.registry import parse
+from worker.export import package
+from worker.export.served import Served
 from worker.ingest.classes import rarest
 from worker.networks import build
 from worker.runs import run_job
+from worker.runs.run_job import Measured
+from worker.runtime import digest
 from worker.runtime.contract import Result, Spec
 from worker.runtime.recorder import Recorder
 
@@ -167,14 +172,53 @@ class Setting:
         return replace(Spec("run", "job_test", RunSpec.load(payload), inputs, workdir, snapshot_every_s=1e9), **changes)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Outcome:
-    result: Result
+    """What a job has learned and measured; its files are written when a test asks for them, as a worker writes them.
+
+    A graph costs twenty times as much as all that these small jobs learn.
+    """
+
+    measured: Measured
+    workdir: Path
     recorder: Recorder
 
     @property
+    def document(self) -> dict[str, Any]:
+        """What is stored of the job, but for what is known of its files."""
+        return self.measured.document
+
+    @cached_property
     def weights(self) -> dict[str, torch.Tensor]:
-        return load_file(self.result.artifacts["weights"])
+        return {
+            name: tensor.cpu().clone() for name, tensor in self.measured.adapted.classifier.module.state_dict().items()
+        }
+
+    @property
+    def sha256(self) -> str:
+        return digest.sha256(self.weights)
+
+    @cached_property
+    def weights_file(self) -> Path:
+        return package.write_weights(self.measured.adapted.classifier.module, self.workdir, self.measured.metadata)
+
+    @cached_property
+    def adapter_file(self) -> Path:
+        adapter = self.measured.adapted.adapter
+        assert adapter is not None
+        return package.write_adapter(adapter.tensors, adapter.config, self.workdir)
+
+    @cached_property
+    def result(self) -> Result:
+        """With the graph, and the adapter if there is one."""
+        return run_job.packaged(self.measured, self.workdir)
+
+    @torch.inference_mode()
+    def served(self, pixels_NHWC: np.ndarray) -> np.ndarray:
+        """float32 [N,K] of what is exported, without the export."""
+        made = self.measured.adapted.classifier
+        module = Served(made.module, made.structure, made.input, multi_label=self.measured.multi_label)
+        return module.cpu().eval()(torch.from_numpy(pixels_NHWC))[0].numpy()
 
     @property
     def trace(self) -> list[float]:
@@ -184,7 +228,7 @@ class Outcome:
 
 def run(setting: Setting, workdir: Path, order: Callable[[Recorder], Any] | None = None, **changes: Any) -> Outcome:
     recorder = Recorder(order)
-    return Outcome(run_job.run(setting.spec(workdir, **changes), recorder), recorder)
+    return Outcome(run_job.learn(setting.spec(workdir, **changes), recorder), workdir, recorder)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ def adapt(folder, method, **options):
 
 
 def layers(outcome):
-    return {line["layer"]: line for line in outcome.result.document["transfer"]["drift"]["layers"]}
+    return {line["layer"]: line for line in outcome.document["transfer"]["drift"]["layers"]}
 
 
 def test_what_is_frozen_has_not_drifted(tmp_path):
@@ -51,7 +51,7 @@ def test_a_new_head_and_a_network_from_scratch_have_no_drift(tmp_path):
     assert layers(tasks.run(case, tmp_path / "run"))["head"] == {"layer": "head", "relative_l2": None, "cka": None}
     train = {"name": "train", "network": tasks.network(12), "input": tasks.INPUT, **COMMON}
     scratch = tasks.run(Setting(train, None, case.target), tmp_path / "scratch")
-    assert scratch.result.document["transfer"]["drift"] is None
+    assert scratch.document["transfer"]["drift"] is None
 
 
 def test_drift_follows_what_was_renamed(tmp_path):
@@ -101,7 +101,7 @@ def test_calibration_changes_confidence_and_no_decision(tmp_path):
     """The temperature is in the weights and in the graph."""
     plain = adapt(tmp_path / "plain", {"name": "fine_tune"})
     calibrated = adapt(tmp_path / "calibrated", {"name": "fine_tune", "calibrate": True})
-    before, after = (run.result.document["evaluation"]["target"] for run in (plain, calibrated))
+    before, after = (run.document["evaluation"]["target"] for run in (plain, calibrated))
     told = after["calibration"]
     assert told["before"] == pytest.approx({"nll": before["nll"], "ece": before["ece"]}, abs=1e-5)
     assert after["accuracy"] == before["accuracy"]
@@ -130,8 +130,8 @@ def test_calibration_reaches_an_adapter(tmp_path):
     plain, calibrated = (
         adapt(tmp_path / str(calibrate), {"name": "lora", "calibrate": calibrate}) for calibrate in (False, True)
     )
-    told = calibrated.result.document["evaluation"]["target"]["calibration"]
-    before, after = (load_file(run.result.artifacts["adapter"]) for run in (plain, calibrated))
+    told = calibrated.document["evaluation"]["target"]["calibration"]
+    before, after = (load_file(run.adapter_file) for run in (plain, calibrated))
     for name, tensor in before.items():
         by = told["temperature"] if ".head." in name else 1.0
         torch.testing.assert_close(tensor / by, after[name])
@@ -145,7 +145,7 @@ def guarded(folder, method, **source):
 
 def test_guard_compares_with_scratch_probe_and_source(tmp_path):
     outcome = guarded(tmp_path, {"name": "fine_tune", "optimizer": "adamw", "backbone_factor": 1.0})
-    evaluation = outcome.result.document["evaluation"]
+    evaluation = outcome.document["evaluation"]
     guard = evaluation["guard"]
     assert [line["name"] for line in guard["against"]] == ["unchanged", "linear_probe", "scratch"]
     for line in guard["against"]:
@@ -160,7 +160,7 @@ def test_guard_compares_with_scratch_probe_and_source(tmp_path):
 def test_a_transfer_that_harms_is_flagged(tmp_path):
     """Hardly any learning: from scratch the same steps come much further."""
     outcome = guarded(tmp_path, {"name": "fine_tune", "learning_rate": 1e-6})
-    guard = outcome.result.document["evaluation"]["guard"]
+    guard = outcome.document["evaluation"]["guard"]
     assert guard["helped"] is False
     assert "scratch" in guard["regressions"]
     assert "HARMED" in guard["verdict"]
@@ -185,11 +185,11 @@ def test_a_guard_spends_as_many_steps_as_both_halves_of_lp_ft(tmp_path):
 def test_a_guard_says_why_something_was_left_out(tmp_path):
     target = tasks.dataset(tmp_path / "target", 10, prefix="other ")
     case = Setting({"name": "linear_probe", "guard": True, **COMMON}, tasks.source(tmp_path), target)
-    guard = tasks.run(case, tmp_path / "run").result.document["evaluation"]["guard"]
+    guard = tasks.run(case, tmp_path / "run").document["evaluation"]["guard"]
     assert [line["name"] for line in guard["against"]] == ["unchanged", "scratch"]
     assert "does not know" in guard["against"][0]["reason"]
 
 
 def test_nothing_of_a_guard_reaches_the_model(tmp_path):
     plain, assured = (adapt(tmp_path / str(guard), {"name": "fine_tune", "guard": guard}) for guard in (False, True))
-    assert plain.result.document["sha256"] == assured.result.document["sha256"]
+    assert plain.sha256 == assured.sha256

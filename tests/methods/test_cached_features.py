@@ -50,8 +50,8 @@ def test_a_second_probe_of_the_same_pair_recomputes_nothing(go, tmp_path, second
 @pytest.mark.parametrize("method", [PROBE, {"name": "svm"}, {"name": "random_forest", "trees": 5}], ids=str)
 def test_a_cold_and_a_warm_cache_and_none_give_the_same_bytes(go, method):
     cold, warm, none = go(method), go(method), go(method, cache=None)
-    assert cold.result.document == warm.result.document == none.result.document
-    weights = [one.result.artifacts["weights"].read_bytes() for one in (cold, warm, none)]
+    assert cold.document == warm.document == none.document
+    weights = [one.weights_file.read_bytes() for one in (cold, warm, none)]
     assert weights[0] == weights[1] == weights[2]
 
 
@@ -60,7 +60,7 @@ def test_a_broken_entry_is_computed_again(go, tmp_path):
     for path in (tmp_path / "cache").iterdir():
         path.write_bytes(path.read_bytes()[:-5])
     again = go(PROBE)
-    assert again.result.document["sha256"] == whole.result.document["sha256"]
+    assert again.sha256 == whole.sha256
     with tasks.counted() as third:
         go(PROBE)
     with tasks.counted() as none:
@@ -83,8 +83,8 @@ def test_a_budgets_features_are_those_of_its_own_images(go):
     """The whole split is computed, but only what the budget admits is seen."""
     budget = PROBE | {"labels_per_class": 2}
     cold, none = go(budget), go(budget, cache=None)
-    assert cold.result.document["sha256"] == none.result.document["sha256"]
-    assert "20 training labels and 20 validation" in cold.result.document["evaluation"]["labels_used"]
+    assert cold.sha256 == none.sha256
+    assert "20 training labels and 20 validation" in cold.document["evaluation"]["labels_used"]
 
 
 def test_other_weights_other_pixels_another_contract_are_other_features(go, tmp_path):
@@ -111,7 +111,7 @@ def test_a_tuned_network_is_another(go, tmp_path, origin):
     """Two sources of one architecture, of which one was tuned from the other."""
     tuned = go({"name": "fine_tune", "epochs": 1, "frozen_epochs": 0}, cache=None)
     go(PROBE)
-    go(PROBE, source=(origin[0], tuned.result.artifacts["weights"]))
+    go(PROBE, source=(origin[0], tuned.weights_file))
     assert len(entries(tmp_path / "cache")) == 4
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
@@ -79,7 +80,7 @@ def splits(data, source):
     """Features of the source's backbone, and labels, by split: computed here, without the methods."""
     domain = Domain.open(DatasetSpec.load(data.document), data.pixels, data.index)
     made = Source.of(SourceSpec.load(source[0]), source[1])
-    network, structure, _ = load.make(made.network, made.input, tasks.load_file(made.weights))
+    network, structure, _ = load.make(made.network, made.input, load_file(made.weights))
     found = {}
     for split in ("train", "validation", "test"):
         images = domain.examples(domain.labelled(split), made.input, domain.classes)
@@ -119,13 +120,13 @@ def test_the_graph_says_what_scikit_learn_says(tmp_path, digits, origin, variant
     if hasattr(fitted, "predict_proba"):
         wanted_NK = fitted.predict_proba(z["test"])
     else:
-        scores_NK = fitted.decision_function(z["test"]) / outcome.result.document["transfer"]["temperature"]
+        scores_NK = fitted.decision_function(z["test"]) / outcome.document["transfer"]["temperature"]
         wanted_NK = torch.from_numpy(scores_NK).softmax(1).numpy()
     if variant == "random_forest":  # one last bit of one feature may turn one tree of forty
         assert np.quantile(np.abs(served_NK - wanted_NK).max(1), 0.99) < 1e-4
     else:
         np.testing.assert_allclose(served_NK, wanted_NK, atol=3e-4 if variant == "svm" else 1e-4)
-    accuracy = outcome.result.document["evaluation"]["target"]["accuracy"]
+    accuracy = outcome.document["evaluation"]["target"]["accuracy"]
     assert accuracy == pytest.approx((served_NK.argmax(1) == found["test"][1]).mean())
     assert accuracy > 0.75
 
@@ -135,7 +136,7 @@ def test_the_temperature_makes_the_validation_labels_likely(tmp_path, digits, or
     """Its probabilities agree with the decisions, and a temperature twice or half as high would do worse."""
     params, estimator = ESTIMATORS[variant]
     outcome = run({"name": NAMES.get(variant, variant), **params}, origin, digits, tmp_path / "run")
-    temperature = outcome.result.document["transfer"]["temperature"]
+    temperature = outcome.document["transfer"]["temperature"]
     found = splits(digits, origin)
     z, label_N = standardised(found), torch.from_numpy(found["validation"][1])
     scores_NK = torch.from_numpy(estimator().fit(z["train"], found["train"][1]).decision_function(z["validation"]))
@@ -153,7 +154,7 @@ def test_what_is_left_open_is_chosen_on_the_validation_split(tmp_path, digits, o
         k: KNeighborsClassifier(k).fit(z["train"], found["train"][1]).score(z["validation"], found["validation"][1])
         for k in (25, 15, 9, 5, 3, 1)
     }
-    assert outcome.result.document["method"]["k"] == max(accuracy, key=accuracy.get)
+    assert outcome.document["method"]["k"] == max(accuracy, key=accuracy.get)
     [note] = [note for note in outcome.recorder.of(Note) if note.type == "chosen"]
     assert f"{max(accuracy.values()):.3f}" in note.message
 
@@ -162,7 +163,7 @@ def test_what_is_left_open_is_chosen_on_the_validation_split(tmp_path, digits, o
 def test_without_a_validation_split_folds_of_the_training_images_choose(tmp_path, origin, name):
     data = packed(tmp_path / "data", {"train": 200, "validation": 0, "test": 300})
     outcome = run({"name": name, "labels_per_class": 10}, origin, data, tmp_path / "run")
-    document = outcome.result.document
+    document = outcome.document
     assert "100 training labels and 0 validation" in document["evaluation"]["labels_used"]
     assert document["evaluation"]["target"]["accuracy"] > 0.6
     assert all(value is not None for key, value in document["method"].items() if key in ("C", "alpha", "k"))
@@ -173,7 +174,7 @@ def test_one_image_a_class_is_enough(tmp_path, origin, name):
     """Without validation nothing can be chosen: the defaults hold."""
     data = packed(tmp_path / "data", {"train": 200, "validation": 0, "test": 300})
     outcome = run({"name": name, "labels_per_class": 1}, origin, data, tmp_path / "run")
-    assert outcome.result.document["evaluation"]["target"]["accuracy"] > 0.25
+    assert outcome.document["evaluation"]["target"]["accuracy"] > 0.25
 
 
 @pytest.mark.parametrize("name", ["svm", "ridge", "logistic_regression", "knn", "random_forest"])
@@ -184,7 +185,7 @@ def test_a_class_without_training_images_is_never_predicted(tmp_path, origin, na
     index["split"] = np.where((index["label"] == 2) & (index["split"] == 0), np.uint8(2), index["split"])
     np.savez(data.index, **index)
     outcome = run({"name": name}, origin, data, tmp_path / "run")
-    figures = outcome.result.document["evaluation"]["target"]
+    figures = outcome.document["evaluation"]["target"]
     assert [sum(column) for column in zip(*figures["confusion"], strict=True)][2] == 0
     assert figures["per_class"][2] == 0
     assert min(figures["per_class"][k] for k in (0, 1, 3)) > 0.5
@@ -207,8 +208,8 @@ def test_more_neighbours_than_images_are_refused(tmp_path, origin):
 
 def promoted(outcome):
     """The model as the source of another job, the way `POST /v1/checkpoints` makes one of it."""
-    document = {key: outcome.result.document[key] for key in ("network", "input", "classes", "recipe")}
-    return document, outcome.result.artifacts["weights"]
+    document = {key: outcome.document[key] for key in ("network", "input", "classes", "recipe")}
+    return document, outcome.weights_file
 
 
 @pytest.fixture(scope="module", params=["svm", "random_forest"])
@@ -218,11 +219,11 @@ def grafted(request, tmp_path_factory, digits, origin):
 
 def test_a_grafted_model_is_evaluated_as_it_was_made(tmp_path, digits, grafted):
     again = run({"name": "evaluate"}, promoted(grafted), digits, tmp_path / "run")
-    assert again.result.document["evaluation"]["target"] == grafted.result.document["evaluation"]["target"]
+    assert again.document["evaluation"]["target"] == grafted.document["evaluation"]["target"]
 
 
 def test_its_structure_is_the_backbones_under_the_new_head(grafted, origin):
-    document = grafted.result.document
+    document = grafted.document
     input = InputSpec.model_validate(document["input"])
     network, structure, report = load.make(NetworkSpec.model_validate(document["network"]), input, grafted.weights)
     below = Structure.of(network.backbone, input)
@@ -245,11 +246,11 @@ def test_training_goes_on_from_its_backbone_with_a_new_head(tmp_path, digits, or
     epochs = {"epochs": 1, "labels_per_class": 2}
     outcome = run({"name": method, **epochs}, promoted(grafted), digits, tmp_path / "grafted")
     plain = run({"name": method, **epochs}, origin, digits, tmp_path / "plain")
-    document = outcome.result.document
-    assert document["network"] == plain.result.document["network"]
+    document = outcome.document
+    assert document["network"] == plain.document["network"]
     assert outcome.weights.keys() == plain.weights.keys()
     if method == "linear_probe":
-        before = tasks.load_file(origin[1])
+        before = load_file(origin[1])
         assert all(torch.equal(outcome.weights[name], before[name]) for name in before if not name.startswith("head."))
         assert document["transfer"]["head"] == "new"
 
@@ -269,11 +270,11 @@ def test_what_the_graft_forgot_is_measured(tmp_path, digits, origin):
     source = ({**origin[0], "classes": [f"other {k}" for k in range(10)]}, origin[1])
     elsewhere = tasks.dataset(tmp_path / "source", 10, prefix="other ")
     case = replace(Setting({"name": "svm"}, source, digits), source_dataset=elsewhere)
-    on_source = tasks.run(case, tmp_path / "a").result.document["evaluation"]["source"]
+    on_source = tasks.run(case, tmp_path / "a").document["evaluation"]["source"]
     assert on_source["head"] == "source"
     assert on_source["accuracy"] == on_source["before"]["accuracy"]
     same = replace(Setting({"name": "svm"}, origin, digits), source_dataset=digits)
-    document = tasks.run(same, tmp_path / "b").result.document["evaluation"]
+    document = tasks.run(same, tmp_path / "b").document["evaluation"]
     assert document["source"]["head"] == "adapted"
     assert document["source"]["accuracy"] == document["target"]["accuracy"]
 
@@ -282,13 +283,13 @@ def test_tuning_a_grafted_source_is_measured_on_its_own_head(tmp_path, digits, g
     other = tasks.dataset(tmp_path / "other", 3, prefix="other ")
     method = {"name": "fine_tune", "epochs": 1}
     case = replace(Setting(method, promoted(grafted), other), source_dataset=digits)
-    figures = tasks.run(case, tmp_path / "run").result.document["evaluation"]["source"]
+    figures = tasks.run(case, tmp_path / "run").document["evaluation"]["source"]
     assert figures["head"] == "source"
-    assert figures["before"]["accuracy"] == grafted.result.document["evaluation"]["target"]["accuracy"]
+    assert figures["before"]["accuracy"] == grafted.document["evaluation"]["target"]["accuracy"]
 
 
 def test_nobody_trains_a_fitted_head(tmp_path, digits, grafted):
-    method = {"name": "train", "network": grafted.result.document["network"], "input": tasks.INPUT}
+    method = {"name": "train", "network": grafted.document["network"], "input": tasks.INPUT}
     with pytest.raises(Failure, match="does not learn by gradients"):
         run(method, None, digits, tmp_path / "run")
 
@@ -296,7 +297,7 @@ def test_nobody_trains_a_fitted_head(tmp_path, digits, grafted):
 @pytest.mark.parametrize("name", ["leaf_M", "root_T", "child_M2", "feature_M"])
 def test_an_index_that_leads_nowhere_is_refused(tmp_path, digits, origin, name):
     outcome = run({"name": "random_forest", "trees": 3}, origin, digits, tmp_path / "run")
-    document = outcome.result.document
+    document = outcome.document
     tensors = outcome.weights
     tensors[f"head.{name}"] = tensors[f"head.{name}"].clone().fill_(10**6)
     with pytest.raises(Failure, match="weights_do_not_fit"):
@@ -312,7 +313,8 @@ def test_a_head_that_is_no_linear_layer_is_grafted_upon(tmp_path):
     tasks.save_file(build.build(spec, input).state_dict(), weights)
     source = {"network": spec.model_dump(), "input": input.model_dump(), "classes": None, "recipe": None}
     data = packed(tmp_path / "data", {"train": 40, "validation": 20, "test": 20})
-    document = run({"name": "ridge"}, (source, weights), data, tmp_path / "run").result.document
+    result = run({"name": "ridge"}, (source, weights), data, tmp_path / "run").result
+    document = result.document
     assert document["network"]["name"] == "grafted"
     assert document["network"]["options"]["head"] == {"kind": "linear"}
     assert document["not_servable"] is None

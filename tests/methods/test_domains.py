@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from app.contract.inputs import InputSpec
@@ -80,35 +81,33 @@ def test_other_labels_of_the_target_change_no_bit(tmp_path, name):
     whole = case(tmp_path, {"name": name})
     shuffled = relabelled(whole.target, tmp_path / "other", (0, 1), lambda label_N: label_N[::-1])
     first, second = tasks.run(whole, tmp_path / "a"), tasks.run(replace(whole, target=shuffled), tmp_path / "b")
-    assert first.result.document["sha256"] == second.result.document["sha256"]
-    assert first.result.document["evaluation"] == second.result.document["evaluation"]
-    assert "none of the target's" in first.result.document["evaluation"]["labels_used"]
+    assert first.sha256 == second.sha256
+    assert first.document["evaluation"] == second.document["evaluation"]
+    assert "none of the target's" in first.document["evaluation"]["labels_used"]
 
 
 def test_but_they_do_where_the_selection_is_by_them_and_it_is_said(tmp_path):
     whole = case(tmp_path, {"name": "coral", "selection": "target_validation"})
     shuffled = relabelled(whole.target, tmp_path / "other", (1,), lambda label_N: label_N[::-1])
     first, second = tasks.run(whole, tmp_path / "a"), tasks.run(replace(whole, target=shuffled), tmp_path / "b")
-    told = [outcome.result.document["transfer"]["selection"] for outcome in (first, second)]
+    told = [outcome.document["transfer"]["selection"] for outcome in (first, second)]
     assert told[0]["labels"] == "the target's validation labels"
     assert told[0]["values"] != told[1]["values"]
-    assert "20 validation labels" in first.result.document["evaluation"]["labels_used"]
+    assert "20 validation labels" in first.document["evaluation"]["labels_used"]
 
 
 def test_a_target_without_labels_gives_a_model_without_figures(tmp_path):
     whole = case(tmp_path, {"name": "mcc"})
     bare = relabelled(whole.target, tmp_path / "bare", (0, 1, 2), lambda label_N: np.full_like(label_N, -1))
     bare = replace(bare, document=bare.document | {"labelled": False, "classes": None})
-    document = tasks.run(replace(whole, target=bare), tmp_path / "run").result.document
+    document = tasks.run(replace(whole, target=bare), tmp_path / "run").document
     assert document["evaluation"] is None
     assert document["classes"] == [str(k) for k in range(10)]
 
 
 def test_classes_are_matched_by_name_and_some_may_be_missing(tmp_path):
     partial = tasks.dataset(tmp_path / "partial", 4)
-    evaluation = tasks.run(case(tmp_path, {"name": "mcc"}, target=partial), tmp_path / "run").result.document[
-        "evaluation"
-    ]
+    evaluation = tasks.run(case(tmp_path, {"name": "mcc"}, target=partial), tmp_path / "run").document["evaluation"]
     assert evaluation["target"]["classes"] == ["0", "1", "2", "3"]
 
 
@@ -196,10 +195,10 @@ def test_source_images_come_as_the_checkpoint_takes_them(tmp_path):
 def test_adda_keeps_the_head_and_moves_the_rest(tmp_path):
     whole = case(tmp_path, {"name": "adda", "selection": "last"})
     outcome = tasks.run(whole, tmp_path / "run")
-    before = tasks.load_file(whole.source[1])
+    before = load_file(whole.source[1])
     assert torch.equal(outcome.weights["head.weight"], before["head.weight"])
     assert not torch.equal(outcome.weights["features.0.weight"], before["features.0.weight"])
-    assert outcome.result.document["method"]["pretrain_epochs"] == 0
+    assert outcome.document["method"]["pretrain_epochs"] == 0
 
 
 def test_adda_learns_the_source_first_where_the_head_is_new(tmp_path):
@@ -211,7 +210,7 @@ def test_adda_learns_the_source_first_where_the_head_is_new(tmp_path):
         source_dataset=tasks.dataset(tmp_path / "s", 10, seed=5, **names),
     )
     outcome = tasks.run(whole, tmp_path / "run")
-    assert outcome.result.document["method"]["pretrain_epochs"] == 2
+    assert outcome.document["method"]["pretrain_epochs"] == 2
     assert outcome.recorder.series("pretrain/loss", "train")
 
 
@@ -229,7 +228,7 @@ def test_adda_interrupted_between_its_phases_goes_on_exactly(tmp_path):
             continue
         between += 1
         rest = tasks.run(whole, tmp_path / f"rest{moment}", snapshot=snapshot)
-        assert rest.result.document["sha256"] == alone.result.document["sha256"]
+        assert rest.sha256 == alone.sha256
         break
     assert between
 
@@ -344,7 +343,7 @@ def test_by_the_sources_labels_an_epoch_is_kept_though_the_source_knows_them_bet
     source = knowing(tmp_path, foreign)
     forgets = method | {"selection": "source_validation", "epochs": 3}
     whole = case(tmp_path, forgets, source=source, source_dataset=foreign)
-    found = tasks.run(whole, tmp_path / "run").result.document["transfer"]["selection"]
+    found = tasks.run(whole, tmp_path / "run").document["transfer"]["selection"]
     assert found["unchanged"]["source_loss"] < found["values"]["source_loss"]
     assert found["unchanged"]["source_accuracy"] >= found["values"]["source_accuracy"]
     assert (found["kept"], found["epoch"] in (1, 2, 3)) == ("adapted", True)
@@ -353,9 +352,9 @@ def test_by_the_sources_labels_an_epoch_is_kept_though_the_source_knows_them_bet
 def knowing(folder, data):
     """A source that was trained on `data`."""
     method = {"name": "fine_tune", "backbone_factor": 1.0, "epochs": 8, "batch_size": 16}
-    made = tasks.run(Setting(method, tasks.source(folder / "start"), data), folder / "knowing").result
+    made = tasks.run(Setting(method, tasks.source(folder / "start"), data), folder / "knowing")
     document = {name: made.document[name] for name in ("network", "input", "classes", "recipe")}
-    return document, made.artifacts["weights"]
+    return document, made.weights_file
 
 
 def inverted(data, folder):
@@ -374,7 +373,7 @@ def test_separate_statistics_are_the_sources_where_its_labels_are_asked(tmp_path
     source = knowing(tmp_path, foreign)
     gently = method | {"selection": "source_validation", "weight": 0.0, "learning_rate": 1e-6}
     outcome = tasks.run(case(tmp_path, gently, source=source, target=target, source_dataset=foreign), tmp_path / "run")
-    told = outcome.result.document["transfer"]["selection"]["values"]["source_accuracy"]
+    told = outcome.document["transfer"]["selection"]["values"]["source_accuracy"]
     network = classifier().module
     network.load_state_dict(outcome.weights)
     as_kept = source_accuracy(network, foreign)
@@ -429,14 +428,12 @@ def test_a_regression_against_the_unchanged_source_is_flagged(tmp_path):
     target = tasks.dataset(tmp_path / "target", 10, per_class=64)
     train = {"name": "fine_tune", "backbone_factor": 1.0, "epochs": 8, "batch_size": 16}
     start = tasks.source(tmp_path / "start")
-    knowing = tasks.run(Setting(train, start, target), tmp_path / "knowing").result
+    knowing = tasks.run(Setting(train, start, target), tmp_path / "knowing")
     source = {name: knowing.document[name] for name in ("network", "input", "classes", "recipe")}
     foreign = tasks.dataset(tmp_path / "foreign", 10, seed=5)
     method = {"name": "dan", "weight": 0.0, "learning_rate": 0.1, "selection": "last", "epochs": 4, "batch_size": 40}
-    outcome = tasks.run(
-        Setting(method, (source, knowing.artifacts["weights"]), target, foreign), tmp_path / "forgetting"
-    )
-    guard = outcome.result.document["evaluation"]["guard"]
+    outcome = tasks.run(Setting(method, (source, knowing.weights_file), target, foreign), tmp_path / "forgetting")
+    guard = outcome.document["evaluation"]["guard"]
     assert [line["name"] for line in guard["against"]] == ["unchanged"]
     assert (guard["helped"], guard["regressions"]) == (False, ["unchanged"])
     [note] = [note for note in outcome.recorder.of(Note) if note.type == "regression"]

@@ -29,7 +29,7 @@ def fuse(folder, method, **parts):
 
 
 def fusion(outcome):
-    return outcome.result.document["transfer"]["fusion"]
+    return outcome.document["transfer"]["fusion"]
 
 
 def tuned_weights(folder, id_):
@@ -106,7 +106,7 @@ def test_classes_in_another_order_are_put_in_order(tmp_path):
     outcome = fuse(
         tmp_path, {"name": "soup", "kind": "uniform", "sources": IDS[:2], "batch_norm": "merged"}, teachers=teachers
     )
-    assert outcome.result.document["classes"] == described["classes"]
+    assert outcome.document["classes"] == described["classes"]
     torch.testing.assert_close(outcome.weights["head.weight"], tensors["head.weight"])
 
 
@@ -138,7 +138,7 @@ def test_unlabelled_target_images_are_enough_to_merge_and_to_distil(tmp_path):
         {"name": "distil_ensemble", "teachers": IDS[:2], "epochs": 2, "batch_size": 8},
     ):
         found = fuse(tmp_path / method["name"], method, target=target, environments={"ds_target": target})
-        document = found.result.document
+        document = found.document
         assert document["classes"] == [str(k) for k in range(10)]
         assert document["evaluation"] is None
 
@@ -163,7 +163,7 @@ def test_distilling_reads_no_label(tmp_path):
     np.savez(other.index, **arrays)
     method = {"name": "distil_ensemble", "teachers": IDS[:2], "epochs": 3, "batch_size": 8}
     one, two = (fuse(tmp_path / name, method, target=data) for name, data in (("a", target), ("b", other)))
-    assert one.result.document["sha256"] == two.result.document["sha256"]
+    assert one.sha256 == two.sha256
 
 
 def digits(folder, rows, seed=0, black_on_white=False):
@@ -212,9 +212,9 @@ def world(source, tmp_path_factory):
 
 
 def saved(outcome):
-    document = outcome.result.document
+    document = outcome.document
     about = {name: document[name] for name in ("network", "input", "classes")} | {"recipe": None}
-    return about, outcome.result.artifacts["weights"]
+    return about, outcome.weights_file
 
 
 def test_a_greedy_soup_is_no_worse_than_its_best_ingredient(world, tmp_path):
@@ -226,7 +226,7 @@ def test_a_greedy_soup_is_no_worse_than_its_best_ingredient(world, tmp_path):
     chosen = alone[tuple(fusion(outcome)["chosen"]["sources"])]
     assert chosen >= max(single)
     assert min(single) > 0.5
-    guard = outcome.result.document["evaluation"]["guard"]
+    guard = outcome.document["evaluation"]["guard"]
     assert [line["name"] for line in guard["against"]] == ["unchanged"]
 
 
@@ -256,7 +256,7 @@ def measured(setting, first, folder, of):
         np.savez(folder / f"{name}.npz", **arrays)
         swapped = replace(data, index=folder / f"{name}.npz")
         outcome = tasks.run(Setting({"name": "evaluate"}, source, swapped), folder / name)
-        found.append(outcome.result.document["evaluation"]["target"]["accuracy"])
+        found.append(outcome.document["evaluation"]["target"]["accuracy"])
     return found
 
 
@@ -269,7 +269,7 @@ def test_without_new_statistics_a_merged_network_is_worse(source, tmp_path):
     for kept in ("reestimated", "merged"):
         method = {"name": "wise_ft", "sources": IDS[:1], "alpha": 0.5, "batch_norm": kept}
         outcome = tasks.run(Setting(method, source[0], target, teachers={IDS[0]: tuned}), tmp_path / kept)
-        accuracy[kept] = outcome.result.document["evaluation"]["target"]["accuracy"]
+        accuracy[kept] = outcome.document["evaluation"]["target"]["accuracy"]
     assert accuracy["reestimated"] > accuracy["merged"] + 0.1
 
 
@@ -295,7 +295,7 @@ def test_a_student_of_two_half_teachers_knows_all_classes(world, tmp_path):
         "epochs": 40,
         "augmentation": "none",
     }
-    document = tasks.run(replace(setting, method=method, teachers=teachers), tmp_path / "run").result.document
+    document = tasks.run(replace(setting, method=method, teachers=teachers), tmp_path / "run").document
     assert [line["classes"] for line in document["transfer"]["teachers"]] == [6, 6]
     assert document["evaluation"]["target"]["accuracy"] > 0.6
     assert min(document["evaluation"]["target"]["per_class"]) > 0.2

@@ -35,14 +35,14 @@ def test_the_target_is_not_learned_from(tmp_path, places):
     target = tasks.dataset(tmp_path / "target", 10)
     other = tasks.dataset(tmp_path / "other", 10, seed=77)
     first, second = (run(tmp_path / name, ERM, data, places) for name, data in (("a", target), ("b", other)))
-    assert first.result.document["sha256"] == second.result.document["sha256"]
-    used = first.result.document["evaluation"]["labels_used"]
+    assert first.sha256 == second.sha256
+    used = first.document["evaluation"]["labels_used"]
     assert used.startswith("80 training and 40 validation labels of other datasets; none of the target's")
 
 
 def test_unless_it_is_among_the_environments(tmp_path, places):
     target = places["ds_here"]
-    document = run(tmp_path / "run", ERM, target, places).result.document
+    document = run(tmp_path / "run", ERM, target, places).document
     used = document["evaluation"]["labels_used"]
     assert used.startswith("40 training and 20 validation labels of other datasets; 40 training labels and 20")
 
@@ -50,13 +50,13 @@ def test_unless_it_is_among_the_environments(tmp_path, places):
 def test_a_target_without_labels_is_not_measured(tmp_path, places):
     labelled = tasks.dataset(tmp_path / "target", 10)
     target = relabelled(tmp_path / "none", labelled, np.full(80, -1), labelled=False, classes=None)
-    assert run(tmp_path / "run", ERM, target, places).result.document["evaluation"] is None
+    assert run(tmp_path / "run", ERM, target, places).document["evaluation"] is None
 
 
 def test_classes_are_those_that_all_share_by_name(tmp_path, places):
     places["ds_there"] = renamed(places["ds_there"], [str(k) for k in range(9, 4, -1)] + list("vwxyz"))
     target = tasks.dataset(tmp_path / "target", 10)
-    document = run(tmp_path / "run", ERM, target, places).result.document
+    document = run(tmp_path / "run", ERM, target, places).document
     assert document["classes"] == ["5", "6", "7", "8", "9"]
     assert document["network"]["num_classes"] == 5
     assert document["evaluation"]["target"]["n"] == 10
@@ -80,9 +80,9 @@ def test_each_environment_is_left_out_in_turn(tmp_path, places):
     target = tasks.dataset(tmp_path / "target", 10)
     outcome = run(tmp_path / "run", method, target, places)
     plain = run(tmp_path / "plain", method | {"leave_one_out": False}, target, places)
-    assert outcome.result.document["sha256"] == plain.result.document["sha256"]
-    assert [line["environment"] for line in outcome.result.document["transfer"]["leave_one_out"]] == list(places)
-    assert all(line["n"] == 20 for line in outcome.result.document["transfer"]["leave_one_out"])
+    assert outcome.sha256 == plain.sha256
+    assert [line["environment"] for line in outcome.document["transfer"]["leave_one_out"]] == list(places)
+    assert all(line["n"] == 20 for line in outcome.document["transfer"]["leave_one_out"])
     assert outcome.recorder.series("without_ds_here/ds_there/loss", "train")
     assert not outcome.recorder.series("without_ds_here/ds_here/loss", "train")
 
@@ -95,7 +95,7 @@ def test_what_validates_is_not_learned_from(tmp_path, places):
     found = outcome.recorder.series("accuracy", "validation")
     assert found == outcome.recorder.series("ds_yonder/accuracy", "validation")
     assert not outcome.recorder.series("ds_yonder/loss", "train")
-    used = outcome.result.document["evaluation"]["labels_used"]
+    used = outcome.document["evaluation"]["labels_used"]
     assert used.startswith("80 training and 20 validation labels of other datasets")
 
 
@@ -103,8 +103,8 @@ def test_a_source_that_knows_the_classes_is_measured_unchanged(tmp_path, places)
     method = {"name": "erm", "environments": ["ds_here", "ds_there"], **COMMON}
     target = tasks.dataset(tmp_path / "target", 10)
     outcome = run(tmp_path / "run", method, target, places, tasks.source(tmp_path / "source"))
-    assert outcome.result.document["transfer"]["head"] == "kept"
-    [line] = outcome.result.document["evaluation"]["guard"]["against"]
+    assert outcome.document["transfer"]["head"] == "kept"
+    [line] = outcome.document["evaluation"]["guard"]["against"]
     assert line["name"] == "unchanged"
 
 

@@ -23,4 +23,4 @@ def test_mapped_and_resident_images_give_the_same_bytes(tmp_path, monkeypatch, m
     resident = tasks.run(case, tmp_path / "resident")
     mapped = tasks.run(case, tmp_path / "mapped", resident_bytes=1)
     assert mapped.trace == resident.trace
-    assert mapped.result.document == resident.result.document
+    assert mapped.document == resident.document

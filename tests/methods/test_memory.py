@@ -43,7 +43,7 @@ def _limited(folder: Path, answer: Any) -> None:
     outcome = tasks.run(case(folder), folder / "limited")
     splits = [note.data["micro_batch_size"] for note in outcome.recorder.of(Note) if note.type == "batch_split"]
     snapshots = [snapshot.path for snapshot in outcome.recorder.of(Snapshot)]
-    answer.send((splits, snapshots, outcome.result.document["transfer"]["micro_batch_size"], outcome.result.artifacts))
+    answer.send((splits, snapshots, outcome.document["transfer"]["micro_batch_size"], outcome.weights_file))
 
 
 def test_a_job_under_too_little_memory_ends_well_and_resumes_exactly(tmp_path, monkeypatch):
@@ -53,12 +53,12 @@ def test_a_job_under_too_little_memory_ends_well_and_resumes_exactly(tmp_path, m
     child = context.Process(target=_limited, args=(tmp_path, theirs))
     child.start()
     theirs.close()
-    splits, snapshots, told, artifacts = ours.recv()
+    splits, snapshots, told, weights = ours.recv()
     child.join()
     assert splits
     assert told == splits[-1] < BATCH
     assert snapshots  # at once after the split, so that a resume does not run out of memory again
     torch.set_num_threads(1)
     resumed = tasks.run(case(tmp_path), tmp_path / "resumed", snapshot=snapshots[-1])
-    assert resumed.result.document["transfer"]["micro_batch_size"] == told
-    assert resumed.result.artifacts["weights"].read_bytes() == artifacts["weights"].read_bytes()
+    assert resumed.document["transfer"]["micro_batch_size"] == told
+    assert resumed.weights_file.read_bytes() == weights.read_bytes()

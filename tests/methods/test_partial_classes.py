@@ -17,7 +17,7 @@ def served(outcome, data):
     packed = PackedImages.open(data.pixels, data.index)
     rows = packed.rows("test")
     graph = onnxruntime.InferenceSession(outcome.result.artifacts["graph"].read_bytes())
-    input = InputSpec.model_validate(outcome.result.document["input"])
+    input = InputSpec.model_validate(outcome.document["input"])
     [p_NK] = graph.run(["probabilities"], {"image": packed.fitted(rows, input)})
     return np.log(p_NK.astype(np.float64)), packed.label[rows]
 
@@ -29,7 +29,7 @@ def test_a_target_that_lacks_classes_is_measured_by_the_decision_that_is_served(
     source_data = tasks.dataset(tmp_path / "source_data", 10, seed=5) if method["name"] == "mcc" else None
     case = Setting(method, tasks.source(tmp_path / "source"), target, source_data)
     outcome = tasks.run(case, tmp_path / "run")
-    found = outcome.result.document["evaluation"]["target"]
+    found = outcome.document["evaluation"]["target"]
     log_p_NK, truth_N = served(outcome, target)
     n, predicted_N = len(truth_N), log_p_NK.argmax(1)
     right, elsewhere = int((predicted_N == truth_N).sum()), int((predicted_N >= 4).sum())
@@ -55,7 +55,7 @@ def test_a_target_that_lacks_classes_is_measured_by_the_decision_that_is_served(
 def test_images_of_classes_that_the_network_does_not_know_are_counted(tmp_path):
     target = tasks.dataset(tmp_path / "target", 10)
     case = Setting({"name": "evaluate"}, tasks.source(tmp_path / "source", classes=6), target)
-    found = tasks.run(case, tmp_path / "run").result.document["evaluation"]["target"]
+    found = tasks.run(case, tmp_path / "run").document["evaluation"]["target"]
     assert (found["n"], found["left_out"], found["classes"]) == (12, 8, [str(k) for k in range(6)])
     assert "among_shared" not in found
 
@@ -63,5 +63,5 @@ def test_images_of_classes_that_the_network_does_not_know_are_counted(tmp_path):
 def test_where_all_classes_are_shared_nothing_is_added(tmp_path):
     target = tasks.dataset(tmp_path / "target", 10)
     case = Setting({"name": "evaluate"}, tasks.source(tmp_path / "source"), target)
-    found = tasks.run(case, tmp_path / "run").result.document["evaluation"]["target"]
+    found = tasks.run(case, tmp_path / "run").document["evaluation"]["target"]
     assert not {"among_shared", "taken_for_other_classes", "left_out", "classes"} & found.keys()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file
 
 from app.contract.inputs import InputSpec
 from app.imaging.packed import PackedImages, PackedWriter
@@ -59,7 +60,7 @@ def test_the_default_views_are_those_that_the_document_names(tmp_path, name):
     data = tasks.dataset(tmp_path / "target", 10)
     method = SIMCLR | {"name": name, "epochs": 1}
     default = run(tmp_path / "default", method, data)
-    resolved = default.result.document["method"]
+    resolved = default.document["method"]
     steps = {field: resolved[field] for field in ("augmentation", "second_augmentation")}
     assert tuple([step["name"] for step in view] for view in steps.values()) == VIEWS[name]
     assert default.trace == run(tmp_path / "named", method | steps, data).trace
@@ -100,8 +101,8 @@ def test_labels_decide_nothing(tmp_path, method):
     none = relabelled(tmp_path / "none", data, np.full(80, -1), labelled=False, classes=None)
     wrong = relabelled(tmp_path / "wrong", data, np.random.default_rng(0).integers(0, 10, 80))
     outcomes = [run(tmp_path / f"run{i}", method, target) for i, target in enumerate((data, none, wrong))]
-    assert len({outcome.result.document["sha256"] for outcome in outcomes}) == 1
-    labelled, unlabelled, _ = (outcome.result.document["transfer"]["features"] for outcome in outcomes)
+    assert len({outcome.sha256 for outcome in outcomes}) == 1
+    labelled, unlabelled, _ = (outcome.document["transfer"]["features"] for outcome in outcomes)
     assert unlabelled == {
         "knn": None,
         "labels_used": "none of the target's; its test labels were read once, at the end",
@@ -114,11 +115,11 @@ def test_labels_decide_nothing(tmp_path, method):
 def test_any_transfer_can_start_from_it(tmp_path, transfer):
     data = tasks.dataset(tmp_path / "target", 10)
     before = run(tmp_path / "pre", SIMCLR, data)
-    document = {name: before.result.document[name] for name in ("network", "input", "classes", "recipe")}
-    source = (document, before.result.artifacts["weights"])
+    document = {name: before.document[name] for name in ("network", "input", "classes", "recipe")}
+    source = (document, before.weights_file)
     after = run(tmp_path / "post", {"name": transfer, **COMMON}, data, source)
-    assert after.result.document["classes"] == data.document["classes"]
-    assert after.result.document["transfer"]["head"] == "new"
+    assert after.document["classes"] == data.document["classes"]
+    assert after.document["transfer"]["head"] == "new"
     assert after.weights["head.weight"].shape == (10, 32)
     same = [torch.equal(after.weights[name], before.weights[name]) for name in before.weights if "head" not in name]
     assert all(same) == (transfer == "linear_probe")
@@ -127,9 +128,9 @@ def test_any_transfer_can_start_from_it(tmp_path, transfer):
 def test_a_checkpoint_is_where_it_goes_on_from(tmp_path):
     method = {name: value for name, value in SIMCLR.items() if name not in NEW} | {"learning_rate": 1e-12}
     outcome = run(tmp_path / "run", method, tasks.dataset(tmp_path / "target", 10), tasks.source(tmp_path / "source"))
-    before = tasks.load_file(tmp_path / "source" / "source.safetensors")
+    before = load_file(tmp_path / "source" / "source.safetensors")
     torch.testing.assert_close(outcome.weights["block.0.weight"], before["block.0.weight"])
-    assert outcome.result.document["transfer"]["drift"]["layers"]
+    assert outcome.document["transfer"]["drift"]["layers"]
 
 
 def test_images_without_an_upright_are_told(tmp_path):
@@ -147,13 +148,13 @@ def test_images_without_an_upright_are_told(tmp_path):
     outcome = run(tmp_path / "run", ROTATION, replace(data, pixels=tmp_path / "pixels", index=tmp_path / "index.npz"))
     [note] = [note for note in outcome.recorder.of(Note) if note.type == "no_upright"]
     assert note.level == "warning"
-    assert outcome.result.document["transfer"]["rotation_accuracy"] < 0.4
+    assert outcome.document["transfer"]["rotation_accuracy"] < 0.4
 
 
 def test_turns_that_are_told_are_not_warned_of(tmp_path):
     method = ROTATION | {"epochs": 40, "learning_rate": 0.01, "augmentation": "none"}
     outcome = run(tmp_path / "run", method, tasks.dataset(tmp_path / "target", 10))
-    assert outcome.result.document["transfer"]["rotation_accuracy"] > 0.6
+    assert outcome.document["transfer"]["rotation_accuracy"] > 0.6
     assert not [note for note in outcome.recorder.of(Note) if note.type == "no_upright"]
 
 

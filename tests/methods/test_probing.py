@@ -15,4 +15,4 @@ def test_probes_without_validation_images(tmp_path, name):
     np.savez(target.index, **arrays)
     setting = tasks.Setting({"name": name, "epochs": 2}, tasks.source(tmp_path / "source"), target)
     found = tasks.run(setting, tmp_path / "run")
-    assert "60 training labels and 0 validation labels" in found.result.document["evaluation"]["labels_used"]
+    assert "60 training labels and 0 validation labels" in found.document["evaluation"]["labels_used"]

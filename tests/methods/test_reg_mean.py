@@ -79,7 +79,7 @@ def merge(tmp_path, patterns):
 
 
 def accuracy(outcome):
-    return outcome.result.document["evaluation"]["target"]["accuracy"]
+    return outcome.document["evaluation"]["target"]["accuracy"]
 
 
 def by_hand(teachers, environments, training_sets, off_diagonal):
@@ -106,7 +106,7 @@ def test_inner_products_of_each_sources_own_data_keep_what_each_knows(merge):
     assert accuracy(own) > accuracy(mean) + 0.3
     assert accuracy(own) > accuracy(common) + 0.3
     torch.testing.assert_close(common.weights["head.weight"], mean.weights["head.weight"], rtol=1e-3, atol=1e-3)
-    assert own.result.document["transfer"]["fusion"]["training_sets"] == OWN
+    assert own.document["transfer"]["fusion"]["training_sets"] == OWN
 
 
 @pytest.mark.parametrize("off_diagonal", [0.5, 0.9])

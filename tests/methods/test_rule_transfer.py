@@ -50,7 +50,7 @@ def patterns(count, seed=2):
 
 
 def ablation(outcome):
-    return (outcome.result.document["evaluation"] or {}).get("ablation")
+    return (outcome.document["evaluation"] or {}).get("ablation")
 
 
 def test_the_recipe_of_a_trained_model_replays_to_the_same_parameters(tmp_path):
@@ -73,14 +73,14 @@ def test_the_recipe_of_a_trained_model_replays_to_the_same_parameters(tmp_path):
         ),
         tmp_path / "trained",
     )
-    made = trained.result.document
+    made = trained.document
     document = {name: made[name] for name in ("network", "input", "classes", "recipe")}
     replayed = tasks.run(
-        Setting(METHOD | {"epochs": 3}, (document, trained.result.artifacts["weights"]), target), tmp_path / "replayed"
+        Setting(METHOD | {"epochs": 3}, (document, trained.weights_file), target), tmp_path / "replayed"
     )
     assert made["recipe"]["epochs"] == 3
-    assert replayed.result.document["recipe"] == made["recipe"]
-    assert replayed.result.document["sha256"] == made["sha256"]
+    assert replayed.document["recipe"] == made["recipe"]
+    assert replayed.sha256 == trained.sha256
     assert all(torch.equal(tensor, replayed.weights[name]) for name, tensor in trained.weights.items())
 
 
@@ -91,13 +91,13 @@ def test_a_rule_that_the_target_needs(tmp_path):
     outcome = tasks.run(
         Setting(METHOD | {"epochs": 30, "batch_size": 16}, source(tmp_path, recipe=FLIPS), target), tmp_path / "run"
     )
-    found, evaluated = ablation(outcome), outcome.result.document["evaluation"]["target"]
+    found, evaluated = ablation(outcome), outcome.document["evaluation"]["target"]
     assert found["helped"] is True
     assert found["interval"][0] > 0.3
     assert found["difference"] == pytest.approx(found["with"]["accuracy"] - found["without"]["accuracy"])
     assert found["with"]["accuracy"] == evaluated["accuracy"] > 0.9
     assert found["with"]["accuracy_interval"] == evaluated["accuracy_interval"]
-    assert outcome.result.document["transfer"]["rule"]["augmentation"] == FLIPS["augmentation"]
+    assert outcome.document["transfer"]["rule"]["augmentation"] == FLIPS["augmentation"]
 
 
 def test_a_rule_that_harms_is_not_hidden(tmp_path):
@@ -138,7 +138,7 @@ def test_the_two_differ_by_the_rule_alone(tmp_path):
         assert series == outcome.recorder.series(f"without/{name}", split)
         assert series
     assert (ablation(outcome)["difference"], ablation(outcome)["helped"]) == (0.0, None)
-    assert outcome.result.document["transfer"]["rule"] == {"version": 1, "input": tasks.INPUT}
+    assert outcome.document["transfer"]["rule"] == {"version": 1, "input": tasks.INPUT}
 
 
 def test_without_the_rule_the_images_come_as_they_are(tmp_path):
@@ -147,7 +147,7 @@ def test_without_the_rule_the_images_come_as_they_are(tmp_path):
     recipe = RECIPE | {"input": input}
     target = tasks.dataset(tmp_path / "target", 10)
     outcome = tasks.run(Setting(METHOD, source(tmp_path, recipe=recipe), target), tmp_path / "run")
-    document = outcome.result.document
+    document = outcome.document
     assert document["input"] == document["recipe"]["input"] == ablation(outcome)["with"]["input"] == input
     assert ablation(outcome)["without"]["input"] == tasks.INPUT
     assert document["method"]["augmentation"] == document["recipe"]["augmentation"]
@@ -158,7 +158,7 @@ def test_without_the_rule_the_images_come_as_they_are(tmp_path):
 def test_what_the_rule_does_not_name_is_as_the_request_says(tmp_path):
     method = METHOD | {"rule": ["mixing"], "label_smoothing": 0.2, "augmentation": [{"name": "vertical_flip"}]}
     target = tasks.dataset(tmp_path / "target", 10)
-    recipe = tasks.run(Setting(method, source(tmp_path), target), tmp_path / "run").result.document["recipe"]
+    recipe = tasks.run(Setting(method, source(tmp_path), target), tmp_path / "run").document["recipe"]
     assert recipe["label_smoothing"] == 0.2
     assert recipe["augmentation"] == [{"name": "vertical_flip", "p": 0.5}]
     assert recipe["mixing"] == {"name": "mixup", "alpha": 0.2, "p": 1.0}
@@ -167,9 +167,7 @@ def test_what_the_rule_does_not_name_is_as_the_request_says(tmp_path):
 def test_a_partial_recipe_means_none_of_the_rest(tmp_path):
     target = tasks.dataset(tmp_path / "target", 10)
     method = METHOD | {"label_smoothing": 0.2, "mixing": {"name": "cutmix"}}
-    recipe = tasks.run(Setting(method, source(tmp_path, recipe=FLIPS), target), tmp_path / "run").result.document[
-        "recipe"
-    ]
+    recipe = tasks.run(Setting(method, source(tmp_path, recipe=FLIPS), target), tmp_path / "run").document["recipe"]
     assert (recipe["label_smoothing"], recipe["mixing"], recipe["input"]) == (0.0, None, tasks.INPUT)
 
 
@@ -181,7 +179,7 @@ def test_from_the_sources_weights(tmp_path):
     before = load_file(source(tmp_path)[1])
     learnt = [name for name in before if name.endswith(("weight", "bias"))]
     assert all(torch.allclose(outcome.weights[name], before[name], atol=1e-6) for name in learnt)
-    transfer = outcome.result.document["transfer"]
+    transfer = outcome.document["transfer"]
     assert transfer["head"] == "kept"
     assert set(transfer["tensors"]["copied"]) == set(before)
 
@@ -190,9 +188,9 @@ def test_another_network(tmp_path):
     target = tasks.dataset(tmp_path / "target", 10)
     outcome = tasks.run(Setting(METHOD | {"network": LINEAR}, source(tmp_path), target), tmp_path / "run")
     network = build.build(NetworkSpec.model_validate(LINEAR), InputSpec.model_validate(tasks.INPUT))
-    assert outcome.result.document["network"]["options"] == LINEAR["options"]
+    assert outcome.document["network"]["options"] == LINEAR["options"]
     assert outcome.weights.keys() == network.state_dict().keys()
-    assert outcome.result.document["transfer"]["head"] == "new"
+    assert outcome.document["transfer"]["head"] == "new"
 
 
 @pytest.mark.parametrize(
@@ -212,14 +210,14 @@ def test_a_network_that_is_new_has_forgotten_nothing(tmp_path, method):
         method = method | {"network": LINEAR | {"options": {"layers": layers}}}
     own = tasks.dataset(tmp_path / "own", 10, seed=5)
     case = Setting(method, source(tmp_path), tasks.dataset(tmp_path / "target", 10), source_dataset=own)
-    assert tasks.run(case, tmp_path / "run").result.document["evaluation"]["source"] is None
+    assert tasks.run(case, tmp_path / "run").document["evaluation"]["source"] is None
 
 
 def test_with_the_sources_weights_forgetting_is_measured(tmp_path):
     own = tasks.dataset(tmp_path / "own", 10, seed=5)
     target = tasks.dataset(tmp_path / "target", 10)
     case = Setting(METHOD | {"weights": True}, source(tmp_path), target, source_dataset=own)
-    assert tasks.run(case, tmp_path / "run").result.document["evaluation"]["source"]["before"]["accuracy"] >= 0
+    assert tasks.run(case, tmp_path / "run").document["evaluation"]["source"]["before"]["accuracy"] >= 0
 
 
 @pytest.mark.parametrize("why", ["nobody asked", "no test labels"])
@@ -249,7 +247,7 @@ def test_a_run_resumed_within_the_second_training(tmp_path, moment):
     done = torch.load(snapshot, weights_only=True)["done"]
     assert "train" in done
     rest = tasks.run(case, tmp_path / "rest", snapshot=snapshot)
-    assert rest.result.document == whole.result.document
+    assert rest.document == whole.document
     assert not rest.recorder.series("loss", "train")
 
 
@@ -278,7 +276,7 @@ def test_beside_guard_and_temperature(tmp_path):
     plain = tasks.run(Setting(METHOD, source(tmp_path), target), tmp_path / "plain")
     method = METHOD | {"guard": True, "calibrate": True}
     outcome = tasks.run(Setting(method, source(tmp_path), target), tmp_path / "run")
-    evaluated = outcome.result.document["evaluation"]
+    evaluated = outcome.document["evaluation"]
     assert evaluated["target"]["calibration"]["temperature"] > 0
     assert [other["name"] for other in evaluated["guard"]["against"]] == ["unchanged", "linear_probe", "scratch"]
     assert ablation(outcome) == ablation(plain)

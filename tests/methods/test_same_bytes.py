@@ -46,7 +46,7 @@ def test_load_changes_no_byte_of_a_default_job(go, request, method):
     request.getfixturevalue("busy")
     loaded = go(method)
     assert not trials(loaded)
-    assert "pace" not in loaded.result.document["transfer"]
+    assert "pace" not in loaded.document["transfer"]
     assert all(torch.equal(tensor, loaded.weights[name]) for name, tensor in alone.weights.items())
 
 
@@ -62,7 +62,7 @@ def test_load_changes_no_byte_of_a_default_job(go, request, method):
 def test_a_trial_is_of_what_was_asked_for_and_recorded(go, busy, method, chosen):
     outcome = go(FINE_TUNE | method)
     assert [note.data for note in trials(outcome)] == [chosen]
-    assert outcome.result.document["transfer"]["pace"] == chosen
+    assert outcome.document["transfer"]["pace"] == chosen
 
 
 @pytest.mark.parametrize(

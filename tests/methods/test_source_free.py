@@ -52,7 +52,7 @@ def none(label_N, split_N):
 
 
 def weights(outcome):
-    return outcome.result.artifacts["weights"].read_bytes()
+    return outcome.weights_file.read_bytes()
 
 
 @ALL
@@ -62,8 +62,8 @@ def test_labels_of_the_target_are_never_read(tmp_path, method):
     plain = tasks.run(known, tmp_path / "plain")
     other = tasks.run(replace(known, target=relabelled(known.target, tmp_path, shuffled)), tmp_path / "other")
     assert weights(plain) == weights(other)
-    assert plain.result.document == other.result.document
-    assert "none of the target's" in plain.result.document["evaluation"]["labels_used"]
+    assert plain.document == other.document
+    assert "none of the target's" in plain.document["evaluation"]["labels_used"]
 
 
 @ALL
@@ -73,8 +73,8 @@ def test_a_target_without_labels_gives_the_same_weights_and_no_evaluation(tmp_pa
     bare = replace(bare, document=bare.document | {"labelled": False, "classes": None})
     plain, found = tasks.run(known, tmp_path / "plain"), tasks.run(replace(known, target=bare), tmp_path / "bare")
     assert weights(plain) == weights(found)
-    assert found.result.document["evaluation"] is None
-    assert found.result.document["classes"] == [str(k) for k in range(10)]
+    assert found.document["evaluation"] is None
+    assert found.document["classes"] == [str(k) for k in range(10)]
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_what_is_not_adapted_changes_in_no_bit(tmp_path, method, learns):
 
 @ALL
 def test_the_source_unchanged_is_measured_beside(tmp_path, method):
-    evaluation = adapt(tmp_path, method).result.document["evaluation"]
-    unchanged = tasks.run(case(tmp_path, {"name": "evaluate"}), tmp_path / "unchanged").result.document
+    evaluation = adapt(tmp_path, method).document["evaluation"]
+    unchanged = tasks.run(case(tmp_path, {"name": "evaluate"}), tmp_path / "unchanged").document
     [line] = evaluation["guard"]["against"]
     assert line["name"] == "unchanged"
     assert line["accuracy"] == unchanged["evaluation"]["target"]["accuracy"]
@@ -120,20 +120,20 @@ def test_networks_without_batch_norm_are_refused(tmp_path, method):
             block["layers"] = [layer for layer in block["layers"] if layer["type"] != "BatchNorm2d"]
     train = {"name": "train", "network": bare, "input": tasks.INPUT, "epochs": 1}
     made = tasks.run(Setting(train, None, tasks.dataset(tmp_path / "data", 10)), tmp_path / "made")
-    document = {key: made.result.document[key] for key in ("network", "input", "classes", "recipe")}
-    known = replace(case(tmp_path, method), source=(document, made.result.artifacts["weights"]))
+    document = {key: made.document[key] for key in ("network", "input", "classes", "recipe")}
+    known = replace(case(tmp_path, method), source=(document, made.weights_file))
     with pytest.raises(Failure, match="none that keeps statistics") as refused:
         tasks.run(known, tmp_path / "run")
     assert refused.value.code == "does_not_fit"
     shot = tasks.run(replace(known, method=SHOT), tmp_path / "shot")
-    assert shot.result.document["classes"] == document["classes"]
+    assert shot.document["classes"] == document["classes"]
 
 
 def test_fewer_classes_than_the_source_knows(tmp_path):
     """Pseudo-labels and the even use of classes are of the target's classes alone; the head keeps them all."""
     options = {"classes": 10, "target_classes": 3}
     found = adapt(tmp_path, SHOT | {"epochs": 60, "learning_rate": 0.05}, **options)
-    document = found.result.document
+    document = found.document
     assert document["classes"] == [str(k) for k in range(10)]
     assert document["evaluation"]["target"]["classes"] == ["0", "1", "2"]
     before, after = (document["transfer"]["predictions"][when]["shares"] for when in ("before", "after"))
@@ -162,13 +162,13 @@ def notes(outcome, kind="collapse"):
 def test_tent_lowers_entropy(tmp_path):
     found = adapt(tmp_path, TENT | {"epochs": 20})
     assert found.trace[-1] < found.trace[0]
-    assert found.result.document["transfer"]["collapse"] is None
+    assert found.document["transfer"]["collapse"] is None
     assert not notes(found)
 
 
 def test_tent_stops_where_batches_are_tiny(tmp_path):
     found = adapt(tmp_path, TENT | {"batch_size": 8})
-    collapse = found.result.document["transfer"]["collapse"]
+    collapse = found.document["transfer"]["collapse"]
     assert (collapse["reason"], collapse["kept"]) == ("tiny_batches", "source")
     assert [note.level for note in notes(found)] == ["warning"]
     before = load_file(tmp_path / "source" / "source.safetensors")
@@ -185,11 +185,11 @@ def test_tent_stops_where_all_images_are_of_one_class(tmp_path):
         ),
         tmp_path / "train",
     )
-    document = {key: source.result.document[key] for key in ("network", "input", "classes", "recipe")}
+    document = {key: source.document[key] for key in ("network", "input", "classes", "recipe")}
     target = tasks.dataset(tmp_path / "target", 1, per_class=80)
-    known = Setting(TENT, (document, source.result.artifacts["weights"]), target)
+    known = Setting(TENT, (document, source.weights_file), target)
     found = tasks.run(known, tmp_path / "run")
-    collapse = found.result.document["transfer"]["collapse"]
+    collapse = found.document["transfer"]["collapse"]
     assert (collapse["reason"], collapse["kept"]) == ("one_class", "source")
     assert all(torch.equal(tensor, source.weights[name]) for name, tensor in found.weights.items())
     adabn = tasks.run(replace(known, method=ADABN), tmp_path / "adabn")
@@ -199,7 +199,7 @@ def test_tent_stops_where_all_images_are_of_one_class(tmp_path):
 def test_tent_stops_where_predictions_collapse(tmp_path):
     """At a learning rate that is far too great, before one epoch is over: what is left is what `adabn` gives."""
     found = adapt(tmp_path, TENT | {"learning_rate": 10.0})
-    collapse = found.result.document["transfer"]["collapse"]
+    collapse = found.document["transfer"]["collapse"]
     assert (collapse["reason"], collapse["kept"]) == ("one_class", "statistics")
     assert notes(found)[0].message == collapse["message"]
     assert found.recorder.series("classes", "validation")[0] < 4

@@ -31,7 +31,7 @@ def before(folder):
 def test_lora_merges_its_corrections(tmp_path):
     """Hu et al. 2022: W + (α/r)·BA, a convolution's over its flattened kernel; nothing else moves but the head."""
     outcome = adapt(tmp_path, {"name": "lora", "rank": 2, "alpha": 6.0, "learning_rate": 0.01})
-    source, adapter = before(tmp_path), load_file(outcome.result.artifacts["adapter"])
+    source, adapter = before(tmp_path), load_file(outcome.adapter_file)
     corrected = {name.split(".lora_")[0] for name in adapter if ".lora_" in name}
     assert corrected == {"base_model.model.features.0", "base_model.model.block.0"}
     for path in corrected:
@@ -48,7 +48,7 @@ def test_lora_merges_its_corrections(tmp_path):
 
 def test_an_adapter_says_how_it_is_to_be_used(tmp_path):
     outcome = adapt(tmp_path, {"name": "lora", "rank": 3, "targets": "convolutions"})
-    with safe_open(outcome.result.artifacts["adapter"], "pt") as file:
+    with safe_open(outcome.adapter_file, "pt") as file:
         config = json.loads(file.metadata()["adapter_config"])
     assert (config["peft_type"], config["r"], config["lora_alpha"]) == ("LORA", 3, 8.0)
     assert config["target_modules"] == ["block.0", "features.0"]
@@ -66,9 +66,7 @@ def test_an_adapter_loads_into_peft(tmp_path):
     merged.load_state_dict(outcome.weights)
     inject_adapter_in_model(LoraConfig(r=2, lora_alpha=8, target_modules=["features.0", "block.0"]), network)
     prefix = "base_model.model."
-    tensors = {
-        name.removeprefix(prefix): tensor for name, tensor in load_file(outcome.result.artifacts["adapter"]).items()
-    }
+    tensors = {name.removeprefix(prefix): tensor for name, tensor in load_file(outcome.adapter_file).items()}
     set_peft_model_state_dict(network, {name: tensor for name, tensor in tensors.items() if ".lora_" in name})
     with torch.no_grad():
         for name, tensor in tensors.items():
@@ -100,7 +98,7 @@ OTHER = {
 def test_features_go_to_another_architecture_by_shape(tmp_path):
     outcome = adapt(tmp_path, {"name": "feature_transfer", "network": OTHER, "input": tasks.INPUT})
     source = before(tmp_path)
-    tensors = outcome.result.document["transfer"]["tensors"]
+    tensors = outcome.document["transfer"]["tensors"]
     assert {"from": "features.0.weight", "to": "stem.0.weight"} in tensors["renamed"]
     assert torch.equal(outcome.weights["stem.0.weight"], source["features.0.weight"])
     assert torch.equal(outcome.weights["stem.1.running_mean"], source["features.1.running_mean"])
@@ -155,7 +153,7 @@ def test_structure_transfer_to_colour(tmp_path):
     torch.testing.assert_close(
         outcome.weights["features.0.weight"], weight.expand(-1, 3, -1, -1) / 3, atol=1e-6, rtol=0
     )
-    document = outcome.result.document
+    document = outcome.document
     assert (document["input"]["channels"], document["transfer"]["head"]) == (3, "kept")
     assert "features.0.weight" in document["transfer"]["tensors"]["copied"]
     assert "grey → RGB" in document["transfer"]["adapters"]
@@ -164,13 +162,13 @@ def test_structure_transfer_to_colour(tmp_path):
 def test_structure_without_weights(tmp_path):
     outcome = adapt(tmp_path, {"name": "structure_transfer", "weights": False, "learning_rate": 1e-9})
     assert not torch.allclose(outcome.weights["features.0.weight"], before(tmp_path)["features.0.weight"], atol=0.01)
-    assert outcome.result.document["network"] == tasks.network(10)
+    assert outcome.document["network"] == tasks.network(10)
 
 
 def test_structure_transfer_to_other_classes_has_a_new_head(tmp_path):
     target = tasks.dataset(tmp_path / "target", 12, prefix="other ")
     outcome = adapt(tmp_path, {"name": "structure_transfer"}, target=target)
-    assert outcome.result.document["transfer"]["head"] == "new"
+    assert outcome.document["transfer"]["head"] == "new"
     assert outcome.weights["head.weight"].shape[0] == 12
 
 

@@ -34,10 +34,7 @@ def package(
     Returns:
         The files by role, and what is to be known of them: {parameters, sha256, not_servable, image_bytes}.
     """
-    network.cpu().to(memory_format=torch.contiguous_format).requires_grad_(False).eval()
-    tensors = network.state_dict()
-    artifacts = {"weights": workdir / "weights.safetensors"}
-    safetensors.write(artifacts["weights"], tensors, {**FORMAT, **(metadata or {})})
+    artifacts = {"weights": write_weights(network, workdir, metadata)}
     graph, not_servable, image_bytes = workdir / "graph.onnx", None, None
     try:
         image_bytes = onnx.export(network, structure, input, graph, multi_label=multi_label)
@@ -48,10 +45,18 @@ def package(
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return artifacts, {
         "parameters": parameters,
-        "sha256": digest.sha256(tensors),
+        "sha256": digest.sha256(network.state_dict()),
         "not_servable": not_servable,
         "image_bytes": image_bytes,
     }
+
+
+def write_weights(network: nn.Module, workdir: Path, metadata: Mapping[str, str] | None = None) -> Path:
+    """Write the weights alone; the network ends on the CPU, in evaluation mode, and learns no more."""
+    network.cpu().to(memory_format=torch.contiguous_format).requires_grad_(False).eval()
+    path = workdir / "weights.safetensors"
+    safetensors.write(path, network.state_dict(), {**FORMAT, **(metadata or {})})
+    return path
 
 
 def write_adapter(tensors: Mapping[str, Tensor], config: Mapping[str, Any], workdir: Path) -> Path:

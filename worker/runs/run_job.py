@@ -1,7 +1,7 @@
 """A job, from its spec to its result: open what it needs, run the method, measure, export."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,46 @@ from worker.runtime.contract import Channel, Note, Result, Spec
 from worker.runtime.run import Run
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a job has learned, and all that is told of it: everything but the files.
+
+    `document`: method and evaluation; where a model is made also its network, input, classes, recipe and transfer.
+    """
+
+    adapted: Adapted
+    document: dict[str, Any]
+    multi_label: bool
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the weights file says of itself."""
+        return package.metadata(
+            self.adapted.spec,
+            self.adapted.classifier.input,
+            self.adapted.classifier.classes,
+            multi_label=self.multi_label,
+            untrained_head=self.adapted.headless,
+        )
+
+
 def run(spec: Spec[RunSpec[Method]], channel: Channel) -> Result:
-    """Run a job's method, and give what came of it: figures, and weights and graph where it makes a model.
+    """Run a job to its end: learn, measure, and write the files.
+
+    Raises:
+        Failure, Interrupted: from the method.
+    """
+    measured = learn(spec, channel)
+    if (quantised := measured.adapted.quantised) is not None:
+        return Result(measured.document, {"quantized": quantised.graph})
+    if not measured.adapted.params.info.gives_model:
+        return Result(measured.document)
+    channel.emit(Note("exporting", "Writing weights and graph, and comparing the two."))
+    return packaged(measured, spec.workdir)
+
+
+def learn(spec: Spec[RunSpec[Method]], channel: Channel) -> Measured:
+    """Run a job up to its files: open what it needs, run the method, measure.
 
     Raises:
         Failure, Interrupted: from the method.
@@ -45,11 +83,35 @@ def run(spec: Spec[RunSpec[Method]], channel: Channel) -> Result:
         adapted, evaluation = _adapt(task, params)
     document = {"method": adapted.params.model_dump(mode="json"), "evaluation": evaluation}
     if adapted.quantised is not None:
-        return Result(document | {"quantization": adapted.quantised.document}, {"quantized": adapted.quantised.graph})
-    if not params.info.gives_model:
-        return Result(document)
-    channel.emit(Note("exporting", "Writing weights and graph, and comparing the two."))
-    return _packaged(adapted, document, spec, multi_label=task.target.multi_label)
+        document |= {"quantization": adapted.quantised.document}
+    multi_label = task.target.multi_label
+    if params.info.gives_model:
+        document |= {
+            "network": adapted.spec.model_dump(mode="json"),
+            "input": adapted.classifier.input.model_dump(mode="json"),
+            "classes": adapted.classifier.classes,
+            "multi_label": multi_label,
+            "recipe": Recipe.of(adapted.params, adapted.classifier.input).document(),
+            "transfer": adapted.transfer,
+            "untrained_head": adapted.headless,
+        }
+    return Measured(adapted, document, multi_label)
+
+
+def packaged(measured: Measured, workdir: Path) -> Result:
+    """Write the weights, the graph and the adapter of a model into `workdir`."""
+    adapted = measured.adapted
+    artifacts, exported = package.package(
+        adapted.classifier.module,
+        adapted.classifier.structure,
+        adapted.classifier.input,
+        workdir,
+        measured.metadata,
+        multi_label=measured.multi_label,
+    )
+    if adapted.adapter is not None:
+        artifacts["adapter"] = package.write_adapter(adapted.adapter.tensors, adapted.adapter.config, workdir)
+    return Result(measured.document | exported, artifacts)
 
 
 def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
@@ -93,32 +155,3 @@ def _task(run: Run, told: RunSpec[Method], inputs: Mapping[str, Path], room: Roo
             for id_, spec in told.environments.items()
         },
     )
-
-
-def _packaged(adapted: Adapted, document: dict[str, Any], spec: Spec[RunSpec[Method]], *, multi_label: bool) -> Result:
-    artifacts, exported = package.package(
-        adapted.classifier.module,
-        adapted.classifier.structure,
-        adapted.classifier.input,
-        spec.workdir,
-        package.metadata(
-            adapted.spec,
-            adapted.classifier.input,
-            adapted.classifier.classes,
-            multi_label=multi_label,
-            untrained_head=adapted.headless,
-        ),
-        multi_label=multi_label,
-    )
-    if adapted.adapter is not None:
-        artifacts["adapter"] = package.write_adapter(adapted.adapter.tensors, adapted.adapter.config, spec.workdir)
-    about = {
-        "network": adapted.spec.model_dump(mode="json"),
-        "input": adapted.classifier.input.model_dump(mode="json"),
-        "classes": adapted.classifier.classes,
-        "multi_label": multi_label,
-        "recipe": Recipe.of(adapted.params, adapted.classifier.input).document(),
-        "transfer": adapted.transfer,
-        "untrained_head": adapted.headless,
-    }
-    return Result(document | about | exported, artifacts)
