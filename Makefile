@@ -8,10 +8,10 @@ PORT ?= 8000
 export ORT_DISABLE_TELEMETRY := 1
 export MYPY_NUM_WORKERS := 2
 
-.PHONY: help install demo serve test lint types faults methods bench results openapi golden release clean
+.PHONY: help install demo serve test lint types faults conformance methods bench results openapi golden release clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
 # Both distributions without extras, too: pip finds the one that another requires only if it was named so.
 # torch's ordinary wheel is used, on machines without a GPU too: there is no CPU build of torchvision to go with another
@@ -29,11 +29,11 @@ demo: install  ## MNIST -> optdigits over HTTP: scratch, linear probe, fine-tuni
 serve: install  ## API, worker and prediction on port $(PORT), data under $(HOME_DIR)
 	$(BIN)/regraft serve --home $(HOME_DIR) --port $(PORT)
 
-test: install  ## lint, types, import contracts and every test, on SQLite and a real Postgres
+test: install  ## lint, types, import contracts and the tests, on SQLite and a real Postgres
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -m 'not matrix'
 
 lint: install  ## style, format and import contracts
 	$(BIN)/ruff check .
@@ -51,6 +51,9 @@ golden: install  ## renew the golden loss traces, after a change that is meant t
 
 faults: install  ## the fault suite in its full counts (long)
 	REGRAFT_FAULTS=full $(BIN)/pytest tests/faults tests/jobs
+
+conformance: install  ## the long matrices, of which make test runs a share: every graph, architecture and format (long)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -m matrix
 
 methods: install  ## every method and term over HTTP to its last artifact, on SQLite and a real Postgres (long)
 	REGRAFT_METHODS_ON=sqlite,postgres OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup tests/e2e/test_every_method.py

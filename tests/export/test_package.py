@@ -32,11 +32,11 @@ NETWORKS = [
     ("cnn3", GREY),
     ("torchvision/resnet18", GREY),
     ("torchvision/squeezenet1_1", SMALL),
-    pytest.param("torchvision/mobilenet_v3_small", SMALL, marks=pytest.mark.slow),
-    pytest.param("torchvision/vit_b_16", SQUARE, marks=pytest.mark.slow),
+    pytest.param("torchvision/mobilenet_v3_small", SMALL, marks=pytest.mark.matrix),
+    pytest.param("torchvision/vit_b_16", SQUARE, marks=pytest.mark.matrix),
     ("timm/test_vit", SQUARE),
     ("timm/test_convnext", SQUARE),
-    pytest.param("timm/deit_tiny_distilled_patch16_224", SQUARE, marks=pytest.mark.slow),
+    pytest.param("timm/deit_tiny_distilled_patch16_224", SQUARE, marks=pytest.mark.matrix),
 ]
 
 
