@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
@@ -25,6 +26,36 @@ class Rates(NamedTuple):
 
 
 USUAL: dict[Optimizer, Rates] = {"sgd": Rates(0.01, 5e-4), "adamw": Rates(1e-3, 0.01)}
+
+
+Scheduler = Literal["cosine", "step", "constant"]
+Metric = Literal["accuracy", "nll"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What a training loop follows, nothing of it left open.
+
+    None says that something is not done: long gradients are not shortened, weights are not averaged, the training is
+    not stopped early.  `divisible`: the loss of a batch is the mean of its examples', so that it may be computed in
+    micro-batches, of `micro_batch_size` examples or of as many as memory holds.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    optimizer: Optimizer = "sgd"
+    momentum: float = 0.9
+    scheduler: Scheduler = "cosine"
+    warmup_epochs: float = 0.0
+    augmentation: tuple[AugmentationStep, ...] = ()
+    max_gradient_norm: float | None = None
+    average: float | None = None
+    patience: int | None = None
+    metric: Metric = "accuracy"
+    divisible: bool = False
+    micro_batch_size: int | None = None
 
 
 class LabelBudget(Method):
@@ -70,7 +101,7 @@ class EarlyStopping(Closed):
     """
 
     patience: Annotated[int, Field(ge=1, le=1000)] = 10
-    metric: Literal["accuracy", "nll"] = "accuracy"
+    metric: Metric = "accuracy"
 
 
 class Loop(Method):
@@ -89,7 +120,7 @@ class Loop(Method):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0, le=10)] | None = None
     max_gradient_norm: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    scheduler: Literal["cosine", "step", "constant"] = "cosine"
+    scheduler: Scheduler = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0, le=1000)] = 0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     augmentation: Literal["none", "auto"] | Annotated[list[AugmentationStep], Field(max_length=16)] = "auto"
@@ -124,6 +155,32 @@ class Loop(Method):
         elif self.augmentation == "none":
             closed["augmentation"] = []
         return self.model_copy(update=closed)
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule of resolved parameters.
+
+        Raises:
+            ValueError: something is left open.
+        """
+        augmentation = self.augmentation
+        if self.epochs is None or self.batch_size is None or self.learning_rate is None or self.weight_decay is None:
+            raise ValueError("defaults are left open: see `resolve`")
+        if isinstance(augmentation, str):
+            raise ValueError("the augmentation is left open: see `resolve`")
+        return Schedule(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            optimizer=self.optimizer,
+            momentum=self.momentum,
+            scheduler=self.scheduler,
+            warmup_epochs=self.warmup_epochs,
+            augmentation=tuple(augmentation),
+            max_gradient_norm=self.max_gradient_norm,
+            average=self.average,
+        )
 
     def usual(self) -> Rates:
         """Learning rate and weight decay where they are left open."""
@@ -181,6 +238,22 @@ class Training(Loop, Guardable):
     def divisible(self) -> bool:
         """Whether the loss of a batch is the mean of its parts' losses."""
         return not self.terms and self.class_weights is None
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule of resolved parameters, with early stopping and accumulation.
+
+        Raises:
+            ValueError: something is left open.
+        """
+        stopping = self.early_stopping
+        return replace(
+            super().schedule,
+            patience=stopping.patience if stopping else None,
+            metric=stopping.metric if stopping else "accuracy",
+            divisible=self.divisible,
+            micro_batch_size=self.micro_batch_size,
+        )
 
     @model_validator(mode="after")
     def _terms_look_into_the_network(self) -> Self:

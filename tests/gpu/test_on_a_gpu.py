@@ -27,6 +27,7 @@ from worker.runtime.recorder import Recorder
 from worker.runtime.run import Run
 from worker.torch_server.plain import SIZES, Plain
 from worker.training import precision
+from worker.training.freezing import Scope
 from worker.training.precision import Work
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -62,7 +63,7 @@ def trained(tmp_path, on, order=None, snapshot=None, method=Training, **changes)
     trainable = (lambda epoch: structure.last(1)) if last else (lambda epoch: None)
     with device.reproducible(on, 0):
         run = Run(recorder, tmp_path, device=on, snapshot=snapshot)
-        supervision.learn(Task(run, target=None), learner, params, Examples(images(), images(64)), trainable=trainable)
+        supervision.learn(Task(run, target=None), learner, params, Examples(images(), images(64)), Scope(trainable))
     return recorder, made
 
 

@@ -32,7 +32,7 @@ from worker.runtime.contract import Failure, Interrupted, Note
 from worker.runtime.recorder import Recorder
 from worker.runtime.run import Run
 from worker.terms.adversarial import Discriminator
-from worker.training.fit import Moment
+from worker.training.protocols import Moment
 
 COMMON = {"epochs": 2, "batch_size": 8}
 UNLABELLED = ["dann", "cdan", "dan", "jan", "coral", "mcc", "adda"]

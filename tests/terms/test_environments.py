@@ -13,7 +13,7 @@ from worker.methods.generalisation.group_dro import Reweighting
 from worker.methods.generalisation.irm import penalty
 from worker.methods.generalisation.penalised import MeanRisk, Penalty
 from worker.terms.environments import irm_penalty, mix_style, moments_apart, reweighted, risk_variance, slope
-from worker.training.fit import Moment
+from worker.training.protocols import Moment
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,9 @@ import torch
 import torchvision
 from torch import nn
 
-from worker.training.optimizers import Optimiser, Recipe, groups, schedule
+from app.methods.training import Schedule
+from worker.training import schedules
+from worker.training.optimizers import Optimiser, groups
 
 
 class Network(nn.Module):
@@ -23,8 +25,8 @@ def factor(name: str) -> float:
 
 def optimiser(kind="sgd", plan="cosine", warmup=0, weight_decay=0.1, learning_rate=0.5):
     network = Network()
-    recipe = Recipe(kind, learning_rate, weight_decay=weight_decay)
-    return network, Optimiser(groups(network, factor, weight_decay), recipe, schedule(plan, 10, warmup))
+    schedule = Schedule(epochs=1, batch_size=1, learning_rate=learning_rate, weight_decay=weight_decay, optimizer=kind)
+    return network, Optimiser(groups(network, factor, weight_decay), schedule, schedules.factor(plan, 10, warmup))
 
 
 def test_norms_and_biases_do_not_decay():
@@ -82,8 +84,16 @@ def test_a_gradient_is_shortened_as_by_pytorch(kind, most):
     torch.manual_seed(0)
     ours = Network()
     theirs = copy.deepcopy(ours)
-    recipe = Recipe(kind, 0.1, momentum=0.0, max_gradient_norm=most)
-    optimise = Optimiser(groups(ours, lambda name: 1.0, 0.0), recipe, schedule("constant", 3))
+    schedule = Schedule(
+        epochs=1,
+        batch_size=1,
+        learning_rate=0.1,
+        weight_decay=0.0,
+        optimizer=kind,
+        momentum=0.0,
+        max_gradient_norm=most,
+    )
+    optimise = Optimiser(groups(ours, lambda name: 1.0, 0.0), schedule, schedules.factor("constant", 3))
     reference = (torch.optim.SGD if kind == "sgd" else torch.optim.AdamW)(theirs.parameters(), lr=0.1, weight_decay=0.0)
     for step in range(3):
         for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
@@ -112,7 +122,7 @@ def test_effective_rate_is_base_times_factor_times_schedule(kind, plan):
         optimise.step(step)
         for group in optimise.param_groups:
             for name in group["names"]:
-                assert group["lr"] == pytest.approx(0.5 * factor(name) * schedule(plan, 10, 3)(step))
+                assert group["lr"] == pytest.approx(0.5 * factor(name) * schedules.factor(plan, 10, 3)(step))
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.01])
@@ -130,7 +140,7 @@ def test_a_step_moves_a_weight_by_the_effective_rate(rate):
 
 
 def test_schedules():
-    cosine, step, constant = (schedule(kind, 100, 0) for kind in ("cosine", "step", "constant"))
+    cosine, step, constant = (schedules.factor(kind, 100, 0) for kind in ("cosine", "step", "constant"))
     assert cosine(0) == 1
     assert cosine(50) == pytest.approx(0.5)
     assert 0 < cosine(99) < 0.001
@@ -139,11 +149,11 @@ def test_schedules():
 
 
 def test_warm_up_is_linear_and_the_rest_follows():
-    warmed = schedule("cosine", 110, 10)
+    warmed = schedules.factor("cosine", 110, 10)
     assert [warmed(at) for at in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1])
     assert warmed(10) == 1
     assert warmed(60) == pytest.approx(0.5)
-    assert all(math.isfinite(schedule("cosine", 5, 10)(at)) for at in range(12))
+    assert all(math.isfinite(schedules.factor("cosine", 5, 10)(at)) for at in range(12))
 
 
 def test_parameters_without_gradient_do_not_decay():

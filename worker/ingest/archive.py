@@ -198,7 +198,7 @@ class Allowance:
         self._watch = watch
 
     def spend(self, count: int) -> None:
-        self._watch.heed()
+        self._watch.checkpoint_or_stop()
         self._left -= count
         self._left_by_ratio -= count
         if self._left_by_ratio < 0:

@@ -41,7 +41,7 @@ def ingest(spec: Spec[CheckpointIngest], channel: Channel) -> Result:
     """
     watch, told = Watch(channel), spec.payload
     source = _uploaded(spec, watch) if told.pretrained is None else _published(told.pretrained)
-    watch.heed()
+    watch.checkpoint_or_stop()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # what the file lacks is drawn, the same for the same file
         adopted = adopt(
@@ -57,7 +57,7 @@ def ingest(spec: Spec[CheckpointIngest], channel: Channel) -> Result:
     channel.emit(_told(report))
     for warning in adopted.warnings:
         channel.emit(warning)
-    watch.heed()
+    watch.checkpoint_or_stop()
     channel.emit(Note("exporting", "Writing weights and graph, and comparing the two."))
     about = package.metadata(
         adopted.network,

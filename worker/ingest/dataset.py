@@ -40,7 +40,7 @@ def ingest(spec: Spec[DatasetIngest], channel: Channel) -> Result:
     images = PackedImages.open(pixels, index)
     document = {"format": request.format, "labelled": _labelled(images), "refused": pack.refused}
     document |= _figures(images, found.classes, watch) | {
-        "duplicates": duplicates.find(images, found.names, watch.heed)
+        "duplicates": duplicates.find(images, found.names, watch.checkpoint_or_stop)
     }
     for note in (*pack.notes, *warnings.of(document, found, split_N, pack, request)):
         channel.emit(note)
@@ -85,7 +85,7 @@ def _labelled(images: PackedImages) -> bool | str:
 
 
 def _figures(images: PackedImages, classes: list[str], watch: Watch) -> dict[str, Any]:
-    mean, std = measure.moments(images, watch.heed)
+    mean, std = measure.moments(images, watch.checkpoint_or_stop)
     return {
         "classes": classes or None,
         "multi_label": images.target is not None,
@@ -94,5 +94,5 @@ def _figures(images: PackedImages, classes: list[str], watch: Watch) -> dict[str
         "counts": measure.counts(images, classes) if classes else None,
         "mean": mean,
         "std": std,
-        "sha256": measure.sha256(images, classes, watch.heed),
+        "sha256": measure.sha256(images, classes, watch.checkpoint_or_stop),
     }

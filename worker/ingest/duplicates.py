@@ -12,7 +12,7 @@ EXAMPLES = 10  # that are named
 NAME_CHARS = 256
 
 
-def find(images: PackedImages, names: Sequence[str] | None, heed: Callable[[], None]) -> dict[str, Any]:
+def find(images: PackedImages, names: Sequence[str] | None, checkpoint_or_stop: Callable[[], None]) -> dict[str, Any]:
     """{exact, across, near, examples} of the stored pixels.
 
     `exact` counts the images that equal an earlier one, `across` those validation and test images that equal a training
@@ -21,7 +21,7 @@ def find(images: PackedImages, names: Sequence[str] | None, heed: Callable[[], N
     """
     digest_N = np.empty(len(images), np.uint64)
     for row in range(len(images)):
-        heed()
+        checkpoint_or_stop()
         shape = images.shape[row].tobytes()
         digest_N[row] = int.from_bytes(hashlib.blake2b(images[row].data, digest_size=8, key=shape).digest(), "little")
     # training images first, so that each group's first is one wherever it has one

@@ -41,7 +41,7 @@ def _count(images: PackedImages, split: Split, classes: int) -> NDArray[np.int64
     return count_K
 
 
-def moments(images: PackedImages, heed: Heed) -> tuple[list[float], list[float]]:
+def moments(images: PackedImages, checkpoint_or_stop: Heed) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel, 0 to 1, over all pixels of the training split.
 
     Where that is empty, of all images.  Exact: the 256 levels are counted.  A grey one among colour ones counts as
@@ -53,7 +53,7 @@ def moments(images: PackedImages, heed: Heed) -> tuple[list[float], list[float]]
     count_CL = np.zeros((channels, len(LEVELS)), np.int64)
     step = max(1, CHUNK_PIXELS // int(images.shape[:, :2].prod(axis=1).max()))
     for start in range(0, len(rows), step):
-        heed()
+        checkpoint_or_stop()
         pixels_PC = np.concatenate([_flat(images[row], channels) for row in rows[start : start + step].tolist()])
         count_CL += [np.bincount(pixels_P, minlength=len(LEVELS)) for pixels_P in pixels_PC.T]
     share_CL = count_CL / count_CL.sum(axis=1, keepdims=True)
@@ -62,7 +62,7 @@ def moments(images: PackedImages, heed: Heed) -> tuple[list[float], list[float]]
     return mean_C.tolist(), np.maximum(np.sqrt(variance_C), SMALLEST_STD).tolist()
 
 
-def sha256(images: PackedImages, classes: Sequence[str], heed: Heed) -> str:
+def sha256(images: PackedImages, classes: Sequence[str], checkpoint_or_stop: Heed) -> str:
     """Hex SHA-256: equal datasets have equal digests, whatever archive they came in.
 
     Over the names of classes, each ended by a zero byte, and one more; then little-endian, in the dataset's order:
@@ -75,7 +75,7 @@ def sha256(images: PackedImages, classes: Sequence[str], heed: Heed) -> str:
     if images.target is not None:
         digest.update(images.target.tobytes())
     for row in range(len(images)):
-        heed()
+        checkpoint_or_stop()
         digest.update(images[row].data)
     return digest.hexdigest()
 

@@ -12,7 +12,7 @@ class Watch:
         self._channel = channel
         self._started_at = self._told_at = time.monotonic()
 
-    def heed(self) -> None:
+    def checkpoint_or_stop(self) -> None:
         """
         Raises:
             Interrupted: an order to stop was given.  Reading begins anew next time, so there is no snapshot.

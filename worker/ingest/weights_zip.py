@@ -25,7 +25,7 @@ def inspect(path: Path, watch: Watch) -> None:
         with zipfile.ZipFile(path) as archive:
             _check_members(archive.infolist(), path.stat().st_size)
             for number, member in enumerate(archive.infolist()):
-                watch.heed()
+                watch.checkpoint_or_stop()
                 watch.tell(number, len(archive.infolist()))
                 _read_through(archive, member)
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:

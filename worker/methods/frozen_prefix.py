@@ -9,17 +9,15 @@ from torch import Tensor, nn
 from app.methods.training import Training
 from worker.data.batches import Batch, Images, Prepare, Shuffled
 from worker.methods.feature_cache import Document, layers, once
-from worker.methods.loop import closed
 from worker.methods.task import Task
-from worker.networks import halves
 from worker.networks.classifier import Classifier
-from worker.networks.halves import Halves
 from worker.runtime import device
 from worker.runtime.contract import Note
 from worker.runtime.run import Run
-from worker.training import evaluate
+from worker.training import evaluate, halves
 from worker.training import features as engine
 from worker.training.freezing import Except, Trainable
+from worker.training.halves import Halves
 
 MOST_BYTES = 2**31  # of activations; where they would be more, the frozen layers run at every step
 EVALUATED = 256  # rows at once
@@ -51,7 +49,7 @@ class Edge:
     def in_order(self, images: Images) -> evaluate.Split:
         labels = torch.split(images.label_N, EVALUATED)
         for x, y_B in zip(torch.split(self._of(images), EVALUATED), labels, strict=True):
-            self._run.heed()
+            self._run.checkpoint_or_stop()
             yield self._placed(x), y_B.to(self._run.device)
 
     def _of(self, images: Images) -> Tensor:
@@ -80,7 +78,7 @@ def find(
     run: Run,
 ) -> Edge | None:
     """None where every epoch sees other pixels, nothing stays frozen, there is no such edge, or too much lies there."""
-    epochs = closed(params.epochs)
+    epochs = params.schedule.epochs
     if params.augmentation or params.mixing or params.terms or epochs < 2:
         return None
     prepare = Prepare(learner.input, run.device, device.memory_format(learner.module))

@@ -18,7 +18,7 @@ from worker.networks.classifier import Classifier
 from worker.terms.base import Setting, Term
 from worker.terms.registry import TERMS
 from worker.training.evaluate import Split
-from worker.training.fit import Losses, Moment
+from worker.training.protocols import Losses, Moment
 
 
 @dataclass(frozen=True)

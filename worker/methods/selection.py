@@ -21,7 +21,7 @@ from worker.runtime.contract import Failure, Note
 from worker.runtime.run import Run
 from worker.training import evaluate, statistics
 from worker.training.evaluate import Split
-from worker.training.fit import Validation
+from worker.training.protocols import Validation
 
 COLLAPSED = 0.5  # of the classes that were predicted before: fewer are a collapse
 

@@ -11,22 +11,20 @@ from torch import Tensor, nn
 
 from app.contract.inputs import InputSpec
 from app.imaging.packed import Split
-from app.methods.training import LabelBudget, Training
+from app.methods.training import LabelBudget, Schedule, Training
 from worker.data import batches as data
 from worker.data import mix, targets, transforms
 from worker.data.batches import Images, Prepare, Shuffled
-from worker.methods import frozen_prefix, loop, objective
+from worker.methods import frozen_prefix, objective
 from worker.methods.frozen_prefix import Edge
-from worker.methods.loop import closed
 from worker.methods.task import Domain, LabelUse, Task
 from worker.networks.classifier import Classifier
 from worker.runtime.contract import Failure
 from worker.runtime.run import Run
 from worker.training import evaluate, precision
-from worker.training.accumulation import Accumulator
-from worker.training.fit import Fitted, Loss, everything
-from worker.training.freezing import Trainable
+from worker.training.freezing import Scope
 from worker.training.precision import Pace, Precision, Work
+from worker.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -88,41 +86,35 @@ def learn(
     learner: Classifier,
     params: Training,
     seen: Examples,
+    scope: Scope | None = None,
     *,
-    factor: Callable[[str], float] = lambda name: 1.0,
-    trainable: Callable[[int], Trainable] = everything,
     run: Run | None = None,
 ) -> dict[str, nn.Module]:
     """Minimise the objective over the training images; the network ends with the weights that validated best.
 
-    `factor` gives a parameter's share of the learning rate, `trainable` what learns in an epoch.
-    `params` has its defaults closed.  `run` is the part of the task's run that this is, if it is not all of it.
+    `params` are resolved.  `scope` says what learns, and how fast: left out, everything.  `run` is the part of the
+    task's run that this is, if it is not all of it.
 
     Returns:
         What has learned beside the network, by the name of its term.
     """
-    run = run or task.run
+    run, scope, schedule = run or task.run, scope or Scope(), params.schedule
     if not any(True for path in learner.structure.heads for _ in learner.module.get_submodule(path).parameters()):
         message = "The head of this network was fitted and does not learn by gradients: name the network under it."
         raise Failure("does_not_fit", message)
     train, validation = seen.train.to(run.device), seen.validation.to(run.device)
-    cut = frozen_prefix.find(task, learner, params, train, validation, trainable, run)
+    cut = frozen_prefix.find(task, learner, params, train, validation, scope.trainable, run)
     how = _pace(run, learner, params, seen, whole=cut is None)
     feed = cut or Pixels(run, learner, params, how.memory_format, seen.closer)
     seen_from = replace(learner, module=feed.network)
     with precision.kept(how, learner.module), _compiled(run, how, feed, train, params):
         loss = objective.build(task, seen_from, params, train, lambda: feed.in_order(train))
-        minimise(
-            run,
-            learner.module,
-            params,
-            feed.batches(train, closed(params.batch_size), drawing(params, train.label_N, learner)),
+        Trainer(run, learner, schedule, scope, companions=loss.modules).fit(
+            feed.batches(train, schedule.batch_size, drawing(params, train.label_N, learner)),
             precision.cast(how, run.device, loss),
-            (lambda: feed.in_order(validation)) if len(validation) else None,
-            forward=feed.network,
-            factor=factor,
-            trainable=trainable,
-            beside=loss.modules,
+            evaluate.validator(run, feed.network, lambda: feed.in_order(validation), schedule.metric)
+            if len(validation)
+            else None,
         )
     return loss.modules
 
@@ -140,7 +132,7 @@ class Pixels:
     ) -> None:
         self.network, self._run = learner.module, run
         self._prepare = Prepare(learner.input, run.device, layout)
-        steps = params.augmentation if isinstance(params.augmentation, list) else []
+        steps = params.schedule.augmentation
         self._augment = transforms.compose(steps, learner.input.size)
         self._closer = closer if transforms.cuts(steps) else None
         self._mix = mix.compose(params.mixing)
@@ -172,8 +164,9 @@ def _pace(run: Run, learner: Classifier, params: Training, seen: Examples, *, wh
     if run.pace is None and not whole:
         run.pace = vars(as_told)  # a trial of later parts would compare two trainings that were computed otherwise
     shape = (learner.input.channels, *learner.input.size)
-    batch_size, layouts = min(closed(params.batch_size), len(seen.train)), params.layout == "auto"
-    return precision.settle(run, learner.module, Work(shape, batch_size, steps(params, seen), precisions, layouts))
+    schedule, layouts = params.schedule, params.layout == "auto"
+    work = Work(shape, min(schedule.batch_size, len(seen.train)), steps(schedule, seen), precisions, layouts)
+    return precision.settle(run, learner.module, work)
 
 
 def _compiled(
@@ -182,40 +175,7 @@ def _compiled(
     if not params.compile:
         return nullcontext()
     example, _ = next(iter(feed.in_order(train)))
-    return precision.compiled(run, how, feed.network, example[: closed(params.batch_size)])
-
-
-def minimise(
-    run: Run,
-    network: nn.Module,
-    params: Training,
-    batches: Shuffled,
-    loss: Loss[data.Batch],
-    validate_on: Callable[[], evaluate.Split] | None,
-    *,
-    forward: nn.Module | None = None,
-    factor: Callable[[str], float] = lambda name: 1.0,
-    trainable: Callable[[int], Trainable] = everything,
-    beside: dict[str, nn.Module] | None = None,
-) -> Fitted:
-    """The loop, as `params` say, over any batches of (what `forward` takes, label); that is the network, or a part of
-    it."""
-    stopping = params.early_stopping
-    accumulator: Accumulator[data.Batch] = Accumulator(run, network, params.micro_batch_size)
-    metric = stopping.metric if stopping else "accuracy"
-    return loop.minimise(
-        run,
-        network,
-        params,
-        batches,
-        loss,
-        evaluate.validator(run, forward or network, validate_on, metric) if validate_on else None,
-        patience=stopping.patience if stopping else None,
-        factor=factor,
-        trainable=trainable,
-        beside=beside,
-        backward=accumulator.backward if params.divisible else None,
-    )
+    return precision.compiled(run, how, feed.network, example[: params.schedule.batch_size])
 
 
 def drawing(params: Training, label_N: Tensor, learner: Classifier) -> Tensor | None:
@@ -226,6 +186,6 @@ def drawing(params: Training, label_N: Tensor, learner: Classifier) -> Tensor | 
     return targets.balanced(group_N, len(learner.classes))[group_N]
 
 
-def steps(params: Training, seen: Examples) -> int:
-    """Optimiser steps of a training as `params` say, where it is not stopped early."""
-    return closed(params.epochs) * (len(data.bounds(len(seen.train), closed(params.batch_size))) - 1)
+def steps(schedule: Schedule, seen: Examples) -> int:
+    """Optimiser steps of a training, where it is not stopped early."""
+    return schedule.epochs * (len(data.bounds(len(seen.train), schedule.batch_size)) - 1)

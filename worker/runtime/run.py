@@ -78,7 +78,7 @@ class Run:
         self._ledger.state["pace"] = dict(pace)
 
     def save_soon(self) -> None:
-        """A snapshot is due at the next `heed`."""
+        """A snapshot is due at the next `checkpoint_or_stop`."""
         self._ledger.saved_at = -math.inf
 
     def emit(self, event: Event) -> None:
@@ -105,7 +105,7 @@ class Run:
             eta_s *= (whole - ledger.behind - step) / (total - step)
         self.emit(Progress(ledger.behind + step, whole, eta_s))
 
-    def heed(self) -> None:
+    def checkpoint_or_stop(self) -> None:
         """Obey a command, and save a snapshot when one is due.  Cheap enough for every batch.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from worker.data.batches import bounds
 from worker.runtime import device
 from worker.runtime.contract import Note
 from worker.runtime.run import Run
+from worker.training.protocols import B, Losses
 
 SMALLEST = 4  # spread evenly, no part then is a single example, on which batch norm would fail
 _ALLOCATOR = (  # plain RuntimeErrors on the CPU; the last two are oneDNN's
@@ -22,14 +23,13 @@ _ALLOCATOR = (  # plain RuntimeErrors on the CPU; the last two are oneDNN's
 )
 
 
+@runtime_checkable
 class Divisible(Protocol):
+    """A batch of which parts can be taken."""
+
     def __len__(self) -> int: ...
 
     def part(self, first: int, end: int) -> Self: ...
-
-
-D = TypeVar("D", bound=Divisible)
-Losses = Mapping[str, Tensor]
 
 
 def ran_out(error: BaseException) -> bool:
@@ -54,7 +54,7 @@ def forward(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return torch.cat((forward(network, x[:half]), forward(network, x[half:])))
 
 
-class Accumulator(Generic[D]):
+class Accumulator:
     """Leaves the gradient of a batch's loss, which must be a mean over its examples.
 
     A batch larger than `size` is spread evenly over parts of at most `size`, and a part counts as it has examples.
@@ -67,7 +67,7 @@ class Accumulator(Generic[D]):
         self._parameters = list(network.parameters())
         self._kept = [_Kept(of_one_kind) for of_one_kind in _by_dtype(network.buffers())]
 
-    def backward(self, batch: D, loss: Callable[[D], Losses]) -> Losses:
+    def backward(self, batch: B, loss: Callable[[B], Losses]) -> Losses:
         """The losses of the whole batch.
 
         Raises:
@@ -87,12 +87,13 @@ class Accumulator(Generic[D]):
             self._restore(before)
             self._split(max(SMALLEST, size // 2))
 
-    def _in_parts(self, batch: D, loss: Callable[[D], Losses], size: int) -> Losses:
+    def _in_parts(self, batch: B, loss: Callable[[B], Losses], size: int) -> Losses:
         cuts = bounds(len(batch), size)
         if len(cuts) == 2:
             losses = loss(batch)
             losses["loss"].backward()  # type: ignore[no-untyped-call]
             return losses
+        assert isinstance(batch, Divisible)
         total: dict[str, Tensor] = {}
         for first, end in pairwise(cuts):
             share = (end - first) / len(batch)

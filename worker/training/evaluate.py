@@ -12,7 +12,7 @@ from worker.data.batches import Images, Prepare
 from worker.metrics.scores import Judged, Verdict
 from worker.runtime.run import Run
 from worker.training import accumulation
-from worker.training.fit import Validation
+from worker.training.protocols import Validation
 
 Split = Iterator[tuple[Tensor, Tensor]]  # what the network takes and its targets (see `kinds`), batch by batch
 
@@ -24,12 +24,12 @@ def image_batches(run: Run, images: Images, prepare: Prepare) -> Split:
     """(float32 [B,C,H,W], targets) in the order of the images, not augmented.
 
     Raises:
-        Interrupted: see `Run.heed`.
+        Interrupted: see `Run.checkpoint_or_stop`.
     """
     elements = math.prod(images.pixels_NHWC.shape[1:])
     size = max(1, min(BATCH[run.device.type], BATCH_ELEMENTS[run.device.type] // elements))
     for start in range(0, len(images), size):
-        run.heed()
+        run.checkpoint_or_stop()
         place_B = torch.arange(start, min(start + size, len(images)), device=images.label_N.device)
         x_BCHW = prepare.normalised(prepare.pixels(images.pixels_NHWC, place_B))
         yield x_BCHW, images.label_N[place_B].to(x_BCHW.device)

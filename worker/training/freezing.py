@@ -5,7 +5,7 @@ decay shrinks a weight whose gradient is zero.  So frozen modules are kept in ev
 get no gradient at all, which makes every optimiser pass them over.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from torch import nn
@@ -19,6 +19,25 @@ class Except:
 
 
 Trainable = Collection[str] | Except | None  # paths of modules; None: the whole network
+
+
+def everything(epoch: int) -> Trainable:
+    """The whole network, in every epoch."""
+    return None
+
+
+def alike(name: str) -> float:
+    """The whole learning rate, for every parameter."""
+    return 1.0
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What of a network learns, and how fast: `trainable` says for each epoch what learns, `factor` gives a parameter's
+    share of the learning rate, by its name."""
+
+    trainable: Callable[[int], Trainable] = everything
+    factor: Callable[[str], float] = alike
 
 
 class Freezer:

@@ -1,48 +1,16 @@
 """Optimisers: groups of parameters with learning rates of their own, under schedules that are functions of the step."""
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
-Schedule = Callable[[int], float]
+from app.methods.training import Schedule
+from worker.training.schedules import Factor
 
 # In the name of a parameter: it is looked up, added or multiplied, and no weight of a layer.
 NO_WEIGHTS = frozenset({"pos", "position", "token", "embed", "embedding", "scale", "gamma", "bias", "biases"})
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to optimise: `learning_rate` is that of a parameter with factor 1 where the schedule stands at 1."""
-
-    kind: Literal["sgd", "adamw"]
-    learning_rate: float
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    max_gradient_norm: float | None = None
-
-
-def schedule(kind: Literal["cosine", "step", "constant"], total_steps: int, warmup_steps: int = 0) -> Schedule:
-    """Factor of the learning rate at optimiser step 0 … `total_steps` − 1.
-
-    Linear warm-up, 1/w … 1 over the first w steps; then half a cosine to nearly 0 (Loshchilov & Hutter 2017),
-    or × 0.1 at one half and at three quarters of what remains, or 1.
-    """
-
-    def factor(step: int) -> float:
-        if step < warmup_steps:
-            return (step + 1) / warmup_steps
-        done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
-        if kind == "cosine":
-            return 0.5 * (1 + math.cos(math.pi * done))
-        if kind == "step":
-            return 0.1 ** ((done >= 0.5) + (done >= 0.75))
-        return 1.0
-
-    return factor
 
 
 def groups(module: nn.Module, factor: Callable[[str], float], weight_decay: float) -> list[dict[str, Any]]:
@@ -76,13 +44,13 @@ def _exempt(module: nn.Module) -> Iterator[str]:
 
 
 class Optimiser:
-    """A PyTorch optimiser under a schedule: a group's learning rate = learning_rate × its factor × schedule(step)."""
+    """A PyTorch optimiser whose groups' learning rates are learning_rate × the group's factor × `factor`(step)."""
 
-    def __init__(self, groups: list[dict[str, Any]], recipe: Recipe, schedule: Schedule) -> None:
-        self._learning_rate = recipe.learning_rate
-        self._schedule = schedule
-        self._max_gradient_norm = recipe.max_gradient_norm
-        self._optimizer = _build(groups, recipe)
+    def __init__(self, groups: list[dict[str, Any]], schedule: Schedule, factor: Factor) -> None:
+        self._learning_rate = schedule.learning_rate
+        self._factor = factor
+        self._max_gradient_norm = schedule.max_gradient_norm
+        self._optimizer = _build(groups, schedule)
 
     def prepare(self) -> None:
         """To be called when other parameters than before begin to learn.
@@ -107,7 +75,7 @@ class Optimiser:
     def step(self, step: int) -> None:
         """Update from the gradients as optimiser step `step`; parameters without a gradient stay as they are.
 
-        Where the gradient of all together is longer than the recipe's most, it is shortened to that first.
+        Where the gradient of all together is longer than the schedule's most, it is shortened to that first.
         """
         if self._max_gradient_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters(), self._max_gradient_norm)
@@ -117,7 +85,7 @@ class Optimiser:
         self._optimizer.step()
 
     def learning_rate(self, step: int) -> float:
-        return self._learning_rate * self._schedule(step)
+        return self._learning_rate * self._factor(step)
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -134,9 +102,9 @@ class Optimiser:
         self._optimizer.load_state_dict(state)
 
 
-def _build(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
-    rate = recipe.learning_rate
-    if recipe.kind == "adamw":
+def _build(groups: list[dict[str, Any]], schedule: Schedule) -> torch.optim.Optimizer:
+    rate = schedule.learning_rate
+    if schedule.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=rate, fused=True)
-    nesterov = recipe.momentum > 0
-    return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, nesterov=nesterov, fused=True)
+    nesterov = schedule.momentum > 0
+    return torch.optim.SGD(groups, lr=rate, momentum=schedule.momentum, nesterov=nesterov, fused=True)

@@ -20,7 +20,7 @@ from worker.runtime import device
 from worker.runtime.contract import Note
 from worker.runtime.run import Run
 from worker.training.accumulation import ran_out
-from worker.training.fit import B, Loss, Losses, Moment
+from worker.training.protocols import B, Loss, Losses, Moment
 
 Layout = Literal["channels_last", "contiguous"]
 Precision = Literal["float32", "bfloat16"]

@@ -142,7 +142,7 @@ class Fitting:
 
     def fit(self, fit: Callable[[Rows], M]) -> M:
         """On all training images."""
-        self._run.heed()
+        self._run.checkpoint_or_stop()
         with _quietly(self._run.emit):
             return fit(self.train)
 
@@ -202,7 +202,7 @@ class Fitting:
     def _once(self, phase: str, compute: Callable[[], float]) -> float:
         found = self._run.result(phase)
         if found is None:
-            self._run.heed()
+            self._run.checkpoint_or_stop()
             with _quietly(self._run.emit):
                 found = {"value": compute()}
         self._run.done(phase, found, 1)

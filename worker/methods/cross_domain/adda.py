@@ -9,16 +9,15 @@ from torch.func import functional_call
 
 from app.methods.cross_domain.adda import Adda
 from worker.data.parallel import Parallel, Together
-from worker.methods import loop
 from worker.methods.cross_domain import family as cross_domain
-from worker.methods.loop import closed
 from worker.methods.task import Adapted, Task
 from worker.networks.classifier import Classifier
 from worker.runtime import device
 from worker.terms import adversarial
 from worker.terms.adversarial import Discriminator
-from worker.training.fit import Losses, Moment
-from worker.training.freezing import Except
+from worker.training.freezing import Except, Scope
+from worker.training.protocols import Losses, Moment
+from worker.training.trainer import Trainer
 
 
 def adda(task: Task, params: Adda) -> Adapted:
@@ -32,17 +31,10 @@ def adda(task: Task, params: Adda) -> Adapted:
     chosen = cross_domain.selector(task, learner, params, seen)
     encoder = replace(learner, module=deepcopy(learner.module).requires_grad_(False).eval())
     discriminator = Discriminator(learner.structure.features, params.hidden).to(task.run.device)
-    fitted = loop.minimise(
-        task.run,
-        learner.module,
-        params,
-        batches,
-        Game(learner, encoder, discriminator, params),
-        chosen.validate,
-        keep=chosen.keep,
-        trainable=lambda epoch: Except(learner.structure.heads),
-        beside={"discriminator": discriminator},
-    )
+    scope = Scope(lambda epoch: Except(learner.structure.heads))
+    trainer = Trainer(task.run, learner, params.schedule, scope, companions={"discriminator": discriminator})
+    game = Game(learner, encoder, discriminator, params)
+    fitted = trainer.fit(batches, game, chosen.validate, keep=chosen.keep)
     return cross_domain.adapted(begun, params, chosen, fitted.best_epoch if chosen.keep == "best" else fitted.epochs)
 
 
@@ -50,11 +42,11 @@ def _pretrained(task: Task, learner: Classifier, params: Adda, batches: Parallel
     """The source's labels first, as far as the head does not know them yet; the parameters say how long."""
     epochs = params.pretrain_epochs
     if epochs is None:
-        epochs = closed(params.epochs) if new else 0
+        epochs = params.schedule.epochs if new else 0
     if epochs:
         half, steps = params.pretraining(epochs), batches.per_epoch
-        task.run.expect((epochs + closed(params.epochs)) * steps)
-        loop.minimise(task.run.part("pretrain"), learner.module, half, batches, Pretraining(learner, half), None)
+        task.run.expect((epochs + params.schedule.epochs) * steps)
+        Trainer(task.run.part("pretrain"), learner, half.schedule).fit(batches, Pretraining(learner, half))
     return params.model_copy(update={"pretrain_epochs": epochs})
 
 

@@ -15,8 +15,7 @@ from worker.data import batches as data
 from worker.data import transforms
 from worker.data.batches import Batch, Images, Prepare
 from worker.data.parallel import Parallel, Together
-from worker.methods import loop, selection, transferred
-from worker.methods.loop import closed
+from worker.methods import selection, transferred
 from worker.methods.selection import Selector
 from worker.methods.task import Adapted, Domain, Task
 from worker.methods.transferred import Start
@@ -24,7 +23,9 @@ from worker.networks.classifier import Classifier, Outputs
 from worker.runtime import device
 from worker.runtime.contract import Failure
 from worker.training import statistics
-from worker.training.fit import Losses, Moment
+from worker.training.freezing import Scope
+from worker.training.protocols import Losses, Moment
+from worker.training.trainer import Trainer
 
 
 class Alignment(Protocol):
@@ -87,16 +88,16 @@ def known(task: Task) -> Domain:
 
 
 def batches(task: Task, params: CrossDomain, seen: Domains, input: InputSpec, layout: torch.memory_format) -> Parallel:
-    """A batch of each domain at every step; `params` has its defaults closed."""
+    """A batch of each domain at every step; `params` are resolved."""
     prepare = Prepare(input, task.run.device, layout)
-    steps = transforms.compose(params.augmentation) if isinstance(params.augmentation, list) else None
+    schedule = params.schedule
     streams = {
         name: data.image_batches(
             task.run,
             images.to(task.run.device),
             prepare=prepare,
-            batch_size=closed(params.batch_size),
-            augment=steps,
+            batch_size=schedule.batch_size,
+            augment=transforms.compose(schedule.augmentation),
             stream=name,
         )
         for name, images in (("source", seen.source), ("target", seen.target))
@@ -113,17 +114,15 @@ def adapt(task: Task, params: CrossDomain, build: Build) -> Adapted:
     alignment = build(learner)
     chosen = selector(task, learner, params, seen)
     objective = Objective(learner, params, alignment)
-    fitted = loop.minimise(
+    trainer = Trainer(
         task.run,
-        learner.module,
-        params,
-        batches(task, params, seen, learner.input, device.memory_format(learner.module)),
-        objective,
-        chosen.validate,
-        keep=chosen.keep,
-        factor=lambda name: factor(name, params, learner),
-        beside={} if alignment.module is None else {"alignment": alignment.module},
+        learner,
+        params.schedule,
+        Scope(factor=lambda name: factor(name, params, learner)),
+        companions={} if alignment.module is None else {"alignment": alignment.module},
     )
+    pairs = batches(task, params, seen, learner.input, device.memory_format(learner.module))
+    fitted = trainer.fit(pairs, objective, chosen.validate, keep=chosen.keep)
     return adapted(begun, params, chosen, fitted.best_epoch if chosen.keep == "best" else fitted.epochs)
 
 
@@ -137,7 +136,7 @@ def selector(task: Task, learner: Classifier, params: CrossDomain, seen: Domains
         some = Images(source.pixels_NHWC[rows], source.label_N[rows]).to(run.device)
         stream = data.image_batches(run, some, prepare=prepare, batch_size=STATISTICS_BATCH, stream="source_statistics")
         for batch in stream.epoch(0):
-            run.heed()
+            run.checkpoint_or_stop()
             yield batch.x
 
     separate = params.batch_norm == "separate" and bool(statistics.norms(learner.module))

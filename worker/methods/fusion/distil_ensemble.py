@@ -15,8 +15,7 @@ from app.methods.terms.distillation import Distillation
 from worker.data import batches as data
 from worker.data import transforms
 from worker.data.batches import Batch, Images, Prepare
-from worker.methods import inputs, loop, transferred
-from worker.methods.loop import closed
+from worker.methods import inputs, transferred
 from worker.methods.task import Adapted, LabelUse, Task
 from worker.networks import build
 from worker.networks.classifier import Classifier, Outputs
@@ -27,7 +26,8 @@ from worker.runtime.run import Run
 from worker.terms import distillation
 from worker.terms.base import Setting, Term
 from worker.training import evaluate
-from worker.training.fit import Losses, Moment, Validation
+from worker.training.protocols import Losses, Moment, Validation
+from worker.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ def distil_ensemble(task: Task, params: DistilEnsemble) -> Adapted:
     learner, run = student.learner, task.run
     rows = task.target.images.rows("train")
     params = params.resolve(len(rows), learner.input.size)
+    schedule = params.schedule
     train, used = _training(task, params, learner)
     terms = _terms(task, params, learner)
     prepare = Prepare(learner.input, run.device, device.memory_format(learner.module))
@@ -52,11 +53,11 @@ def distil_ensemble(task: Task, params: DistilEnsemble) -> Adapted:
         run,
         train.to(run.device),
         prepare=prepare,
-        batch_size=closed(params.batch_size),
-        augment=transforms.compose(params.augmentation) if isinstance(params.augmentation, list) else None,
+        batch_size=schedule.batch_size,
+        augment=transforms.compose(schedule.augmentation),
     )
     validate, validated = _validation(task, params, learner, terms, prepare)
-    loop.minimise(run, learner.module, params, batches, _Loss(params, learner, terms), validate)
+    Trainer(run, learner, schedule).fit(batches, _Loss(params, learner, terms), validate)
     transfer = student.report | {"teachers": _told(task, params, classes)}
     return Adapted(learner, student.spec, params, LabelUse(used, validated), transfer)
 

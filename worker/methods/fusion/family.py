@@ -74,7 +74,7 @@ class Merger:
         self._judged += 1
         found = self._run.result(phase)
         if found is None:
-            self._run.heed()
+            self._run.checkpoint_or_stop()
             self.put(weights(), merged=merged)
             found = {split: self._figures(examine, split, at) for split, examine in self._examined(beside).items()}
         self.passed(phase, found)
@@ -109,7 +109,7 @@ class Merger:
         unlabelled = domain.unlabelled(rows, input).to(self._run.device)
         stream = data.image_batches(self._run, unlabelled, prepare=self._prepare, batch_size=size, stream="statistics")
         for batch in stream.epoch(0):
-            self._run.heed()
+            self._run.checkpoint_or_stop()
             yield batch.x
 
     def adapted(self, weights: Weights, *, merged: bool, about: Mapping[str, Any]) -> Adapted:

@@ -7,7 +7,7 @@ from worker.methods.generalisation import family as generalisation
 from worker.methods.generalisation.family import Seen
 from worker.methods.task import Adapted, Task
 from worker.terms import environments
-from worker.training.fit import Losses, Moment, Stateful
+from worker.training.protocols import Losses, Moment, Stateful
 
 
 def coral_dg(task: Task, params: CoralDg) -> Adapted:

@@ -14,8 +14,7 @@ from app.methods.generalisation.family import Generalisation
 from worker.data import batches, transforms
 from worker.data.batches import Images, Prepare
 from worker.data.parallel import Parallel, Together
-from worker.methods import loop, measure, starting
-from worker.methods.loop import closed
+from worker.methods import measure, starting
 from worker.methods.supervision import Examples
 from worker.methods.task import Adapted, Domain, LabelUse, Task
 from worker.methods.transferred import Start
@@ -24,7 +23,8 @@ from worker.runtime import device
 from worker.runtime.contract import Failure
 from worker.runtime.run import Run
 from worker.training import evaluate
-from worker.training.fit import Losses, Moment, Stateful, Validation
+from worker.training.protocols import Losses, Moment, Stateful, Validation
+from worker.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ class _Learning:
 
     def steps(self, known: Mapping[str, Examples]) -> int:
         longest = max(len(one.train) for one in known.values())
-        return closed(self.params.epochs) * (len(batches.bounds(longest, closed(self.params.batch_size))) - 1)
+        schedule = self.params.schedule
+        return schedule.epochs * (len(batches.bounds(longest, schedule.batch_size)) - 1)
 
     def without(self, left: str, network: torch.nn.Module, known: Mapping[str, Examples]) -> Classifier:
         """The same training without one environment, as a part of the run."""
@@ -134,29 +135,25 @@ class _Learning:
             return {**objective(Seen(logits, features, labels, torch.stack(risks)), moment), **shown}
 
         with self.around(learner):
-            loop.minimise(
-                run,
-                learner.module,
-                params,
+            Trainer(run, learner, params.schedule, stateful=objective.stateful).fit(
                 Parallel({name: self._batches(name, known[name].train, run, prepare) for name in names}),
                 loss,
                 self._validator(learner, known, run, prepare),
                 keep="last" if params.selection == "last" else "best",
-                stateful=objective.stateful,
-                turn=turn,
+                restart_at=turn,
             )
 
     def _risk(self, logits_BK: Tensor, y_B: Tensor) -> Tensor:
         return F.cross_entropy(logits_BK, y_B, label_smoothing=self.params.label_smoothing)
 
     def _batches(self, name: str, images: Images, run: Run, prepare: Prepare) -> batches.Shuffled:
-        steps = self.params.augmentation
+        schedule = self.params.schedule
         return batches.image_batches(
             run,
             images.to(run.device),
             prepare=prepare,
-            batch_size=closed(self.params.batch_size),
-            augment=transforms.compose(steps) if isinstance(steps, list) else None,
+            batch_size=schedule.batch_size,
+            augment=transforms.compose(schedule.augmentation),
             stream=name,
         )
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 
 from worker.methods.generalisation.family import Course, Seen
-from worker.training.fit import Losses, Moment, Stateful
+from worker.training.protocols import Losses, Moment, Stateful
 
 
 class MeanRisk:

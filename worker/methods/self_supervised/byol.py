@@ -13,7 +13,7 @@ from worker.methods.self_supervised import family as pretraining
 from worker.methods.self_supervised.family import Ground
 from worker.methods.task import Adapted, Task
 from worker.terms import views
-from worker.training.fit import Losses, Moment
+from worker.training.protocols import Losses, Moment
 
 
 def byol(task: Task, params: Byol) -> Adapted:
@@ -29,8 +29,9 @@ def byol(task: Task, params: Byol) -> Adapted:
         of_one_BD, of_two_BD = target(batch.x).chunk(2)
         return {"loss": views.foretold(one_BD, of_two_BD) + views.foretold(two_BD, of_one_BD)}
 
-    beside = {"projector": projector, "predictor": predictor}
-    return pretraining.learn(task, ground, pretraining.two(ground), loss, beside=beside, stateful={"target": target})
+    companions = {"projector": projector, "predictor": predictor}
+    look, stateful = pretraining.two(ground), {"target": target}
+    return pretraining.learn(task, ground, look, loss, companions=companions, stateful=stateful)
 
 
 def decay(start: float, progress: float) -> float:

@@ -11,15 +11,15 @@ from app.contract.augmentation import AugmentationStep
 from app.methods.self_supervised.family import Pretraining, TwoViews
 from worker.data import transforms, views
 from worker.data.batches import Batch, Images, Prepare
-from worker.methods import loop, starting
-from worker.methods.loop import closed
+from worker.methods import starting
 from worker.methods.self_supervised import neighbours
 from worker.methods.task import Adapted, Task
 from worker.methods.transferred import Start
 from worker.runtime import device
 from worker.runtime.contract import Failure
 from worker.training import evaluate
-from worker.training.fit import Loss, Stateful
+from worker.training.protocols import Loss, Stateful
+from worker.training.trainer import Trainer
 
 UNLABELLED = "unlabelled"
 FEWEST_IMAGES = 4
@@ -90,7 +90,7 @@ def learn(
     look: views.Look,
     loss: Loss[Batch],
     *,
-    beside: Mapping[str, nn.Module],
+    companions: Mapping[str, nn.Module],
     stateful: Mapping[str, Stateful] | None = None,
 ) -> Adapted:
     """The weights of the last step: nothing is selected, so nothing can be selected by labels."""
@@ -100,20 +100,11 @@ def learn(
     if ground.closer and all(transforms.cuts(steps) for steps in _distributions(params)):
         images = ground.closer()
     batches = views.view_batches(
-        run, images.to(run.device), prepare=prepare, batch_size=closed(params.batch_size), look=look
+        run, images.to(run.device), prepare=prepare, batch_size=params.schedule.batch_size, look=look
     )
     watch = neighbours.Watch(task, learner)
-    loop.minimise(
-        run,
-        learner.module,
-        params,
-        batches,
-        loss,
-        watch.validate if watch.possible else None,
-        keep="last",
-        beside=beside,
-        stateful=stateful,
-    )
+    trainer = Trainer(run, learner, params.schedule, companions=companions, stateful=stateful)
+    trainer.fit(batches, loss, watch.validate if watch.possible else None, keep="last")
     transfer = ground.start.report | {"features": watch.report()}
     adapted = Adapted(learner, ground.start.spec, params, watch.use, transfer)
     return replace(adapted, headless=True)

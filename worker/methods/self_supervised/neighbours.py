@@ -14,7 +14,7 @@ from worker.networks.classifier import Classifier
 from worker.runtime import device
 from worker.training import evaluate, features, neighbours
 from worker.training.features import Features
-from worker.training.fit import Validation
+from worker.training.protocols import Validation
 
 LOOKED_AT = 4096  # images of a split, evenly spaced
 

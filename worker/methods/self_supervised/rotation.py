@@ -11,7 +11,7 @@ from worker.data.batches import Batch
 from worker.methods.self_supervised import family as pretraining
 from worker.methods.task import Adapted, Task
 from worker.runtime.contract import Failure, Note
-from worker.training.fit import Losses, Moment
+from worker.training.protocols import Losses, Moment
 
 TURNS = 4
 HARDLY = 0.4  # a share of turns told apart that is little above chance, 0.25
@@ -28,7 +28,7 @@ def rotation(task: Task, params: Rotation) -> Adapted:
         logits_NK = classifier(ground.features(batch.x))
         return {"loss": F.cross_entropy(logits_NK, turns(logits_NK)), "rotation_accuracy": right(logits_NK).mean()}
 
-    adapted = pretraining.learn(task, ground, pretraining.turned(ground), loss, beside={"turns": classifier})
+    adapted = pretraining.learn(task, ground, pretraining.turned(ground), loss, companions={"turns": classifier})
     upright = replace(ground, params=ground.params.model_copy(update={"augmentation": []}))
     told = pretraining.share_recognised(
         task, ground, pretraining.turned(upright), lambda features_ND: right(classifier(features_ND))

@@ -5,7 +5,7 @@ from worker.data.batches import Batch
 from worker.methods.self_supervised import family as pretraining
 from worker.methods.task import Adapted, Task
 from worker.terms import views
-from worker.training.fit import Losses, Moment
+from worker.training.protocols import Losses, Moment
 
 
 def simclr(task: Task, params: SimClr) -> Adapted:
@@ -16,4 +16,4 @@ def simclr(task: Task, params: SimClr) -> Adapted:
         z_BD, other_BD = projector(ground.features(batch.x)).chunk(2)
         return {"loss": views.nt_xent(z_BD, other_BD, params.temperature)}
 
-    return pretraining.learn(task, ground, pretraining.two(ground), loss, beside={"projector": projector})
+    return pretraining.learn(task, ground, pretraining.two(ground), loss, companions={"projector": projector})

@@ -5,7 +5,7 @@ from worker.data.batches import Batch
 from worker.methods.self_supervised import family as pretraining
 from worker.methods.task import Adapted, Task
 from worker.terms import views
-from worker.training.fit import Losses, Moment
+from worker.training.protocols import Losses, Moment
 
 
 def vicreg(task: Task, params: VicReg) -> Adapted:
@@ -18,4 +18,4 @@ def vicreg(task: Task, params: VicReg) -> Adapted:
         whole = params.invariance * alike + params.variance * alive + params.covariance * apart
         return {"loss": whole, "invariance": alike, "variance": alive, "covariance": apart}
 
-    return pretraining.learn(task, ground, pretraining.two(ground), loss, beside={"expander": expander})
+    return pretraining.learn(task, ground, pretraining.two(ground), loss, companions={"expander": expander})

@@ -41,7 +41,7 @@ def estimate(
 
     def batches() -> Iterator[Tensor]:
         for done, batch in enumerate(shuffled.epoch(0)):
-            run.heed()
+            run.checkpoint_or_stop()
             if tell:
                 run.tell(done, shuffled.per_epoch)
             yield batch.x

@@ -9,15 +9,16 @@ from worker.data import batches as data
 from worker.data import transforms
 from worker.data.batches import Batch, Images
 from worker.data.relabelled import Relabelled
-from worker.methods import loop, selection, transferred
+from worker.methods import selection, transferred
 from worker.methods.source_free import unlabelled
 from worker.methods.task import Adapted, Task
 from worker.networks import modes
 from worker.networks.classifier import Classifier
 from worker.runtime.run import Run
 from worker.terms import information, pseudo_labels
-from worker.training.fit import Losses, Moment
-from worker.training.freezing import Except
+from worker.training.freezing import Except, Scope
+from worker.training.protocols import Losses, Moment
+from worker.training.trainer import Trainer
 
 
 def shot(task: Task, params: Shot) -> Adapted:
@@ -26,25 +27,22 @@ def shot(task: Task, params: Shot) -> Adapted:
     learner, report = transferred.itself(task, params.input)
     seen, columns_L = unlabelled.images(task, learner), unlabelled.shared(task, learner)
     params = params.resolve(len(seen.train), learner.input.size)
+    schedule = params.schedule
     before = unlabelled.said(run, learner, seen.train)
     batches = data.image_batches(
         run,
         seen.train,
         prepare=unlabelled.prepare(run, learner),
-        batch_size=loop.closed(params.batch_size),
-        augment=transforms.compose(params.augmentation) if isinstance(params.augmentation, list) else None,
+        batch_size=schedule.batch_size,
+        augment=transforms.compose(schedule.augmentation),
     )
     chosen = selection.selector(task, learner, params)
     heads = learner.structure.heads
-    fitted = loop.minimise(
-        run,
-        learner.module,
-        params,
+    fitted = Trainer(run, learner, schedule, Scope(lambda epoch: Except(heads))).fit(
         Relabelled(batches, lambda: labels(run, learner, seen.train, columns_L)),
         _Objective(learner, params, columns_L),
         chosen.validate,
         keep=chosen.keep,
-        trainable=lambda epoch: Except(heads),
     )
     settled = chosen.settle(fitted.best_epoch if chosen.keep == "best" else fitted.epochs)
     after = unlabelled.said(run, learner, seen.train)

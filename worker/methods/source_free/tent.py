@@ -1,7 +1,7 @@
 """`tent`: batch norm's scales and shifts, moved until the predictions are sure; stopped where they collapse."""
 
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -9,7 +9,7 @@ from app.methods.source_free.tent import Tent
 from worker.data import batches as data
 from worker.data import transforms
 from worker.data.batches import Batch, Images
-from worker.methods import loop, transferred
+from worker.methods import transferred
 from worker.methods.source_free import norms, unlabelled
 from worker.methods.source_free.unlabelled import Unlabelled
 from worker.methods.task import Adapted, LabelUse, Task
@@ -17,7 +17,9 @@ from worker.networks.classifier import Classifier
 from worker.runtime.contract import Note
 from worker.runtime.run import Run
 from worker.terms import information
-from worker.training.fit import Fitted, Losses, Moment, Validation
+from worker.training.freezing import Scope
+from worker.training.protocols import Fitted, Losses, Moment, Validation
+from worker.training.trainer import Trainer
 
 FEWEST = 16  # images in a batch: below, its statistics and its entropy say little of the target
 
@@ -53,7 +55,7 @@ def tent(task: Task, params: Tent) -> Adapted:
 
 
 def _tiny(train: Images, params: Tent) -> Collapse | None:
-    bounds = data.bounds(len(train), loop.closed(params.batch_size))
+    bounds = data.bounds(len(train), params.schedule.batch_size)
     smallest = min(end - start for start, end in pairwise(bounds))
     if smallest >= FEWEST:
         return None
@@ -63,7 +65,7 @@ def _tiny(train: Images, params: Tent) -> Collapse | None:
 
 def _adapt(run: Run, learner: Classifier, params: Tent, seen: Unlabelled, paths: list[str]) -> Collapse | None:
     """The statistics first; then scales and shifts, under each batch's own statistics; then those of what they make."""
-    network, batch_size = learner.module, loop.closed(params.batch_size)
+    network, batch_size = learner.module, params.schedule.batch_size
     watched = seen.validation if len(seen.validation) else seen.train
     source, of_source = deepcopy(network.state_dict()), unlabelled.said(run, learner, watched)
     norms.estimate(run, learner, seen.train, batch_size)
@@ -81,28 +83,20 @@ def _adapt(run: Run, learner: Classifier, params: Tent, seen: Unlabelled, paths:
 
 
 def _minimise(run: Run, learner: Classifier, params: Tent, train: Images, paths: list[str], watch: "_Watch") -> Fitted:
+    schedule = replace(params.schedule, patience=1)  # a collapse is not waited out
     batches = data.image_batches(
         run,
         train,
         prepare=unlabelled.prepare(run, learner),
-        batch_size=loop.closed(params.batch_size),
-        augment=transforms.compose(params.augmentation) if isinstance(params.augmentation, list) else None,
+        batch_size=schedule.batch_size,
+        augment=transforms.compose(schedule.augmentation),
     )
 
     def loss(batch: Batch, moment: Moment) -> Losses:
         return {"loss": information.entropy(learner.module(batch.x)).mean()}
 
-    return loop.minimise(
-        run,
-        learner.module,
-        params,
-        batches,
-        loss,
-        watch,
-        patience=1,
-        trainable=lambda epoch: paths,
-        stateful={"watch": watch},
-    )
+    trainer = Trainer(run, learner, schedule, Scope(lambda epoch: paths), stateful={"watch": watch})
+    return trainer.fit(batches, loss, watch)
 
 
 def _one_class(kept: str) -> Collapse:

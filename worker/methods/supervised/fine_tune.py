@@ -12,6 +12,6 @@ def fine_tune(task: Task, params: FineTune) -> Adapted:
     learner = begun.learner
     seen = supervision.examples(task.run, task.target, params, learner.input, begun.classes)
     params = params.resolve(len(seen.train), learner.input.size)
-    beside = tuning.tune(task, learner, params, seen)
+    beside = supervision.learn(task, learner, params, seen, tuning.scope(params, learner.structure))
     transfer = begun.report | {"trainable": tuning.trainable(params, learner.structure)}
     return Adapted(learner, begun.spec, params, seen.use, transfer, source_head=beside.get("lwf"))

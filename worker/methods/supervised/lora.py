@@ -11,6 +11,7 @@ from worker.methods import supervision, transferred
 from worker.methods.task import Adapted, Adapter, Task
 from worker.networks.classifier import Classifier
 from worker.runtime.contract import Failure
+from worker.training.freezing import Scope
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -27,7 +28,7 @@ def lora(task: Task, params: Lora) -> Adapted:
     params = params.resolve(len(seen.train), learner.input.size)
     config = _inject(learner, params)
     heads, learning = list(learner.structure.heads), trainable(learner)
-    supervision.learn(task, learner, params, seen, trainable=lambda epoch: learning)
+    supervision.learn(task, learner, params, seen, Scope(lambda epoch: learning))
     adapter = _adapter(learner, config)
     _merge(learner.module)
     transfer = begun.report | {"trainable": heads, "corrected": adapter.config["target_modules"]}

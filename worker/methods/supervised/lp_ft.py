@@ -13,8 +13,8 @@ def lp_ft(task: Task, params: LpFt) -> Adapted:
     seen = supervision.examples(task.run, task.target, params, learner.input, begun.classes)
     params = params.resolve(len(seen.train), learner.input.size)
     first = params.probing().resolve(len(seen.train), learner.input.size)
-    task.run.expect(supervision.steps(first, seen) + supervision.steps(params, seen))
+    task.run.expect(supervision.steps(first.schedule, seen) + supervision.steps(params.schedule, seen))
     probing.probe(task, learner, first, seen, run=task.run.part("probe"))
-    beside = tuning.tune(task, learner, params, seen)
+    beside = supervision.learn(task, learner, params, seen, tuning.scope(params, learner.structure))
     transfer = begun.report | {"trainable": tuning.trainable(params, learner.structure)}
     return Adapted(learner, begun.spec, params, seen.use, transfer, source_head=beside.get("lwf"))

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 from app.methods.training import Training
 from worker.data import batches as data
-from worker.methods import extraction, loop, objective, supervision
+from worker.methods import extraction, objective, supervision
 from worker.methods.supervision import Examples
 from worker.methods.task import Task
 from worker.networks.classifier import Classifier
 from worker.runtime.run import Run
-from worker.training import features
+from worker.training import evaluate, features
+from worker.training.freezing import Scope
+from worker.training.trainer import Trainer
 
 
 def probe(task: Task, learner: Classifier, params: Training, seen: Examples, run: Run | None = None) -> None:
@@ -18,21 +20,22 @@ def probe(task: Task, learner: Classifier, params: Training, seen: Examples, run
     learner.module.eval()
     if params.augmentation or params.mixing or params.terms or not learner.structure.separable:
         heads = list(learner.structure.heads)
-        supervision.learn(task, learner, params, seen, trainable=lambda epoch: heads, run=run)
+        supervision.learn(task, learner, params, seen, Scope(lambda epoch: heads), run=run)
     else:
         _on_features(task, learner, params, seen, run)
 
 
 def _on_features(task: Task, learner: Classifier, params: Training, seen: Examples, run: Run) -> None:
+    schedule = params.schedule
     train, validation = extraction.features(task, learner, seen, run)
     head = replace(learner, module=learner.module.get_submodule(learner.structure.head))
     batches = data.row_batches(
         run,
         train.x_ND,
         train.label_N,
-        batch_size=loop.closed(params.batch_size),
+        batch_size=schedule.batch_size,
         weight_N=supervision.drawing(params, train.label_N, learner),
     )
     loss = objective.build(task, head, params, seen.train, lambda: features.batches(train))
-    validate_on = (lambda: features.batches(validation)) if len(validation) else None
-    supervision.minimise(run, head.module, params, batches, loss, validate_on)
+    validate = evaluate.validator(run, head.module, lambda: features.batches(validation), schedule.metric)
+    Trainer(run, head, schedule).fit(batches, loss, validate if len(validation) else None)

@@ -2,42 +2,23 @@
 
 from functools import cache
 
-from torch import nn
-
 from app.methods.supervised.fine_tune import Tuning
-from worker.methods import supervision
-from worker.methods.supervision import Examples
-from worker.methods.task import Task
-from worker.networks.classifier import Classifier
 from worker.networks.structure import Structure
-from worker.runtime.run import Run
-from worker.training.freezing import Trainable
+from worker.training.freezing import Scope, Trainable
 
 
-def tune(
-    task: Task, learner: Classifier, params: Tuning, seen: Examples, run: Run | None = None
-) -> dict[str, nn.Module]:
-    """See `supervised.learn`."""
-    structure = learner.structure
+def scope(params: Tuning, structure: Structure) -> Scope:
+    """What the parameters let learn in each epoch, with the dropout that goes with it, and how fast."""
 
     @cache
     def with_live(*paths: str) -> list[str]:
         return [*paths, *structure.live(paths)]
 
     def trains(epoch: int) -> Trainable:
-        """What learns, and the dropout that goes with it."""
         paths = learning(epoch, params, structure)
         return paths if paths is None else with_live(*paths)
 
-    return supervision.learn(
-        task,
-        learner,
-        params,
-        seen,
-        factor=lambda name: factor(name, params, structure),
-        trainable=trains,
-        run=run,
-    )
+    return Scope(trains, lambda name: factor(name, params, structure))
 
 
 def learning(epoch: int, params: Tuning, structure: Structure) -> list[str] | None:

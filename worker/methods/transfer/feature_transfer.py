@@ -17,7 +17,7 @@ from worker.networks.load import Report
 from worker.networks.structure import Structure
 from worker.runtime import device
 from worker.runtime.contract import Failure
-from worker.training.freezing import Except
+from worker.training.freezing import Except, Scope
 
 Pairs = list[tuple[str, str]]  # paths of modules: the source's, the target's
 
@@ -34,7 +34,7 @@ def feature_transfer(task: Task, params: FeatureTransfer) -> Adapted:
     seen = supervision.examples(task.run, task.target, params, input, classes)
     params = params.resolve(len(seen.train), input.size)
     copied = [target for _, target in pairs]
-    supervision.learn(task, learner, params, seen, trainable=lambda epoch: None if params.tunable else Except(copied))
+    supervision.learn(task, learner, params, seen, Scope(lambda epoch: None if params.tunable else Except(copied)))
     transfer = {
         "tensors": _report(learner, pairs, source.drawn),
         "head": "new",

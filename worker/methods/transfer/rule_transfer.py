@@ -65,7 +65,7 @@ def _train(task: Task, params: RuleTransfer, spec: NetworkSpec, input: InputSpec
         device.place(network, run.device)
         seen = supervision.examples(run, task.target, params, input, classes)
         params = params.resolve(len(seen.train), input.size)
-        run.expect(runs * supervision.steps(params, seen))
+        run.expect(runs * supervision.steps(params.schedule, seen))
         beside = supervision.learn(task, learner, params, seen, run=run)
     transfer = {
         "tensors": report,

@@ -23,7 +23,7 @@ STEPS = 3  # export, quantise, compare
 def quantize(task: Task, params: Quantize) -> Adapted:
     """Jacob et al. 2018, Quantization and training of neural networks for integer-arithmetic-only inference."""
     source, run = task.known_source, task.run
-    run.heed()
+    run.checkpoint_or_stop()
     run.tell(0, STEPS)
     classifier = transferred.unchanged(source)
     full, small = run.workdir / "full.onnx", run.workdir / "int8.onnx"
@@ -31,10 +31,10 @@ def quantize(task: Task, params: Quantize) -> Adapted:
         onnx.export(classifier.module, classifier.structure, source.input, full)
     except onnx.NotExportable as error:
         raise Failure("not_servable", f"It has no graph to quantise: {error}.") from error
-    run.heed()
+    run.checkpoint_or_stop()
     run.tell(1, STEPS)
     int8.quantise(full, _sample(task, source.input, params.images), small)
-    run.heed()
+    run.checkpoint_or_stop()
     run.tell(2, STEPS)
     threads = torch.get_num_threads()
     predictors: dict[str, Predictor] = {

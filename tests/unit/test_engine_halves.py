@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
-from worker.networks import build, halves
+from worker.networks import build
 from worker.networks.structure import Structure
+from worker.training import halves
 from worker.training.freezing import Except, Freezer
 
 INPUT = InputSpec(size=(64, 64), channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)

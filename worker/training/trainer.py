@@ -1,187 +1,128 @@
 """The one training loop.
 
-A method gives it a network, an optimiser, batches and a loss; the loop owns order, freezing, schedules, metrics,
-validation, selection, snapshots and commands.  There is nothing to subclass: a loss closes over what it needs.
+A method gives a `Trainer` batches and a loss; order, freezing, learning rates, averages, accumulation, metrics,
+validation, selection, snapshots and commands are the trainer's.  There is nothing to subclass: a loss closes over what
+it needs.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Generic, Literal
 
 import torch
 from torch import Tensor, nn
 
+from app.methods.training import Schedule
 from worker.metrics.meter import Meter
+from worker.networks.classifier import Classifier
 from worker.runtime.run import Run, State
+from worker.training import optimizers, schedules
+from worker.training.accumulation import Accumulator
 from worker.training.ema import Average
-from worker.training.freezing import Freezer, Trainable
+from worker.training.freezing import Freezer, Scope
 from worker.training.optimizers import Optimiser
+from worker.training.protocols import B, Batches, Fitted, Loss, Moment, Stateful, Validation
 
+PHASE = "train"  # of the run
 PROGRESS_EVERY_S = 0.5
 MAX_LOG_INTERVAL = 100  # steps; also how late a diverged loss may be noticed
 LOG_POINTS = 200  # a point of the training series about so often in a run
 
 
-class Stateful(Protocol):
-    """What must survive a resume: a term with random maps or averages, a discriminator, a stream of batches."""
+class Trainer:
+    """Trains a classifier in place, as a schedule says.
 
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any], /) -> object: ...
-
-
-class Sized(Protocol):
-    """A batch; its length is the number of examples that its losses are means over."""
-
-    def __len__(self) -> int: ...
-
-
-B = TypeVar("B", bound=Sized)
-B_co = TypeVar("B_co", bound=Sized, covariant=True)
-
-
-class Batches(Stateful, Protocol[B_co]):
-    """A stream of batches; which examples batch i of epoch e holds is a pure function of (seed, e, i)."""
-
-    @property
-    def per_epoch(self) -> int: ...
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[B_co]:
-        """Batches `start`, `start` + 1, … of `epoch`.  Each is made when it is asked for, and not before."""
-
-
-@dataclass(frozen=True)
-class Moment:
-    """Where in the training a step is; `progress` runs from 0 to nearly 1, and what ramps is a function of it."""
-
-    step: int
-    epoch: int
-    progress: float
-
-
-Losses = Mapping[str, Tensor]  # scalars: `loss` is minimised, all are logged as series of their names
-Loss = Callable[[B, Moment], Losses]
-Backward = Callable[[B, Callable[[B], Losses]], Losses]
-
-
-@dataclass(frozen=True)
-class Validation:
-    """`values` are logged as series; of two validations the one with the greater `rank` is the better."""
-
-    values: dict[str, float]
-    rank: tuple[float, ...]
-
-
-def everything(epoch: int) -> Trainable:
-    return None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long to train, and what to keep.
-
-    `validate_every` counts epochs; `patience` is the number of epochs without improvement after which to stop;
-    `trainable` says for each epoch what learns.  `keep` is which weights the network ends with: those that
-    validated best, or the last.  `average` is the decay of a moving average of the weights, which then stands for them.
-    `turn` is the optimiser step from which something else is minimised (0: nothing else): the optimiser starts afresh,
-    and weights that were validated before are not kept.
+    `scope` says what of it learns, and how fast.  `companions` are modules that learn with it, and are kept with it, by
+    name.  `stateful` is whatever else changes as the training goes on; it joins the snapshot.
     """
 
-    epochs: int
-    validate_every: int = 1
-    patience: int | None = None
-    trainable: Callable[[int], Trainable] = everything
-    keep: Literal["best", "last"] = "best"
-    average: float | None = None
-    turn: int = 0
+    def __init__(
+        self,
+        run: Run,
+        classifier: Classifier,
+        schedule: Schedule,
+        scope: Scope | None = None,
+        *,
+        companions: Mapping[str, nn.Module] | None = None,
+        stateful: Mapping[str, Stateful] | None = None,
+    ) -> None:
+        self.run, self.network, self.schedule = run, classifier.module, schedule
+        self.scope = scope or Scope()
+        self.companions, self.stateful = dict(companions or {}), dict(stateful or {})
 
+    def fit(
+        self,
+        batches: Batches[B],
+        loss: Loss[B],
+        validate: Callable[[], Validation] | None = None,
+        *,
+        keep: Literal["best", "last"] = "best",
+        restart_at: int = 0,
+    ) -> Fitted:
+        """Minimise `loss` over `batches`; afterwards the network is in evaluation mode, with the weights that `keep`
+        names: those that validated best, or the last.
 
-@dataclass(frozen=True)
-class Fitted:
-    """What came of a training; steps and epochs count from 1, `best` are the validation's values at `best_epoch`."""
+        `restart_at` is the optimiser step from which something else is minimised (0: nothing else): the optimiser
+        starts afresh, and weights that were validated before are not kept.
 
-    steps: int
-    epochs: int
-    stopped_early: bool
-    best_epoch: int | None = None
-    best: dict[str, float] | None = None
+        Raises:
+            Failure: `diverged`, the loss was no finite number.
+            Interrupted: see `Run.checkpoint_or_stop`.
+        """
+        run, network = self.run, self.network
+        done = run.result(PHASE)
+        if done is None:
+            done = _Loop(self, batches, loss, validate, keep, restart_at).train()
+        else:
+            _set_random_state(run.device, done["random"])
+            if "data" in done:  # not in snapshots of version 0.1.0
+                batches.load_state_dict(done["data"])  # a later phase may go on with the same stream
+                for name, part in self.stateful.items():
+                    part.load_state_dict(done["stateful"][name])
+        network.load_state_dict(done["network"])
+        for name, module in self.companions.items():
+            module.load_state_dict(done["beside"][name])
+        run.done(PHASE, done, done["fitted"]["steps"])
+        network.eval()
+        return Fitted(**done["fitted"])
 
 
 @dataclass(frozen=True)
 class _Best:
+    """The validation that ranked first, and the weights that it saw: the network's, and the companions' by name."""
+
     epoch: int
     values: dict[str, float]
     rank: tuple[float, ...]
     weights: dict[str, Tensor]
-    beside: dict[str, dict[str, Tensor]]
-
-
-def fit(
-    run: Run,
-    *,
-    network: nn.Module,
-    optimiser: Optimiser,
-    data: Batches[B],
-    loss: Loss[B],
-    plan: Plan,
-    validate: Callable[[], Validation] | None = None,
-    beside: Mapping[str, nn.Module] | None = None,
-    stateful: Mapping[str, Stateful] | None = None,
-    backward: Backward[B] | None = None,
-    phase: str = "train",
-) -> Fitted:
-    """Train `network` in place; afterwards it holds the weights that `plan.keep` names, and is in evaluation mode.
-
-    `beside` are modules that learn with it, and are kept with it.  `stateful` is whatever else changes as the training
-    goes on; it joins the snapshot.  `backward` leaves the gradient of a batch's loss, if not all at once.
-
-    Raises:
-        Failure: `diverged`, the loss was no finite number.
-        Interrupted: see `Run.heed`.
-    """
-    done = run.result(phase)
-    if done is None:
-        loop = _Loop(
-            run, network, optimiser, data, loss, plan, validate, dict(beside or {}), dict(stateful or {}), backward
-        )
-        done = loop.train(phase)
-    else:
-        _set_random_state(run.device, done["random"])
-        if "data" in done:  # not in snapshots of version 0.1.0
-            data.load_state_dict(done["data"])  # a later phase may go on with the same stream
-            for name, part in (stateful or {}).items():
-                part.load_state_dict(done["stateful"][name])
-    network.load_state_dict(done["network"])
-    for name, module in (beside or {}).items():
-        module.load_state_dict(done["beside"][name])
-    run.done(phase, done, done["fitted"]["steps"])
-    network.eval()
-    return Fitted(**done["fitted"])
+    beside: dict[str, dict[str, Tensor]]  # so named in snapshots
 
 
 class _Loop(Generic[B]):
+    """The state of a training, from its first step or from a snapshot to its end."""
+
     def __init__(
         self,
-        run: Run,
-        network: nn.Module,
-        optimiser: Optimiser,
-        data: Batches[B],
+        trainer: Trainer,
+        batches: Batches[B],
         loss: Loss[B],
-        plan: Plan,
         validate: Callable[[], Validation] | None,
-        beside: dict[str, nn.Module],
-        stateful: dict[str, Stateful],
-        backward: Backward[B] | None,
+        keep: Literal["best", "last"],
+        restart_at: int,
     ) -> None:
-        self._run, self._network, self._optimiser, self._data = run, network, optimiser, data
-        self._loss, self._plan, self._validate = loss, plan, validate
-        self._beside, self._stateful, self._backward = beside, stateful, backward
-        self._average = None if plan.average is None else Average(network, plan.average)
+        run, network, schedule = trainer.run, trainer.network, trainer.schedule
+        self._run, self._network, self._schedule, self._scope = run, network, schedule, trainer.scope
+        self._companions, self._stateful = trainer.companions, trainer.stateful
+        self._batches, self._loss, self._validate = batches, loss, validate
+        self._keep, self._restart_at = keep, restart_at
+        self._total = schedule.epochs * batches.per_epoch
+        self._optimiser = self._optimiser_of_all()
+        self._accumulator = Accumulator(run, network, schedule.micro_batch_size) if schedule.divisible else None
+        self._average = None if schedule.average is None else Average(network, schedule.average)
         self._freezer = Freezer(network)
         self._meter = Meter()
-        self._total = plan.epochs * data.per_epoch
         self._log_interval = min(MAX_LOG_INTERVAL, max(1, self._total // LOG_POINTS))
         self._step = 0
         self._validated_at = 0
@@ -189,11 +130,20 @@ class _Loop(Generic[B]):
         self._stopped = False
         self._clock = _Clock(run, self._total)
 
-    def train(self, phase: str) -> State:
-        resumed = self._run.resumed(phase)
+    def _optimiser_of_all(self) -> Optimiser:
+        """The network's parameters at their shares of the learning rate, the companions' at the whole of it."""
+        schedule = self._schedule
+        groups = optimizers.groups(self._network, self._scope.factor, schedule.weight_decay)
+        for module in self._companions.values():
+            groups += optimizers.groups(module, lambda name: 1.0, schedule.weight_decay)
+        warmup_steps = round(schedule.warmup_epochs * self._batches.per_epoch)
+        return Optimiser(groups, schedule, schedules.factor(schedule.scheduler, self._total, warmup_steps))
+
+    def train(self) -> State:
+        resumed = self._run.resumed(PHASE)
         if resumed is not None:
             self._restore(resumed)
-        with self._run.phase(phase, self._capture):
+        with self._run.phase(PHASE, self._capture):
             self._clock.start(self._step)
             self._validate_if_due()
             while self._step < self._total and not self._stopped:
@@ -205,20 +155,21 @@ class _Loop(Generic[B]):
         return self._finish()
 
     def _epoch(self) -> None:
-        epoch, start = divmod(self._step, self._data.per_epoch)
-        self._freezer.train(self._plan.trainable(epoch))
+        epoch, start = divmod(self._step, self._batches.per_epoch)
+        self._freezer.train(self._scope.trainable(epoch))
         self._optimiser.prepare()
-        batches = self._data.epoch(epoch, start)
-        for _ in range(start, self._data.per_epoch):
-            self._run.heed()  # before the batch is drawn: a snapshot must not have drawn what was not trained on
+        batches = self._batches.epoch(epoch, start)
+        for _ in range(start, self._batches.per_epoch):
+            # Before the batch is drawn: a snapshot must not have drawn what was not trained on.
+            self._run.checkpoint_or_stop()
             self._update(next(batches), epoch)
 
     def _update(self, batch: B, epoch: int) -> None:
-        if self._plan.turn and self._step == self._plan.turn:
+        if self._restart_at and self._step == self._restart_at:
             self._optimiser.forget()
         moment = Moment(self._step, epoch, self._step / self._total)
-        if self._backward is not None:
-            losses = self._backward(batch, lambda part: self._loss(part, moment))
+        if self._accumulator is not None:
+            losses = self._accumulator.backward(batch, lambda part: self._loss(part, moment))
         else:
             losses = self._loss(batch, moment)
             self._optimiser.zero_grad()
@@ -241,9 +192,8 @@ class _Loop(Generic[B]):
 
     def _validate_if_due(self) -> None:
         """At the end of an epoch; also right after a resume, if it was the validation that was interrupted."""
-        epochs, within = divmod(self._step, self._data.per_epoch)
-        due = self._step == self._total or (epochs > 0 and epochs % self._plan.validate_every == 0)
-        if self._validate is None or within or not due or self._validated_at == self._step:
+        epochs, within = divmod(self._step, self._batches.per_epoch)
+        if self._validate is None or within or not epochs or self._validated_at == self._step:
             return
         self._log_points(wait=True)
         self._meter.require_finite(self._step)
@@ -252,35 +202,35 @@ class _Loop(Generic[B]):
             found = self._validate()
             self._validated_at = self._step
             self._log("validation", self._step, found.values)
-            if self._best is None or found.rank > self._best.rank or self._turned_since(self._best):
+            if self._best is None or found.rank > self._best.rank or self._restarted_since(self._best):
                 self._best = _Best(epochs, found.values, found.rank, *self._weights())
-        patience = self._plan.patience
+        patience = self._schedule.patience
         self._stopped = patience is not None and epochs - self._best.epoch >= patience
 
-    def _turned_since(self, best: _Best) -> bool:
-        return best.epoch * self._data.per_epoch <= self._plan.turn < self._step
+    def _restarted_since(self, best: _Best) -> bool:
+        return best.epoch * self._batches.per_epoch <= self._restart_at < self._step
 
     def _log(self, split: str, step: int, values: Mapping[str, float]) -> None:
-        self._run.log(values, split, step, step / self._data.per_epoch)
+        self._run.log(values, split, step, step / self._batches.per_epoch)
 
     def _averaged(self) -> AbstractContextManager[None]:
         return nullcontext() if self._average is None else self._average.applied()
 
     def _weights(self) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
         """Copies: of the network's, and of those that learn beside it."""
-        beside = {name: _copy(module.state_dict()) for name, module in self._beside.items()}
+        beside = {name: _copy(module.state_dict()) for name, module in self._companions.items()}
         return _copy(self._network.state_dict()), beside
 
     def _finish(self) -> State:
         best = self._best
-        if best is not None and self._plan.keep == "best":
+        if best is not None and self._keep == "best":
             network, beside = best.weights, best.beside
         else:
             with self._averaged():
                 network, beside = self._weights()
         fitted = Fitted(
             steps=self._step,
-            epochs=self._step // self._data.per_epoch,
+            epochs=self._step // self._batches.per_epoch,
             stopped_early=self._stopped and self._step < self._total,
             best_epoch=None if best is None else best.epoch,
             best=None if best is None else best.values,
@@ -289,7 +239,7 @@ class _Loop(Generic[B]):
             "network": network,
             "beside": beside,
             "fitted": asdict(fitted),
-            "data": self._data.state_dict(),
+            "data": self._batches.state_dict(),
             "stateful": {name: part.state_dict() for name, part in self._stateful.items()},
             "random": _random_state(self._run.device),
         }
@@ -302,10 +252,10 @@ class _Loop(Generic[B]):
             "stopped": self._stopped,
             "best": None if self._best is None else vars(self._best),
             "network": self._network.state_dict() if self._average is None else dict(self._average.trained),
-            "beside": {name: module.state_dict() for name, module in self._beside.items()},
+            "beside": {name: module.state_dict() for name, module in self._companions.items()},
             "average": None if self._average is None else self._average.state_dict(),
             "optimiser": self._optimiser.state_dict(),
-            "data": self._data.state_dict(),
+            "data": self._batches.state_dict(),
             "meter": self._meter.state_dict(),
             "stateful": {name: part.state_dict() for name, part in self._stateful.items()},
             "random": _random_state(self._run.device),
@@ -316,12 +266,12 @@ class _Loop(Generic[B]):
         self._stopped = state["stopped"]
         self._best = None if state["best"] is None else _Best(**state["best"])
         self._network.load_state_dict(state["network"])
-        for name, module in self._beside.items():
+        for name, module in self._companions.items():
             module.load_state_dict(state["beside"][name])
         if self._average is not None:
             self._average.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])
-        self._data.load_state_dict(state["data"])
+        self._batches.load_state_dict(state["data"])
         self._meter.load_state_dict(state["meter"])
         for name, part in self._stateful.items():
             part.load_state_dict(state["stateful"][name])
