@@ -30,6 +30,7 @@ from worker.runtime.contract import Failure
 from worker.terms import attention_transfer, bss, co_tuning, delta, distillation, feature_hint
 from worker.terms.base import Setting
 from worker.terms.registry import TERMS
+from worker.terms.softened import softened_kl
 
 INPUT = InputSpec(size=(8, 8), channels=1, mean=(0.5,), std=(0.25,))
 CLASSES = ["a", "b", "c", "d"]
@@ -243,7 +244,7 @@ def test_kd_is_its_definition(batch):
     T = 3.0
     p, q = (torch.exp(z / T) / torch.exp(z / T).sum(1, keepdim=True) for z in (student, teacher))
     expected = T**2 * float((q * (q / p).log()).sum(1).mean())
-    assert float(distillation.softened_kl(student, teacher, T)) == pytest.approx(expected)
+    assert float(softened_kl(student, teacher, T)) == pytest.approx(expected)
 
 
 def test_kd_gradient_keeps_its_size_over_temperature():
@@ -254,7 +255,7 @@ def test_kd_gradient_keeps_its_size_over_temperature():
     for temperature in (1, 2, 4, 8):
         student = 0.3 * torch.randn(64, 10, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         student.requires_grad_()
-        distillation.softened_kl(student, teacher, temperature).backward()
+        softened_kl(student, teacher, temperature).backward()
         norms.append(float(student.grad.norm()))
     assert max(norms) / min(norms) < 1.25
 
@@ -263,7 +264,7 @@ def test_a_teacher_is_matched_by_class_name(batch):
     student, teacher = classifier(), frozen(classifier(["d", "x", "b", "a"], seed=9))
     term = distillation.build(Distillation(temperature=2), setting(student, teacher=teacher))
     ours, theirs = (one.forward_frozen(batch.x, INPUT).logits_BK for one in (student, teacher))
-    expected = distillation.softened_kl(ours[:, [0, 1, 3]], theirs[:, [3, 2, 0]], 2)
+    expected = softened_kl(ours[:, [0, 1, 3]], theirs[:, [3, 2, 0]], 2)
     assert value(term, student, batch) == pytest.approx(float(expected))
     assert term.label_weight == 0.1
     with pytest.raises(Failure, match="share fewer than two"):

@@ -1,7 +1,6 @@
 """Distillation: what a teacher says of all classes, softened (Hinton, Vinyals & Dean 2015)."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from app.methods.terms.distillation import Distillation
@@ -9,6 +8,7 @@ from worker.data.batches import Batch
 from worker.networks.classifier import Classifier, Outputs
 from worker.runtime.contract import Failure
 from worker.terms.base import Plain, Setting
+from worker.terms.softened import softened_kl
 
 
 class _Distillation(Plain):
@@ -25,12 +25,6 @@ class _Distillation(Plain):
     def __call__(self, batch: Batch, outputs: Outputs) -> Tensor:
         teacher_BK = self._teacher.forward_frozen(batch.x, self._student.input).logits_BK
         return softened_kl(outputs.logits_BK[:, self._ours], teacher_BK[:, self._theirs], self._temperature)
-
-
-def softened_kl(student_BK: Tensor, teacher_BK: Tensor, temperature: float) -> Tensor:
-    """T² · KL(softmax(teacher/T) ‖ softmax(student/T)), mean over images: T² keeps the gradient's size over T."""
-    log_p_BK, log_q_BK = (F.log_softmax(z / temperature, dim=1) for z in (student_BK, teacher_BK))
-    return temperature**2 * F.kl_div(log_p_BK, log_q_BK, reduction="batchmean", log_target=True)
 
 
 def build(params: Distillation, setting: Setting) -> _Distillation:

@@ -7,7 +7,7 @@ from worker.data.batches import Batch
 from worker.networks.classifier import Classifier, Outputs
 from worker.terms import source_head
 from worker.terms.base import Plain, Setting
-from worker.terms.distillation import softened_kl
+from worker.terms.softened import softened_kl
 
 
 class _Lwf(Plain):

@@ -5,8 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from app.methods.base import Info
-from app.methods.cross_domain.dann import Hidden
-from app.methods.cross_domain.family import CrossDomain
+from app.methods.cross_domain.family import CrossDomain, Hidden
 from app.methods.training import Rates
 
 

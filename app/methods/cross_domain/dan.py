@@ -1,27 +1,9 @@
 """`dan`: features of the same distribution in both domains, by several kernels."""
 
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from app.methods.base import Info
-from app.methods.cross_domain.family import CrossDomain
-from app.methods.terms.base import Weight
-from app.methods.training import Rates
-
-
-class Matching(CrossDomain):
-    """A discrepancy of the domains that is minimised itself, at a constant weight, as its authors do.
-
-    At the default weight it ends about as large as the loss on labels, on digits.
-    """
-
-    weight: Weight = 3.0
-    ramp: Annotated[float, Field(gt=0, le=1000)] | None = None
-
-    def usual(self) -> Rates:
-        usual = super().usual()
-        return usual._replace(learning_rate=usual.learning_rate * 0.3)
+from app.methods.cross_domain.family import Matching
 
 
 class Dan(Matching):

@@ -1,13 +1,9 @@
 """`dann`: features by which no discriminator tells the domains apart."""
 
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from app.methods.base import Info
-from app.methods.cross_domain.family import CrossDomain
-
-Hidden = Annotated[int, Field(ge=1, le=16_384)]
+from app.methods.cross_domain.family import CrossDomain, Hidden
 
 
 class Dann(CrossDomain):

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from app.methods.base import Info
-from app.methods.cross_domain.dan import Matching
+from app.methods.cross_domain.family import Matching
 
 
 class Jan(Matching):

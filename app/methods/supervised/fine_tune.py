@@ -1,37 +1,15 @@
-"""`fine_tune`: all weights, the head first, or the last stages alone."""
+"""`fine_tune`: training goes on from the source's weights, on the target's labels.
 
-from typing import Annotated, Literal
+The head is the source's where both have the same classes, and else newly drawn.  It learns alone for one epoch
+(`frozen_epochs`); then everything learns that `trainable` names, all of the network unless the job says otherwise, the
+backbone at a tenth of the head's learning rate (`backbone_factor`).  `Tuning` has these parameters, `Training` those of
+every training from labels: how long, how fast, on what pixels, with which loss.
+"""
 
-from pydantic import Field
+from typing import Literal
 
-from app.contract.base import Text
-from app.contract.inputs import InputOverride
 from app.methods.base import Info
-from app.methods.training import Training
-
-Factor = Annotated[float, Field(ge=0, le=1000)]
-
-
-class Tuning(Training):
-    """Learning rate of a weight = `learning_rate` × its group's factor.
-
-    `trainable`: `all`, `head`, or `last_stages` (the last `stages` stages of the backbone and the head);
-    what is not trained is frozen bit for bit, batch-norm statistics too.
-    `frozen_epochs`: the head alone learns first.  `unfreeze_every`: then one more stage every so many epochs, from the
-    last to the first.  `learning_rates` maps a tensor-name prefix to a factor of its own and wins over
-    `backbone_factor` / `head_factor` (longest prefix first); `stage_decay` multiplies the backbone's factor once for
-    every stage that lies between a weight and the head.
-    """
-
-    trainable: Literal["all", "head", "last_stages"] = "all"
-    stages: Annotated[int, Field(ge=1, le=64)] = 1
-    frozen_epochs: Annotated[int, Field(ge=0, le=100_000)] = 1
-    unfreeze_every: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    backbone_factor: Factor = 0.1
-    stage_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    head_factor: Factor = 1.0
-    learning_rates: Annotated[dict[Annotated[Text, Field(max_length=256)], Factor], Field(max_length=1000)] = {}
-    input: InputOverride | None = None
+from app.methods.supervised.family import Tuning
 
 
 class FineTune(Tuning):

@@ -7,7 +7,7 @@ from pydantic import Field
 from app.contract.base import Closed
 from app.contract.recipe import LearningRate
 from app.methods.base import Info
-from app.methods.supervised.fine_tune import Factor, Tuning
+from app.methods.supervised.family import Factor, Tuning
 from app.methods.training import Rates, Training
 
 

@@ -1,4 +1,4 @@
-"""What `logistic_regression`, `ridge` and a linear `svm` come to."""
+"""A fitted linear model, whatever fitted it."""
 
 from dataclasses import dataclass
 from typing import Any, Self

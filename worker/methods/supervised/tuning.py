@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from app.methods.supervised.fine_tune import Tuning
+from app.methods.supervised.family import Tuning
 from worker.networks.structure import Structure
 from worker.training.freezing import Scope, Trainable
 
