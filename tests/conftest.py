@@ -37,6 +37,14 @@ def database(database_url: str) -> Iterator[Database]:
     database.close()
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        if params.get("each_database") == "postgres" and item.get_closest_marker("any_database"):
+            item.add_marker(pytest.mark.matrix)
+
+
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
     """Files made for a test have times in them: with `-n` every process must give a test the same name."""
     return argname if isinstance(val, bytes) else None

@@ -156,9 +156,22 @@ def test_one_wrong_digit_is_noticed(api, world):
     assert api.anybody.get("/v1/jobs", headers={"Authorization": good.replace("Bearer", "bearer")}).status_code == 200
 
 
-def test_what_needs_no_key(api):
+def test_what_needs_no_key_says_nothing_of_anybody(api, world, ids):
     for path in ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"):
-        assert api.anybody.get(path).status_code == 200, path
+        answer = api.anybody.get(path)
+        assert answer.status_code == 200, path
+        assert not [name for name in (world.owner, *ids.values()) if name in answer.text], path
+
+
+def test_everything_else_does(api):
+    paths = api.anybody.get("/openapi.json").json()["paths"]
+    open_ = {
+        (method, path)
+        for path, methods in paths.items()
+        for method in methods
+        if api.anybody.request(method, path).status_code != 401
+    }
+    assert open_ == {("get", path) for path in ("/healthz", "/readyz", "/metrics")}
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,7 @@ def test_a_job_that_is_deleted_ends_its_stream(world, client, job):
             repository.remove(db, job)
 
 
+@pytest.mark.any_database
 def test_stopping_the_server_ends_streams(each_database, tmp_path):
     """Politely and soon: a follower connects again, to another process or a new one."""
     with servers.serving(tmp_path, each_database.migrated()) as api:

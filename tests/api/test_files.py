@@ -155,6 +155,7 @@ def test_a_broken_connection_leaves_nothing(api, client):
     assert client.get("/v1/files").json()["data"] == []
 
 
+@pytest.mark.any_database
 def test_a_disk_that_would_be_full(each_database, tmp_path):
     with servers.serving(tmp_path, each_database.migrated(), REGRAFT_MIN_FREE_BYTES=str(2**60)) as api:
         response = api.root.post("/v1/files", content=b"x")

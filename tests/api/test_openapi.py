@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from api import server as servers
 from app.api import examples
 from app.core.settings import Settings
 from app.main import create_app
@@ -139,7 +138,6 @@ def test_the_page_needs_no_other_machine(api):
     assert "default-src 'self'" in page.headers["Content-Security-Policy"]
 
 
-def test_the_server_is_where_the_page_looks(each_database, tmp_path):
+def test_the_server_is_where_the_page_looks(api):
     """`openapi.json` beside `/docs`: behind a proxy's prefix too."""
-    with servers.serving(tmp_path, each_database.migrated()) as api:
-        assert "'openapi.json'" in api.anybody.get("/docs").text
+    assert "'openapi.json'" in api.anybody.get("/docs").text

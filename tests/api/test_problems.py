@@ -214,10 +214,11 @@ def test_a_file_that_is_damaged_is_named(each_database, tmp_path):
         world.close()
 
 
+@pytest.mark.parametrize(  # a file does not go away
+    "each_database", [pytest.param("postgres", marks=pytest.mark.xdist_group("postgres"))], indirect=True
+)
 def test_a_database_that_is_away(each_database, tmp_path):
     """503 with Retry-After, and back within seconds; the process lives."""
-    if each_database.kind == "sqlite":
-        pytest.skip("a file does not go away")
     with servers.serving(tmp_path, each_database.migrated()) as api, each_database.away(api.database_url):
         response = api.root.get("/v1/jobs")
         problem(response, 503, "unavailable")

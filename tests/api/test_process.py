@@ -92,6 +92,7 @@ def test_a_schema_that_changes_meanwhile_is_told(each_database, tmp_path):
         assert api.anybody.get("/readyz").status_code == 200
 
 
+@pytest.mark.any_database
 def test_blobs_that_are_gone_are_told(each_database, tmp_path):
     with servers.serving(tmp_path, each_database.migrated()) as api:
         (tmp_path / "blobs").rename(tmp_path / "elsewhere")
@@ -107,6 +108,7 @@ def test_without_a_database_it_says_so(tmp_path):
     assert "cannot be reached" in finished.stderr
 
 
+@pytest.mark.any_database
 def test_ready_at_little_more_than_its_libraries_take_to_import(each_database, tmp_path):
     """Of processor time, each at the best of three in one run: no absolute figure holds on a shared machine."""
     took, bare = [], []
@@ -129,6 +131,7 @@ def cpu_of_imports() -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+@pytest.mark.any_database
 def test_stopped_politely(each_database, tmp_path):
     """A request under way is answered; at `warning`, nothing is logged but what went wrong."""
     with servers.serving(tmp_path, each_database.migrated()) as api:
@@ -144,6 +147,7 @@ def test_stopped_politely(each_database, tmp_path):
         assert api.log.read_text() == ""
 
 
+@pytest.mark.any_database
 def test_what_is_logged(each_database, tmp_path):
     """Address, start, requests with status and time, and the end; neither keys, queries nor lines of callers' own."""
     with servers.serving(tmp_path, each_database.migrated(), REGRAFT_LOG_LEVEL="info") as api:
@@ -172,6 +176,7 @@ def test_the_commit_stands_in_every_lineage(world):
     assert "+g" in told or not (Path(__file__).parents[2] / ".git").exists()
 
 
+@pytest.mark.any_database
 def test_torch_is_never_imported(each_database, tmp_path):
     """Not even to predict: whatever tries, fails."""
     (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')\n")

@@ -18,6 +18,8 @@ from regraft import Client
 from regraft.processes import free_port
 from services import QUICK, until
 
+pytestmark = pytest.mark.any_database
+
 
 def environment(**changes):
     plain = {name: value for name, value in os.environ.items() if not name.startswith("REGRAFT_")}

@@ -9,6 +9,8 @@ import pytest
 import archives
 import digits
 
+pytestmark = pytest.mark.any_database
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

@@ -13,6 +13,8 @@ import digits
 import weights_files
 from regraft import Invalid, Unsuccessful
 
+pytestmark = pytest.mark.any_database
+
 LAYERS = [
     {
         "name": "features",

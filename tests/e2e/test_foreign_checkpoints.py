@@ -12,6 +12,8 @@ import digits
 import weights_files
 from regraft import ApiError, Invalid, Unsuccessful
 
+pytestmark = pytest.mark.any_database
+
 SIZE = {"size": [8, 8], "channels": 1, "mean": [0.5], "std": [0.25]}
 COLOUR = {"size": [32, 32], "channels": 3, "mean": [0.5] * 3, "std": [0.25] * 3}
 CNN = {"name": "cnn3", "num_classes": 10}

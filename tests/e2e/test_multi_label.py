@@ -15,6 +15,8 @@ import digits
 from regraft import Invalid
 from regraft.demo.data import png, write_zip
 
+pytestmark = pytest.mark.any_database
+
 CLASSES = ["even", "large", "prime"]
 LABELS = {
     digit: [name for name, has in zip(CLASSES, (digit % 2 == 0, digit > 4, digit in (2, 3, 5, 7)), strict=True) if has]

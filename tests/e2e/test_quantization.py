@@ -6,6 +6,8 @@ from sklearn.datasets import load_digits
 
 from regraft import ApiError, Unsuccessful
 
+pytestmark = pytest.mark.any_database
+
 IMAGES = np.round(load_digits().images[-300:] * (255 / 16)).astype(np.uint8)
 
 

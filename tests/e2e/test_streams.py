@@ -9,6 +9,8 @@ from regraft import ApiError, Client
 from regraft.demo.data import png
 from services import beside, until
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture
 def model(digits_model):

@@ -6,6 +6,8 @@ from sklearn.datasets import load_digits
 
 from services import another_api, beside, until
 
+pytestmark = pytest.mark.any_database
+
 IMAGES = list(np.round(load_digits().images[:40] * (255 / 16)).astype(np.uint8))
 
 
