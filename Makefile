@@ -8,17 +8,27 @@ PORT ?= 8000
 export ORT_DISABLE_TELEMETRY := 1
 export MYPY_NUM_WORKERS := 2
 
-.PHONY: help install demo serve test lint types faults conformance methods bench results openapi golden release clean
+.PHONY: help install demo serve test lint types faults conformance methods bench results openapi golden lock release clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
-# Both distributions without extras, too: pip finds the one that another requires only if it was named so.
+# The lock is used where it is tried, by CI: hash by hash, so that a file that was changed in an index is refused.  Elsewhere
+# its versions may have no wheels, and the newest are taken that pyproject.toml allows; there both distributions are named
+# without extras, too, since pip finds one that another requires only then.
 # torch's ordinary wheel is used, on machines without a GPU too: there is no CPU build of torchvision to go with another
-$(VENV)/.installed: pyproject.toml server/pyproject.toml
+LOCK ?= requirements.lock
+TRIED := import platform, sys; sys.exit((*sys.version_info[:2], sys.platform, platform.machine()) != (3, 11, "linux", "x86_64"))
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+$(VENV)/.installed: pyproject.toml server/pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Regraft needs Python 3.11 or newer"'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --editable ./server --editable '.[dev]'
+	if [ -n "$(LOCK)" ] && $(BIN)/python -c '$(TRIED)'; then \
+	    $(PIP) --require-hashes --requirement $(LOCK) && \
+	    $(PIP) --no-deps --no-build-isolation --editable . --editable ./server; \
+	else \
+	    $(PIP) --editable . --editable ./server --editable '.[dev]'; \
+	fi
 	touch $@
 
 install: $(VENV)/.installed  ## make .venv with everything: server, client, tests
@@ -73,6 +83,15 @@ bench: install  ## benchmarks: ratios against named peers, into docs/performance
 
 results: install  ## docs/results.md: every transfer on real data against tuned baselines (long; goes on where it was)
 	$(BIN)/python benchmarks/transfer.py --jobs 2
+
+lock:  ## renew requirements.lock: the newest versions that pyproject.toml allows, for every platform, with their hashes
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	printf '%s\n' '-e .[dev]' '-e ./server' | build/lock/bin/uv pip compile - --quiet --upgrade --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
+	    --no-emit-package regraft --no-emit-package regraft-server --output-file build/lock/compiled
+	{ grep '^#' requirements.lock; cat build/lock/compiled; } > build/lock/renewed
+	mv build/lock/renewed requirements.lock
 
 RELEASE := build/release
 release: install  ## dist/: the wheels of the last commit, after the demo has run with them in an empty environment
