@@ -8,7 +8,7 @@ PORT ?= 8000
 export ORT_DISABLE_TELEMETRY := 1
 export MYPY_NUM_WORKERS := 2
 
-.PHONY: help install demo serve test lint types faults conformance methods bench results openapi golden lock release clean
+.PHONY: help install demo serve test lint types faults conformance methods bench results openapi tables golden lock release clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ types: install  ## types of everything, tests, benchmarks and migrations, too
 
 openapi: install  ## renew the snapshot of the OpenAPI document, after a change that is meant to change it
 	REGRAFT_RENEW_OPENAPI=1 $(BIN)/pytest tests/api/test_openapi.py -k agreed_on
+
+tables: install  ## renew the tables of methods and terms on the pages
+	PYTHONPATH=. $(BIN)/python tests/architecture/tables.py
 
 golden: install  ## renew the golden loss traces, after a change that is meant to change them
 	REGRAFT_RENEW_GOLDEN=1 $(BIN)/pytest tests/methods -k golden

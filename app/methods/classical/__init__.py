@@ -1,0 +1,1 @@
+"""Classical heads on cached features."""

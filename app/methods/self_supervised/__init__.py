@@ -1,0 +1,1 @@
+"""No labels at all."""

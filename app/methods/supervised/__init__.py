@@ -1,0 +1,1 @@
+"""From labels of the target."""

@@ -1,0 +1,1 @@
+"""Rules, features, structure."""
