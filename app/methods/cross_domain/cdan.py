@@ -16,7 +16,7 @@ class Cdan(CrossDomain):
     """
 
     info = Info(
-        summary="The same with a discriminator that sees features and predictions together.",
+        summary="Features by which a discriminator that sees predictions, too, cannot tell source from target.",
         when="As `dann`, where the source's predictions on the target are mostly right already.",
         needs=("checkpoint", "source_data"),
         reference="Long et al. 2018, Conditional adversarial domain adaptation",

@@ -14,8 +14,8 @@ class Ties(FromAncestor):
     """
 
     info = Info(
-        summary="The same, without small changes, and where signs differ with the weightier one alone.",
-        when="As task_arithmetic, where tunings disagree.",
+        summary="The source's weights and the large changes of several tunings; where signs differ, the weightier one.",
+        when="As `task_arithmetic`, where tunings disagree.",
         needs=("checkpoint", "sources"),
         reference="Yadav et al. 2023, TIES-merging: resolving interference when merging models",
         order=350,

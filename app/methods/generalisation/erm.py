@@ -11,7 +11,7 @@ class Erm(Generalisation):
 
     info = Info(
         summary="Several labelled datasets together, for images that are like none of them.",
-        when="The baseline of the next four, and often as good as they are.",
+        when="The baseline for several labelled datasets, and often as good as the methods that are made for them.",
         needs=("environments",),
         takes=("checkpoint",),
         reference="Gulrajani & Lopez-Paz 2021, In search of lost domain generalization",
