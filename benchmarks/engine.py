@@ -23,14 +23,14 @@ import ledger
 from app.methods.supervised.fine_tune import FineTune
 from probe import domain, source
 from worker.methods import frozen_prefix
-from worker.methods.supervised.fine_tune import fine_tune
+from worker.methods.supervised import fine_tune
 from worker.methods.task import Domain, Source, Task
 from worker.runtime import device
 from worker.runtime.cache import Cache
 from worker.runtime.recorder import Recorder
 from worker.runtime.run import Run
 from worker.training import precision
-from worker.training.precision import Pace, Work
+from worker.training.precision import Numerics, Workload
 
 CPU = torch.device("cpu")
 LAST = FineTune(trainable="last_stages", frozen_epochs=0, augmentation="none", epochs=5, batch_size=64)
@@ -58,7 +58,7 @@ def _trained(origin: Source, target: Domain, most_bytes: int) -> tuple[float, li
         run = Run(recorder, Path(folder))
         began = time.perf_counter()
         with device.reproducible(run.device, run.seed):
-            fine_tune(Task(run, target, origin), LAST)
+            fine_tune.run(Task(run, target, origin), LAST)
         return time.perf_counter() - began, recorder.series("loss", "train")
 
 
@@ -68,7 +68,7 @@ def paces(rounds: int) -> list[ledger.Row]:
         network = torchvision.models.resnet18(num_classes=10)
         device.place(network, CPU)
         with tempfile.TemporaryDirectory() as folder:
-            work = Work((3, side, side), batch, 10_000, ("float32", "bfloat16"))
+            work = Workload((3, side, side), batch, 10_000, ("float32", "bfloat16"))
             chosen = precision.settle(Run(Recorder(), Path(folder)), network, work)
         usual = precision.usual(network)
         times = [_step_s(network, side, batch, usual) / _step_s(network, side, batch, chosen) for _ in range(rounds)]
@@ -86,7 +86,7 @@ def paces(rounds: int) -> list[ledger.Row]:
     return rows
 
 
-def _step_s(network: nn.Module, side: int, batch: int, how: Pace) -> float:
+def _step_s(network: nn.Module, side: int, batch: int, how: Numerics) -> float:
     """The fastest of some, after two that do not count."""
     x_BCHW = torch.randn(batch, 3, side, side).contiguous(memory_format=how.memory_format)
 

@@ -23,7 +23,7 @@ from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.imaging.packed import PackedWriter
 from app.methods.supervised.linear_probe import LinearProbe
-from worker.methods.supervised.linear_probe import linear_probe
+from worker.methods.supervised import linear_probe
 from worker.methods.task import Domain, Source, Task
 from worker.networks import build
 from worker.runtime import device
@@ -79,7 +79,7 @@ def probe(origin: Source, target: Domain, epochs: int, cache: Path) -> float:
         run = Run(Recorder(), Path(folder), cache=Cache(cache, 2**30))
         began = time.perf_counter()
         with device.reproducible(run.device, run.seed):
-            linear_probe(Task(run, target, origin), LinearProbe(epochs=epochs))
+            linear_probe.run(Task(run, target, origin), LinearProbe(epochs=epochs))
         return time.perf_counter() - began
 
 

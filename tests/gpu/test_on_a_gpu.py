@@ -28,7 +28,7 @@ from worker.runtime.run import Run
 from worker.torch_server.plain import SIZES, Plain
 from worker.training import precision
 from worker.training.freezing import Scope
-from worker.training.precision import Work
+from worker.training.precision import Workload
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
@@ -143,7 +143,7 @@ def test_where_memory_runs_out_batches_are_split(tmp_path):
         supervision.learn(Task(run, target=None), learner, params.resolve(4096, SPEC.size), Examples(many, nothing))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, CUDA)
-    assert run.part_size < 4096
+    assert run.micro_batch_size < 4096
     assert any(note.type == "batch_split" for note in recorder.of(Note))
 
 
@@ -151,8 +151,8 @@ def test_a_trial_settles_the_pace(tmp_path):
     made = network()
     device.place(made, CUDA)
     run = Run(Recorder(), tmp_path, device=CUDA)
-    found = precision.settle(run, made, Work((3, 32, 32), 512, 1_000_000, ("float32", "bfloat16")))
-    assert run.pace == vars(found)
+    found = precision.settle(run, made, Workload((3, 32, 32), 512, 1_000_000, ("float32", "bfloat16")))
+    assert run.numerics == vars(found)
 
 
 def test_what_is_served_is_what_the_cpu_gives():

@@ -9,7 +9,7 @@ import torch
 
 from worker.data import batches as data
 from worker.data.batches import Images
-from worker.data.memmap import Mapped
+from worker.data.memmap import Memmap
 from worker.runtime.recorder import Recorder
 from worker.runtime.run import Run
 
@@ -22,7 +22,7 @@ MEMORY = """
 import sys
 from pathlib import Path
 import torch
-from worker.data.memmap import Mapped
+from worker.data.memmap import Memmap
 
 def anonymous_bytes():
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
@@ -33,9 +33,9 @@ def rows_filled_and_summed(pixels_NHWC):
         pixels_NHWC[start : start + 512] = 7
     return sum(int(rows.sum()) for rows in torch.from_numpy(pixels_NHWC).split(512))
 
-rows_filled_and_summed(Mapped(Path(sys.argv[1]), (512, 64, 64, 3)).pixels_NHWC)
+rows_filled_and_summed(Memmap(Path(sys.argv[1]), (512, 64, 64, 3)).pixels_NHWC)
 before = anonymous_bytes()
-mapped = Mapped(Path(sys.argv[1]), (8192, 64, 64, 3))
+mapped = Memmap(Path(sys.argv[1]), (8192, 64, 64, 3))
 assert rows_filled_and_summed(mapped.pixels_NHWC) == 7 * mapped.pixels_NHWC.size
 print(mapped.pixels_NHWC.nbytes, anonymous_bytes() - before)
 """
@@ -43,7 +43,7 @@ print(mapped.pixels_NHWC.nbytes, anonymous_bytes() - before)
 
 @pytest.fixture
 def mapped(tmp_path):
-    return Mapped(tmp_path, SHAPE)
+    return Memmap(tmp_path, SHAPE)
 
 
 def batches(tmp_path, images):
@@ -88,5 +88,5 @@ def test_each_batch_is_told_of_before_the_one_before_it_is_made(tmp_path):
 
 def test_a_full_disk_is_noticed_at_once(tmp_path):
     with pytest.raises(OSError) as caught:
-        Mapped(tmp_path, (2**40, 1024, 1024, 1))
+        Memmap(tmp_path, (2**40, 1024, 1024, 1))
     assert caught.value.errno in (errno.ENOSPC, errno.EFBIG)

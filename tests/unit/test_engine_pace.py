@@ -11,10 +11,10 @@ from torch._dynamo.backends.common import aot_autograd
 from worker.runtime.contract import Note, Snapshot
 from worker.runtime.recorder import Recorder
 from worker.runtime.run import Run
-from worker.training import precision as pace
-from worker.training.precision import Pace, Work
+from worker.training import precision as numerics
+from worker.training.precision import Numerics, Workload
 
-LONG = Work((3, 8, 8), 4, 1_000_000, ("float32", "bfloat16"))
+LONG = Workload((3, 8, 8), 4, 1_000_000, ("float32", "bfloat16"))
 
 
 class Slow(nn.Module):
@@ -38,26 +38,26 @@ def run(tmp_path):
 
 
 def settled(run, network, work=LONG):
-    return pace.settle(run, network, work)
+    return numerics.settle(run, network, work)
 
 
 def test_the_faster_layout_is_taken_and_told(run):
     found = settled(run, Slow(in_layout=torch.channels_last, in_dtype=torch.bfloat16))
-    assert found == Pace("contiguous", "float32")
-    assert run.pace == {"layout": "contiguous", "precision": "float32"}
+    assert found == Numerics("contiguous", "float32")
+    assert run.numerics == {"layout": "contiguous", "precision": "float32"}
     [note] = [note for note in run._channel.of(Note) if note.type == "pace"]
-    assert note.data == run.pace
+    assert note.data == run.numerics
 
 
 def test_the_faster_precision_is_taken_if_it_may(run, tmp_path):
     network = Slow(in_layout=torch.contiguous_format, in_dtype=torch.float32)
-    assert settled(run, network) == Pace("channels_last", "bfloat16")
-    only = Work(LONG.shape, LONG.batch_size, LONG.steps, ("float32",))
+    assert settled(run, network) == Numerics("channels_last", "bfloat16")
+    only = Workload(LONG.shape, LONG.batch_size, LONG.steps, ("float32",))
     assert settled(Run(Recorder(), tmp_path), network, only).precision == "float32"
 
 
 def test_a_short_training_is_left_as_usual(run):
-    assert settled(run, Slow(in_layout=torch.channels_last), Work((3, 8, 8), 4, 100, LONG.precisions)) == Pace(
+    assert settled(run, Slow(in_layout=torch.channels_last), Workload((3, 8, 8), 4, 100, LONG.precisions)) == Numerics(
         "channels_last", "float32"
     )
 
@@ -72,9 +72,9 @@ def test_what_was_chosen_is_part_of_a_snapshot(run, tmp_path):
 
 
 def test_layouts_are_tried_only_where_that_is_asked_for(run):
-    only_precision = Work(LONG.shape, LONG.batch_size, LONG.steps, LONG.precisions, layouts=False)
+    only_precision = Workload(LONG.shape, LONG.batch_size, LONG.steps, LONG.precisions, layouts=False)
     network = Slow(in_layout=torch.channels_last, in_dtype=torch.float32)
-    assert settled(run, network, only_precision) == Pace("channels_last", "bfloat16")
+    assert settled(run, network, only_precision) == Numerics("channels_last", "bfloat16")
 
 
 def test_a_look_touches_neither_the_network_nor_random_numbers(run):
@@ -90,7 +90,7 @@ def test_a_look_touches_neither_the_network_nor_random_numbers(run):
 
 def test_the_layout_is_kept_for_the_training_only():
     network = Slow().to(memory_format=torch.channels_last)
-    with pace.kept(Pace("contiguous", "float32"), network):
+    with numerics.kept(Numerics("contiguous", "float32"), network):
         assert network.conv.weight.is_contiguous()
     assert network.conv.weight.is_contiguous(memory_format=torch.channels_last)
 
@@ -105,7 +105,7 @@ def test_autocast_is_of_the_loss_and_leaves_weights_alone():
         return {"loss": made.float().sum()}
 
     for precision in ("float32", "bfloat16"):
-        cast = pace.cast(Pace("contiguous", precision), torch.device("cpu"), loss)
+        cast = numerics.cast(Numerics("contiguous", precision), torch.device("cpu"), loss)
         cast(torch.ones(4, 3), None)["loss"].backward()
     assert seen == [torch.float32, torch.bfloat16]
     assert network.weight.grad.dtype is torch.float32
@@ -126,7 +126,7 @@ def test_what_cannot_be_compiled_is_told_and_trained_as_it_is(run, monkeypatch, 
 
     backend = aot_autograd(fw_compiler=broken if part == "forward" else as_it_is, bw_compiler=broken)
     monkeypatch.setattr(network, "compile", lambda: nn.Module.compile(network, backend=backend))
-    with pace.compiled(run, Pace("contiguous", "float32"), network, x):
+    with numerics.compiled(run, Numerics("contiguous", "float32"), network, x):
         network.train()(x).sum().backward()
     [note] = run._channel.of(Note)
     assert note.type == "not_compiled"

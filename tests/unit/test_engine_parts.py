@@ -51,7 +51,7 @@ def _limited(folder: Path, answer) -> None:
         batch, lambda part: {"loss": F.cross_entropy(network(part.x), part.y_B)}
     )
     notes = [note.data["micro_batch_size"] for note in recorder.of(Note)]
-    answer.send((run.part_size, notes, losses["loss"].item(), network[1].num_batches_tracked.item() - steps))
+    answer.send((run.micro_batch_size, notes, losses["loss"].item(), network[1].num_batches_tracked.item() - steps))
 
 
 def test_where_memory_runs_out_the_step_begins_again_in_smaller_parts(tmp_path):

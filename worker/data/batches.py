@@ -18,7 +18,7 @@ from worker.runtime.run import Run
 
 @dataclass(frozen=True)
 class Images:
-    """`pixels_NHWC` uint8, and `label_N`, its targets (see `kinds`), on the same device.
+    """`pixels_NHWC` uint8, and `label_N`, its targets (see `targets`), on the same device.
 
     The pixels are at the network's size, or more where parts are cut from them.  Where they are read from a disk (see
     `mapped`), `soon` is to be told of rows before they are wanted.
@@ -45,7 +45,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples as a network takes them, their targets (see `kinds`), and their places in the whole.
+    """Examples as a network takes them, their targets (see `targets`), and their places in the whole.
 
     Of mixed examples `share` is what is left of them; for the rest they are those with the labels `partner_y_B`.
     """

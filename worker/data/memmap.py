@@ -17,7 +17,7 @@ Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Room:
+class MemmapPolicy:
     """Images of more than `resident_bytes` are kept in `folder`, on whose disk `min_free_bytes` stay free."""
 
     folder: Path
@@ -25,7 +25,7 @@ class Room:
     min_free_bytes: int = 0
 
 
-class Mapped:
+class Memmap:
     """`pixels_NHWC`, zero at first, in a file without a name: it is gone with the process."""
 
     def __init__(self, folder: Path, shape: tuple[int, ...], *, min_free_bytes: int = 0) -> None:

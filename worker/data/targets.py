@@ -32,10 +32,10 @@ class Kind(Protocol):
 
 
 def of(y: Tensor) -> Kind:
-    return SEVERAL if y.ndim == 2 else ONE
+    return MULTI_LABEL if y.ndim == 2 else SINGLE_LABEL
 
 
-class _One:
+class SingleLabel:
     """Cross-entropy: the classes compete."""
 
     def loss(self, logits_BK: Tensor, y: Tensor, weight_K: Tensor | None, smoothing: float) -> Tensor:
@@ -59,7 +59,7 @@ class _One:
         return Judged(found[0].astype(np.int64), found[1].astype(np.int64), found[2], found[3])
 
 
-class _Several:
+class MultiLabel:
     """Binary cross-entropy, mean over the classes: each is a question of its own."""
 
     def loss(self, logits_BK: Tensor, y: Tensor, weight_K: Tensor | None, smoothing: float) -> Tensor:
@@ -93,4 +93,4 @@ def balanced(group_N: Tensor, groups: int) -> Tensor:
     return torch.where(count_G > 0, len(group_N) / (groups * count_G.clamp(min=1)), torch.zeros_like(count_G))
 
 
-ONE, SEVERAL = _One(), _Several()
+SINGLE_LABEL, MULTI_LABEL = SingleLabel(), MultiLabel()

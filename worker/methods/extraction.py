@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from worker.data.batches import Images, Prepare
-from worker.methods.feature_cache import layers, once
+from worker.methods.feature_cache import cached, layers
 from worker.methods.supervision import Examples, Whole
 from worker.methods.task import Task
 from worker.networks import load
@@ -31,7 +31,7 @@ def features(task: Task, learner: Classifier, seen: Examples, run: Run | None = 
         frozen = layers(run, task.source.network, beneath, learner.structure.heads, learner.input)
 
     def rows(images: Images) -> Tensor:
-        x_ND = once(run, frozen, images, lambda images: _compute(run, learner, images))
+        x_ND = cached(run, frozen, images, lambda images: _compute(run, learner, images))
         # a copy lies in memory as what was computed does: sums can depend on that
         return x_ND.to(run.device).clone()
 

@@ -35,7 +35,7 @@ def layers(run: Run, network: NetworkSpec, weights: Mapping[str, Tensor], layer:
     }
 
 
-def once(run: Run, layers: Document | None, images: Images, compute: Callable[[Images], Tensor]) -> Tensor:
+def cached(run: Run, layers: Document | None, images: Images, compute: Callable[[Images], Tensor]) -> Tensor:
     """`compute(images)`, [N,…], kept under what it depends on; without `layers` nobody else will ask.
 
     What comes from the cache is on the CPU, memory-mapped.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from app.methods.training import Training
 from worker.data.batches import Batch, Images, Prepare, Shuffled
-from worker.methods.feature_cache import Document, layers, once
+from worker.methods.feature_cache import Document, cached, layers
 from worker.methods.task import Task
 from worker.networks.classifier import Classifier
 from worker.runtime import device
@@ -23,7 +23,7 @@ MOST_BYTES = 2**31  # of activations; where they would be more, the frozen layer
 EVALUATED = 256  # rows at once
 
 
-class Edge:
+class FrozenPrefix:
     """What a network learns from where all before its edge is frozen: `network` is what goes on from there.
 
     They are kept one row an image, maps as [N,H,W,C], so that a batch of them lies in memory as convolutions like it.
@@ -55,7 +55,7 @@ class Edge:
     def _of(self, images: Images) -> Tensor:
         """Computed when they are first needed: a training that was done before a resume needs none."""
         if id(images) not in self._rows:
-            rows, on = once(self._run, self._frozen, images, self._compute), self._run.device
+            rows, on = cached(self._run, self._frozen, images, self._compute), self._run.device
             self._rows[id(images)] = rows.to(on) if on.type == "cuda" and device.holds(rows.nbytes, on) else rows
         return self._rows[id(images)]
 
@@ -76,7 +76,7 @@ def find(
     validation: Images,
     trainable: Callable[[int], Trainable],
     run: Run,
-) -> Edge | None:
+) -> FrozenPrefix | None:
     """None where every epoch sees other pixels, nothing stays frozen, there is no such edge, or too much lies there."""
     epochs = params.schedule.epochs
     if params.augmentation or params.mixing or params.terms or epochs < 2:
@@ -92,7 +92,7 @@ def find(
         weights = cut.before.state_dict()
         frozen = layers(run, task.source.network, weights, {"edge": cut.edge}, learner.input)
     run.emit(Note("frozen_once", f"What is frozen ends at {cut.edge}, and is computed once for all epochs."))
-    return Edge(run, prepare, cut, frozen)
+    return FrozenPrefix(run, prepare, cut, frozen)
 
 
 def _widest(trainable: Callable[[int], Trainable], epochs: int) -> Trainable:

@@ -1,4 +1,7 @@
-"""The functions behind the methods that a job can name: of the method's name, in the module of the same family."""
+"""The functions behind the methods that a job can name: `run`, in the module of the path that the parameters have.
+
+The parameters of `app.methods.<family>.<name>` are carried out by `worker.methods.<family>.<name>`.
+"""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -8,6 +11,6 @@ from app.methods import registry
 from worker.methods.task import Adapted, Task
 
 METHODS: Mapping[str, Callable[[Task, Any], Adapted]] = {
-    name: getattr(importlib.import_module(method.__module__.replace("app.", "worker.", 1)), name)
-    for name, method in registry.METHODS.items()
+    name: importlib.import_module(params.__module__.replace("app.", "worker.", 1)).run
+    for name, params in registry.METHODS.items()
 }

@@ -16,14 +16,14 @@ from worker.data import batches as data
 from worker.data import mix, targets, transforms
 from worker.data.batches import Images, Prepare, Shuffled
 from worker.methods import frozen_prefix, objective
-from worker.methods.frozen_prefix import Edge
+from worker.methods.frozen_prefix import FrozenPrefix
 from worker.methods.task import Domain, LabelUse, Task
 from worker.networks.classifier import Classifier
 from worker.runtime.contract import Failure
 from worker.runtime.run import Run
 from worker.training import evaluate, precision
 from worker.training.freezing import Scope
-from worker.training.precision import Pace, Precision, Work
+from worker.training.precision import Numerics, Precision, Workload
 from worker.training.trainer import Trainer
 
 
@@ -42,13 +42,13 @@ class Examples:
     """What a run may learn from and select by, on the network's input size; validation may be empty.
 
     `whole`: what these are of, by split, where that is known.  Its labels are not for a method.
-    `closer`: makes the training images with more pixels, where they are stored with more.
+    `oversampled`: makes the training images with more pixels, where they are stored with more.
     """
 
     train: Images
     validation: Images
     whole: Mapping[Split, Whole] = field(default_factory=dict)
-    closer: Callable[[], Images] | None = None
+    oversampled: Callable[[], Images] | None = None
 
     @property
     def use(self) -> LabelUse:
@@ -63,7 +63,7 @@ def examples(run: Run, domain: Domain, params: LabelBudget, input: InputSpec, cl
     """
     train = domain.within(domain.labelled("train"), params, run.seed)
     validation = domain.within(domain.labelled("validation"), params, run.seed)
-    larger = domain.closer(input)
+    larger = domain.oversampled(input)
     found = Examples(
         domain.examples(train, input, classes),
         domain.examples(validation, input, classes),
@@ -104,14 +104,14 @@ def learn(
         raise Failure("does_not_fit", message)
     train, validation = seen.train.to(run.device), seen.validation.to(run.device)
     cut = frozen_prefix.find(task, learner, params, train, validation, scope.trainable, run)
-    how = _pace(run, learner, params, seen, whole=cut is None)
-    feed = cut or Pixels(run, learner, params, how.memory_format, seen.closer)
+    numerics = _numerics(run, learner, params, seen, whole=cut is None)
+    feed = cut or Pixels(run, learner, params, numerics.memory_format, seen.oversampled)
     seen_from = replace(learner, module=feed.network)
-    with precision.kept(how, learner.module), _compiled(run, how, feed, train, params):
+    with precision.kept(numerics, learner.module), _compiled(run, numerics, feed, train, params):
         loss = objective.build(task, seen_from, params, train, lambda: feed.in_order(train))
         Trainer(run, learner, schedule, scope, companions=loss.modules).fit(
             feed.batches(train, schedule.batch_size, drawing(params, train.label_N, learner)),
-            precision.cast(how, run.device, loss),
+            precision.cast(numerics, run.device, loss),
             evaluate.validator(run, feed.network, lambda: feed.in_order(validation), schedule.metric)
             if len(validation)
             else None,
@@ -128,19 +128,19 @@ class Pixels:
         learner: Classifier,
         params: Training,
         layout: torch.memory_format,
-        closer: Callable[[], Images] | None = None,
+        oversampled: Callable[[], Images] | None = None,
     ) -> None:
         self.network, self._run = learner.module, run
         self._prepare = Prepare(learner.input, run.device, layout)
         steps = params.schedule.augmentation
         self._augment = transforms.compose(steps, learner.input.size)
-        self._closer = closer if transforms.cuts(steps) else None
+        self._oversampled = oversampled if transforms.cuts(steps) else None
         self._mix = mix.compose(params.mixing)
 
     def batches(self, images: Images, batch_size: int, weight_N: Tensor | None) -> Shuffled:
         return data.image_batches(
             self._run,
-            images if self._closer is None else self._closer().to(self._run.device),
+            images if self._oversampled is None else self._oversampled().to(self._run.device),
             prepare=self._prepare,
             batch_size=batch_size,
             augment=self._augment,
@@ -152,7 +152,7 @@ class Pixels:
         return evaluate.image_batches(self._run, images, self._prepare)
 
 
-def _pace(run: Run, learner: Classifier, params: Training, seen: Examples, *, whole: bool) -> Pace:
+def _numerics(run: Run, learner: Classifier, params: Training, seen: Examples, *, whole: bool) -> Numerics:
     """As the parameters say; where they ask for a trial, by one of the `whole` network.  Terms look into the network,
     and stay with float32."""
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
@@ -161,21 +161,21 @@ def _pace(run: Run, learner: Classifier, params: Training, seen: Examples, *, wh
     as_told = replace(precision.usual(learner.module), precision=precisions[0])
     if "auto" not in (params.precision, params.layout):
         return as_told
-    if run.pace is None and not whole:
-        run.pace = vars(as_told)  # a trial of later parts would compare two trainings that were computed otherwise
+    if run.numerics is None and not whole:
+        run.numerics = vars(as_told)  # a trial of later parts would compare two trainings that were computed otherwise
     shape = (learner.input.channels, *learner.input.size)
     schedule, layouts = params.schedule, params.layout == "auto"
-    work = Work(shape, min(schedule.batch_size, len(seen.train)), steps(schedule, seen), precisions, layouts)
+    work = Workload(shape, min(schedule.batch_size, len(seen.train)), steps(schedule, seen), precisions, layouts)
     return precision.settle(run, learner.module, work)
 
 
 def _compiled(
-    run: Run, how: Pace, feed: Edge | Pixels, train: Images, params: Training
+    run: Run, numerics: Numerics, feed: FrozenPrefix | Pixels, train: Images, params: Training
 ) -> AbstractContextManager[None]:
     if not params.compile:
         return nullcontext()
     example, _ = next(iter(feed.in_order(train)))
-    return precision.compiled(run, how, feed.network, example[: params.schedule.batch_size])
+    return precision.compiled(run, numerics, feed.network, example[: params.schedule.batch_size])
 
 
 def drawing(params: Training, label_N: Tensor, learner: Classifier) -> Tensor | None:

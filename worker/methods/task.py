@@ -21,12 +21,12 @@ from app.imaging.packed import PackedImages, Split
 from app.methods.training import LabelBudget
 from worker.data import label_budget
 from worker.data.batches import Images
-from worker.data.memmap import Mapped, Room
+from worker.data.memmap import Memmap, MemmapPolicy
 from worker.networks.classifier import Classifier
 from worker.runtime.contract import Failure
 from worker.runtime.run import Run
 
-CLOSER = 2.0  # times the network's size; a part of a quarter of the area then has a pixel for each of its inputs
+OVERSAMPLING = 2.0  # times the network's size; a part of a quarter of the area then has a pixel for each of its inputs
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Domain:
     image: ImageShape | None  # None where sizes are mixed
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    room: Room | None = None  # None: all is kept in memory
+    memmap: MemmapPolicy | None = None  # None: all is kept in memory
 
     @classmethod
-    def open(cls, spec: DatasetSpec, pixels: Path, index: Path, room: Room | None = None) -> "Domain":
-        return cls(PackedImages.open(pixels, index), spec.classes or [], spec.image, spec.mean, spec.std, room)
+    def open(cls, spec: DatasetSpec, pixels: Path, index: Path, memmap: MemmapPolicy | None = None) -> "Domain":
+        return cls(PackedImages.open(pixels, index), spec.classes or [], spec.image, spec.mean, spec.std, memmap)
 
     @property
     def multi_label(self) -> bool:
@@ -65,17 +65,17 @@ class Domain:
             rows = label_budget.total(rows, label_N[rows], budget.train_size, seed)
         return rows
 
-    def closer(self, spec: InputSpec) -> InputSpec | None:
+    def oversampled(self, spec: InputSpec) -> InputSpec | None:
         """The same at a larger size, if the images are stored with more pixels; for those who cut parts from them."""
         height, width, _ = self.images.median_shape
-        times = min(CLOSER, height / spec.size[0], width / spec.size[1])
+        times = min(OVERSAMPLING, height / spec.size[0], width / spec.size[1])
         size = (round(times * spec.size[0]), round(times * spec.size[1]))
         if times <= 1 or size == spec.size or spec.margin:
             return None
         return spec.model_copy(update={"size": size})
 
     def examples(self, rows: NDArray[np.int64], spec: InputSpec, classes: Sequence[str]) -> Images:
-        """The images at the network's size, with targets in the order of `classes`, as `kinds` has them.
+        """The images at the network's size, with targets in the order of `classes`, as `targets` has them.
 
         Images of other classes are left out; where an image may have several, its other ones are.
         """
@@ -96,9 +96,9 @@ class Domain:
     def pictures(self, rows: NDArray[np.int64], spec: InputSpec, label_N: Tensor) -> Images:
         """The images at the network's size, with these targets: in memory, or mapped where they are too many for it."""
         shape = (len(rows), *spec.shape)
-        if self.room is None or math.prod(shape) <= self.room.resident_bytes:
+        if self.memmap is None or math.prod(shape) <= self.memmap.resident_bytes:
             return Images(torch.from_numpy(self.images.fitted(rows, spec)), label_N)
-        mapped = Mapped(self.room.folder, shape, min_free_bytes=self.room.min_free_bytes)
+        mapped = Memmap(self.memmap.folder, shape, min_free_bytes=self.memmap.min_free_bytes)
         self.images.fitted(rows, spec, mapped.pixels_NHWC)
         return Images(torch.from_numpy(mapped.pixels_NHWC), label_N, mapped.soon)
 
@@ -213,7 +213,7 @@ class Quantised:
 class Adapted:
     """What a method has made: a classifier in evaluation mode, and all that is to be known of it.
 
-    `params` are the method's, every default closed.  `transfer` says what came from the source and how.
+    `params` are the method's, resolved.  `transfer` says what came from the source and how.
     `source_head` is the source's head where that went on learning.  `temperature` is what the scores were divided by.
     `without` is the same without what the method is about, to be compared with when all is learnt.
     `headless`: its output says nothing, it is there for its features.  `quantised`: the network is the source as it

@@ -11,10 +11,9 @@ from app.methods.supervised.train import Train
 from app.methods.training import Training
 from app.methods.utilities.evaluate import Evaluate
 from worker.methods import measure
-from worker.methods.supervised.linear_probe import linear_probe
-from worker.methods.supervised.train import train
+from worker.methods.supervised import linear_probe, train
 from worker.methods.task import Adapted, Task
-from worker.methods.utilities.evaluate import evaluate
+from worker.methods.utilities import evaluate
 from worker.metrics import scores
 from worker.metrics.scores import Difference, Verdict
 from worker.runtime.contract import Note
@@ -100,7 +99,7 @@ def _unchanged(task: Task, adapted: Adapted) -> Contender:
     known = set(task.known_source.classes or ())
     if not set(adapted.classifier.classes or ()) <= known or not task.same_kind:
         return Contender("unchanged", None, "The source does not know the target's classes.")
-    return Contender("unchanged", evaluate(task, Evaluate(input=_override(task, adapted))))
+    return Contender("unchanged", evaluate.run(task, Evaluate(input=_override(task, adapted))))
 
 
 def _probe(task: Task, adapted: Adapted) -> Iterator[Contender]:
@@ -110,7 +109,7 @@ def _probe(task: Task, adapted: Adapted) -> Iterator[Contender]:
         yield Contender("linear_probe", None, "The source takes images of other channels.")
         return
     params = LinearProbe(input=_override(task, adapted), **_budget(adapted.params))
-    yield Contender("linear_probe", linear_probe(_part(task, "linear_probe"), params))
+    yield Contender("linear_probe", linear_probe.run(_part(task, "linear_probe"), params))
 
 
 def _scratch(task: Task, adapted: Adapted) -> Contender:
@@ -120,7 +119,7 @@ def _scratch(task: Task, adapted: Adapted) -> Contender:
         augmentation=adapted.params.augmentation or "auto",
         **_budget(adapted.params),
     )
-    return Contender("scratch", train(replace(_part(task, "scratch"), source=None, source_domain=None), params))
+    return Contender("scratch", train.run(replace(_part(task, "scratch"), source=None, source_domain=None), params))
 
 
 def _part(task: Task, name: str) -> Task:

@@ -10,7 +10,7 @@ from app.contract.blobs import Input
 from app.contract.recipe import Recipe
 from app.contract.specs import RunSpec
 from app.methods.base import Method
-from worker.data.memmap import Room
+from worker.data.memmap import MemmapPolicy
 from worker.export import package
 from worker.methods import measure
 from worker.methods.registry import METHODS
@@ -78,7 +78,7 @@ def learn(spec: Spec[RunSpec[Method]], channel: Channel) -> Measured:
     )
     params = told.method
     with device.reproducible(run.device, run.seed, run.threads):
-        task = _task(run, told, spec.inputs, Room(spec.workdir, spec.resident_bytes, spec.min_free_bytes))
+        task = _task(run, told, spec.inputs, MemmapPolicy(spec.workdir, spec.resident_bytes, spec.min_free_bytes))
         channel.emit(Note("training" if params.info.gives_model else "measuring", f"On {run.device}."))
         adapted, evaluation = _adapt(task, params)
     document = {"method": adapted.params.model_dump(mode="json"), "evaluation": evaluation}
@@ -123,10 +123,10 @@ def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
     if params.calibrated:
         adapted = calibration.calibrate(task, adapted, params)
     adapted = replace(adapted, transfer=adapted.transfer | {"drift": drift.measure(task, adapted)})
-    if task.run.part_size is not None:
-        adapted = replace(adapted, transfer=adapted.transfer | {"micro_batch_size": task.run.part_size})
-    if task.run.pace is not None:
-        adapted = replace(adapted, transfer=adapted.transfer | {"pace": task.run.pace})
+    if task.run.micro_batch_size is not None:
+        adapted = replace(adapted, transfer=adapted.transfer | {"micro_batch_size": task.run.micro_batch_size})
+    if task.run.numerics is not None:
+        adapted = replace(adapted, transfer=adapted.transfer | {"pace": task.run.numerics})
     evaluation = measure.evaluation(task, adapted)
     if adapted.without is not None and evaluation is not None:
         evaluation["ablation"] = ablation.judge(task, adapted, adapted.without)
@@ -137,8 +137,8 @@ def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
     return adapted, evaluation
 
 
-def _task(run: Run, told: RunSpec[Method], inputs: Mapping[str, Path], room: Room) -> Task:
-    target = Domain.open(told.target, inputs[Input.TARGET_PIXELS], inputs[Input.TARGET_INDEX], room)
+def _task(run: Run, told: RunSpec[Method], inputs: Mapping[str, Path], memmap: MemmapPolicy) -> Task:
+    target = Domain.open(told.target, inputs[Input.TARGET_PIXELS], inputs[Input.TARGET_INDEX], memmap)
     known = told.source_dataset
     return Task(
         run,
@@ -146,12 +146,12 @@ def _task(run: Run, told: RunSpec[Method], inputs: Mapping[str, Path], room: Roo
         source=None if told.source is None else Source.of(told.source, inputs[Input.SOURCE_WEIGHTS]),
         source_domain=None
         if known is None
-        else Domain.open(known, inputs[Input.SOURCE_DATASET_PIXELS], inputs[Input.SOURCE_DATASET_INDEX], room),
+        else Domain.open(known, inputs[Input.SOURCE_DATASET_PIXELS], inputs[Input.SOURCE_DATASET_INDEX], memmap),
         teachers={id_: Source.of(spec, inputs[blobs.teacher_weights(id_)]) for id_, spec in told.teachers.items()},
         environments={
             id_: target
             if spec == told.target
-            else Domain.open(spec, inputs[blobs.environment_pixels(id_)], inputs[blobs.environment_index(id_)], room)
+            else Domain.open(spec, inputs[blobs.environment_pixels(id_)], inputs[blobs.environment_index(id_)], memmap)
             for id_, spec in told.environments.items()
         },
     )

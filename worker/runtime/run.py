@@ -58,24 +58,24 @@ class Run:
         return None if threads is None else int(threads)
 
     @property
-    def part_size(self) -> int | None:
+    def micro_batch_size(self) -> int | None:
         """The most examples of a batch that memory was found to hold at once; None: it never ran out."""
         size = self._ledger.state.get("part_size")
         return None if size is None else int(size)
 
-    @part_size.setter
-    def part_size(self, size: int) -> None:
+    @micro_batch_size.setter
+    def micro_batch_size(self, size: int) -> None:
         self._ledger.state["part_size"] = size
 
     @property
-    def pace(self) -> State | None:
-        """How all parts of the run compute, as a trial has settled it (see `pace`); None: none was asked for."""
-        pace: State | None = self._ledger.state["pace"]
-        return pace
+    def numerics(self) -> State | None:
+        """How all parts of the run compute, as a trial has settled it (see `numerics`); None: none was asked for."""
+        numerics: State | None = self._ledger.state["pace"]
+        return numerics
 
-    @pace.setter
-    def pace(self, pace: State) -> None:
-        self._ledger.state["pace"] = dict(pace)
+    @numerics.setter
+    def numerics(self, numerics: State) -> None:
+        self._ledger.state["pace"] = dict(numerics)
 
     def save_soon(self) -> None:
         """A snapshot is due at the next `checkpoint_or_stop`."""

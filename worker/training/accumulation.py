@@ -77,17 +77,17 @@ class Accumulator:
         while True:
             for parameter in self._parameters:
                 parameter.grad = None
-            size = min(len(batch), self._size or len(batch), self._run.part_size or len(batch))
+            size = min(len(batch), self._size or len(batch), self._run.micro_batch_size or len(batch))
             try:
-                return self._in_parts(batch, loss, size)
+                return self._accumulate(batch, loss, size)
             except (MemoryError, RuntimeError) as error:
                 if not ran_out(error) or size <= SMALLEST:
                     raise
             # Only here, where the error and what its frames hold are gone, is their memory free.
             self._restore(before)
-            self._split(max(SMALLEST, size // 2))
+            self._halve(max(SMALLEST, size // 2))
 
-    def _in_parts(self, batch: B, loss: Callable[[B], Losses], size: int) -> Losses:
+    def _accumulate(self, batch: B, loss: Callable[[B], Losses], size: int) -> Losses:
         cuts = bounds(len(batch), size)
         if len(cuts) == 2:
             losses = loss(batch)
@@ -104,8 +104,8 @@ class Accumulator:
                 total[name] = total[name] + weighed if name in total else weighed
         return total
 
-    def _split(self, size: int) -> None:
-        self._run.part_size = size
+    def _halve(self, size: int) -> None:
+        self._run.micro_batch_size = size
         self._run.save_soon()
         device.give_back_memory()
         message = f"Memory ran out: batches go on in parts of at most {size}."

@@ -14,7 +14,7 @@ from worker.runtime.run import Run
 from worker.training import accumulation
 from worker.training.protocols import Validation
 
-Split = Iterator[tuple[Tensor, Tensor]]  # what the network takes and its targets (see `kinds`), batch by batch
+Split = Iterator[tuple[Tensor, Tensor]]  # what the network takes and its targets (see `targets`), batch by batch
 
 BATCH = {"cpu": 256, "cuda": 2048}  # images at once, at most …
 BATCH_ELEMENTS = {"cpu": 2**21, "cuda": 2**27}  # … and elements of the input: a batch of large images is smaller
@@ -62,7 +62,7 @@ def judge(
             made.append(kind.part(logits_BK, y))
     verdict = kind.verdict(made)
     if isinstance(verdict, Judged) and among:
-        return replace(verdict, among_shared=targets.ONE.verdict(among))
+        return replace(verdict, among_shared=targets.SINGLE_LABEL.verdict(among))
     return verdict
 
 

@@ -11,7 +11,7 @@ from worker.training import accumulation
 
 @dataclass(frozen=True)
 class Features:
-    """`x_ND` float32 and `label_N`, the targets (see `kinds`), on the run's device."""
+    """`x_ND` float32 and `label_N`, the targets (see `targets`), on the run's device."""
 
     x_ND: Tensor
     label_N: Tensor

@@ -38,7 +38,7 @@ FORMATS: dict[Layout, torch.memory_format] = {
 
 
 @dataclass(frozen=True)
-class Pace:
+class Numerics:
     """bfloat16 is that of `torch.autocast`: weights, losses and norms stay float32."""
 
     layout: Layout
@@ -49,13 +49,13 @@ class Pace:
         return FORMATS[self.layout]
 
 
-def usual(network: nn.Module) -> Pace:
+def usual(network: nn.Module) -> Numerics:
     layout: Layout = "channels_last" if device.memory_format(network) is torch.channels_last else "contiguous"
-    return Pace(layout, "float32")
+    return Numerics(layout, "float32")
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """A training: batches of `batch_size` inputs of `shape` (without the batch), `steps` of them.
 
     Of several `precisions` the fastest is taken, the first if none is clearly faster; of the layouts too, if `layouts`.
@@ -68,13 +68,13 @@ class Work:
     layouts: bool = True
 
 
-def settle(run: Run, network: nn.Module, work: Work) -> Pace:
+def settle(run: Run, network: nn.Module, work: Workload) -> Numerics:
     """By a trial; what the run has settled before, in another of its parts or before it was resumed, stays."""
-    if run.pace is not None:
-        return Pace(**run.pace)
+    if run.numerics is not None:
+        return Numerics(**run.numerics)
     first = replace(usual(network), precision=work.precisions[0])
     found = _fastest(run.device, network, first, work)
-    run.pace = vars(found)
+    run.numerics = vars(found)
     if found != first:
         message = f"In {found.layout} and {found.precision}, which was faster in a trial."
         run.emit(Note("pace", message, data=vars(found)))
@@ -82,25 +82,25 @@ def settle(run: Run, network: nn.Module, work: Work) -> Pace:
 
 
 @contextmanager
-def kept(pace: Pace, network: nn.Module) -> Iterator[None]:
-    """Within, the network lies in memory as `pace` says, and after it as usual."""
+def kept(numerics: Numerics, network: nn.Module) -> Iterator[None]:
+    """Within, the network lies in memory as `numerics` says, and after it as usual."""
     as_usual = usual(network)
-    if pace.layout != as_usual.layout:
-        network.to(memory_format=pace.memory_format)
+    if numerics.layout != as_usual.layout:
+        network.to(memory_format=numerics.memory_format)
     try:
         yield
     finally:
-        if pace.layout != as_usual.layout:
+        if numerics.layout != as_usual.layout:
             network.to(memory_format=as_usual.memory_format)
 
 
 @contextmanager
-def compiled(run: Run, pace: Pace, network: nn.Module, example: Tensor) -> Iterator[None]:
+def compiled(run: Run, numerics: Numerics, network: nn.Module, example: Tensor) -> Iterator[None]:
     """Within, the network is `torch.compile`d, if a step and a prediction of it succeed; `example` is a batch."""
     network.compile()
     try:
         try:
-            _try(run, pace, network, example)
+            _try(run, numerics, network, example)
         except Exception as error:  # noqa: BLE001  # a compiler that is missing, a network that it does not take, …
             network._compiled_call_impl = None
             reason = " ".join(str(error).strip().splitlines()[:2])  # often: who raised it, and what
@@ -110,12 +110,12 @@ def compiled(run: Run, pace: Pace, network: nn.Module, example: Tensor) -> Itera
         network._compiled_call_impl = None
 
 
-def _try(run: Run, pace: Pace, network: nn.Module, example: Tensor) -> None:
+def _try(run: Run, numerics: Numerics, network: nn.Module, example: Tensor) -> None:
     """Nothing of it stays but what the compiler made."""
     buffers = [buffer.clone() for buffer in network.buffers()]
-    x = example.contiguous(memory_format=pace.memory_format) if example.ndim == 4 else example
+    x = example.contiguous(memory_format=numerics.memory_format) if example.ndim == 4 else example
     try:
-        with torch.random.fork_rng(_gpus(run.device)), _autocast(pace, run.device):
+        with torch.random.fork_rng(_gpus(run.device)), _autocast(numerics, run.device):
             network.train()(x).float().square().mean().backward()
             with torch.no_grad():
                 network.eval()(x)
@@ -125,23 +125,23 @@ def _try(run: Run, pace: Pace, network: nn.Module, example: Tensor) -> None:
             buffer.copy_(before)
 
 
-def _autocast(pace: Pace, on: torch.device) -> torch.autocast:
-    return torch.autocast(on.type, torch.bfloat16, enabled=pace.precision == "bfloat16")
+def _autocast(numerics: Numerics, on: torch.device) -> torch.autocast:
+    return torch.autocast(on.type, torch.bfloat16, enabled=numerics.precision == "bfloat16")
 
 
-def cast(pace: Pace, on: torch.device, loss: Loss[B]) -> Loss[B]:
-    """The loss, computed in the precision of `pace`."""
-    if pace.precision == "float32":
+def cast(numerics: Numerics, on: torch.device, loss: Loss[B]) -> Loss[B]:
+    """The loss, computed in the precision of `numerics`."""
+    if numerics.precision == "float32":
         return loss
 
     def within(batch: B, moment: Moment) -> Losses:
-        with _autocast(pace, on):
+        with _autocast(numerics, on):
             return loss(batch, moment)
 
     return within
 
 
-def _fastest(on: torch.device, network: nn.Module, first: Pace, work: Work) -> Pace:
+def _fastest(on: torch.device, network: nn.Module, first: Numerics, work: Workload) -> Numerics:
     """Layout first, then precision in that layout; as it was where there is no memory for a look."""
     layouts = tuple(FORMATS) if work.layouts and len(work.shape) == 3 else (first.layout,)
     choices = [{"layout": layout} for layout in layouts] + [{"precision": name} for name in work.precisions]
@@ -171,17 +171,17 @@ class _Look:
         self._on, self._network = on, deepcopy(network).train()
         self._x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(on)
 
-    def seconds(self, pace: Pace, times: int = TIMES) -> float:
+    def seconds(self, numerics: Numerics, times: int = TIMES) -> float:
         """Of a forward and a backward pass, the fastest of `times`."""
-        self._network.to(memory_format=pace.memory_format)
-        x = self._x.contiguous(memory_format=pace.memory_format) if self._x.ndim == 4 else self._x
+        self._network.to(memory_format=numerics.memory_format)
+        x = self._x.contiguous(memory_format=numerics.memory_format) if self._x.ndim == 4 else self._x
         with torch.random.fork_rng(_gpus(self._on)):
-            return min([self._step(x, pace) for _ in range(times)])
+            return min([self._step(x, numerics) for _ in range(times)])
 
-    def _step(self, x: Tensor, pace: Pace) -> float:
+    def _step(self, x: Tensor, numerics: Numerics) -> float:
         self._synchronise()
         start = time.perf_counter()
-        with _autocast(pace, self._on):
+        with _autocast(numerics, self._on):
             made: Any = self._network(x)
             loss = made.float().square().mean()
         loss.backward()

@@ -32,7 +32,7 @@ class _KnnModel:
         return Stump(sizes, {"example_ND": Present.everywhere(self.rows.z_ND), "label_N": label_N})
 
 
-def knn(task: Task, params: Knn) -> Adapted:
+def run(task: Task, params: Knn) -> Adapted:
     """Cover & Hart 1967."""
     fitting = Fitting(task, params)
     examples = len(fitting.train.y_N)

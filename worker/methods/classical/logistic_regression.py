@@ -9,7 +9,7 @@ CANDIDATES = (0.001, 0.01, 0.1, 1.0, 10.0)
 DEFAULT = 0.1
 
 
-def logistic_regression(task: Task, params: LogisticRegression) -> Adapted:
+def run(task: Task, params: LogisticRegression) -> Adapted:
     """Donahue et al. 2014; of two classes the logits are ∓f/2, whose softmax is the logistic function of f."""
     fitting = Fitting(task, params)
 

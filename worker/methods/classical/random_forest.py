@@ -51,7 +51,7 @@ class _ForestModel:
         return Stump(sizes, state)
 
 
-def random_forest(task: Task, params: RandomForest) -> Adapted:
+def run(task: Task, params: RandomForest) -> Adapted:
     """Breiman 2001."""
     fitting = Fitting(task, params)
 

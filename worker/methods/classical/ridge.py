@@ -9,7 +9,7 @@ CANDIDATES = (10_000.0, 1000.0, 100.0, 10.0, 1.0)
 DEFAULT = 100.0
 
 
-def ridge(task: Task, params: Ridge) -> Adapted:
+def run(task: Task, params: Ridge) -> Adapted:
     """Hoerl & Kennard 1970, towards +1 and −1."""
     fitting = Fitting(task, params)
 

@@ -54,7 +54,7 @@ class _RbfModel:
         return Stump(RbfHead(vectors=len(self.vector_SD)), state)
 
 
-def svm(task: Task, params: Svm) -> Adapted:
+def run(task: Task, params: Svm) -> Adapted:
     """Cortes & Vapnik 1995; one class against the rest (Rifkin & Klautau 2004)."""
     fitting = Fitting(task, params)
     if params.kernel == "rbf" and len(fitting.train.y_N) > LARGEST:

@@ -20,7 +20,7 @@ from worker.training.protocols import Losses, Moment
 from worker.training.trainer import Trainer
 
 
-def adda(task: Task, params: Adda) -> Adapted:
+def run(task: Task, params: Adda) -> Adapted:
     """From a network that knows the source's classes; its head is frozen while the target's encoder learns."""
     begun = cross_domain.start(task, params)
     learner = begun.learner

@@ -31,7 +31,7 @@ class ConditionalAdversary:
         return {"alignment": loss, "domain_accuracy": adversarial.domain_accuracy(*logits)}
 
 
-def cdan(task: Task, params: Cdan) -> Adapted:
+def run(task: Task, params: Cdan) -> Adapted:
     """The random maps are the discriminator's buffers, and so part of every snapshot."""
 
     def build(learner: Classifier) -> ConditionalAdversary:

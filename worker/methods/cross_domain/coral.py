@@ -6,15 +6,15 @@ from app.methods.cross_domain.coral import Coral
 from worker.methods.cross_domain import matching
 from worker.methods.task import Adapted, Task
 from worker.networks.classifier import Outputs
-from worker.terms.coral import coral as correlation_distance
+from worker.terms.coral import coral
 
 
-def coral(task: Task, params: Coral) -> Adapted:
+def run(task: Task, params: Coral) -> Adapted:
     """Sun & Saenko 2016, eq. 1."""
 
     def distance(source: Outputs, target: Outputs) -> Tensor:
         if params.on == "scores":
-            return correlation_distance(source.logits_BK, target.logits_BK)
-        return correlation_distance(source.features_BD, target.features_BD)
+            return coral(source.logits_BK, target.logits_BK)
+        return coral(source.features_BD, target.features_BD)
 
     return matching.match(task, params, "coral", distance)

@@ -6,6 +6,6 @@ from worker.methods.task import Adapted, Task
 from worker.terms.mmd import mmd
 
 
-def dan(task: Task, params: Dan) -> Adapted:
+def run(task: Task, params: Dan) -> Adapted:
     """Long et al. 2015, eq. 2 and 4, on what the head sees."""
     return matching.match(task, params, "mmd", lambda source, target: mmd(source.features_BD, target.features_BD))

@@ -24,7 +24,7 @@ class Adversary:
         return {"alignment": loss, "domain_accuracy": adversarial.domain_accuracy(*logits)}
 
 
-def dann(task: Task, params: Dann) -> Adapted:
+def run(task: Task, params: Dann) -> Adapted:
     def build(learner: Classifier) -> Adversary:
         return Adversary(Discriminator(learner.structure.features, params.hidden).to(task.run.device))
 

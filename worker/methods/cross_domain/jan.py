@@ -9,7 +9,7 @@ from worker.networks.classifier import Outputs
 from worker.terms.mmd import joint_mmd
 
 
-def jan(task: Task, params: Jan) -> Adapted:
+def run(task: Task, params: Jan) -> Adapted:
     """Long et al. 2017, eq. 9, on what the head sees and what it says."""
 
     def distance(source: Outputs, target: Outputs) -> Tensor:

@@ -6,7 +6,7 @@ from worker.methods.task import Adapted, Task
 from worker.terms.confusion import class_confusion
 
 
-def mcc(task: Task, params: Mcc) -> Adapted:
+def run(task: Task, params: Mcc) -> Adapted:
     """Jin et al. 2020, eq. 7."""
     return matching.match(
         task, params, "confusion", lambda source, target: class_confusion(target.logits_BK, params.temperature)

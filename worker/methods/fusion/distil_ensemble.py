@@ -37,7 +37,7 @@ class _Student:
     report: dict[str, Any]
 
 
-def distil_ensemble(task: Task, params: DistilEnsemble) -> Adapted:
+def run(task: Task, params: DistilEnsemble) -> Adapted:
     """Hinton et al. 2015, section 2; of teachers with other classes each is followed in what it tells apart
     (Vongkulbhisal et al. 2019, Unifying heterogeneous classifiers with distillation, eq. 3)."""
     classes = _classes(task, params)

@@ -65,7 +65,7 @@ class Merger:
         self,
         phase: str,
         weights: Callable[[], Weights],
-        beside: Mapping[str, Examine],
+        others: Mapping[str, Examine],
         *,
         merged: bool,
         at: float | None = None,
@@ -76,7 +76,7 @@ class Merger:
         if found is None:
             self._run.checkpoint_or_stop()
             self.put(weights(), merged=merged)
-            found = {split: self._figures(examine, split, at) for split, examine in self._examined(beside).items()}
+            found = {split: self._figures(examine, split, at) for split, examine in self._examined(others).items()}
         self.passed(phase, found)
         return {split: Candidate(**figures) for split, figures in found.items()}
 
@@ -136,10 +136,10 @@ class Merger:
             raise Failure("does_not_fit", f"`{self._params.name}` chooses on the validation split, and it {reason}.")
         return LabelUse(0, len(rows)), found
 
-    def _examined(self, beside: Mapping[str, Examine]) -> dict[str, Examine]:
+    def _examined(self, others: Mapping[str, Examine]) -> dict[str, Examine]:
         if self._validate is None:
             raise AssertionError("nothing is to be chosen")
-        return {VALIDATION: self._validate, **beside}
+        return {VALIDATION: self._validate, **others}
 
     def _figures(self, examine: Examine, split: str, at: float | None) -> dict[str, float]:
         judged = examine(self.network)

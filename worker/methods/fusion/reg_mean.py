@@ -21,7 +21,7 @@ MOST_INPUTS = 8192  # of a layer; inner products of more would not fit into memo
 Grams = dict[str, Tensor]  # [D,D] by path
 
 
-def reg_mean(task: Task, params: RegMean) -> Adapted:
+def run(task: Task, params: RegMean) -> Adapted:
     """Jin et al. 2023, Dataless knowledge fusion by merging weights of language models, eq. 2 and section 4.2."""
     merger = Merger(task, params, candidates=len(params.sources))
     merged = merge.mean(list(merger.of.sources.values()))

@@ -10,7 +10,7 @@ from worker.networks import merge
 from worker.networks.merge import Weights
 
 
-def soup(task: Task, params: Soup) -> Adapted:
+def run(task: Task, params: Soup) -> Adapted:
     """Wortsman et al. 2022, recipe 1 (greedy) and the uniform soup."""
     merger = Merger(task, params, candidates=2 * len(params.sources) - 1 if params.chooses else 0)
     kept, about = _greedy(merger) if params.chooses else (list(params.sources), {})

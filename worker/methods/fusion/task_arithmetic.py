@@ -7,7 +7,7 @@ from worker.methods.task import Adapted, Task
 from worker.networks import merge
 
 
-def task_arithmetic(task: Task, params: TaskArithmetic) -> Adapted:
+def run(task: Task, params: TaskArithmetic) -> Adapted:
     """Ilharco et al. 2023, section 2."""
     merger = Merger(task, params, candidates=len(SCALES) if params.chooses else 0)
     return merging.along(merger, merge.total(merger.of.vectors()), params.scale)

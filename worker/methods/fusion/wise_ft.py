@@ -13,7 +13,7 @@ from worker.networks.merge import Weights
 SOURCE = "source_validation"
 
 
-def wise_ft(task: Task, params: WiseFt) -> Adapted:
+def run(task: Task, params: WiseFt) -> Adapted:
     """Wortsman et al. 2022b, Robust fine-tuning of zero-shot models, eq. 1.
 
     Every point of the curve has its statistics in the same way: taken anew between the ends alone, they would bend it.
@@ -21,8 +21,8 @@ def wise_ft(task: Task, params: WiseFt) -> Adapted:
     merger = Merger(task, params, candidates=params.points if params.chooses else 0)
     if params.alpha is not None:
         return _adapted(merger, params.alpha, {"chosen": {"alpha": params.alpha}})
-    beside = _on_source(task)
-    curve = [_point(merger, beside, i / (params.points - 1)) for i in range(params.points)]
+    others = _on_source(task)
+    curve = [_point(merger, others, i / (params.points - 1)) for i in range(params.points)]
     chosen = max(curve, key=_rank)
     return _adapted(merger, chosen["alpha"], {"curve": curve, "chosen": chosen})
 
@@ -36,9 +36,9 @@ def _on_source(task: Task) -> dict[str, measure.Examine]:
     return {} if found is None else {SOURCE: found}
 
 
-def _point(merger: Merger, beside: dict[str, measure.Examine], alpha: float) -> dict[str, Any]:
+def _point(merger: Merger, others: dict[str, measure.Examine], alpha: float) -> dict[str, Any]:
     weights = partial(_at, merger, alpha)
-    found = merger.look(f"alpha {alpha}", weights, beside, merged=True, at=alpha)
+    found = merger.look(f"alpha {alpha}", weights, others, merged=True, at=alpha)
     source = found.get(SOURCE)
     return {"alpha": alpha, "target": found[VALIDATION]._asdict(), "source": source and source._asdict()}
 

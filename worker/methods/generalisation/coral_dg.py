@@ -10,7 +10,7 @@ from worker.terms import environments
 from worker.training.protocols import Losses, Moment, Stateful
 
 
-def coral_dg(task: Task, params: CoralDg) -> Adapted:
+def run(task: Task, params: CoralDg) -> Adapted:
     return generalisation.learn(task, params, lambda course: Aligned(params.weight))
 
 

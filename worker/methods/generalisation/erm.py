@@ -6,5 +6,5 @@ from worker.methods.generalisation.penalised import MeanRisk
 from worker.methods.task import Adapted, Task
 
 
-def erm(task: Task, params: Erm) -> Adapted:
+def run(task: Task, params: Erm) -> Adapted:
     return generalisation.learn(task, params, MeanRisk)

@@ -13,7 +13,7 @@ from worker.terms import environments
 from worker.training.protocols import Losses, Moment, Stateful
 
 
-def group_dro(task: Task, params: GroupDro) -> Adapted:
+def run(task: Task, params: GroupDro) -> Adapted:
     return generalisation.learn(task, params, lambda course: Reweighting(course, params.eta))
 
 

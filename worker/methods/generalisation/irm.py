@@ -11,7 +11,7 @@ from worker.methods.task import Adapted, Task
 from worker.terms import environments
 
 
-def irm(task: Task, params: Irm) -> Adapted:
+def run(task: Task, params: Irm) -> Adapted:
     return generalisation.learn(task, params, lambda course: Penalty(course, params.weight, penalty))
 
 

@@ -19,7 +19,7 @@ from worker.runtime.device import send
 from worker.terms.environments import mix_style
 
 
-def mixstyle(task: Task, params: MixStyle) -> Adapted:
+def run(task: Task, params: MixStyle) -> Adapted:
     return generalisation.learn(task, params, MeanRisk, around=partial(mixing, params=params))
 
 

@@ -7,7 +7,7 @@ from worker.methods.task import Adapted, Task
 from worker.terms import environments
 
 
-def vrex(task: Task, params: Vrex) -> Adapted:
+def run(task: Task, params: Vrex) -> Adapted:
     return generalisation.learn(
         task,
         params,

@@ -16,7 +16,7 @@ from worker.terms import views
 from worker.training.protocols import Losses, Moment
 
 
-def byol(task: Task, params: Byol) -> Adapted:
+def run(task: Task, params: Byol) -> Adapted:
     ground = pretraining.begin(task, params)
     projector = pretraining.projector(task, [ground.width, params.hidden, params.dimensions])
     predictor = pretraining.projector(task, [params.dimensions, params.hidden, params.dimensions])

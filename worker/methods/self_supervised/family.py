@@ -27,13 +27,15 @@ FEWEST_IMAGES = 4
 
 @dataclass(frozen=True)
 class Ground:
-    """What a pretext works on; `params` have their defaults closed.  `closer` makes the images with more pixels, where
-    they are stored with more."""
+    """What a pretext works on; `params` are resolved.
+
+    `oversampled` makes the images with more pixels, where they are stored with more.
+    """
 
     start: Start
     params: Pretraining
     images: Images
-    closer: Callable[[], Images] | None = None
+    oversampled: Callable[[], Images] | None = None
 
     @property
     def width(self) -> int:
@@ -55,9 +57,9 @@ def begin(task: Task, params: Pretraining) -> Ground:
     if len(rows) < FEWEST_IMAGES:
         raise Failure("does_not_fit", f"The training split has {len(rows)} images; {FEWEST_IMAGES} are the fewest.")
     input = start.learner.input
-    images, larger = task.target.unlabelled(rows, input), task.target.closer(input)
-    closer = (lambda: task.target.unlabelled(rows, larger)) if larger else None
-    return Ground(start, params.resolve(len(images), input.size), images, closer)
+    images, larger = task.target.unlabelled(rows, input), task.target.oversampled(input)
+    oversampled = (lambda: task.target.unlabelled(rows, larger)) if larger else None
+    return Ground(start, params.resolve(len(images), input.size), images, oversampled)
 
 
 def projector(task: Task, widths: list[int]) -> nn.Sequential:
@@ -97,8 +99,8 @@ def learn(
     learner, params, run = ground.start.learner, ground.params, task.run
     prepare = Prepare(learner.input, run.device, device.memory_format(learner.module))
     images = ground.images
-    if ground.closer and all(transforms.cuts(steps) for steps in _distributions(params)):
-        images = ground.closer()
+    if ground.oversampled and all(transforms.cuts(steps) for steps in _distributions(params)):
+        images = ground.oversampled()
     batches = views.view_batches(
         run, images.to(run.device), prepare=prepare, batch_size=params.schedule.batch_size, look=look
     )

@@ -17,7 +17,7 @@ TURNS = 4
 HARDLY = 0.4  # a share of turns told apart that is little above chance, 0.25
 
 
-def rotation(task: Task, params: Rotation) -> Adapted:
+def run(task: Task, params: Rotation) -> Adapted:
     ground = pretraining.begin(task, params)
     height, width = ground.start.learner.input.size
     if height != width:

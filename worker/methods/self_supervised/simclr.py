@@ -8,7 +8,7 @@ from worker.terms import views
 from worker.training.protocols import Losses, Moment
 
 
-def simclr(task: Task, params: SimClr) -> Adapted:
+def run(task: Task, params: SimClr) -> Adapted:
     ground = pretraining.begin(task, params)
     projector = pretraining.projector(task, [ground.width, params.hidden, params.dimensions])
 

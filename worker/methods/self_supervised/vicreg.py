@@ -8,7 +8,7 @@ from worker.terms import views
 from worker.training.protocols import Losses, Moment
 
 
-def vicreg(task: Task, params: VicReg) -> Adapted:
+def run(task: Task, params: VicReg) -> Adapted:
     ground = pretraining.begin(task, params)
     expander = pretraining.projector(task, [ground.width, params.hidden, params.hidden, params.dimensions])
 

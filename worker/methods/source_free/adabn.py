@@ -6,7 +6,7 @@ from worker.methods.source_free import norms, unlabelled
 from worker.methods.task import Adapted, LabelUse, Task
 
 
-def adabn(task: Task, params: AdaBn) -> Adapted:
+def run(task: Task, params: AdaBn) -> Adapted:
     """Li et al. 2018; with a prior, Schneider et al. 2020."""
     run = task.run
     learner, report = transferred.itself(task, params.input)

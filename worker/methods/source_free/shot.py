@@ -21,7 +21,7 @@ from worker.training.protocols import Losses, Moment
 from worker.training.trainer import Trainer
 
 
-def shot(task: Task, params: Shot) -> Adapted:
+def run(task: Task, params: Shot) -> Adapted:
     """Liang, Hu & Feng 2020."""
     run = task.run
     learner, report = transferred.itself(task, params.input)

@@ -34,7 +34,7 @@ class Collapse:
     message: str
 
 
-def tent(task: Task, params: Tent) -> Adapted:
+def run(task: Task, params: Tent) -> Adapted:
     """Wang et al. 2021, on a set of images instead of a stream."""
     run = task.run
     learner, report = transferred.itself(task, params.input)

@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 PREFIX = "base_model.model."  # before every name in peft's own files
 
 
-def lora(task: Task, params: Lora) -> Adapted:
+def run(task: Task, params: Lora) -> Adapted:
     """Hu et al. 2022, eq. 3."""
-    begun = transferred.start(task, params.input)
-    learner = begun.learner
-    seen = supervision.examples(task.run, task.target, params, learner.input, begun.classes)
-    params = params.resolve(len(seen.train), learner.input.size)
+    start = transferred.start(task, params.input)
+    learner = start.learner
+    examples = supervision.examples(task.run, task.target, params, learner.input, start.classes)
+    params = params.resolve(len(examples.train), learner.input.size)
     config = _inject(learner, params)
     heads, learning = list(learner.structure.heads), trainable(learner)
-    supervision.learn(task, learner, params, seen, Scope(lambda epoch: learning))
+    supervision.learn(task, learner, params, examples, Scope(lambda epoch: learning))
     adapter = _adapter(learner, config)
     _merge(learner.module)
-    transfer = begun.report | {"trainable": heads, "corrected": adapter.config["target_modules"]}
-    adapted = Adapted(learner, begun.spec, params, seen.use, transfer)
+    transfer = start.report | {"trainable": heads, "corrected": adapter.config["target_modules"]}
+    adapted = Adapted(learner, start.spec, params, examples.use, transfer)
     return replace(adapted, adapter=adapter)
 
 

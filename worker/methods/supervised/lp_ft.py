@@ -6,15 +6,15 @@ from worker.methods.supervised import probing, tuning
 from worker.methods.task import Adapted, Task
 
 
-def lp_ft(task: Task, params: LpFt) -> Adapted:
+def run(task: Task, params: LpFt) -> Adapted:
     """Kumar et al. 2022."""
-    begun = transferred.start(task, params.input)
-    learner = begun.learner
-    seen = supervision.examples(task.run, task.target, params, learner.input, begun.classes)
-    params = params.resolve(len(seen.train), learner.input.size)
-    first = params.probing().resolve(len(seen.train), learner.input.size)
-    task.run.expect(supervision.steps(first.schedule, seen) + supervision.steps(params.schedule, seen))
-    probing.probe(task, learner, first, seen, run=task.run.part("probe"))
-    beside = supervision.learn(task, learner, params, seen, tuning.scope(params, learner.structure))
-    transfer = begun.report | {"trainable": tuning.trainable(params, learner.structure)}
-    return Adapted(learner, begun.spec, params, seen.use, transfer, source_head=beside.get("lwf"))
+    start = transferred.start(task, params.input)
+    learner = start.learner
+    examples = supervision.examples(task.run, task.target, params, learner.input, start.classes)
+    params = params.resolve(len(examples.train), learner.input.size)
+    first = params.probing().resolve(len(examples.train), learner.input.size)
+    task.run.expect(supervision.steps(first.schedule, examples) + supervision.steps(params.schedule, examples))
+    probing.probe(task, learner, first, examples, run=task.run.part("probe"))
+    companions = supervision.learn(task, learner, params, examples, tuning.scope(params, learner.structure))
+    transfer = start.report | {"trainable": tuning.trainable(params, learner.structure)}
+    return Adapted(learner, start.spec, params, examples.use, transfer, source_head=companions.get("lwf"))

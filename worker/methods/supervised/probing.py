@@ -14,20 +14,20 @@ from worker.training.freezing import Scope
 from worker.training.trainer import Trainer
 
 
-def probe(task: Task, learner: Classifier, params: Training, seen: Examples, run: Run | None = None) -> None:
+def probe(task: Task, learner: Classifier, params: Training, examples: Examples, run: Run | None = None) -> None:
     """Train the head alone; the backbone stays in evaluation mode, bit for bit."""
     run = run or task.run
     learner.module.eval()
     if params.augmentation or params.mixing or params.terms or not learner.structure.separable:
         heads = list(learner.structure.heads)
-        supervision.learn(task, learner, params, seen, Scope(lambda epoch: heads), run=run)
+        supervision.learn(task, learner, params, examples, Scope(lambda epoch: heads), run=run)
     else:
-        _on_features(task, learner, params, seen, run)
+        _on_features(task, learner, params, examples, run)
 
 
-def _on_features(task: Task, learner: Classifier, params: Training, seen: Examples, run: Run) -> None:
+def _on_features(task: Task, learner: Classifier, params: Training, examples: Examples, run: Run) -> None:
     schedule = params.schedule
-    train, validation = extraction.features(task, learner, seen, run)
+    train, validation = extraction.features(task, learner, examples, run)
     head = replace(learner, module=learner.module.get_submodule(learner.structure.head))
     batches = data.row_batches(
         run,
@@ -36,6 +36,6 @@ def _on_features(task: Task, learner: Classifier, params: Training, seen: Exampl
         batch_size=schedule.batch_size,
         weight_N=supervision.drawing(params, train.label_N, learner),
     )
-    loss = objective.build(task, head, params, seen.train, lambda: features.batches(train))
+    loss = objective.build(task, head, params, examples.train, lambda: features.batches(train))
     validate = evaluate.validator(run, head.module, lambda: features.batches(validation), schedule.metric)
     Trainer(run, head, schedule).fit(batches, loss, validate if len(validation) else None)

@@ -9,15 +9,15 @@ from worker.networks.structure import Structure
 from worker.runtime import device
 
 
-def train(task: Task, params: Train) -> Adapted:
+def run(task: Task, params: Train) -> Adapted:
     input = params.input or inputs.default(params.network, task.target)
     classes = task.target.classes
     network = build.build(params.network, input)
     structure = Structure.of(network, input)
     device.place(network, task.run.device)
     learner = Classifier(network, structure, input, classes)
-    seen = supervision.examples(task.run, task.target, params, input, classes)
-    params = params.resolve(len(seen.train), input.size)
-    supervision.learn(task, learner, params, seen)
+    examples = supervision.examples(task.run, task.target, params, input, classes)
+    params = params.resolve(len(examples.train), input.size)
+    supervision.learn(task, learner, params, examples)
     transfer = {"head": "new", "adapters": transferred.adapters(task.target, input)}
-    return Adapted(learner, params.network, params, seen.use, transfer)
+    return Adapted(learner, params.network, params, examples.use, transfer)

@@ -22,7 +22,7 @@ from worker.training.freezing import Except, Scope
 Pairs = list[tuple[str, str]]  # paths of modules: the source's, the target's
 
 
-def feature_transfer(task: Task, params: FeatureTransfer) -> Adapted:
+def run(task: Task, params: FeatureTransfer) -> Adapted:
     """Yosinski et al. 2014: features that are general are copied, what is specific learns anew."""
     source, classes = task.known_source, task.target.classes
     spec = params.network or with_classes(source.network, len(classes))
@@ -31,17 +31,17 @@ def feature_transfer(task: Task, params: FeatureTransfer) -> Adapted:
     learner = Classifier(network, Structure.of(network, input), input, classes)
     pairs = _copy(task, params, learner)
     device.place(network, task.run.device)
-    seen = supervision.examples(task.run, task.target, params, input, classes)
-    params = params.resolve(len(seen.train), input.size)
+    examples = supervision.examples(task.run, task.target, params, input, classes)
+    params = params.resolve(len(examples.train), input.size)
     copied = [target for _, target in pairs]
-    supervision.learn(task, learner, params, seen, Scope(lambda epoch: None if params.tunable else Except(copied)))
+    supervision.learn(task, learner, params, examples, Scope(lambda epoch: None if params.tunable else Except(copied)))
     transfer = {
         "tensors": _report(learner, pairs, source.drawn),
         "head": "new",
         "adapters": transferred.adapters(task.target, input),
         "frozen": [] if params.tunable else copied,
     }
-    return Adapted(learner, spec, params, seen.use, transfer)
+    return Adapted(learner, spec, params, examples.use, transfer)
 
 
 def _copy(task: Task, params: FeatureTransfer, learner: Classifier) -> Pairs:

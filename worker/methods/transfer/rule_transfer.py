@@ -19,7 +19,7 @@ from worker.runtime.contract import Failure
 from worker.runtime.run import Run
 
 
-def rule_transfer(task: Task, params: RuleTransfer) -> Adapted:
+def run(task: Task, params: RuleTransfer) -> Adapted:
     """Under the rule; then, if there are test labels to tell the two apart, without it."""
     rule = _rule(task)
     spec = params.network or with_classes(task.known_source.network, len(task.target.classes))
@@ -63,13 +63,13 @@ def _train(task: Task, params: RuleTransfer, spec: NetworkSpec, input: InputSpec
         kept = params.weights and classes == source.classes and task.same_kind
         report = transferred.take_over(source, learner, with_head=kept) if params.weights else {}
         device.place(network, run.device)
-        seen = supervision.examples(run, task.target, params, input, classes)
-        params = params.resolve(len(seen.train), input.size)
-        run.expect(runs * supervision.steps(params.schedule, seen))
-        beside = supervision.learn(task, learner, params, seen, run=run)
+        examples = supervision.examples(run, task.target, params, input, classes)
+        params = params.resolve(len(examples.train), input.size)
+        run.expect(runs * supervision.steps(params.schedule, examples))
+        companions = supervision.learn(task, learner, params, examples, run=run)
     transfer = {
         "tensors": report,
         "head": "kept" if kept else "new",
         "adapters": transferred.adapters(task.target, input),
     }
-    return Adapted(learner, spec, params, seen.use, transfer, source_head=beside.get("lwf"))
+    return Adapted(learner, spec, params, examples.use, transfer, source_head=companions.get("lwf"))

@@ -11,7 +11,7 @@ from worker.networks.structure import Structure
 from worker.runtime import device
 
 
-def structure_transfer(task: Task, params: StructureTransfer) -> Adapted:
+def run(task: Task, params: StructureTransfer) -> Adapted:
     source, classes = task.known_source, task.target.classes
     input = params.input or _input(task, source)
     spec = for_input(with_classes(source.network, len(classes)), input)
@@ -21,15 +21,15 @@ def structure_transfer(task: Task, params: StructureTransfer) -> Adapted:
     kept = params.weights and classes == source.classes and task.same_kind
     report = transferred.take_over(source, learner, with_head=kept) if params.weights else {}
     device.place(network, task.run.device)
-    seen = supervision.examples(task.run, task.target, params, input, classes)
-    params = params.resolve(len(seen.train), input.size)
-    supervision.learn(task, learner, params, seen)
+    examples = supervision.examples(task.run, task.target, params, input, classes)
+    params = params.resolve(len(examples.train), input.size)
+    supervision.learn(task, learner, params, examples)
     transfer = {
         "tensors": report,
         "head": "kept" if kept else "new",
         "adapters": transferred.adapters(task.target, input),
     }
-    return Adapted(learner, spec, params, seen.use, transfer)
+    return Adapted(learner, spec, params, examples.use, transfer)
 
 
 def _input(task: Task, source: Source) -> InputSpec:

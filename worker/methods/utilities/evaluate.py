@@ -8,7 +8,7 @@ from worker.methods.task import Adapted, Task
 from worker.runtime import device
 
 
-def evaluate(task: Task, params: Evaluate) -> Adapted:
+def run(task: Task, params: Evaluate) -> Adapted:
     source = task.known_source
     input = params.input.apply(source.input) if params.input else source.input
     classifier = replace(transferred.unchanged(source), input=input)

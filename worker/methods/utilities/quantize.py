@@ -20,7 +20,7 @@ BATCH = 256
 STEPS = 3  # export, quantise, compare
 
 
-def quantize(task: Task, params: Quantize) -> Adapted:
+def run(task: Task, params: Quantize) -> Adapted:
     """Jacob et al. 2018, Quantization and training of neural networks for integer-arithmetic-only inference."""
     source, run = task.known_source, task.run
     run.checkpoint_or_stop()
