@@ -23,7 +23,7 @@ from worker.data.parallel import Together
 from worker.methods import selection
 from worker.methods.cross_domain import family as cross_domain
 from worker.methods.cross_domain.dann import Adversary
-from worker.methods.cross_domain.family import Objective
+from worker.methods.cross_domain.family import AlignmentObjective
 from worker.methods.task import Domain, Source, Task
 from worker.networks import build
 from worker.networks.classifier import Classifier
@@ -150,7 +150,7 @@ def test_the_objective_is_what_it_says():
     term = Adversary(Discriminator(learner.structure.features, 16))
     seen = Together({"source": batch(8, 0), "target": batch(6, 1)})
     learner.module.eval()
-    found = Objective(learner, Dann(), term)(seen, Moment(0, 0, 0.3))
+    found = AlignmentObjective(learner, Dann(), term)(seen, Moment(0, 0, 0.3))
     logits_BK = learner.module(seen.of["source"].x)
     expected = nn.functional.cross_entropy(logits_BK, seen.of["source"].y_B)
     assert found["cross_entropy"].item() == pytest.approx(expected.item(), rel=1e-5)

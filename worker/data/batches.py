@@ -32,8 +32,8 @@ class Images:
         return len(self.label_N)
 
     def to(self, device: torch.device) -> "Images":
-        """On a GPU if they leave room for the training there; else in page-locked memory, or where they are mapped,
-        and sent batch by batch."""
+        """The images on a GPU if they leave room for the training there; else in page-locked memory, or where they are
+        mapped, and sent batch by batch."""
         if device.type != "cuda":
             return self
         if holds(self.pixels_NHWC.nbytes, device):
@@ -60,13 +60,13 @@ class Batch:
         return len(self.y_B)
 
     def part(self, first: int, end: int) -> "Batch":
-        """Its examples `first` … `end` − 1."""
+        """The batch of the examples `first` … `end` − 1."""
         partner_y_B = None if self.partner_y_B is None else self.partner_y_B[first:end]
         return Batch(self.x[first:end], self.y_B[first:end], self.index_B[first:end], partner_y_B, self.share)
 
 
 class Prepare:
-    """From stored pixels to what a network takes: on the device, scaled to 0–1, normalised."""
+    """The way from stored pixels to what a network takes: on the device, scaled to 0–1, normalised."""
 
     def __init__(self, spec: InputSpec, device: torch.device, layout: torch.memory_format) -> None:
         mean_C11 = torch.tensor(spec.mean, device=device)[:, None, None]
@@ -124,7 +124,7 @@ class Shuffled:
             yield self._make(self._places(index_N, batch))
 
     def _places(self, index_N: Tensor, batch: int) -> Tensor:
-        """Of a batch's examples; of none, after the last batch."""
+        """Places of a batch's examples; none, after the last batch."""
         first, end = (self._bounds[min(i, self.per_epoch)] for i in (batch, batch + 1))
         return index_N[first:end]
 
@@ -196,6 +196,6 @@ def row_batches(
 
 
 def bounds(count: int, batch_size: int) -> list[int]:
-    """Where the batches of an epoch begin, and the end of the last."""
+    """Places where the batches of an epoch begin, and the end of the last."""
     batches = math.ceil(count / batch_size)
     return [count * i // batches for i in range(batches + 1)]

@@ -26,7 +26,7 @@ def total(rows: Rows, label: NDArray[np.int64], count: int, seed: int) -> Rows:
 
 
 def _rank_in_class(label: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """For each example its place in a random order of its class."""
+    """Each example's place in a random order of its class."""
     shuffled = _permutation(len(label), seed, "class")
     order = shuffled[np.argsort(label[shuffled], kind="stable")]
     starts = np.cumsum(np.concatenate(([0], np.bincount(label))))[:-1] if len(label) else label

@@ -56,6 +56,6 @@ def _cutmix(x_BCHW: Tensor, partner_B: Tensor, share: float, generator: Generato
 
 
 def _beta(alpha: float, generator: Generator) -> float:
-    """Of two gammas (Devroye 1986, IX.3): PyTorch's distributions take no generator."""
+    """A Beta draw, of two gammas (Devroye 1986, IX.3): PyTorch's distributions take no generator."""
     a, b = torch._standard_gamma(torch.full((2,), alpha, dtype=torch.float64), generator=generator).tolist()
     return 1.0 if a + b == 0 else a / (a + b)

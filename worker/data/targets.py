@@ -26,7 +26,7 @@ class Kind(Protocol):
         """int64 [N], 0 to `classes`: what examples are told apart by where they are drawn evenly."""
 
     def part(self, logits_BK: Tensor, y: Tensor) -> Tensor:
-        """What is to be kept of a batch for `verdict`, with the batch as its last dimension."""
+        """The numbers that are kept of a batch for `verdict`, with the batch as its last dimension."""
 
     def verdict(self, parts: list[Tensor]) -> Verdict: ...
 

@@ -148,7 +148,7 @@ def _central(height: int, width: int, ratio: tuple[float, float]) -> tuple[float
 
 
 def resized_crop(x_BCHW: Tensor, at_2B: Tensor, sides_2B: Tensor, size: Size) -> Tensor:
-    """Of image b the box at (top, left) `at_2B[:, b]` with (height, width) `sides_2B[:, b]`, at `size`.
+    """Crop from image b the box at (top, left) `at_2B[:, b]` with (height, width) `sides_2B[:, b]`, at `size`.
 
     Bilinear, and smoothed where a box is larger than `size`.  Large images on a CPU are faster one by one, by the
     integer arithmetic that torchvision has for them.
@@ -166,7 +166,8 @@ def resized_crop(x_BCHW: Tensor, at_2B: Tensor, sides_2B: Tensor, size: Size) ->
 
 
 def _resampled(x_BCHW: Tensor, at_2B: Tensor, sides_2B: Tensor, size: Size) -> Tensor:
-    """By a triangle as wide as a pixel of the result, where that is larger, as Pillow's and torchvision's is."""
+    """Resample by a triangle as wide as a pixel of the result, where that is larger, as Pillow's and torchvision's
+    is."""
     y_BHh, x_BWw = (
         _triangles(whole, *place, count)
         for whole, place, count in zip(x_BCHW.shape[2:], zip(at_2B, sides_2B, strict=True), size, strict=True)
@@ -186,7 +187,7 @@ def _triangles(whole: int, first_B: Tensor, side_B: Tensor, count: int) -> Tenso
 
 
 def _enlarged(x_BCHW: Tensor, at_2B: Tensor, sides_2B: Tensor) -> Tensor:
-    """At the images' own size, which no box is larger than, so that there is nothing to smooth."""
+    """Enlarge to the images' own size, which no box is larger than, so that there is nothing to smooth."""
     places = []
     for size, first_B, side_B in zip(x_BCHW.shape[2:], at_2B[:, :, None], sides_2B[:, :, None], strict=True):
         within_BS = (torch.arange(size, device=x_BCHW.device) + 0.5) * side_B / size - 0.5
@@ -238,7 +239,8 @@ def affine(x_BCHW: Tensor, angle_B: Tensor, scale_B: Tensor, shift_B2: Tensor) -
 
 
 def _inverse(angle_B: Tensor, scale_B: Tensor, shift_B2: Tensor, height: int, width: int) -> Tensor:
-    """From a pixel of the result to where it comes from, in `affine_grid`'s coordinates: −1 … 1 over each side."""
+    """The map from a pixel of the result to where it comes from, in `affine_grid`'s coordinates: −1 … 1 over each
+    side."""
     cos_B, sin_B = torch.cos(angle_B) / scale_B, torch.sin(angle_B) / scale_B
     x_B, y_B = shift_B2.unbind(1)
     top = torch.stack((cos_B, sin_B * height / width, -2 * (cos_B * x_B + sin_B * y_B) / width), dim=1)
@@ -247,7 +249,7 @@ def _inverse(angle_B: Tensor, scale_B: Tensor, shift_B2: Tensor, height: int, wi
 
 
 def colour_permutation(x_BCHW: Tensor, generator: Generator, *, p: float) -> Tensor:
-    """With probability `p` put an image's channels into a random order, which may be the one they had."""
+    """Put an image's channels, with probability `p`, into a random order, which may be the one they had."""
     batch, channels, height, width = x_BCHW.shape
     order_BC = torch.rand((batch, channels), generator=generator, device=x_BCHW.device).argsort(1)
     kept_BC = torch.arange(channels, device=x_BCHW.device).expand(batch, channels)
@@ -257,18 +259,18 @@ def colour_permutation(x_BCHW: Tensor, generator: Generator, *, p: float) -> Ten
 
 
 def greyscale(x_BCHW: Tensor, generator: Generator, *, p: float) -> Tensor:
-    """With probability `p` every channel of an image becomes its luma."""
+    """Every channel of an image becomes its luma, with probability `p`."""
     return torch.where(_chosen(x_BCHW, generator, p), _luma(x_BCHW).floor().to(torch.uint8), x_BCHW)
 
 
 def solarise(x_BCHW: Tensor, generator: Generator, *, p: float, threshold: int) -> Tensor:
-    """With probability `p` values from `threshold` on are inverted."""
+    """Values from `threshold` on are inverted, with probability `p`."""
     inverted_BCHW = torch.where(x_BCHW >= threshold, 255 - x_BCHW, x_BCHW)
     return torch.where(_chosen(x_BCHW, generator, p), inverted_BCHW, x_BCHW)
 
 
 def gaussian_blur(x_BCHW: Tensor, generator: Generator, *, p: float, sigma: tuple[float, float]) -> Tensor:
-    """With probability `p` blur an image by a Gaussian of a deviation of its own, uniform in `sigma`, in pixels."""
+    """Blur an image, with probability `p`, by a Gaussian of a deviation of its own, uniform in `sigma`, in pixels."""
     chosen_B111 = _chosen(x_BCHW, generator, p)
     sigma_B = _uniform(len(x_BCHW), generator, x_BCHW.device, *sigma)
     radius = max(1, math.ceil(DEVIATIONS * sigma[1]))
@@ -295,7 +297,7 @@ def blurred(x_BCHW: Tensor, sigma_B: Tensor, radius: int) -> Tensor:
 
 
 def colour_jitter(x_BCHW: Tensor, generator: Generator, *, step: ColourJitter) -> Tensor:
-    """With probability `step.p` change brightness, contrast, saturation and hue, in an order of each image's own."""
+    """Change brightness, contrast, saturation and hue, with probability `step.p`, in an order of each image's own."""
     batch, device = len(x_BCHW), x_BCHW.device
     chosen_B111 = _chosen(x_BCHW, generator, step.p)
     factors = [

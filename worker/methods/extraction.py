@@ -1,4 +1,4 @@
-"""What a frozen backbone makes of a job's images: features, one row an image."""
+"""Features of a job's images, one row an image, as a frozen backbone gives them."""
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ SHARE = 4  # a label budget of at least one in so many computes the whole split,
 
 
 def features(task: Task, learner: Classifier, seen: Examples, run: Run | None = None) -> tuple[Features, Features]:
-    """Of the training and of the validation images that a run may see; the network is in evaluation mode.
+    """Features of the training and of the validation images that a run may see; the network is in evaluation mode.
 
     Whether a whole split is computed depends on nothing but the two sizes, never on what the cache holds: how images
     are cut into batches may turn a last bit.

@@ -1,4 +1,4 @@
-"""What frozen layers make of images: computed once, and taken from the cache where somebody has asked before."""
+"""Outputs of frozen layers for images: computed once, and taken from the cache where somebody has asked before."""
 
 import hashlib
 import json
@@ -52,7 +52,7 @@ def cached(run: Run, layers: Document | None, images: Images, compute: Callable[
 
 
 def _key(layers: Document, images: Images) -> str:
-    """Of everything that the result depends on, by its content: equal keys, equal bits."""
+    """The key of everything that the result depends on, by its content: equal keys, equal bits."""
     pixels_NHWC = images.pixels_NHWC
     sha256 = hashlib.sha256(pixels_NHWC.cpu().contiguous().numpy().data).hexdigest()
     document = layers | {"pixels": [list(pixels_NHWC.shape), sha256]}

@@ -24,7 +24,7 @@ EVALUATED = 256  # rows at once
 
 
 class FrozenPrefix:
-    """What a network learns from where all before its edge is frozen: `network` is what goes on from there.
+    """The frozen first half of a network, and its outputs for a job's images: `network` is what goes on from there.
 
     They are kept one row an image, maps as [N,H,W,C], so that a batch of them lies in memory as convolutions like it.
     """
@@ -35,7 +35,7 @@ class FrozenPrefix:
         self._rows: dict[int, Tensor] = {}
 
     def batches(self, images: Images, batch_size: int, weight_N: Tensor | None) -> Shuffled:
-        """The same images in the same order as `data.image_batches` gives them, as activations."""
+        """Activations of the images, in the order in which `data.image_batches` gives those."""
 
         def make(index_B: Tensor) -> Batch:
             x_NE = self._of(images)
@@ -77,7 +77,8 @@ def find(
     trainable: Callable[[int], Trainable],
     run: Run,
 ) -> FrozenPrefix | None:
-    """None where every epoch sees other pixels, nothing stays frozen, there is no such edge, or too much lies there."""
+    """The frozen first half, computed once; None where every epoch sees other pixels, nothing stays frozen, there is no
+    such edge, or too much lies there."""
     epochs = params.schedule.epochs
     if params.augmentation or params.mixing or params.terms or epochs < 2:
         return None
@@ -96,7 +97,7 @@ def find(
 
 
 def _widest(trainable: Callable[[int], Trainable], epochs: int) -> Trainable:
-    """What learns in any of the epochs; None: perhaps everything."""
+    """Everything that learns in any of the epochs; None: perhaps everything."""
     every = [trainable(epoch) for epoch in range(epochs)]
     if all(one == every[0] for one in every):
         return every[0]

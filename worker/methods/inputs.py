@@ -1,4 +1,4 @@
-"""What images a new network is to take, where nobody says it."""
+"""Input contracts of new networks, where nobody says one."""
 
 from app.contract.inputs import InputSpec
 from app.contract.layers import NAME as LAYERS
@@ -27,7 +27,7 @@ def fitted(spec: InputSpec, channels: int, domain: Domain) -> InputSpec:
 
 
 def _own(domain: Domain) -> InputSpec:
-    """Of mixed sizes the median."""
+    """The dataset's own size and statistics; of mixed sizes the median."""
     if domain.image is not None:
         size, channels = (domain.image.height, domain.image.width), domain.image.channels
     else:

@@ -1,4 +1,4 @@
-"""What an adapted network is worth: test splits, read once, when everything else is settled."""
+"""Evaluations of an adapted network: test splits, read once, when everything else is settled."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -46,7 +46,7 @@ def evaluation(task: Task, adapted: Adapted) -> Document | None:
 def examiner(
     run: Run, input: InputSpec, classes: list[str] | None, domain: Domain, rows: NDArray[np.int64]
 ) -> Examine | None:
-    """For networks of one input and the same classes: what each says of the labelled images at `rows`.
+    """A function that judges networks of one input and the same classes on the labelled images at `rows`.
 
     None where no image is of these classes.
     """
@@ -58,7 +58,7 @@ def examiner(
 
 
 def judged(run: Run, adapted: Adapted, domain: Domain) -> Verdict | None:
-    """What it says of the test split's images, in their order; None where no labelled one is of its classes."""
+    """The verdict on the test split's images, in their order; None where no labelled one is of its classes."""
     rows = domain.labelled("test")
     if not len(rows):
         return None
@@ -121,7 +121,7 @@ def _judge(
 
 
 def _uncalibrated(task: Task, adapted: Adapted) -> Document:
-    """What calibration has changed: the figures without the temperature, which moves no class before another."""
+    """The changes by calibration: the figures without the temperature, which moves no class before another."""
     if adapted.temperature is None:
         return {}
     before = on_test_split(
@@ -178,7 +178,7 @@ def _goes_on(adapted: Adapted, network: nn.Module, heads: tuple[str, ...]) -> bo
 
 
 def _base(network: nn.Module) -> nn.Module:
-    """What a head was grafted on."""
+    """The network that a head was grafted on; any other is its own."""
     return network.backbone if isinstance(network, Grafted) else network
 
 

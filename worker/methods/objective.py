@@ -1,4 +1,5 @@
-"""What training minimises: L(θ) + Σ λᵢRᵢ(θ), with L the cross-entropy on labels, of several the binary one."""
+"""The objective that training minimises: L(θ) + Σ λᵢRᵢ(θ), with L the cross-entropy on labels, of several the binary
+one."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -43,7 +44,7 @@ class Objective:
 
     @property
     def modules(self) -> dict[str, nn.Module]:
-        """What learns beside the network, by the name of its term."""
+        """Modules that learn with the network, by the name of their term."""
         return {one.name: one.term.module for one in self._weighted if one.term.module is not None}
 
     def __call__(self, batch: Batch, moment: Moment) -> Losses:

@@ -1,4 +1,4 @@
-"""Which weights of a run are kept where the target has no labels to ask: chosen by what may be read, and said."""
+"""The selection of a run's weights where the target has no labels to ask: chosen by what may be read, and said."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -59,13 +59,14 @@ class Selector:
         return "last" if self.selection == "last" else "best"
 
     def validate(self) -> Validation:
-        """For `fit`."""
+        """The validation of a training."""
         values = self.values(self.learner.module, adapted=True)
         return Validation(values, self.rank(values))
 
     def values(self, network: nn.Module, *, adapted: bool = False) -> dict[str, float]:
-        """Of a network in evaluation mode: `entropy` and `predicted_classes` on the target's images; `source_loss` and
-        `source_accuracy`; `loss` and `accuracy` on the target's validation labels, if the selection is by them."""
+        """Figures of a network in evaluation mode: `entropy` and `predicted_classes` on the target's images;
+        `source_loss` and `source_accuracy`; `loss` and `accuracy` on the target's validation labels, if the selection
+        is by them."""
         found = confidence(self.task.run, network, self.splits["target"]())
         for split, prefix in (("source", "source_"), ("validation", "")):
             if split in self.splits:

@@ -1,4 +1,4 @@
-"""Where a method begins that can do without a source."""
+"""The start of methods that can do without a source."""
 
 from dataclasses import replace
 

@@ -39,7 +39,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Examples:
-    """What a run may learn from and select by, on the network's input size; validation may be empty.
+    """Images that a run may learn from and select by, on the network's input size; validation may be empty.
 
     `whole`: what these are of, by split, where that is known.  Its labels are not for a method.
     `oversampled`: makes the training images with more pixels, where they are stored with more.
@@ -105,7 +105,7 @@ def learn(
     train, validation = seen.train.to(run.device), seen.validation.to(run.device)
     cut = frozen_prefix.find(task, learner, params, train, validation, scope.trainable, run)
     numerics = _numerics(run, learner, params, seen, whole=cut is None)
-    feed = cut or Pixels(run, learner, params, numerics.memory_format, seen.oversampled)
+    feed = cut or PixelFeed(run, learner, params, numerics.memory_format, seen.oversampled)
     seen_from = replace(learner, module=feed.network)
     with precision.kept(numerics, learner.module), _compiled(run, numerics, feed, train, params):
         loss = objective.build(task, seen_from, params, train, lambda: feed.in_order(train))
@@ -119,8 +119,8 @@ def learn(
     return loss.modules
 
 
-class Pixels:
-    """What a network learns from where it is all of it that learns, or where every epoch sees other pixels."""
+class PixelFeed:
+    """The pixels that a network learns from, where all of it learns, or where every epoch sees other pixels."""
 
     def __init__(
         self,
@@ -153,8 +153,8 @@ class Pixels:
 
 
 def _numerics(run: Run, learner: Classifier, params: Training, seen: Examples, *, whole: bool) -> Numerics:
-    """As the parameters say; where they ask for a trial, by one of the `whole` network.  Terms look into the network,
-    and stay with float32."""
+    """Layout and precision as the parameters say; where they ask for a trial, by one of the `whole` network.  Terms
+    look into the network, and stay with float32."""
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     if params.precision != "auto" or params.terms:
         precisions = ("bfloat16",) if params.precision == "bfloat16" else ("float32",)
@@ -170,7 +170,7 @@ def _numerics(run: Run, learner: Classifier, params: Training, seen: Examples, *
 
 
 def _compiled(
-    run: Run, numerics: Numerics, feed: FrozenPrefix | Pixels, train: Images, params: Training
+    run: Run, numerics: Numerics, feed: FrozenPrefix | PixelFeed, train: Images, params: Training
 ) -> AbstractContextManager[None]:
     if not params.compile:
         return nullcontext()

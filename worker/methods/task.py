@@ -1,4 +1,4 @@
-"""What a method is given, and what it gives back."""
+"""The task that a method is given, and the adapted classifier that it gives back."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -57,7 +57,8 @@ class Domain:
         return rows if self.multi_label else rows[self.images.label[rows] >= 0]
 
     def within(self, rows: NDArray[np.int64], budget: LabelBudget, seed: int) -> NDArray[np.int64]:
-        """Those of `rows` that the label budget admits; an image without any label counts as of one more class."""
+        """The rows among `rows` that the label budget admits; an image without any label counts as of one more
+        class."""
         label_N = np.where(self.images.label < 0, len(self.classes), self.images.label)
         if budget.labels_per_class is not None:
             rows = label_budget.per_class(rows, label_N[rows], budget.labels_per_class, seed)
@@ -66,7 +67,8 @@ class Domain:
         return rows
 
     def oversampled(self, spec: InputSpec) -> InputSpec | None:
-        """The same at a larger size, if the images are stored with more pixels; for those who cut parts from them."""
+        """The input contract at a larger size, if the images are stored with more pixels; for those who cut parts from
+        them."""
         height, width, _ = self.images.median_shape
         times = min(OVERSAMPLING, height / spec.size[0], width / spec.size[1])
         size = (round(times * spec.size[0]), round(times * spec.size[1]))
@@ -164,7 +166,7 @@ class Task:
 
 @dataclass(frozen=True)
 class LabelUse:
-    """How many labels of the target a method has seen, by split.
+    """Counts of the target's labels that a method has seen, by split.
 
     `watched` were looked at to show how the training goes, and decided nothing.  `elsewhere`: what of other datasets.
     """
@@ -211,7 +213,7 @@ class Quantised:
 
 @dataclass(frozen=True)
 class Adapted:
-    """What a method has made: a classifier in evaluation mode, and all that is to be known of it.
+    """The result of a method: a classifier in evaluation mode, and all that is to be known of it.
 
     `params` are the method's, resolved.  `transfer` says what came from the source and how.
     `source_head` is the source's head where that went on learning.  `temperature` is what the scores were divided by.

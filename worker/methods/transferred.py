@@ -1,4 +1,5 @@
-"""From a source to a network for the target: the source's weights, and a new head where the classes differ."""
+"""The start of a transfer, from a source to a network for the target: the source's weights, and a new head where the
+classes differ."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +22,7 @@ from worker.runtime.contract import Failure
 
 @dataclass(frozen=True)
 class Start:
-    """Where a transfer starts from; `report` says of each tensor where it comes from."""
+    """The start of a transfer; `report` says of each tensor where it comes from."""
 
     spec: NetworkSpec
     learner: Classifier
@@ -53,7 +54,7 @@ def start(task: Task, override: InputOverride | None, learned: list[str] | None 
 
 
 def take_over(source: Source, learner: Classifier, *, with_head: bool) -> dict[str, Any]:
-    """What of the source's weights has a place in a network for other images, copied: the report on every tensor.
+    """Copy what of the source's weights has a place in a network for other images; gives the report on every tensor.
 
     `with_head`: the head's, too.
     """
@@ -104,7 +105,8 @@ def frozen(source: Source, on: torch.device) -> Classifier:
 
 
 def base(source: Source) -> Source:
-    """What a student starts from: of a grafted source the network under the head, whose classes nobody knows."""
+    """The source that a student starts from: of a grafted one the network under the head, whose classes nobody
+    knows."""
     if source.network.name != grafted.NAME:
         return source
     return replace(source, network=grafted.backbone(source.network), classes=None, prefix=f"{BACKBONE}.")
@@ -121,7 +123,7 @@ def _weights(source: Source) -> dict[str, Tensor]:
 
 
 def adapters(domain: Domain, input: InputSpec) -> list[str]:
-    """In words, how the dataset's images come to the network's input."""
+    """Descriptions of how the dataset's images come to the network's input."""
     height, width = input.size
     image = domain.image
     found = []

@@ -14,7 +14,8 @@ Rows = list[list[float]]
 
 @dataclass(frozen=True)
 class _Point:
-    """What `step` is the last step of: `rows` are known, and those of the steps after them are on their way."""
+    """A point of which `step` is the last step: `rows` are known, and those of the steps after them are on their
+    way."""
 
     step: int
     names: tuple[str, ...]
@@ -76,7 +77,7 @@ class Meter:
         _require_finite(self._names, self._rows, step)
 
     def state_dict(self) -> dict[str, object]:
-        """Of what came since the last point; all points have been read."""
+        """The state of what came since the last point; all points have been read."""
         self._settle()
         return {"names": list(self._names), "rows": self._rows, "weights": self._weights}
 
@@ -107,7 +108,7 @@ class _Sent:
         return self._arrived is None or bool(self._arrived.query())  # type: ignore[no-untyped-call]
 
     def rows(self, width: int) -> Rows:
-        """So many to a row; waits until they are there."""
+        """The numbers, so many to a row; waits until they are there."""
         if self._arrived is not None:
             self._arrived.synchronize()
         values = self._values.tolist()

@@ -1,4 +1,5 @@
-"""What an evaluation reports: of images with one class each, or of several classes that are each a yes or a no."""
+"""Figures that an evaluation reports: of images with one class each, or of several classes that are each a yes or a
+no."""
 
 import math
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ Z_95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 
 
 class Verdict(Protocol):
-    """How a network did on some examples: `hits` bool [N] and `nll_N` float64 [N], each example's loss."""
+    """A network's answers on some examples: `hits` bool [N] and `nll_N` float64 [N], each example's loss."""
 
     @property
     def hits(self) -> NDArray[np.bool_]: ...
@@ -28,7 +29,7 @@ class Verdict(Protocol):
 
     @property
     def series(self) -> dict[str, float]:
-        """What is followed during a training."""
+        """Figures that are followed during a training."""
 
     def rank(self, metric: str) -> tuple[float, ...]:
         """The better verdict has the greater: by leading figure, then by loss; with the metric `nll` by that alone."""
@@ -41,7 +42,8 @@ class Verdict(Protocol):
 
 @dataclass(frozen=True)
 class Judged:
-    """Per example: true and predicted class, probability of the predicted one, −log probability of the true one.
+    """Answers of one class an image; for each example: true and predicted class, probability of the predicted one, −log
+    probability of the true one.
 
     Where the network has more outputs than there are classes in the examples, a prediction of another class is numbered
     beyond them, and `among_shared` is what it would be were only the classes of the examples in question.
@@ -100,7 +102,8 @@ class Judged:
 
 @dataclass(frozen=True)
 class JudgedEach:
-    """Per class and example: true or not, logit and probability [K,N]; per example the mean loss of its classes.
+    """Answers of several labels an image; for each class and example: true or not, logit and probability [K,N]; per
+    example the mean loss of its classes.
 
     What is more probable than not is predicted.
     """
@@ -204,7 +207,8 @@ class Difference(NamedTuple):
 
 
 def paired(one: Verdict, other: Verdict) -> Difference:
-    """How much more often `one` is right than `other` on the same examples (Newcombe 1998, method 10 for pairs)."""
+    """The difference by which `one` is right more often than `other` on the same examples (Newcombe 1998, method 10 for
+    pairs)."""
     right_N, other_right_N = one.hits, other.hits
     n, phi = len(one), _correlation(right_N, other_right_N)
     share, other_share = float(right_N.mean()), float(other_right_N.mean())
@@ -223,7 +227,8 @@ def _joined(one: float, other: float, phi: float) -> float:
 
 
 def _correlation(one_N: NDArray[np.bool_], other_N: NDArray[np.bool_]) -> float:
-    """Of two series of hits, with Newcombe's correction for continuity above 0; 0 where one is constant."""
+    """The correlation of two series of hits, with Newcombe's correction for continuity above 0; 0 where one is
+    constant."""
     n = len(one_N)
     both, neither = int((one_N & other_N).sum()), int((~one_N & ~other_N).sum())
     one, other = int(one_N.sum()), int(other_N.sum())
@@ -257,7 +262,7 @@ def _share(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.floa
 
 
 def _mean(values: Iterable[float]) -> float:
-    """Of the numbers among them; NaN where there is none."""
+    """The mean of the numbers among them; NaN where there is none."""
     known = [value for value in values if not math.isnan(value)]
     return math.fsum(known) / len(known) if known else math.nan
 

@@ -44,7 +44,7 @@ def shell(spec: NetworkSpec, input: InputSpec) -> nn.Module:
 
 
 def usual_input(spec: NetworkSpec) -> InputSpec | None:
-    """What such a network commonly takes; None where it has no habit.
+    """The input that such a network commonly takes; None where it has no habit.
 
     Raises:
         Failure: `unknown_network`; or `does_not_fit`, its options make no sense.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
-from worker.networks.family import Entry, entry, refuse_options
+from worker.networks.family import CatalogueEntry, entry, refuse_options
 
 NAME = "cnn3"
 USUAL = InputSpec(size=(32, 32), channels=3, mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -51,5 +51,5 @@ def usual_input(spec: NetworkSpec) -> InputSpec | None:
     return USUAL
 
 
-def entries() -> Iterator[Entry]:
+def entries() -> Iterator[CatalogueEntry]:
     yield entry(NAME, "Three convolutions and three linear layers, for small images.", input=USUAL)

@@ -1,4 +1,4 @@
-"""What every kind of network offers: a module each, that answers for the names it knows."""
+"""The protocol of network families: a module each, that answers for the names it knows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypedDict
@@ -9,7 +9,7 @@ from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 
 
-class Entry(TypedDict):
+class CatalogueEntry(TypedDict):
     """A line of `GET /v1/networks`: `input` is the usual contract, `options` a JSON Schema."""
 
     name: str
@@ -32,10 +32,10 @@ class Family(Protocol):
         """
 
     def usual_input(self, spec: NetworkSpec) -> InputSpec | None:
-        """What such a network commonly takes; None where it has no habit."""
+        """The input that such a network commonly takes; None where it has no habit."""
 
-    def entries(self) -> Iterator[Entry]:
-        """Of the catalogue; no network is built for it."""
+    def entries(self) -> Iterator[CatalogueEntry]:
+        """Entries of the catalogue; no network is built for it."""
 
 
 def entry(
@@ -45,8 +45,8 @@ def entry(
     input: InputSpec | None = None,
     options: Mapping[str, Any] | None = None,
     pretrained: Sequence[str] = (),
-) -> Entry:
-    """Without `options` the network takes none."""
+) -> CatalogueEntry:
+    """An entry of the catalogue; without `options` the network takes none."""
     return {
         "name": name,
         "summary": summary,

@@ -11,7 +11,7 @@ from torch import nn
 from app.contract.base import Closed
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
-from worker.networks.family import Entry, entry
+from worker.networks.family import CatalogueEntry, entry
 
 PREFIX = "timm/"
 
@@ -45,7 +45,7 @@ def usual_input(spec: NetworkSpec) -> InputSpec | None:
     return published_input(get_pretrained_cfg(spec.name.removeprefix(PREFIX), allow_unregistered=True))
 
 
-def entries() -> Iterator[Entry]:
+def entries() -> Iterator[CatalogueEntry]:
     options = Options.model_json_schema()
     for name in timm.list_models():
         weights = [weights for weights, cfg in get_arch_pretrained_cfgs(name).items() if cfg.has_weights]
@@ -59,7 +59,7 @@ def entries() -> Iterator[Entry]:
 
 
 def published_input(cfg: Any) -> InputSpec | None:
-    """What the weights that `cfg` (timm's `PretrainedCfg`) describes were trained for."""
+    """The input that the weights that `cfg` (timm's `PretrainedCfg`) describes were trained for."""
     if cfg is None:
         return None
     channels, height, width = cfg.input_size

@@ -13,7 +13,7 @@ from torchvision import models
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
-from worker.networks.family import Entry, entry, refuse_options
+from worker.networks.family import CatalogueEntry, entry, refuse_options
 
 PREFIX = "torchvision/"
 # These have auxiliary heads, which are left out.  Published, they also map their input to −1 … 1 themselves; here the
@@ -39,7 +39,7 @@ def usual_input(spec: NetworkSpec) -> InputSpec | None:
     return published_input(name, models.get_model_weights(name)["DEFAULT"])
 
 
-def entries() -> Iterator[Entry]:
+def entries() -> Iterator[CatalogueEntry]:
     for name in names():
         weights = models.get_model_weights(name)
         usual = weights["DEFAULT"]
@@ -52,12 +52,12 @@ def entries() -> Iterator[Entry]:
 
 
 def names() -> list[str]:
-    """Of the classifiers; torchvision also has networks for other tasks."""
+    """Names of the classifiers; torchvision also has networks for other tasks."""
     return list(models.list_models(module=models))
 
 
 def published_input(name: str, weights: Any) -> InputSpec:
-    """What the published `weights` (a member of a torchvision `WeightsEnum`) were trained for."""
+    """The input that the published `weights` (a member of a torchvision `WeightsEnum`) were trained for."""
     preset = weights.transforms()
     [side] = preset.crop_size
     mean, std = ((0.5,) * 3, (0.5,) * 3) if name in AUXILIARY else (tuple(preset.mean), tuple(preset.std))

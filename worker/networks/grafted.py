@@ -10,7 +10,7 @@ from app.contract.grafted import GraftedOptions
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from worker.networks import heads
-from worker.networks.family import Entry, entry
+from worker.networks.family import CatalogueEntry, entry
 from worker.networks.heads import Head
 from worker.networks.structure import Structure
 
@@ -55,7 +55,7 @@ class GraftedFamily:
     def usual_input(self, spec: NetworkSpec) -> InputSpec | None:
         return self.backbone_input(graft.backbone(spec))
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[CatalogueEntry]:
         yield entry(
             graft.NAME,
             "Another network's features under a fitted head: linear, RBF kernel, forest, nearest neighbours.",

@@ -16,7 +16,7 @@ NEAREST = 1e-6  # no neighbour counts as nearer, where votes go by the inverse o
 
 
 class Head(nn.Module):
-    """On standardised features: (x − mean) / scale.
+    """A head on standardised features: (x − mean) / scale.
 
     `jump`: how far probabilities may move where the last bit of a feature turns a decision or two.
     """
@@ -132,7 +132,7 @@ class Knn(Head):
 
 
 def build(head: AnyHead, features: int, classes: int) -> Head:
-    """With all that it holds at zero, to be filled by `load_state_dict`."""
+    """A head with all that it holds at zero, to be filled by `load_state_dict`."""
     match head:
         case LinearHead():
             return Linear(features, classes)

@@ -10,11 +10,12 @@ from app.contract import layers as description
 from app.contract.inputs import InputSpec
 from app.contract.layers import NAME, AnyLayer, LayersOptions
 from app.contract.networks import NetworkSpec
-from worker.networks.family import Entry, entry
+from worker.networks.family import CatalogueEntry, entry
 
 
 class Residual(nn.Module):
-    """What its other children make of x, plus what its child `shortcut` makes of it: x itself, if that is None."""
+    """The sum of what its other children make of x and what its child `shortcut` makes of it: x itself, if that is
+    None."""
 
     def __init__(self, layers: Sequence[AnyLayer], shortcut: Sequence[AnyLayer] | None) -> None:
         super().__init__()
@@ -41,7 +42,7 @@ def build(spec: NetworkSpec, input: InputSpec) -> nn.Module:
 
 
 def usual_input(spec: NetworkSpec) -> InputSpec | None:
-    """Of the size that the description gives, if it does, and with pixel values as they are, 0–1."""
+    """The input of the size that the description gives, if it does, and with pixel values as they are, 0–1."""
     shape = LayersOptions.model_validate(spec.options).input
     if shape is None:
         return None
@@ -49,7 +50,7 @@ def usual_input(spec: NetworkSpec) -> InputSpec | None:
     return InputSpec(size=(height, width), channels=channels, mean=(0.0,) * channels, std=(1.0,) * channels)
 
 
-def entries() -> Iterator[Entry]:
+def entries() -> Iterator[CatalogueEntry]:
     yield entry(NAME, "A network described as data.", options=LayersOptions.model_json_schema())
 
 

@@ -29,7 +29,7 @@ _TRAINING = re.compile(
 
 @dataclass
 class Report:
-    """What became of each tensor.
+    """The report on what became of each tensor.
 
     Every name of the network is in `copied`, `renamed` (to), `reshaped` (name) or `initialised`, every name of the
     file in `copied`, `renamed` (from), `reshaped` (name) or `skipped`.  A tensor of another name *and* another shape
@@ -44,7 +44,8 @@ class Report:
     initialised: list[str] = field(default_factory=list)
 
     def was_drawn(self, names: Collection[str]) -> None:
-        """What was drawn at random before it was stored, was drawn at random: no tensor that somebody has trained."""
+        """Record that what was drawn at random before it was stored is as good as newly drawn: no tensor that somebody
+        has trained."""
         drawn = {*names} - {*self.initialised}
         sources = {entry["from"] for entry in self.renamed} | {*self.copied}
         for name in sorted(drawn & sources):
@@ -117,7 +118,8 @@ def load(network: nn.Module, tensors: Mapping[str, Tensor], structure: Structure
 def match(
     tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor], names: Mapping[str, str] | None = None
 ) -> tuple[dict[str, Tensor], Report]:
-    """What of `tensors` has a place among `weights` (a `state_dict`), by its name there, shape and type as there.
+    """The tensors among `tensors` that have a place among `weights` (a `state_dict`), by its name there, shape and type
+    as there.
 
     `names` are the names there by those of `tensors`; without it, whatever stands in front of most of the network's
     names (`module.`, `state_dict.model.`, …) is taken off.  Shapes may differ by dimensions of 1; a convolution
@@ -144,7 +146,7 @@ def match(
 
 
 def _prefix(tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
-    """What stands in front of most of the network's own names; the shorter of two that are as good."""
+    """The prefix of most of the network's own names; the shorter of two that are as good."""
     votes: Counter[str] = Counter()
     for given, tensor in tensors.items():
         parts = given.replace(COMPILED, "").split(".")
@@ -248,7 +250,7 @@ def require_complete(
 
 
 def missing_weights(network: nn.Module, structure: Structure, report: Report) -> list[str]:
-    """What is missing of a network beyond what it works out by itself, and beyond a head that is new."""
+    """Names of what is missing of a network beyond what it works out by itself, and beyond a head that is new."""
     weights = network.state_dict()
     heads = _within(structure)
     lacking = [name for name in report.initialised if name.startswith(heads) or not _worked_out(name, weights[name])]
@@ -261,8 +263,8 @@ def missing_weights(network: nn.Module, structure: Structure, report: Report) ->
 
 
 def left_over(tensors: Mapping[str, Tensor], structure: Structure, report: Report) -> list[dict[str, str]]:
-    """Of what has no place in the network, the weights; those of the same names as its heads are none: a new head takes
-    their place."""
+    """The weights among what has no place in the network; those of the same names as its heads are none: a new head
+    takes their place."""
     names = {name: name.replace(COMPILED, "") for name in (entry["name"] for entry in report.skipped)}
     heads = tuple(f".{head}." for head in structure.heads)
     return [

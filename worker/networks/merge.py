@@ -11,7 +11,7 @@ RIDGE = 1e-8  # of the inputs' mean energy: where no image shows a direction, Re
 
 
 def mean(members: Sequence[Weights]) -> dict[str, Tensor]:
-    """Of every tensor; whole numbers (`num_batches_tracked`) have no mean and are the first's."""
+    """The mean of every tensor; whole numbers (`num_batches_tracked`) have no mean and are the first's."""
     share = 1 / len(members)
     return combined(members, [share] * len(members))
 
@@ -38,7 +38,7 @@ def combined(members: Sequence[Weights], shares: Sequence[float]) -> dict[str, T
 
 
 def task_vector(ancestor: Weights, tuned: Weights) -> dict[str, Tensor]:
-    """What a tuning has changed, float64 (Ilharco et al. 2023, section 2)."""
+    """The changes that a tuning has made, float64 (Ilharco et al. 2023, section 2)."""
     return {name: tuned[name].double() - tensor.double() for name, tensor in ancestor.items()}
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
-from worker.networks.family import Entry, entry
+from worker.networks.family import CatalogueEntry, entry
 
 GROUP = "regraft.networks"
 
@@ -30,6 +30,6 @@ def usual_input(spec: NetworkSpec) -> InputSpec | None:
     return None
 
 
-def entries() -> Iterator[Entry]:
+def entries() -> Iterator[CatalogueEntry]:
     for found in entry_points(group=GROUP):
         yield entry(found.name, f"A plug-in: {found.value}.", options={"type": "object"})

@@ -32,7 +32,7 @@ def resampled(name: str, tensor_1ND: Tensor, place: Tensor) -> Tensor:
 
 
 def _tokens(one: int, other: int) -> int | None:
-    """How many tokens stand before the grid, if both lengths are such tokens and a square."""
+    """The number of tokens before the grid, if both lengths are such tokens and a square."""
     for tokens in range(MOST_TOKENS + 1):
         if all(length > tokens and math.isqrt(length - tokens) ** 2 == length - tokens for length in (one, other)):
             return tokens

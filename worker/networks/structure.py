@@ -1,4 +1,5 @@
-"""Where a network's head is, what it sees, and in what stages the rest can be frozen: found by running it once."""
+"""The structure of a network: its head, what that sees, and the stages in which the rest can be frozen, found by
+running it once."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -77,8 +78,8 @@ class Structure:
         return [path for stage in self.stages[-stages:] for path in stage] + list(self.heads)
 
     def live(self, learning: Collection[str]) -> list[str]:
-        """Where only the modules at the paths `learning` learn, the paths of those without weights (dropout) that
-        training must not leave in evaluation mode.
+        """Paths of the modules without weights (dropout) that training must not leave in evaluation mode, where only
+        the modules at the paths `learning` learn.
 
         These are all that are executed after the frozen weights that the first learning module follows: what a head
         sees drops out as it does in a full training, and what frozen weights make of an image stays the same in every

@@ -10,10 +10,10 @@ from app.methods.terms.attention_transfer import AttentionTransfer
 from worker.data.batches import Batch
 from worker.networks.classifier import Classifier, Outputs
 from worker.runtime.contract import Failure
-from worker.terms.base import Plain, Setting
+from worker.terms.base import Setting, TermDefaults
 
 
-class _Attention(Plain):
+class _Attention(TermDefaults):
     def __init__(self, teacher: Classifier, student: Classifier, pairs: Sequence[tuple[str, str]]) -> None:
         self._teacher, self._student, self._pairs = teacher, student, pairs
         self.watches = [ours for _, ours in pairs]

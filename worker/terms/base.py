@@ -1,4 +1,5 @@
-"""What a term is: built once before the training, asked at every step, part of the snapshot where it has a state."""
+"""Terms of the objective: built once before the training, asked at every step, part of the snapshot where it has a
+state."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from worker.training.evaluate import Split
 
 @dataclass(frozen=True)
 class Setting:
-    """What terms are built from.
+    """The networks and images that terms are built from.
 
     `source` is a frozen copy of where the transfer starts from, with its own head; `teacher` gives a frozen network by
     its id, None the source.  `examples` gives the training images and their labels once, not augmented.
@@ -40,10 +41,10 @@ class Term(Protocol):
     def label_weight(self) -> float: ...
 
     def __call__(self, batch: Batch, outputs: Outputs) -> Tensor:
-        """Its value, a scalar, before its weight."""
+        """The term's value, a scalar, before its weight."""
 
 
-class Plain:
+class TermDefaults:
     """Nothing watched, nothing learned, all of the loss on labels kept: what most terms are, but for what they say."""
 
     watches: Sequence[str] = ()

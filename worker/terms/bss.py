@@ -6,10 +6,10 @@ from torch import Tensor
 from app.methods.terms.bss import Bss
 from worker.data.batches import Batch
 from worker.networks.classifier import Outputs
-from worker.terms.base import Plain, Setting
+from worker.terms.base import Setting, TermDefaults
 
 
-class _Bss(Plain):
+class _Bss(TermDefaults):
     def __init__(self, k: int) -> None:
         self._k = k
 

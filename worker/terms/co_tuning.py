@@ -12,10 +12,10 @@ from app.methods.terms.co_tuning import CoTuning
 from worker.data.batches import Batch
 from worker.networks.classifier import Outputs
 from worker.terms import source_head
-from worker.terms.base import Plain, Setting
+from worker.terms.base import Setting, TermDefaults
 
 
-class _CoTuning(Plain):
+class _CoTuning(TermDefaults):
     def __init__(self, head: nn.Module, relation_TS: Tensor) -> None:
         self.module, self._head, self._relation_TS = head, head, relation_TS
 

@@ -10,12 +10,12 @@ from app.methods.terms.delta import Delta
 from worker.data.batches import Batch
 from worker.networks.classifier import Classifier, Outputs
 from worker.runtime.contract import Failure
-from worker.terms.base import Plain, Setting, correspondence, maps, squared_norm
+from worker.terms.base import Setting, TermDefaults, correspondence, maps, squared_norm
 
 STAGES = 2  # the last so many, unless layers are named
 
 
-class _Delta(Plain):
+class _Delta(TermDefaults):
     def __init__(self, source: Classifier, student: Classifier, layers: list[str], head: float) -> None:
         self._source, self._student, self.watches = source, student, layers
         self._head, (_, self._new) = head, correspondence(student, source)
@@ -27,7 +27,7 @@ class _Delta(Plain):
 
 
 def distance(one: Tensor, other: Tensor) -> Tensor:
-    """Over channels summed, over places and images averaged: (1/BP) Σ ‖a − b‖²."""
+    """The squared distance, over channels summed, over places and images averaged: (1/BP) Σ ‖a − b‖²."""
     return (maps(one) - maps(other)).square().sum(1).mean()
 
 

@@ -7,11 +7,11 @@ from app.methods.terms.distillation import Distillation
 from worker.data.batches import Batch
 from worker.networks.classifier import Classifier, Outputs
 from worker.runtime.contract import Failure
-from worker.terms.base import Plain, Setting
+from worker.terms.base import Setting, TermDefaults
 from worker.terms.softened import softened_kl
 
 
-class _Distillation(Plain):
+class _Distillation(TermDefaults):
     def __init__(
         self, params: Distillation, teacher: Classifier, student: Classifier, pairs: list[tuple[int, int]]
     ) -> None:

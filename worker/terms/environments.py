@@ -1,4 +1,4 @@
-"""What learning from several environments adds to the mean of their risks."""
+"""Terms that learning from several environments adds to the mean of their risks."""
 
 from collections.abc import Sequence
 from itertools import combinations

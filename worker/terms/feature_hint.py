@@ -7,10 +7,10 @@ from app.methods.terms.feature_hint import FeatureHint
 from worker.data.batches import Batch
 from worker.networks.classifier import Classifier, Outputs
 from worker.runtime.contract import Failure
-from worker.terms.base import Plain, Setting, maps
+from worker.terms.base import Setting, TermDefaults, maps
 
 
-class _Hint(Plain):
+class _Hint(TermDefaults):
     def __init__(self, teacher: Classifier, student: Classifier, theirs: str, ours: str, mapping: nn.Conv1d) -> None:
         self._teacher, self._student, self._theirs, self._ours = teacher, student, theirs, ours
         self.watches, self.module, self._mapping = [ours], mapping, mapping

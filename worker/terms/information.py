@@ -1,4 +1,4 @@
-"""What predictions say of themselves, without a label: how sure they are, and how evenly they use the classes."""
+"""Measures of predictions without a label: how sure they are, and how evenly they use the classes."""
 
 import torch
 import torch.nn.functional as F

@@ -8,10 +8,10 @@ from app.methods.terms.l2_sp import L2Sp
 from worker.data.batches import Batch
 from worker.networks.classifier import Outputs
 from worker.runtime.contract import Failure
-from worker.terms.base import Plain, Setting, correspondence, squared_norm
+from worker.terms.base import Setting, TermDefaults, correspondence, squared_norm
 
 
-class _L2Sp(Plain):
+class _L2Sp(TermDefaults):
     def __init__(self, shared: Sequence[tuple[Tensor, Tensor]], new: Sequence[Tensor], head: float) -> None:
         self._shared, self._new, self._head = shared, new, head
 

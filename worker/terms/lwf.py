@@ -6,11 +6,11 @@ from app.methods.terms.lwf import Lwf
 from worker.data.batches import Batch
 from worker.networks.classifier import Classifier, Outputs
 from worker.terms import source_head
-from worker.terms.base import Plain, Setting
+from worker.terms.base import Setting, TermDefaults
 from worker.terms.softened import softened_kl
 
 
-class _Lwf(Plain):
+class _Lwf(TermDefaults):
     def __init__(self, params: Lwf, source: Classifier, student: Classifier, head: nn.Module) -> None:
         self._source, self._student, self._temperature = source, student, params.temperature
         self.module, self._head = head, head

@@ -44,12 +44,13 @@ def unbiased(kernel_NN: Tensor, first: int) -> Tensor:
 
 
 def mmd(source_SD: Tensor, target_TD: Tensor) -> Tensor:
-    """Of features (DAN)."""
+    """The discrepancy of features (DAN)."""
     return unbiased(kernel(torch.cat((source_SD, target_TD))), len(source_SD))
 
 
 def joint_mmd(source: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor]) -> Tensor:
-    """Of features and class probabilities together: their kernels' product (Long et al. 2017, eq. 9)."""
+    """The discrepancy of features and class probabilities together: their kernels' product (Long et al. 2017, eq.
+    9)."""
     features, probabilities = (torch.cat(pair) for pair in zip(source, target, strict=True))
     product_NN = kernel(features) * gaussian(squared(probabilities), PREDICTIONS)
     return unbiased(product_NN, len(source[0]))

@@ -20,7 +20,7 @@ def assign(features_ND: Tensor, p_NK: Tensor, columns_L: Tensor | None = None) -
 
 
 def _nearest(unit_ND: Tensor, weight_NL: Tensor) -> Tensor:
-    """Among centroids the length of a mean does not matter, only its direction."""
+    """The nearest centroids; the length of a mean does not matter, only its direction."""
     centroid_LD = F.normalize(weight_NL.T @ unit_ND)
     similarity_NL = (unit_ND @ centroid_LD.T).masked_fill(weight_NL.sum(0) == 0, -torch.inf)
     return similarity_NL.argmax(1)

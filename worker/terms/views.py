@@ -1,4 +1,4 @@
-"""What learning from images alone minimises: functions of what the views' projections are."""
+"""Losses of learning from images alone: functions of what the views' projections are."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,8 @@ LEAST_VARIANCE = 1e-4  # added under the root, whose slope is infinite at 0
 
 
 def nt_xent(z_BD: Tensor, other_BD: Tensor, temperature: float) -> Tensor:
-    """Of all 2B−1 other projections, each is to know its own image's other view (Chen et al. 2020, eq. 1)."""
+    """The loss by which each projection is to know, of all 2B−1 others, its own image's other view (Chen et al. 2020,
+    eq. 1)."""
     z_ND = F.normalize(torch.cat((z_BD, other_BD)), dim=1)
     n, b = len(z_ND), len(z_BD)
     itself_NN = torch.eye(n, dtype=torch.bool, device=z_ND.device)
@@ -33,7 +34,7 @@ def vicreg(z_BD: Tensor, other_BD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def variance(z_BD: Tensor) -> Tensor:
-    """How far below 1 the standard deviations over the batch are, mean over dimensions (eq. 1 there)."""
+    """The mean shortfall below 1 of the standard deviations over the batch are, mean over dimensions (eq. 1 there)."""
     std_D = torch.sqrt(z_BD.var(0) + LEAST_VARIANCE)
     return F.relu(1 - std_D).mean()
 

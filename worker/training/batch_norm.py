@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def layers(network: nn.Module) -> dict[str, _BatchNorm]:
-    """Those that keep statistics, by path."""
+    """Batch norm layers that keep statistics, by path."""
     return {
         path: module
         for path, module in network.named_modules()

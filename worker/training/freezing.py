@@ -33,8 +33,8 @@ def alike(name: str) -> float:
 
 @dataclass(frozen=True)
 class Scope:
-    """What of a network learns, and how fast: `trainable` says for each epoch what learns, `factor` gives a parameter's
-    share of the learning rate, by its name."""
+    """The part of a network that learns, and how fast: `trainable` says for each epoch what learns, `factor` gives a
+    parameter's share of the learning rate, by its name."""
 
     trainable: Callable[[int], Trainable] = everything
     factor: Callable[[str], float] = alike
@@ -65,7 +65,7 @@ class Freezer:
             _freeze_rest(self._network, trainable)
 
     def release(self) -> None:
-        """Whatever learned before may learn again."""
+        """Let everything learn again that did before."""
         for parameter in self._learning:
             parameter.requires_grad_(True)
 

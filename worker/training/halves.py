@@ -33,7 +33,8 @@ class Halves:
 
 
 def cut(network: nn.Module, trainable: Trainable, x_BCHW: Tensor) -> Halves | None:
-    """At the edge of what learns when `trainable` does; None where nothing is frozen or no single tensor lies there.
+    """The network's halves on both sides of the edge of what learns when `trainable` does; None where nothing is frozen
+    or no single tensor lies there.
 
     `x_BCHW` is an example of what the network takes, at least two images.
     """
@@ -82,7 +83,8 @@ def _halves(network: nn.Module, graph: Graph) -> Halves | None:
 
 
 def _learning(network: nn.Module, nodes: Iterable[Node]) -> dict[Node, None]:
-    """What changes while the network trains, in order: what holds a weight that learns, and all that follows it."""
+    """Nodes that change while the network trains, in order: what holds a weight that learns, and all that follows
+    it."""
     found: dict[Node, None] = {}
     for node in nodes:
         own = node.op == "call_module" and _changes(network.get_submodule(str(node.target)))

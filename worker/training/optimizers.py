@@ -53,7 +53,7 @@ class Optimiser:
         self._optimizer = _build(groups, schedule)
 
     def prepare(self) -> None:
-        """To be called when other parameters than before begin to learn.
+        """Make ready for other parameters; to be called when others than before begin to learn.
 
         PyTorch's fused SGD takes a group's momenta to be all there or all new, and breaks where some are new;
         starting from zero is the same first step.

@@ -1,4 +1,4 @@
-"""How a training computes: in what memory layout and precision.
+"""Memory layout and precision of a training.
 
 On defaults in the usual layout and in float32, so that the same seed gives the same bytes however busy the machine is.
 What is fastest is measured where that is asked for; then the clock decides, the first training of a job settles it for
@@ -69,7 +69,8 @@ class Workload:
 
 
 def settle(run: Run, network: nn.Module, work: Workload) -> Numerics:
-    """By a trial; what the run has settled before, in another of its parts or before it was resumed, stays."""
+    """The layout and precision that a trial finds; what the run has settled before, in another of its parts or before
+    it was resumed, stays."""
     if run.numerics is not None:
         return Numerics(**run.numerics)
     first = replace(usual(network), precision=work.precisions[0])
@@ -172,7 +173,7 @@ class _Look:
         self._x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(on)
 
     def seconds(self, numerics: Numerics, times: int = TIMES) -> float:
-        """Of a forward and a backward pass, the fastest of `times`."""
+        """Seconds of a forward and a backward pass, the fastest of `times`."""
         self._network.to(memory_format=numerics.memory_format)
         x = self._x.contiguous(memory_format=numerics.memory_format) if self._x.ndim == 4 else self._x
         with torch.random.fork_rng(_gpus(self._on)):

@@ -1,4 +1,4 @@
-"""What a training loop is given and gives back: batches, a loss, a validation, an outcome."""
+"""Values that a training loop is given and gives back: batches, a loss, a validation, an outcome."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Stateful(Protocol):
-    """What must survive a resume: a term with random maps or averages, a discriminator, a stream of batches."""
+    """State that must survive a resume: a term with random maps or averages, a discriminator, a stream of batches."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -37,7 +37,7 @@ class Batches(Stateful, Protocol[B_co]):
 
 @dataclass(frozen=True)
 class Moment:
-    """Where in the training a step is; `progress` runs from 0 to nearly 1, and what ramps is a function of it."""
+    """The place of a step in the training; `progress` runs from 0 to nearly 1, and what ramps is a function of it."""
 
     step: int
     epoch: int
@@ -59,7 +59,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What came of a training; steps and epochs count from 1, `best` are the validation's values at `best_epoch`."""
+    """The outcome of a training; steps and epochs count from 1, `best` are the validation's values at `best_epoch`."""
 
     steps: int
     epochs: int

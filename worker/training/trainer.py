@@ -185,13 +185,13 @@ class _Loop(Generic[B]):
         self._clock.tick(self._step)
 
     def _log_points(self, *, wait: bool = False) -> None:
-        """Of the training, as far as the device has come."""
+        """Log points of the training, as far as the device has come."""
         for step, means in self._meter.read(wait=wait):
             self._log("train", step, means)
             self._log("train", step, {"learning_rate": self._optimiser.learning_rate(step - 1)})
 
     def _validate_if_due(self) -> None:
-        """At the end of an epoch; also right after a resume, if it was the validation that was interrupted."""
+        """Validate at the end of an epoch; also right after a resume, if it was the validation that was interrupted."""
         epochs, within = divmod(self._step, self._batches.per_epoch)
         if self._validate is None or within or not epochs or self._validated_at == self._step:
             return

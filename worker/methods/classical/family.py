@@ -60,7 +60,7 @@ class Stump:
 
 
 class Model(Protocol):
-    """What a fit comes to."""
+    """A fitted model."""
 
     def scores(self, z_ND: Floats) -> Floats:
         """[N,P]; the greatest is the prediction."""
@@ -116,7 +116,7 @@ class Fitting:
 
     @property
     def seed(self) -> int:
-        """For scikit-learn."""
+        """The seed for scikit-learn."""
         return self._seed
 
     def choose(
@@ -141,7 +141,7 @@ class Fitting:
         return candidates[best]
 
     def fit(self, fit: Callable[[Rows], M]) -> M:
-        """On all training images."""
+        """Fit to all training images."""
         self._run.checkpoint_or_stop()
         with _quietly(self._run.emit):
             return fit(self.train)
@@ -188,7 +188,7 @@ class Fitting:
         return Rows(z_ND.double().numpy(), place_K[label_N])
 
     def _parts(self) -> list[tuple[Rows, Rows]]:
-        """What to fit to and what to judge by: the two splits, or else folds of the training images."""
+        """Pairs of what to fit to and what to judge by: the two splits, or else folds of the training images."""
         if len(self.validation.y_N):
             return [(self.train, self.validation)]
         folds = min(FOLDS, int(np.bincount(self.train.y_N).min()))
@@ -284,7 +284,8 @@ def _fold(head: heads.Linear, own: nn.Module) -> None:
 
 @contextmanager
 def _quietly(emit: Callable[[Note], None]) -> Iterator[None]:
-    """With as many threads as PyTorch has, on which sums depend; a fit that did not converge is told of, not warned."""
+    """Fit with as many threads as PyTorch has, on which sums depend; a fit that did not converge is told of, not
+    warned."""
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 

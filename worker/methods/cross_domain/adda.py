@@ -21,7 +21,7 @@ from worker.training.trainer import Trainer
 
 
 def run(task: Task, params: Adda) -> Adapted:
-    """From a network that knows the source's classes; its head is frozen while the target's encoder learns."""
+    """Adapt a network that knows the source's classes; its head is frozen while the target's encoder learns."""
     begun = cross_domain.start(task, params)
     learner = begun.learner
     seen = cross_domain.domains(task, learner)

@@ -13,8 +13,8 @@ from worker.terms.adversarial import Discriminator, Multilinear
 
 
 class ConditionalAdversary:
-    """As `dann`'s, on T(f, p).  Predictions condition and weigh, but no gradient goes through them (as the authors'
-    own code has it)."""
+    """A domain discriminator on T(f, p).  Predictions condition and weigh, but no gradient goes through them (as the
+    authors' own code has it)."""
 
     def __init__(self, conditioned: Multilinear, discriminator: Discriminator, entropy: bool) -> None:
         self.module = nn.ModuleDict({"map": conditioned, "discriminator": discriminator})

@@ -113,7 +113,7 @@ def adapt(task: Task, params: CrossDomain, build: Build) -> Adapted:
     params = params.resolve(seen.longest, learner.input.size)
     alignment = build(learner)
     chosen = selector(task, learner, params, seen)
-    objective = Objective(learner, params, alignment)
+    objective = AlignmentObjective(learner, params, alignment)
     trainer = Trainer(
         task.run,
         learner,
@@ -127,7 +127,8 @@ def adapt(task: Task, params: CrossDomain, build: Build) -> Adapted:
 
 
 def selector(task: Task, learner: Classifier, params: CrossDomain, seen: Domains) -> Selector:
-    """Where each domain is normalised by its own, the network is judged on the source under the source's statistics."""
+    """The selector of the weights that are kept: where each domain is normalised by its own, the network is judged on
+    the source under the source's statistics."""
     run, source = task.run, seen.source
     rows = torch.linspace(0, len(source) - 1, min(STATISTICS_IMAGES, len(source))).long()
     prepare = Prepare(learner.input, run.device, device.memory_format(learner.module))
@@ -148,7 +149,7 @@ def adapted(begun: Start, params: CrossDomain, chosen: Selector, epoch: int | No
     return Adapted(begun.learner, begun.spec, params, chosen.use, report)
 
 
-class Objective:
+class AlignmentObjective:
     """Called at every step."""
 
     def __init__(self, learner: Classifier, params: CrossDomain, alignment: Alignment) -> None:
@@ -197,7 +198,7 @@ def untracked(network: nn.Module) -> Iterator[None]:
 
 
 def factor(name: str, params: CrossDomain, learner: Classifier) -> float:
-    """Of the learning rate, for the parameter `name`."""
+    """The share of the learning rate of the parameter `name`."""
     heads = tuple(f"{head}." for head in learner.structure.heads)
     return 1.0 if name.startswith(heads) else params.backbone_factor
 

@@ -143,7 +143,7 @@ def _terms(task: Task, params: DistilEnsemble, learner: Classifier) -> list[Term
 def _validation(
     task: Task, params: DistilEnsemble, learner: Classifier, terms: list[Term], prepare: Prepare
 ) -> tuple[Callable[[], Validation] | None, int]:
-    """What chooses the weights, and how many labels it reads."""
+    """The validation that chooses the weights, and how many labels it reads."""
     target, run = task.target, task.run
     if params.selection == "target_validation":
         rows = target.within(target.labelled("validation"), params, run.seed)

@@ -29,7 +29,7 @@ SCALES = tuple(i / 10 for i in range(11))
 
 
 class Candidate(NamedTuple):
-    """What weights are worth on a validation split."""
+    """Weights with their figures on a validation split."""
 
     accuracy: float
     nll: float
@@ -58,7 +58,8 @@ class Merger:
         self._judged = 0
 
     def judge(self, phase: str, weights: Callable[[], Weights], *, merged: bool, at: float | None = None) -> Candidate:
-        """On the target's validation images.  `merged`: statistics are to be taken anew; `at`: the place on a curve."""
+        """Judge weights on the target's validation images.  `merged`: statistics are to be taken anew; `at`: the place
+        on a curve."""
         return self.look(phase, weights, {}, merged=merged, at=at)[VALIDATION]
 
     def look(
@@ -70,7 +71,8 @@ class Merger:
         merged: bool,
         at: float | None = None,
     ) -> dict[str, Candidate]:
-        """Also on other splits, by name.  Each candidate once, also where the job goes on from a snapshot."""
+        """Judge weights also on other splits, by name.  Each candidate once, also where the job goes on from a
+        snapshot."""
         self._judged += 1
         found = self._run.result(phase)
         if found is None:
@@ -86,7 +88,7 @@ class Merger:
         self._run.tell(0, 1)
 
     def put(self, weights: Weights, *, merged: bool) -> None:
-        """Into the network, which is in evaluation mode."""
+        """Put weights into the network, which is in evaluation mode."""
         self.network.load_state_dict(dict(weights))
         if merged and self._normed and self._params.batch_norm == "reestimated":
             batch_norm.reestimate(self.network, self.batches(STATISTICS_IMAGES, STATISTICS_BATCH))
@@ -103,7 +105,7 @@ class Merger:
         yield from self.batches_of(target, self.classifier.input, images, size)
 
     def batches_of(self, domain: Domain, input: InputSpec, images: int, size: int) -> Iterator[Tensor]:
-        """The same of any dataset; `input` may differ from the merged network's in how images are fitted to it."""
+        """Batches of any dataset; `input` may differ from the merged network's in how images are fitted to it."""
         rows = domain.images.rows("train")
         rows = rows[np.linspace(0, len(rows) - 1, min(images, len(rows))).astype(np.int64)]
         unlabelled = domain.unlabelled(rows, input).to(self._run.device)
@@ -153,12 +155,13 @@ class Merger:
         return self._params.batch_norm if merged else "kept"
 
     def _origin(self) -> dict[str, Any]:
-        """As of a load: what is the checkpoint's, as the tunings left it."""
+        """The report on tensors, as a load makes it: what is the checkpoint's, as the tunings left it."""
         copied = [name for name in self.network.state_dict() if name in self.of.tuned]
         return {"copied": copied, "renamed": [], "reshaped": [], "skipped": [], "initialised": []}
 
     def _distances(self) -> list[dict[str, Any]]:
-        """How far each source is from the checkpoint: ‖w − w₀‖ / ‖w₀‖ over the matrices and kernels that both have."""
+        """Distances of the sources from the checkpoint: ‖w − w₀‖ / ‖w₀‖ over the matrices and kernels that both
+        have."""
         found = {id_: self._distance(weights) for id_, weights in self.of.sources.items()}
         for id_, distance in found.items():
             if distance is not None and distance > FAR:

@@ -37,7 +37,7 @@ class Ingredients:
     tuned: frozenset[str]
 
     def vectors(self) -> list[Weights]:
-        """What each tuning has changed of the parameters."""
+        """Task vectors: the changes that each tuning has made to the parameters."""
         origin = self.learned(self.origin)
         return [merge.task_vector(origin, weights) for weights in self.sources.values()]
 
@@ -46,7 +46,7 @@ class Ingredients:
         return {name: weights[name] for name in weights if name in self.parameters}
 
     def with_buffers(self, parameters: Weights) -> dict[str, Tensor]:
-        """And the mean of the sources' buffers."""
+        """The weights with the mean of the sources' buffers."""
         return merge.mean(list(self.sources.values())) | dict(parameters)
 
 

@@ -89,7 +89,8 @@ def _summing(layers: dict[str, nn.Module]) -> Iterator[Grams]:
 
 
 def _rows(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """How a layer's input becomes the rows that its weights multiply; None for what is no plain linear map.
+    """The function that turns a layer's input into the rows that its weights multiply; None for what is no plain linear
+    map.
 
     Subclasses may pad or scale their inputs first, so exact types alone.
     """

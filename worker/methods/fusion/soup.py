@@ -18,7 +18,8 @@ def run(task: Task, params: Soup) -> Adapted:
 
 
 def _greedy(merger: Merger) -> tuple[list[str], dict[str, Any]]:
-    """What is kept, and everything that was tried in its order.  A soup is no worse than its best ingredient."""
+    """The weights that are kept, and everything that was tried, in its order.  A soup is no worse than its best
+    ingredient."""
     alone = {
         id_: merger.judge(f"alone {id_}", partial(_mean, merger, [id_]), merged=False) for id_ in merger.of.sources
     }
@@ -35,7 +36,8 @@ def _greedy(merger: Merger) -> tuple[list[str], dict[str, Any]]:
 
 
 def _rank(found: Candidate) -> tuple[float, float]:
-    """Of equally accurate ones that of less loss is the better: on a small split ties are common, and say nothing."""
+    """The rank of a candidate: of equally accurate ones that of less loss is the better; on a small split ties are
+    common, and say nothing."""
     return found.accuracy, -found.nll
 
 

@@ -28,7 +28,7 @@ def run(task: Task, params: WiseFt) -> Adapted:
 
 
 def _on_source(task: Task) -> dict[str, measure.Examine]:
-    """What a network is worth on the source's validation split, where that is known."""
+    """The examination on the source's validation split, where that is known."""
     source, domain = task.known_source, task.source_domain
     if domain is None or not set(source.classes or domain.classes) & set(domain.classes):
         return {}

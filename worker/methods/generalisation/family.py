@@ -38,8 +38,8 @@ class Seen:
     risk_E: Tensor
 
 
-class Objective(Protocol):
-    """What is made of the environments' risks; `stateful` is what of it changes with the steps."""
+class RiskObjective(Protocol):
+    """A function of the environments' risks that is minimised; `stateful` is what of it changes with the steps."""
 
     @property
     def stateful(self) -> Mapping[str, Stateful]: ...
@@ -50,14 +50,15 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Course:
-    """What an objective is built for: so many environments, and the step at which a penalty gets its weight."""
+    """The training that an objective is built for: so many environments, and the step at which a penalty gets its
+    weight."""
 
     environments: int
     turn: int
     device: torch.device
 
 
-Build = Callable[[Course], Objective]
+Build = Callable[[Course], RiskObjective]
 Around = Callable[[Classifier], AbstractContextManager[None]]
 
 
@@ -111,7 +112,7 @@ class _Learning:
         return schedule.epochs * (len(batches.bounds(longest, schedule.batch_size)) - 1)
 
     def without(self, left: str, network: torch.nn.Module, known: Mapping[str, Examples]) -> Classifier:
-        """The same training without one environment, as a part of the run."""
+        """A training without one environment, as a part of the run."""
         learner = replace(self.start.learner, module=network)
         rest = {id_: examples for id_, examples in known.items() if id_ != left}
         self.train(learner, rest, self.task.run.part(f"without_{left}"))
@@ -160,7 +161,7 @@ class _Learning:
     def _validator(
         self, learner: Classifier, known: Mapping[str, Examples], run: Run, prepare: Prepare
     ) -> Callable[[], Validation] | None:
-        """None where there is nothing to validate on."""
+        """The validation on held-out images; None where there are none."""
         splits = {id_: images.to(run.device) for id_, images in self.held_out(known).items() if len(images)}
         if not splits:
             return None
@@ -181,7 +182,7 @@ class _Learning:
         return validate
 
     def held_out(self, known: Mapping[str, Examples]) -> dict[str, Images]:
-        """What the weights are chosen by."""
+        """The images that the weights are chosen by."""
         if self.params.validation is None:
             return {id_: one.validation for id_, one in known.items()}
         domain = self.task.environments[self.params.validation]
@@ -189,7 +190,7 @@ class _Learning:
         return {self.params.validation: domain.examples(rows, self.start.learner.input, self.start.classes)}
 
     def measured(self, left: str, learner: Classifier) -> dict[str, Any]:
-        """On the test split of the environment that was left out."""
+        """Figures on the test split of the environment that was left out."""
         domain, run = self.task.environments[left], self.task.run
         found = measure.on_test_split(run, learner.module, learner.input, learner.classes, domain) or {}
         return {"environment": left} | {name: found.get(name) for name in ("n", "accuracy", "accuracy_interval")}

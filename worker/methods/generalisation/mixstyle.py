@@ -40,14 +40,14 @@ def mixing(learner: Classifier, *, params: MixStyle) -> Iterator[None]:
             hook.remove()
 
 
-class Place(NamedTuple):
-    """Where styles are mixed: at the output of the module at `path`, or at its first input."""
+class MixingPlace(NamedTuple):
+    """A place where styles are mixed: at the output of the module at `path`, or at its first input."""
 
     path: str
     of: Literal["output", "input"]
 
 
-def places(learner: Classifier) -> list[Place]:
+def places(learner: Classifier) -> list[MixingPlace]:
     """One for each stage that gives feature maps, in order, the stem left out.
 
     Maps are mixed where the network hands them on, after their activation: at the output of a stage that ends in a
@@ -62,28 +62,28 @@ def places(learner: Classifier) -> list[Place]:
     maps = _maps(learner)
     found = []
     for stage, following in zip(stages, (*stages[1:], ()), strict=True):
-        place = Place(stage[-1], "output")
+        place = MixingPlace(stage[-1], "output")
         if following and not _children(learner.module, stage[-1]):
-            place = Place(following[0], "input")
+            place = MixingPlace(following[0], "input")
         if place in maps:
             found.append((place, _layers(learner.module, stage)))
     deepest = max((layers for _, layers in found), default=0)
     while deepest > 1 and found[0][1] == 1:
         found.pop(0)
     if not found:  # of a network with a single convolution, whose output goes into a linear layer
-        found = [(Place(end, "output"), 1) for end in learner.ends if Place(end, "output") in maps]
+        found = [(MixingPlace(end, "output"), 1) for end in learner.ends if MixingPlace(end, "output") in maps]
     if not found:
         raise Failure("does_not_fit", "`mixstyle` mixes feature maps, and no stage of the network gives any.")
     return [place for place, _ in found]
 
 
-def _maps(learner: Classifier) -> set[Place]:
-    """Where a stage begins or ends with [B,C,H,W]: found by running the network once."""
-    found: set[Place] = set()
+def _maps(learner: Classifier) -> set[MixingPlace]:
+    """Places where a stage begins or ends with [B,C,H,W]: found by running the network once."""
+    found: set[MixingPlace] = set()
 
     def enter(path: str, module: nn.Module, given: tuple[Any, ...]) -> None:
         if given and isinstance(given[0], Tensor) and given[0].ndim == 4:
-            found.add(Place(path, "input"))
+            found.add(MixingPlace(path, "input"))
 
     x_BCHW = torch.zeros(1, learner.input.channels, *learner.input.size, device=_device(learner.module))
     hooks = [
@@ -96,7 +96,9 @@ def _maps(learner: Classifier) -> set[Place]:
     finally:
         for hook in hooks:
             hook.remove()
-    given = {Place(path, "output") for path, made in outputs.items() if isinstance(made, Tensor) and made.ndim == 4}
+    given = {
+        MixingPlace(path, "output") for path, made in outputs.items() if isinstance(made, Tensor) and made.ndim == 4
+    }
     return found | given
 
 

@@ -35,7 +35,7 @@ def run(task: Task, params: Byol) -> Adapted:
 
 
 def decay(start: float, progress: float) -> float:
-    """Of the averaged copy: 1 − (1 − start)·(cos(π·progress) + 1)/2 (Grill et al. 2020, section 3.3)."""
+    """The decay of the averaged copy: 1 − (1 − start)·(cos(π·progress) + 1)/2 (Grill et al. 2020, section 3.3)."""
     return 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2
 
 

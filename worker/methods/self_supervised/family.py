@@ -27,7 +27,7 @@ FEWEST_IMAGES = 4
 
 @dataclass(frozen=True)
 class Ground:
-    """What a pretext works on; `params` are resolved.
+    """The network and the images that a pretext works on; `params` are resolved.
 
     `oversampled` makes the images with more pixels, where they are stored with more.
     """
@@ -104,7 +104,7 @@ def learn(
     batches = views.view_batches(
         run, images.to(run.device), prepare=prepare, batch_size=params.schedule.batch_size, look=look
     )
-    watch = neighbours.Watch(task, learner)
+    watch = neighbours.NeighbourValidation(task, learner)
     trainer = Trainer(run, learner, params.schedule, companions=companions, stateful=stateful)
     trainer.fit(batches, loss, watch.validate if watch.possible else None, keep="last")
     transfer = ground.start.report | {"features": watch.report()}

@@ -1,4 +1,5 @@
-"""How well features tell the target's classes apart, by their nearest neighbours: looked at, never learned from."""
+"""A measure of how well features tell the target's classes apart, by their nearest neighbours: looked at, never learned
+from."""
 
 from typing import Any
 
@@ -19,7 +20,7 @@ from worker.training.protocols import Validation
 LOOKED_AT = 4096  # images of a split, evenly spaced
 
 
-class Watch:
+class NeighbourValidation:
     """The k-NN accuracy of a network's features: validation images by their neighbours among training images."""
 
     def __init__(self, task: Task, learner: Classifier) -> None:
@@ -36,7 +37,7 @@ class Watch:
         return LabelUse(watched=seen)
 
     def validate(self) -> Validation:
-        """For `fit`; of no validation is better than another."""
+        """The validation of a training, none of which is better than another."""
         return Validation({"knn_accuracy": self._right(self._validation) / len(self._validation)}, ())
 
     def report(self) -> dict[str, Any]:

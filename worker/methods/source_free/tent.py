@@ -26,8 +26,8 @@ FEWEST = 16  # images in a batch: below, its statistics and its entropy say litt
 
 @dataclass(frozen=True)
 class Collapse:
-    """Why it was stopped, and which state was kept: `source`, `statistics` (the source's weights under the target's
-    statistics) or `epoch n`."""
+    """The reason why it was stopped, and which state was kept: `source`, `statistics` (the source's weights under the
+    target's statistics) or `epoch n`."""
 
     reason: str
     kept: str

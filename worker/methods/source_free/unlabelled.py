@@ -24,7 +24,8 @@ SOUND = 0.5  # of the classes to which they came before: below, they have collap
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """On the network's input size and, where it has the room, on the run's device; validation may be empty."""
+    """Images without labels, on the network's input size and, where it has the room, on the run's device; validation
+    may be empty."""
 
     train: Images
     validation: Images
@@ -32,7 +33,8 @@ class Unlabelled:
 
 @dataclass(frozen=True)
 class Said:
-    """Over images: the mean entropy of the predictions, and the share of each class among the predicted ones.
+    """Predictions over images: the mean entropy of the predictions, and the share of each class among the predicted
+    ones.
 
     `classes` is how many classes these shares come to, exp of their entropy: K where all are as frequent, 1 for one.
     """
@@ -92,7 +94,7 @@ def floor(*sound: Said) -> float:
 
 
 def predictions(run: Run, before: Said, after: Said) -> dict[str, Any]:
-    """What is to be known of both; a warning where either is of one class, or the later has collapsed."""
+    """The document on both; a warning is emitted where either is of one class, or the later has collapsed."""
     message = None
     if before.one_class:
         message = (

@@ -84,7 +84,7 @@ def _corrected(network: nn.Module) -> Iterator[tuple[str, "BaseTunerLayer"]]:
 
 
 def _adapter(learner: Classifier, config: "LoraConfig") -> Adapter:
-    """Under the names of peft's own files."""
+    """The adapter, under the names of peft's own files."""
     tensors: dict[str, Tensor] = {}
     for name, tensor in learner.module.state_dict().items():
         if ".lora_" in name:

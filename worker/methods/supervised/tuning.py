@@ -1,4 +1,4 @@
-"""What learns when, and how fast, where a network goes on from a source's weights."""
+"""The order and the speed in which weights learn where a network goes on from a source's."""
 
 from functools import cache
 
@@ -8,7 +8,7 @@ from worker.training.freezing import Scope, Trainable
 
 
 def scope(params: Tuning, structure: Structure) -> Scope:
-    """What the parameters let learn in each epoch, with the dropout that goes with it, and how fast."""
+    """The scope of a tuning: what learns in each epoch, with the dropout that goes with it, and how fast."""
 
     @cache
     def with_live(*paths: str) -> list[str]:
@@ -45,7 +45,7 @@ def trainable(params: Tuning, structure: Structure) -> list[str] | None:
 
 
 def factor(name: str, params: Tuning, structure: Structure) -> float:
-    """Of the learning rate, for the parameter `name`: the longest prefix that is listed, else its group's.
+    """The share of the learning rate of the parameter `name`: the longest prefix that is listed, else its group's.
 
     The backbone's falls by `stage_decay` with every stage away from the head (Howard & Ruder 2018).
     """

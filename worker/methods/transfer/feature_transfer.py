@@ -107,7 +107,7 @@ def _shape(tensor: torch.Tensor | None) -> list[int] | None:
 
 
 def _report(learner: Classifier, pairs: Pairs, drawn: Sequence[str]) -> dict[str, Any]:
-    """As of a load: the names of the network's tensors, and where they come from."""
+    """The report on tensors, as a load makes it: the names of the network's tensors, and where they come from."""
     names = list(learner.module.state_dict())
     renamed, copied = [], []
     for ours, theirs in pairs:

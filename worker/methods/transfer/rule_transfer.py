@@ -20,7 +20,7 @@ from worker.runtime.run import Run
 
 
 def run(task: Task, params: RuleTransfer) -> Adapted:
-    """Under the rule; then, if there are test labels to tell the two apart, without it."""
+    """Train under the rule; then, if there are test labels to tell the two apart, without it."""
     rule = _rule(task)
     spec = params.network or with_classes(task.known_source.network, len(task.target.classes))
     usual = inputs.default(spec, task.target)
