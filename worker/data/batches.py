@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -13,7 +12,7 @@ from worker.data.mix import Mix
 from worker.data.transforms import Augment
 from worker.runtime import seeds
 from worker.runtime.device import holds, send
-from worker.runtime.run import Run
+from worker.runtime.run import Run, State
 
 
 @dataclass(frozen=True)
@@ -135,10 +134,10 @@ class Shuffled:
             return torch.multinomial(self._weight_N, self._count, replacement=True, generator=generator)
         return torch.randperm(self._count, generator=generator)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"generators": [generator.get_state() for generator in self._generators]}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         for generator, found in zip(self._generators, state["generators"], strict=True):
             generator.set_state(found)
 

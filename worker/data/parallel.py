@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from worker.data.batches import Batch, Shuffled
+from worker.runtime.run import State
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Parallel:
         for _ in range(start, self.per_epoch):
             yield Together({name: next(batches) for name, batches in endless.items()})
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {name: stream.state_dict() for name, stream in self._streams.items()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         for name, stream in self._streams.items():
             stream.load_state_dict(state[name])
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from worker.data.batches import Batch, Shuffled
 from worker.runtime.device import send
+from worker.runtime.run import State
 
 
 class Relabelled:
@@ -33,9 +33,9 @@ class Relabelled:
             place_B = send(batch.index_B, self._label_N.device)
             yield replace(batch, y_B=send(self._label_N[place_B], batch.x.device))
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"batches": self._batches.state_dict(), "label_N": self._label_N}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self._batches.load_state_dict(state["batches"])
         self._label_N = state["label_N"]

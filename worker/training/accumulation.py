@@ -1,8 +1,8 @@
 """Batches in parts whose gradients are accumulated, and smaller parts where memory runs out."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from itertools import pairwise
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from worker.data.batches import bounds
 from worker.runtime import device
 from worker.runtime.contract import Note
-from worker.runtime.run import Run
+from worker.runtime.run import Run, State
 from worker.training.protocols import B, Losses
 
 SMALLEST = 4  # spread evenly, no part then is a single example, on which batch norm would fail
@@ -111,7 +111,7 @@ class Accumulator:
         message = f"Memory ran out: batches go on in parts of at most {size}."
         self._run.emit(Note("batch_split", message, "warning", {"micro_batch_size": size}))
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> State:
         device = self._run.device
         for kept in self._kept:
             kept.take()
@@ -120,7 +120,7 @@ class Accumulator:
             "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         }
 
-    def _restore(self, state: Mapping[str, Any]) -> None:
+    def _restore(self, state: State) -> None:
         for kept in self._kept:
             kept.put_back()
         torch.set_rng_state(state["cpu"])

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from worker.runtime.run import State
 
 
 class Average:
@@ -50,10 +51,10 @@ class Average:
         """The weights that training goes on from, also while the averaged ones are applied."""
         return self._network.state_dict() if self._beneath is None else self._beneath
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"steps": self._steps, "mean": self._mean}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self._steps = state["steps"]
         for name, tensor in state["mean"].items():
             self._mean[name].copy_(tensor)

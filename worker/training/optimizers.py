@@ -7,13 +7,18 @@ import torch
 from torch import nn
 
 from app.methods.training import Schedule
+from worker.runtime.run import State
 from worker.training.schedules import Factor
+
+ParameterGroup = dict[
+    str, Any
+]  # of PyTorch's, with the names of its parameters and their `factor` of the learning rate
 
 # In the name of a parameter: it is looked up, added or multiplied, and no weight of a layer.
 NO_WEIGHTS = frozenset({"pos", "position", "token", "embed", "embedding", "scale", "gamma", "bias", "biases"})
 
 
-def groups(module: nn.Module, factor: Callable[[str], float], weight_decay: float) -> list[dict[str, Any]]:
+def groups(module: nn.Module, factor: Callable[[str], float], weight_decay: float) -> list[ParameterGroup]:
     """All parameters of `module`, grouped by learning-rate factor and by whether they decay.
 
     Weights of layers decay; norms, biases and all else that has fewer than two dimensions do not (He et al. 2019, Bag
@@ -46,7 +51,7 @@ def _exempt(module: nn.Module) -> Iterator[str]:
 class Optimiser:
     """A PyTorch optimiser whose groups' learning rates are learning_rate × the group's factor × `factor`(step)."""
 
-    def __init__(self, groups: list[dict[str, Any]], schedule: Schedule, factor: Factor) -> None:
+    def __init__(self, groups: list[ParameterGroup], schedule: Schedule, factor: Factor) -> None:
         self._learning_rate = schedule.learning_rate
         self._factor = factor
         self._max_gradient_norm = schedule.max_gradient_norm
@@ -88,21 +93,21 @@ class Optimiser:
         return self._learning_rate * self._factor(step)
 
     @property
-    def param_groups(self) -> list[dict[str, Any]]:
+    def param_groups(self) -> list[ParameterGroup]:
         return self._optimizer.param_groups
 
     def parameters(self) -> Iterator[nn.Parameter]:
         for group in self._optimizer.param_groups:
             yield from group["params"]
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return self._optimizer.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self._optimizer.load_state_dict(state)
 
 
-def _build(groups: list[dict[str, Any]], schedule: Schedule) -> torch.optim.Optimizer:
+def _build(groups: list[ParameterGroup], schedule: Schedule) -> torch.optim.Optimizer:
     rate = schedule.learning_rate
     if schedule.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=rate, fused=True)

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from torch import Tensor
+
+from worker.runtime.run import State
 
 
 class Stateful(Protocol):
     """State that must survive a resume: a term with random maps or averages, a discriminator, a stream of batches."""
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> State: ...
 
-    def load_state_dict(self, state: dict[str, Any], /) -> object: ...
+    def load_state_dict(self, state: State, /) -> object: ...
 
 
 class Sized(Protocol):

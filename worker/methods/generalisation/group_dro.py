@@ -1,7 +1,6 @@
 """`group_dro`: the environments that go worst weigh most."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
@@ -9,6 +8,7 @@ from app.methods.generalisation.group_dro import GroupDro
 from worker.methods.generalisation import family as generalisation
 from worker.methods.generalisation.family import Course, Seen
 from worker.methods.task import Adapted, Task
+from worker.runtime.run import State
 from worker.terms import environments
 from worker.training.protocols import Losses, Moment, Stateful
 
@@ -32,8 +32,8 @@ class Reweighting:
         self._weight_E = environments.reweighted(self._weight_E, seen.risk_E, self._eta)
         return {"loss": (self._weight_E * seen.risk_E).sum(), "largest_weight": self._weight_E.max()}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"weight_E": self._weight_E}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self._weight_E = state["weight_E"].to(self._weight_E.device)

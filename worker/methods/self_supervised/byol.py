@@ -2,7 +2,6 @@
 
 import math
 from copy import deepcopy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from worker.data.batches import Batch
 from worker.methods.self_supervised import family as pretraining
 from worker.methods.self_supervised.family import Ground
 from worker.methods.task import Adapted, Task
+from worker.runtime.run import State
 from worker.terms import views
 from worker.training.protocols import Losses, Moment
 
@@ -59,8 +59,8 @@ class _Target:
             for mean, parameter in zip(copy.parameters(), online.parameters(), strict=True):
                 mean.lerp_(parameter, 1 - decay)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return self._copies.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self._copies.load_state_dict(state)

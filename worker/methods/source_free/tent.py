@@ -3,7 +3,6 @@
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 from app.methods.source_free.tent import Tent
 from worker.data import batches as data
@@ -15,7 +14,7 @@ from worker.methods.source_free.unlabelled import Unlabelled
 from worker.methods.task import Adapted, LabelUse, Task
 from worker.networks.classifier import Classifier
 from worker.runtime.contract import Note
-from worker.runtime.run import Run
+from worker.runtime.run import Run, State
 from worker.terms import information
 from worker.training.freezing import Scope
 from worker.training.protocols import Fitted, Losses, Moment, Validation
@@ -121,8 +120,8 @@ class _Watch:
         rank = (float(self._sound) if sound else -1.0,)
         return Validation({"entropy": found.entropy, "classes": found.classes}, rank)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"sound": self._sound}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self._sound = state["sound"]
