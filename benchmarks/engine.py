@@ -22,14 +22,13 @@ from torch import nn
 import ledger
 from app.methods.supervised.fine_tune import FineTune
 from probe import domain, source
-from worker.methods import frozen_prefix
 from worker.methods.supervised import fine_tune
 from worker.methods.task import Domain, Source, Task
 from worker.runtime import device
 from worker.runtime.cache import Cache
 from worker.runtime.recorder import Recorder
 from worker.runtime.run import Run
-from worker.training import precision
+from worker.training import frozen_prefix, precision
 from worker.training.precision import Numerics, Workload
 
 CPU = torch.device("cpu")

@@ -5,8 +5,8 @@ import torch
 
 from methods import tasks
 from methods.tasks import Setting
-from worker.methods import frozen_prefix
 from worker.runtime.contract import Note
+from worker.training import frozen_prefix
 
 LAST = {"name": "fine_tune", "trainable": "last_stages", "augmentation": "none", "epochs": 4, "batch_size": 8}
 GRADUALLY = LAST | {"unfreeze_every": 1, "stages": 1, "average": 0.9}

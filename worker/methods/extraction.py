@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from worker.data.batches import Images, Prepare
-from worker.methods.feature_cache import cached, layers
+from worker.data.feature_cache import cached, layers
 from worker.methods.supervision import Examples, Whole
 from worker.methods.task import Task
 from worker.networks import load

@@ -15,14 +15,14 @@ from app.methods.training import LabelBudget, Schedule, Training
 from worker.data import batches as data
 from worker.data import mix, targets, transforms
 from worker.data.batches import Images, Prepare, Shuffled
-from worker.methods import frozen_prefix, objective
-from worker.methods.frozen_prefix import FrozenPrefix
+from worker.methods import objective
 from worker.methods.task import Domain, LabelUse, Task
 from worker.networks.classifier import Classifier
 from worker.runtime.contract import Failure
 from worker.runtime.run import Run
-from worker.training import evaluate, precision
+from worker.training import evaluate, frozen_prefix, precision
 from worker.training.freezing import Scope
+from worker.training.frozen_prefix import FrozenPrefix
 from worker.training.precision import Numerics, Precision, Workload
 from worker.training.trainer import Trainer
 
@@ -103,9 +103,10 @@ def learn(
         message = "The head of this network was fitted and does not learn by gradients: name the network under it."
         raise Failure("does_not_fit", message)
     train, validation = seen.train.to(run.device), seen.validation.to(run.device)
-    cut = frozen_prefix.find(task, learner, params, train, validation, scope.trainable, run)
-    numerics = _numerics(run, learner, params, seen, whole=cut is None)
-    feed = cut or PixelFeed(run, learner, params, numerics.memory_format, seen.oversampled)
+    source = None if task.source is None else task.source.network
+    prefix = frozen_prefix.find(source, learner, params, train, validation, scope.trainable, run)
+    numerics = _numerics(run, learner, params, seen, whole=prefix is None)
+    feed = prefix or PixelFeed(run, learner, params, numerics.memory_format, seen.oversampled)
     seen_from = replace(learner, module=feed.network)
     with precision.kept(numerics, learner.module), _compiled(run, numerics, feed, train, params):
         loss = objective.build(task, seen_from, params, train, lambda: feed.in_order(train))

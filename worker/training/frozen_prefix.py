@@ -6,10 +6,10 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from app.contract.networks import NetworkSpec
 from app.methods.training import Training
+from worker.data import feature_cache
 from worker.data.batches import Batch, Images, Prepare, Shuffled
-from worker.methods.feature_cache import Document, cached, layers
-from worker.methods.task import Task
 from worker.networks.classifier import Classifier
 from worker.runtime import device
 from worker.runtime.contract import Note
@@ -29,7 +29,7 @@ class FrozenPrefix:
     They are kept one row an image, maps as [N,H,W,C], so that a batch of them lies in memory as convolutions like it.
     """
 
-    def __init__(self, run: Run, prepare: Prepare, cut: Halves, frozen: Document | None) -> None:
+    def __init__(self, run: Run, prepare: Prepare, cut: Halves, frozen: feature_cache.Document | None) -> None:
         self.network: nn.Module = cut.after
         self._run, self._prepare, self._before, self._frozen = run, prepare, cut.before, frozen
         self._rows: dict[int, Tensor] = {}
@@ -55,7 +55,7 @@ class FrozenPrefix:
     def _of(self, images: Images) -> Tensor:
         """Computed when they are first needed: a training that was done before a resume needs none."""
         if id(images) not in self._rows:
-            rows, on = cached(self._run, self._frozen, images, self._compute), self._run.device
+            rows, on = feature_cache.cached(self._run, self._frozen, images, self._compute), self._run.device
             self._rows[id(images)] = rows.to(on) if on.type == "cuda" and device.holds(rows.nbytes, on) else rows
         return self._rows[id(images)]
 
@@ -69,7 +69,7 @@ class FrozenPrefix:
 
 
 def find(
-    task: Task,
+    source: NetworkSpec | None,
     learner: Classifier,
     params: Training,
     train: Images,
@@ -78,7 +78,10 @@ def find(
     run: Run,
 ) -> FrozenPrefix | None:
     """The frozen first half, computed once; None where every epoch sees other pixels, nothing stays frozen, there is no
-    such edge, or too much lies there."""
+    such edge, or too much lies there.
+
+    `source` is the network that the weights come from, where they come from one: what it computes is kept for others.
+    """
     epochs = params.schedule.epochs
     if params.augmentation or params.mixing or params.terms or epochs < 2:
         return None
@@ -89,9 +92,9 @@ def find(
     if cut is None or _row_bytes(cut, example_BCHW) * (len(train) + len(validation)) > MOST_BYTES:
         return None
     frozen = None
-    if run.cache is not None and task.source is not None:
+    if run.cache is not None and source is not None:
         weights = cut.before.state_dict()
-        frozen = layers(run, task.source.network, weights, {"edge": cut.edge}, learner.input)
+        frozen = feature_cache.layers(run, source, weights, {"edge": cut.edge}, learner.input)
     run.emit(Note("frozen_once", f"What is frozen ends at {cut.edge}, and is computed once for all epochs."))
     return FrozenPrefix(run, prepare, cut, frozen)
 
