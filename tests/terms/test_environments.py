@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from worker.methods.generalisation.family import Course, Seen
+from worker.methods.generalisation.family import Course, EnvironmentOutputs
 from worker.methods.generalisation.group_dro import Reweighting
 from worker.methods.generalisation.irm import penalty
 from worker.methods.generalisation.penalised import MeanRisk, Penalty
@@ -24,12 +24,14 @@ def scored(rows=8, classes=3, seed=0):
     return logits, torch.randint(classes, (rows,), generator=generator)
 
 
-def seen(seeds=(0, 1, 2)):
+def outputs(seeds=(0, 1, 2)):
     logits, labels = zip(*(scored(seed=seed) for seed in seeds), strict=True)
     names = [f"ds_{i}" for i in range(len(seeds))]
     risks = torch.stack([F.cross_entropy(x, y) for x, y in zip(logits, labels, strict=True)])
     features = {name: torch.zeros(8, 2) for name in names}  # nothing here looks at them
-    return Seen(dict(zip(names, logits, strict=True)), features, dict(zip(names, labels, strict=True)), risks)
+    return EnvironmentOutputs(
+        dict(zip(names, logits, strict=True)), features, dict(zip(names, labels, strict=True)), risks
+    )
 
 
 def by_autograd(logits, y):
@@ -66,7 +68,7 @@ def test_irm_penalty_is_zero_where_the_scale_is_the_best():
 
 
 def test_irm_goes_over_the_environments():
-    batch = seen()
+    batch = outputs()
     expected = np.mean([by_autograd(batch.logits[name], batch.labels[name]).item() for name in batch.logits])
     assert penalty(batch).item() == pytest.approx(expected, rel=1e-5)
 
@@ -79,8 +81,8 @@ def test_risk_variance_is_numpys():
 
 @pytest.mark.parametrize(("step", "weight"), [(0, 1.0), (4, 1.0), (5, 10.0), (9, 10.0)])
 def test_the_penalty_gets_its_weight_at_the_turn(step, weight):
-    batch = seen()
-    found = Penalty(Course(3, 5, CPU), 10.0, lambda seen: risk_variance(seen.risk_E))(batch, Moment(step, 0, 0.0))
+    batch = outputs()
+    found = Penalty(Course(3, 5, CPU), 10.0, lambda outputs: risk_variance(outputs.risk_E))(batch, Moment(step, 0, 0.0))
     risks = batch.risk_E.detach().numpy()
     assert found["loss"].item() == pytest.approx((risks.mean() + weight * risks.var()) / weight, rel=1e-6)
     assert MeanRisk(Course(3, 0, CPU))(batch, Moment(step, 0, 0.0))["loss"].item() == pytest.approx(risks.mean())
@@ -93,7 +95,7 @@ def test_group_dro_by_hand():
 
 
 def test_group_dro_remembers_its_weights():
-    batch = seen()
+    batch = outputs()
     whole, first = (Reweighting(Course(3, 0, CPU), 0.5) for _ in range(2))
     for step in range(3):
         loss = whole(batch, Moment(step, 0, 0.0))["loss"]

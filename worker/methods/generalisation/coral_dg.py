@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from app.methods.generalisation.coral_dg import CoralDg
 from worker.methods.generalisation import family as generalisation
-from worker.methods.generalisation.family import Seen
+from worker.methods.generalisation.family import EnvironmentOutputs
 from worker.methods.task import Adapted, Task
 from worker.terms import environments
 from worker.training.protocols import Losses, Moment, Stateful
@@ -22,6 +22,6 @@ class Aligned:
     def __init__(self, weight: float) -> None:
         self._weight = weight
 
-    def __call__(self, seen: Seen, moment: Moment) -> Losses:
-        risk, apart = seen.risk_E.mean(), environments.moments_apart(list(seen.features.values()))
+    def __call__(self, outputs: EnvironmentOutputs, moment: Moment) -> Losses:
+        risk, apart = outputs.risk_E.mean(), environments.moments_apart(list(outputs.features.values()))
         return {"loss": risk + self._weight * apart, "risk": risk, "apart": apart}

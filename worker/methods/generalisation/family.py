@@ -28,7 +28,7 @@ from worker.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
-class Seen:
+class EnvironmentOutputs:
     """One step's images by environment: logits [B,K], features [B,D] and labels [B] of each, and the risks [E] in their
     order."""
 
@@ -44,7 +44,7 @@ class RiskObjective(Protocol):
     @property
     def stateful(self) -> Mapping[str, Stateful]: ...
 
-    def __call__(self, seen: Seen, moment: Moment) -> Losses:
+    def __call__(self, outputs: EnvironmentOutputs, moment: Moment) -> Losses:
         """`loss`, and what else is to be logged."""
 
 
@@ -133,7 +133,7 @@ class _Learning:
             labels = {name: part.y_B for name, part in zip(names, parts, strict=True)}
             risks = [self._risk(logits[name], labels[name]) for name in names]
             shown = {f"{name}/loss": risk for name, risk in zip(names, risks, strict=True)}
-            return {**objective(Seen(logits, features, labels, torch.stack(risks)), moment), **shown}
+            return {**objective(EnvironmentOutputs(logits, features, labels, torch.stack(risks)), moment), **shown}
 
         with self.around(learner):
             Trainer(run, learner, params.schedule, stateful=objective.stateful).fit(

@@ -6,7 +6,7 @@ import torch
 
 from app.methods.generalisation.group_dro import GroupDro
 from worker.methods.generalisation import family as generalisation
-from worker.methods.generalisation.family import Course, Seen
+from worker.methods.generalisation.family import Course, EnvironmentOutputs
 from worker.methods.task import Adapted, Task
 from worker.runtime.run import State
 from worker.terms import environments
@@ -28,9 +28,9 @@ class Reweighting:
     def stateful(self) -> Mapping[str, Stateful]:
         return {"weights": self}
 
-    def __call__(self, seen: Seen, moment: Moment) -> Losses:
-        self._weight_E = environments.reweighted(self._weight_E, seen.risk_E, self._eta)
-        return {"loss": (self._weight_E * seen.risk_E).sum(), "largest_weight": self._weight_E.max()}
+    def __call__(self, outputs: EnvironmentOutputs, moment: Moment) -> Losses:
+        self._weight_E = environments.reweighted(self._weight_E, outputs.risk_E, self._eta)
+        return {"loss": (self._weight_E * outputs.risk_E).sum(), "largest_weight": self._weight_E.max()}
 
     def state_dict(self) -> State:
         return {"weight_E": self._weight_E}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from worker.methods.generalisation.family import Course, Seen
+from worker.methods.generalisation.family import Course, EnvironmentOutputs
 from worker.training.protocols import Losses, Moment, Stateful
 
 
@@ -14,8 +14,8 @@ class MeanRisk:
     def __init__(self, course: Course) -> None:
         pass
 
-    def __call__(self, seen: Seen, moment: Moment) -> Losses:
-        return {"loss": seen.risk_E.mean()}
+    def __call__(self, outputs: EnvironmentOutputs, moment: Moment) -> Losses:
+        return {"loss": outputs.risk_E.mean()}
 
 
 class Penalty:
@@ -23,10 +23,10 @@ class Penalty:
 
     stateful: Mapping[str, Stateful] = {}
 
-    def __init__(self, course: Course, weight: float, penalty: Callable[[Seen], Tensor]) -> None:
+    def __init__(self, course: Course, weight: float, penalty: Callable[[EnvironmentOutputs], Tensor]) -> None:
         self._turn, self._weight, self._penalty = course.turn, weight, penalty
 
-    def __call__(self, seen: Seen, moment: Moment) -> Losses:
+    def __call__(self, outputs: EnvironmentOutputs, moment: Moment) -> Losses:
         weight = self._weight if moment.step >= self._turn else min(1.0, self._weight)
-        risk, penalty = seen.risk_E.mean(), self._penalty(seen)
+        risk, penalty = outputs.risk_E.mean(), self._penalty(outputs)
         return {"loss": (risk + weight * penalty) / max(1.0, weight), "risk": risk, "penalty": penalty}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from app.methods.self_supervised.byol import Byol
 from worker.data.batches import Batch
 from worker.methods.self_supervised import family as pretraining
-from worker.methods.self_supervised.family import Ground
+from worker.methods.self_supervised.family import Pretext
 from worker.methods.task import Adapted, Task
 from worker.runtime.run import State
 from worker.terms import views
@@ -17,21 +17,21 @@ from worker.training.protocols import Losses, Moment
 
 
 def run(task: Task, params: Byol) -> Adapted:
-    ground = pretraining.begin(task, params)
-    projector = pretraining.projector(task, [ground.width, params.hidden, params.dimensions])
+    pretext = pretraining.begin(task, params)
+    projector = pretraining.projector(task, [pretext.width, params.hidden, params.dimensions])
     predictor = pretraining.projector(task, [params.dimensions, params.hidden, params.dimensions])
-    target = _Target(ground, projector)
+    target = _Target(pretext, projector)
 
     def loss(batch: Batch, moment: Moment) -> Losses:
         if moment.step:
             target.follow(decay(params.momentum_target, moment.progress))
-        one_BD, two_BD = predictor(projector(ground.features(batch.x))).chunk(2)
+        one_BD, two_BD = predictor(projector(pretext.features(batch.x))).chunk(2)
         of_one_BD, of_two_BD = target(batch.x).chunk(2)
         return {"loss": views.foretold(one_BD, of_two_BD) + views.foretold(two_BD, of_one_BD)}
 
     companions = {"projector": projector, "predictor": predictor}
-    look, stateful = pretraining.two(ground), {"target": target}
-    return pretraining.learn(task, ground, look, loss, companions=companions, stateful=stateful)
+    look, stateful = pretraining.two(pretext), {"target": target}
+    return pretraining.learn(task, pretext, look, loss, companions=companions, stateful=stateful)
 
 
 def decay(start: float, progress: float) -> float:
@@ -42,9 +42,9 @@ def decay(start: float, progress: float) -> float:
 class _Target:
     """An averaged copy of the network and its projector; its batch norm goes by the batch, as theirs does."""
 
-    def __init__(self, ground: Ground, projector: nn.Module) -> None:
-        self._structure = ground.start.learner.structure
-        self._online = (ground.start.learner.module, projector)
+    def __init__(self, pretext: Pretext, projector: nn.Module) -> None:
+        self._structure = pretext.start.learner.structure
+        self._online = (pretext.start.learner.module, projector)
         self._copies = nn.ModuleList(deepcopy(module).requires_grad_(False).train() for module in self._online)
 
     @torch.no_grad()

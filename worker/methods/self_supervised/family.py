@@ -26,7 +26,7 @@ FEWEST_IMAGES = 4
 
 
 @dataclass(frozen=True)
-class Ground:
+class Pretext:
     """The network and the images that a pretext works on; `params` are resolved.
 
     `oversampled` makes the images with more pixels, where they are stored with more.
@@ -46,7 +46,7 @@ class Ground:
         return self.start.learner.features(x_BCHW)
 
 
-def begin(task: Task, params: Pretraining) -> Ground:
+def begin(task: Task, params: Pretraining) -> Pretext:
     """All training images, labelled or not, without their labels; the network has one output, which learns nothing.
 
     Raises:
@@ -59,7 +59,7 @@ def begin(task: Task, params: Pretraining) -> Ground:
     input = start.learner.input
     images, larger = task.target.unlabelled(rows, input), task.target.oversampled(input)
     oversampled = (lambda: task.target.unlabelled(rows, larger)) if larger else None
-    return Ground(start, params.resolve(len(images), input.size), images, oversampled)
+    return Pretext(start, params.resolve(len(images), input.size), images, oversampled)
 
 
 def projector(task: Task, widths: list[int]) -> nn.Sequential:
@@ -70,9 +70,9 @@ def projector(task: Task, widths: list[int]) -> nn.Sequential:
     return nn.Sequential(*layers).to(task.run.device)
 
 
-def two(ground: Ground) -> views.Look:
+def two(pretext: Pretext) -> views.Look:
     """Each image augmented twice, as the parameters say of either view."""
-    one, other = (_augmented(steps, ground) for steps in _distributions(ground.params))
+    one, other = (_augmented(steps, pretext) for steps in _distributions(pretext.params))
 
     def look(x_BCHW: Tensor, generator: Generator) -> Tensor:
         return torch.cat([one(x_BCHW, generator), other(x_BCHW, generator)])
@@ -80,15 +80,15 @@ def two(ground: Ground) -> views.Look:
     return look
 
 
-def turned(ground: Ground) -> views.Look:
+def turned(pretext: Pretext) -> views.Look:
     """Each image augmented once, in its four quarter turns."""
-    augmented = _augmented(_steps(ground.params.augmentation), ground)
+    augmented = _augmented(_steps(pretext.params.augmentation), pretext)
     return lambda x_BCHW, generator: views.quarter_turns(augmented(x_BCHW, generator))
 
 
 def learn(
     task: Task,
-    ground: Ground,
+    pretext: Pretext,
     look: views.Look,
     loss: Loss[Batch],
     *,
@@ -96,38 +96,38 @@ def learn(
     stateful: Mapping[str, Stateful] | None = None,
 ) -> Adapted:
     """The weights of the last step: nothing is selected, so nothing can be selected by labels."""
-    learner, params, run = ground.start.learner, ground.params, task.run
+    learner, params, run = pretext.start.learner, pretext.params, task.run
     prepare = Prepare(learner.input, run.device, device.memory_format(learner.module))
-    images = ground.images
-    if ground.oversampled and all(transforms.cuts(steps) for steps in _distributions(params)):
-        images = ground.oversampled()
+    images = pretext.images
+    if pretext.oversampled and all(transforms.cuts(steps) for steps in _distributions(params)):
+        images = pretext.oversampled()
     batches = views.view_batches(
         run, images.to(run.device), prepare=prepare, batch_size=params.schedule.batch_size, look=look
     )
     watch = neighbours.NeighbourValidation(task, learner)
     trainer = Trainer(run, learner, params.schedule, companions=companions, stateful=stateful)
     trainer.fit(batches, loss, watch.validate if watch.possible else None, keep="last")
-    transfer = ground.start.report | {"features": watch.report()}
-    adapted = Adapted(learner, ground.start.spec, params, watch.use, transfer)
+    transfer = pretext.start.report | {"features": watch.report()}
+    adapted = Adapted(learner, pretext.start.spec, params, watch.use, transfer)
     return replace(adapted, headless=True)
 
 
-def share_recognised(task: Task, ground: Ground, look: views.Look, right: Callable[[Tensor], Tensor]) -> float:
+def share_recognised(task: Task, pretext: Pretext, look: views.Look, right: Callable[[Tensor], Tensor]) -> float:
     """The mean of `right` (features [V·B,D] -> float32 [V·B]) over the validation images, else the training images."""
-    learner, run = ground.start.learner, task.run
+    learner, run = pretext.start.learner, task.run
     rows = task.target.images.rows("validation")
-    held_out = task.target.unlabelled(rows, learner.input) if len(rows) else ground.images
+    held_out = task.target.unlabelled(rows, learner.input) if len(rows) else pretext.images
     prepare = Prepare(learner.input, run.device, device.memory_format(learner.module))
     generator, found = run.generator("recognised"), []
     with torch.no_grad():
         for place_B in torch.split(torch.arange(len(held_out)), evaluate.BATCH[run.device.type]):
             x_BCHW = look(prepare.pixels(held_out.pixels_NHWC, place_B), generator)
-            found.append(right(ground.features(prepare.normalised(x_BCHW))))
+            found.append(right(pretext.features(prepare.normalised(x_BCHW))))
     return float(torch.cat(found).mean())
 
 
-def _augmented(steps: list[AugmentationStep], ground: Ground) -> transforms.Augment:
-    return transforms.compose(steps, ground.start.learner.input.size) or (lambda x_BCHW, generator: x_BCHW)
+def _augmented(steps: list[AugmentationStep], pretext: Pretext) -> transforms.Augment:
+    return transforms.compose(steps, pretext.start.learner.input.size) or (lambda x_BCHW, generator: x_BCHW)
 
 
 def _distributions(params: Pretraining) -> list[list[AugmentationStep]]:

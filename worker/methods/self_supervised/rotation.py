@@ -18,20 +18,20 @@ HARDLY = 0.4  # a share of turns told apart that is little above chance, 0.25
 
 
 def run(task: Task, params: Rotation) -> Adapted:
-    ground = pretraining.begin(task, params)
-    height, width = ground.start.learner.input.size
+    pretext = pretraining.begin(task, params)
+    height, width = pretext.start.learner.input.size
     if height != width:
         raise Failure("does_not_fit", f"Quarter turns need square images; the network takes {height}×{width}.")
-    classifier = nn.Linear(ground.width, TURNS).to(task.run.device)
+    classifier = nn.Linear(pretext.width, TURNS).to(task.run.device)
 
     def loss(batch: Batch, moment: Moment) -> Losses:
-        logits_NK = classifier(ground.features(batch.x))
+        logits_NK = classifier(pretext.features(batch.x))
         return {"loss": F.cross_entropy(logits_NK, turns(logits_NK)), "rotation_accuracy": right(logits_NK).mean()}
 
-    adapted = pretraining.learn(task, ground, pretraining.turned(ground), loss, companions={"turns": classifier})
-    upright = replace(ground, params=ground.params.model_copy(update={"augmentation": []}))
+    adapted = pretraining.learn(task, pretext, pretraining.turned(pretext), loss, companions={"turns": classifier})
+    upright = replace(pretext, params=pretext.params.model_copy(update={"augmentation": []}))
     told = pretraining.share_recognised(
-        task, ground, pretraining.turned(upright), lambda features_ND: right(classifier(features_ND))
+        task, pretext, pretraining.turned(upright), lambda features_ND: right(classifier(features_ND))
     )
     if told < HARDLY:
         message = f"Only {told:.0%} of the quarter turns are told apart: the images look alike when turned."

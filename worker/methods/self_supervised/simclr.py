@@ -9,11 +9,11 @@ from worker.training.protocols import Losses, Moment
 
 
 def run(task: Task, params: SimClr) -> Adapted:
-    ground = pretraining.begin(task, params)
-    projector = pretraining.projector(task, [ground.width, params.hidden, params.dimensions])
+    pretext = pretraining.begin(task, params)
+    projector = pretraining.projector(task, [pretext.width, params.hidden, params.dimensions])
 
     def loss(batch: Batch, moment: Moment) -> Losses:
-        z_BD, other_BD = projector(ground.features(batch.x)).chunk(2)
+        z_BD, other_BD = projector(pretext.features(batch.x)).chunk(2)
         return {"loss": views.nt_xent(z_BD, other_BD, params.temperature)}
 
-    return pretraining.learn(task, ground, pretraining.two(ground), loss, companions={"projector": projector})
+    return pretraining.learn(task, pretext, pretraining.two(pretext), loss, companions={"projector": projector})

@@ -9,13 +9,13 @@ from worker.training.protocols import Losses, Moment
 
 
 def run(task: Task, params: VicReg) -> Adapted:
-    ground = pretraining.begin(task, params)
-    expander = pretraining.projector(task, [ground.width, params.hidden, params.hidden, params.dimensions])
+    pretext = pretraining.begin(task, params)
+    expander = pretraining.projector(task, [pretext.width, params.hidden, params.hidden, params.dimensions])
 
     def loss(batch: Batch, moment: Moment) -> Losses:
-        z_BD, other_BD = expander(ground.features(batch.x)).chunk(2)
+        z_BD, other_BD = expander(pretext.features(batch.x)).chunk(2)
         alike, alive, apart = views.vicreg(z_BD, other_BD)
         whole = params.invariance * alike + params.variance * alive + params.covariance * apart
         return {"loss": whole, "invariance": alike, "variance": alive, "covariance": apart}
 
-    return pretraining.learn(task, ground, pretraining.two(ground), loss, companions={"expander": expander})
+    return pretraining.learn(task, pretext, pretraining.two(pretext), loss, companions={"expander": expander})

@@ -12,8 +12,8 @@ def run(task: Task, params: AdaBn) -> Adapted:
     learner, report = transferred.itself(task, params.input)
     paths = norms.require(learner, params.name)
     train = unlabelled.images(task, learner).train
-    before = unlabelled.said(run, learner, train)
+    before = unlabelled.predict(run, learner, train)
     norms.estimate(run, learner, train, params.batch_size, params.prior, tell=True)
-    after = unlabelled.said(run, learner, train)
-    transfer = report | {"estimated": paths, "predictions": unlabelled.predictions(run, before, after)}
+    after = unlabelled.predict(run, learner, train)
+    transfer = report | {"estimated": paths, "predictions": unlabelled.report(run, before, after)}
     return Adapted(learner, task.known_source.network, params, LabelUse(), transfer)

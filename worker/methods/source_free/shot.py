@@ -28,7 +28,7 @@ def run(task: Task, params: Shot) -> Adapted:
     seen, columns_L = unlabelled.images(task, learner), unlabelled.shared(task, learner)
     params = params.resolve(len(seen.train), learner.input.size)
     schedule = params.schedule
-    before = unlabelled.said(run, learner, seen.train)
+    before = unlabelled.predict(run, learner, seen.train)
     batches = data.image_batches(
         run,
         seen.train,
@@ -45,8 +45,8 @@ def run(task: Task, params: Shot) -> Adapted:
         keep=chosen.keep,
     )
     settled = chosen.settle(fitted.best_epoch if chosen.keep == "best" else fitted.epochs)
-    after = unlabelled.said(run, learner, seen.train)
-    transfer = report | {"selection": settled, "predictions": unlabelled.predictions(run, before, after)}
+    after = unlabelled.predict(run, learner, seen.train)
+    transfer = report | {"selection": settled, "predictions": unlabelled.report(run, before, after)}
     return Adapted(learner, task.known_source.network, params, chosen.use, transfer)
 
 

@@ -40,11 +40,11 @@ def run(task: Task, params: Tent) -> Adapted:
     paths = norms.require(learner, params.name)
     seen = unlabelled.images(task, learner)
     params = params.resolve(len(seen.train), learner.input.size)
-    before = unlabelled.said(run, learner, seen.train)
+    before = unlabelled.predict(run, learner, seen.train)
     collapse = _tiny(seen.train, params) or _adapt(run, learner, params, seen, paths)
     if collapse is not None:
         run.emit(Note("collapse", collapse.message, "warning"))
-    after = unlabelled.said(run, learner, seen.train)
+    after = unlabelled.predict(run, learner, seen.train)
     transfer = report | {
         "trainable": paths,
         "collapse": collapse and asdict(collapse),
@@ -66,9 +66,9 @@ def _adapt(run: Run, learner: Classifier, params: Tent, seen: Unlabelled, paths:
     """The statistics first; then scales and shifts, under each batch's own statistics; then those of what they make."""
     network, batch_size = learner.module, params.schedule.batch_size
     watched = seen.validation if len(seen.validation) else seen.train
-    source, of_source = deepcopy(network.state_dict()), unlabelled.said(run, learner, watched)
+    source, of_source = deepcopy(network.state_dict()), unlabelled.predict(run, learner, watched)
     norms.estimate(run, learner, seen.train, batch_size)
-    start, of_start = deepcopy(network.state_dict()), unlabelled.said(run, learner, watched)
+    start, of_start = deepcopy(network.state_dict()), unlabelled.predict(run, learner, watched)
     watch = _Watch(run, learner, watched, unlabelled.floor(of_source, of_start))
     if of_source.one_class or not watch.sound(of_start.classes):
         network.load_state_dict(source)
@@ -114,7 +114,7 @@ class _Watch:
         return classes >= self._floor
 
     def __call__(self) -> Validation:
-        found = unlabelled.said(self._run, self._learner, self._images)
+        found = unlabelled.predict(self._run, self._learner, self._images)
         sound = self.sound(found.classes)
         self._sound += sound
         rank = (float(self._sound) if sound else -1.0,)

@@ -32,7 +32,7 @@ class Unlabelled:
 
 
 @dataclass(frozen=True)
-class Said:
+class Predictions:
     """Predictions over images: the mean entropy of the predictions, and the share of each class among the predicted
     ones.
 
@@ -76,7 +76,7 @@ def batches(run: Run, learner: Classifier, of: Images) -> Split:
     return evaluate.image_batches(run, of, prepare(run, learner))
 
 
-def said(run: Run, learner: Classifier, of: Images) -> Said:
+def predict(run: Run, learner: Classifier, of: Images) -> Predictions:
     """The caller has put the network into evaluation mode."""
     entropy, count_K = [], []
     with torch.inference_mode():
@@ -85,15 +85,15 @@ def said(run: Run, learner: Classifier, of: Images) -> Said:
             entropy.append(information.entropy(logits_BK))
             count_K.append(torch.bincount(logits_BK.argmax(1), minlength=logits_BK.shape[1]))
     share_K = torch.stack(count_K).sum(0).double() / len(of)
-    return Said(len(of), float(torch.cat(entropy).double().mean()), share_K.tolist())
+    return Predictions(len(of), float(torch.cat(entropy).double().mean()), share_K.tolist())
 
 
-def floor(*sound: Said) -> float:
+def floor(*sound: Predictions) -> float:
     """Predictions that come to fewer classes than this have collapsed, where those of `sound` had not."""
     return max(ONE_CLASS, *(SOUND * found.classes for found in sound))
 
 
-def predictions(run: Run, before: Said, after: Said) -> dict[str, Any]:
+def report(run: Run, before: Predictions, after: Predictions) -> dict[str, Any]:
     """The document on both; a warning is emitted where either is of one class, or the later has collapsed."""
     message = None
     if before.one_class:
