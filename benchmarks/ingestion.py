@@ -1,6 +1,6 @@
 """What comes in: small images a second, and the memory that archives and large files take.
 
-    python benchmarks/ingest.py [--images 10000] [--rounds 5] [--gib 2]
+    python benchmarks/ingestion.py [--images 10000] [--rounds 5] [--gib 2]
 
 Real processes.  Datasets are zips of PNGs, 28×28, real digits under noise, no two files the same, the larger of four
 times as many as the smaller; a dataset counts from the request that creates it until the client sees it ready.  A file
@@ -166,7 +166,7 @@ def main() -> None:
     ]
     for row in rows:
         print(row)
-    ledger.write("ingest", "python benchmarks/ingest.py", rows)
+    ledger.write("ingest", "python benchmarks/ingestion.py", rows)
 
 
 if __name__ == "__main__":
