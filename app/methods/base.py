@@ -1,8 +1,8 @@
 """`Method`: what all methods share, and what each says of itself."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from app.contract.base import Closed
 from app.contract.inputs import InputSpec
@@ -13,6 +13,10 @@ from app.methods.facts import DatasetFacts, JobFacts, fault
 
 Need = Literal["checkpoint", "target_labels", "source_data", "teacher", "environments", "sources"]
 LAST = 10_000
+
+# In examples: a network that is drawn anew, and what it takes.
+SOME_NETWORK = {"name": "cnn3", "num_classes": 10}
+SOME_INPUT = {"size": [32, 32], "channels": 3, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,9 @@ class Method(Closed):
     A method is a subclass with an `info` of its own and a `name` that is its module's, in the package of its family;
     `app.methods.registry` finds it there, and the function of the same path in `worker.methods` carries it out.
 
+    `examples` are parameters, by what is added to the method's name for them, that show its sides: each is run by the
+    tests that hold for every method, at a size of theirs.  Ids in them stand for any object of their kind.
+
     Traits, which a family or a method overrides:
     `learns_from_target`: it learns from the training split of the job's dataset.
     `label_space`: whose classes the target's are among (closed-set adaptation), the source's or those of its dataset.
@@ -57,6 +64,7 @@ class Method(Closed):
     """
 
     info: ClassVar[Info]
+    examples: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
     learns_from_target: ClassVar[bool] = True
     label_space: ClassVar[Literal["source", "source_dataset"] | None] = None
     asks_source: ClassVar[bool] = False

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,16 @@ from safetensors.torch import load_file
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.imaging.packed import PackedImages
+from app.methods import discovery
+from app.methods.base import Method
+from app.methods.classical.family import OnFeatures
 from app.methods.cross_domain.family import Selecting
+from app.methods.fusion.distil_ensemble import DistilEnsemble
+from app.methods.fusion.family import Fusing
 from app.methods.registry import METHODS as PARAMS
 from app.methods.registry import parse
 from app.methods.source_free.family import SourceFree
+from app.methods.training import Loop
 from methods import tasks
 from methods.tasks import Outcome, Setting
 from worker.methods.registry import METHODS
@@ -30,175 +36,43 @@ GOLDEN = Path(__file__).parent / "golden"
 ROUGH = {"fine_tune_bfloat16": 0.02}  # golden traces of eight bits: processors round in their own ways
 COMMON = {"epochs": 4, "batch_size": 8}
 VIEWS = {"hidden": 16, "dimensions": 8}
-PLACES = ["ds_here", "ds_there", "ds_yonder"]
-TUNED = ["model_one1", "model_two2", "model_three3"]
-VARIANTS: dict[str, dict[str, object]] = {
-    "train": {"name": "train", "network": tasks.network(10), "input": tasks.INPUT, **COMMON},
-    "train_adamw": {
-        "name": "train",
-        "network": tasks.network(10),
-        "input": tasks.INPUT,
-        "optimizer": "adamw",
-        "learning_rate": 0.01,
-        "scheduler": "step",
-        "warmup_epochs": 1,
-        "label_smoothing": 0.1,
-        **COMMON,
-    },
-    "train_multi_label": {"name": "train", "network": tasks.network(10), "input": tasks.INPUT, **COMMON},
-    "evaluate": {"name": "evaluate"},
-    "quantize": {"name": "quantize", "max_accuracy_drop": 1.0, "max_score_shift": 1.0},
-    "fine_tune": {"name": "fine_tune", **COMMON},
-    "fine_tune_micro": {"name": "fine_tune", "micro_batch_size": 4, "mixing": {"name": "mixup"}, **COMMON},
-    "fine_tune_head": {"name": "fine_tune", "trainable": "head", **COMMON},
-    "fine_tune_last": {"name": "fine_tune", "trainable": "last_stages", "labels_per_class": 2, **COMMON},
-    "fine_tune_bfloat16": {"name": "fine_tune", "precision": "bfloat16", **COMMON},
-    "fine_tune_edge": {"name": "fine_tune", "trainable": "last_stages", "augmentation": "none", **COMMON},
-    "fine_tune_gradually": {
-        "name": "fine_tune",
-        "unfreeze_every": 1,
-        "stage_decay": 0.5,
-        "average": 0.9,
-        "mixing": {"name": "cutmix"},
-        "sampling": "balanced",
-        "class_weights": "balanced",
-        **COMMON,
-    },
-    "fine_tune_terms": {
-        "name": "fine_tune",
-        "mixing": {"name": "mixup"},
-        "terms": [
-            {"name": "l2_sp"},
-            {"name": "delta", "schedule": "ramp"},
-            {"name": "bss", "schedule": "cosine"},
-            {"name": "co_tuning"},
-            {"name": "feature_hint"},
-            {"name": "attention_transfer"},
-            {"name": "lwf"},
-        ],
-        **COMMON,
-    },
-    "fine_tune_assured": {"name": "fine_tune", "guard": True, "calibrate": True, **COMMON},
-    "fine_tune_multi_label": {
-        "name": "fine_tune",
-        "mixing": {"name": "mixup"},
-        "sampling": "balanced",
-        "class_weights": "balanced",
-        "label_smoothing": 0.1,
-        "terms": [
-            {"name": "l2_sp"},
-            {"name": "delta"},
-            {"name": "bss"},
-            {"name": "feature_hint"},
-            {"name": "attention_transfer"},
-        ],
-        **COMMON,
-    },
-    "lp_ft": {"name": "lp_ft", "probe": {"epochs": 2}, **COMMON},
-    "lora": {"name": "lora", "rank": 2, "dropout": 0.1, **COMMON},
-    "rule_transfer": {"name": "rule_transfer", **COMMON},
-    "rule_transfer_weights": {
-        "name": "rule_transfer",
-        "weights": True,
-        "rule": ["augmentation", "input"],
-        "ablation": False,
-        **COMMON,
-    },
-    "feature_transfer": {"name": "feature_transfer", "stages": 1, **COMMON},
-    "feature_transfer_tunable": {"name": "feature_transfer", "network": tasks.network(10), "tunable": True, **COMMON},
-    "structure_transfer": {"name": "structure_transfer", **COMMON},
-    "structure_transfer_new": {"name": "structure_transfer", "weights": False, **COMMON},
-    "linear_probe": {"name": "linear_probe", **COMMON},
-    "linear_probe_augmented": {"name": "linear_probe", "augmentation": [{"name": "random_crop"}], **COMMON},
-    "svm": {"name": "svm"},
-    "svm_linear": {"name": "svm", "kernel": "linear"},
-    "logistic_regression": {"name": "logistic_regression"},
-    "ridge": {"name": "ridge"},
-    "knn": {"name": "knn"},
-    "knn_cosine": {"name": "knn", "metric": "cosine", "weights": "distance", "k": 3},
-    "random_forest": {"name": "random_forest", "trees": 30},
-    "simclr": {"name": "simclr", "network": tasks.network(10), "input": tasks.INPUT, **VIEWS, **COMMON},
-    "simclr_on": {"name": "simclr", "average": 0.9, **VIEWS, **COMMON},
-    "vicreg": {"name": "vicreg", "network": tasks.network(10), "input": tasks.INPUT, **VIEWS, **COMMON},
-    "byol": {"name": "byol", "network": tasks.network(10), "input": tasks.INPUT, **VIEWS, **COMMON},
-    "rotation": {"name": "rotation", "network": tasks.network(10), "input": tasks.INPUT, **COMMON},
-    "erm": {"name": "erm", "network": tasks.network(10), "input": tasks.INPUT, "environments": PLACES[:2], **COMMON},
-    "erm_on": {"name": "erm", "environments": PLACES, "leave_one_out": True, **COMMON},
-    "irm": {"name": "irm", "environments": PLACES[:2], "optimizer": "sgd", **COMMON},
-    "vrex": {"name": "vrex", "environments": PLACES[:2], "penalty_from": 7, "validation": PLACES[2], **COMMON},
-    "group_dro": {"name": "group_dro", "environments": PLACES, "eta": 0.5, **COMMON},
-    "coral_dg": {"name": "coral_dg", "environments": PLACES, **COMMON},
-    "mixstyle": {"name": "mixstyle", "environments": PLACES[:2], **COMMON},
-    "dann": {"name": "dann", **COMMON},
-    "dann_separate": {"name": "dann", "batch_norm": "separate", "selection": "target_validation", **COMMON},
-    "cdan": {"name": "cdan", **COMMON},
-    "cdan_random_map": {
-        "name": "cdan",
-        "entropy": False,
-        "randomised": True,
-        "dimension": 16,
-        "average": 0.9,
-        **COMMON,
-    },
-    "dan": {"name": "dan", "selection": "last", **COMMON},
-    "jan": {"name": "jan", "selection": "source_validation", **COMMON},
-    "coral": {"name": "coral", **COMMON},
-    "mcc": {"name": "mcc", **COMMON},
-    "adda": {"name": "adda", "selection": "last", **COMMON},
-    "adda_pretrained": {"name": "adda", "pretrain_epochs": 2, **COMMON},
-    "soup": {"name": "soup", "sources": TUNED},
-    "soup_uniform": {"name": "soup", "sources": TUNED, "kind": "uniform"},
-    "wise_ft": {"name": "wise_ft", "sources": TUNED[:1], "points": 4, "labels_per_class": 1},
-    "wise_ft_fixed": {"name": "wise_ft", "sources": TUNED[:1], "alpha": 0.5},
-    "task_arithmetic": {"name": "task_arithmetic", "sources": TUNED},
-    "task_arithmetic_chosen": {"name": "task_arithmetic", "sources": TUNED, "scale": "validation"},
-    "ties": {"name": "ties", "sources": TUNED},
-    "reg_mean": {
-        "name": "reg_mean",
-        "sources": TUNED,
-        "training_sets": {id_: [place] for id_, place in zip(TUNED, PLACES, strict=True)},
-        "batch_norm": "merged",
-    },
-    "distil_ensemble": {"name": "distil_ensemble", "teachers": TUNED, **COMMON},
-    "distil_ensemble_labels": {
-        "name": "distil_ensemble",
-        "teachers": TUNED,
-        "network": tasks.network(10),
-        "label_weight": 0.5,
-        "labels_per_class": 2,
-        "selection": "target_validation",
-        **COMMON,
-    },
-    "shot": {"name": "shot", **COMMON},
-    "shot_averaged": {"name": "shot", "average": 0.9, "diversity": 0.5, "label_smoothing": 0.1, **COMMON},
-    "shot_selected": {"name": "shot", "selection": "entropy", **COMMON},
-    "adabn": {"name": "adabn", "batch_size": 16, "prior": 10},
-    "tent": {"name": "tent", "epochs": 4, "batch_size": 20},
+
+
+def small(method: type[Method], example: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of an example, for a training of seconds."""
+    sizes = (COMMON if issubclass(method, Loop) else {}) | (VIEWS if method.headless else {})
+    given = {name: value for name, value in sizes.items() if name in method.model_fields} | dict(example)
+    ours = {"network": tasks.network(10), "input": tasks.INPUT}
+    return {"name": discovery.name(method)} | given | {name: ours[name] for name in ours if name in given}
+
+
+VARIANTS = {
+    f"{name}_{suffix}" if suffix else name: small(method, example)
+    for name, method in PARAMS.items()
+    for suffix, example in method.examples.items()
 }
-FITTED = ["svm", "svm_linear", "logistic_regression", "ridge", "knn", "knn_cosine", "random_forest"]  # no epochs
-PASSING = ["adabn"]  # over the images once, without a loss
-MERGED = {  # weights are calculated, in no epochs: how many candidates are judged on the validation split
-    "soup": 5,
-    "soup_uniform": 0,
-    "wise_ft": 4,
-    "wise_ft_fixed": 0,
-    "task_arithmetic": 0,
-    "task_arithmetic_chosen": 11,
-    "ties": 0,
-    "reg_mean": 0,
-}
+
+
+def of(*kinds: type) -> list[str]:
+    """Variants of the methods of these kinds."""
+    return [variant for variant, method in VARIANTS.items() if issubclass(PARAMS[method["name"]], kinds)]
+
+
+ADAPTING = [variant for variant, method in VARIANTS.items() if PARAMS[method["name"]].info.gives_model]
+TRAINING = of(Loop)
+FITTED = of(OnFeatures)  # no epochs
+# Weights are calculated, in no epochs: how many candidates are judged on the validation split.
+MERGED = dict.fromkeys(of(Fusing), 0) | {"soup": 5, "wise_ft": 4, "task_arithmetic_chosen": 11}
+PASSING = [v for v in ADAPTING if v not in {*TRAINING, *FITTED, *MERGED}]  # over the images once, without a loss
 # Points of the accuracy on the validation split; else one an epoch.
 POINTS = MERGED | {"distil_ensemble": 0} | dict.fromkeys(FITTED, 1) | dict.fromkeys(PASSING, 0)
-OF_ITS_SOURCES = [*MERGED, "distil_ensemble", "distil_ensemble_labels"]  # whose classes they have
-ADAPTING = [variant for variant, method in VARIANTS.items() if PARAMS[method["name"]].info.gives_model]
-TRAINING = [variant for variant in ADAPTING if variant not in {*FITTED, *MERGED, *PASSING}]
+OF_ITS_SOURCES = of(Fusing, DistilEnsemble)  # whose classes they have
 DRAWING = [*TRAINING, "random_forest"]  # the others have nothing to draw where all labels may be seen
 MOMENTS = {variant: [0, 1, 2] if variant not in TRAINING else [0, 1, 5, 9] for variant in ADAPTING}
-HEADLESS = {v for v, method in VARIANTS.items() if method["name"] in ("simclr", "vicreg", "byol", "rotation")}
+HEADLESS = {variant for variant, method in VARIANTS.items() if PARAMS[method["name"]].headless}
 CLASSIFYING = [variant for variant in ADAPTING if variant not in HEADLESS]
-UNLABELLED = {name for name, params in PARAMS.items() if issubclass(params, Selecting | SourceFree)}
-MONITORED = {variant: "entropy" for variant, method in VARIANTS.items() if method["name"] in UNLABELLED}
-OWN_HEADS = {variant for variant, method in VARIANTS.items() if issubclass(PARAMS[method["name"]], SourceFree)}
+MONITORED = dict.fromkeys(of(Selecting, SourceFree), "entropy")
+OWN_HEADS = set(of(SourceFree))
 # Making a graph takes far longer than all else; so `make test` makes that of one variant for each kind of network.
 EXPORTED = {
     "train",

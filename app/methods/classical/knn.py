@@ -20,6 +20,8 @@ class Knn(OnFeatures):
         order=130,
     )
 
+    examples = {"": {}, "cosine": {"metric": "cosine", "weights": "distance", "k": 3}}
+
     name: Literal["knn"] = "knn"
     k: Annotated[int, Field(ge=1, le=10_000)] | None = None
     metric: Metric = "euclidean"

@@ -19,6 +19,8 @@ class RandomForest(OnFeatures):
         order=140,
     )
 
+    examples = {"": {"trees": 30}}
+
     name: Literal["random_forest"] = "random_forest"
     trees: Annotated[int, Field(ge=1, le=2000)] = 300
     max_depth: Annotated[int, Field(ge=1, le=64)] | None = None

@@ -27,6 +27,8 @@ class Svm(OnFeatures):
 
     between_fields = (either({"kernel": {"const": "rbf"}}, {"gamma": NULL}),)
 
+    examples = {"": {}, "linear": {"kernel": "linear"}}
+
     name: Literal["svm"] = "svm"
     kernel: Literal["rbf", "linear"] = "rbf"
     C: Strength | None = None

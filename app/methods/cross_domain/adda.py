@@ -26,6 +26,8 @@ class Adda(CrossDomain):
         order=310,
     )
 
+    examples = {"": {"selection": "last"}, "pretrained": {"pretrain_epochs": 2}}
+
     name: Literal["adda"] = "adda"
     hidden: Hidden = 256
     pretrain_epochs: Annotated[int, Field(ge=0, le=100_000)] | None = None

@@ -23,6 +23,8 @@ class Cdan(CrossDomain):
         order=260,
     )
 
+    examples = {"": {}, "random_map": {"entropy": False, "randomised": True, "dimension": 16, "average": 0.9}}
+
     name: Literal["cdan"] = "cdan"
     hidden: Hidden = 256
     entropy: bool = True

@@ -18,4 +18,6 @@ class Dan(Matching):
         order=270,
     )
 
+    examples = {"": {"selection": "last"}}
+
     name: Literal["dan"] = "dan"

@@ -18,5 +18,7 @@ class Dann(CrossDomain):
         order=250,
     )
 
+    examples = {"": {}, "separate": {"batch_norm": "separate", "selection": "target_validation"}}
+
     name: Literal["dann"] = "dann"
     hidden: Hidden = 256

@@ -17,4 +17,6 @@ class Jan(Matching):
         order=280,
     )
 
+    examples = {"": {"selection": "source_validation"}}
+
     name: Literal["jan"] = "jan"

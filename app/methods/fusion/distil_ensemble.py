@@ -10,7 +10,7 @@ from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Optimizer
 from app.core.errors import Detail
-from app.methods.base import Info
+from app.methods.base import SOME_NETWORK, Info
 from app.methods.facts import JobFacts, fault, unshared_classes
 from app.methods.fusion.family import Unique, no_choice
 from app.methods.terms.base import Temperature
@@ -38,6 +38,17 @@ class DistilEnsemble(Loop, LabelBudget):
     )
 
     compared = True
+
+    examples = {
+        "": {"teachers": ["model_one1", "model_two2", "model_three3"]},
+        "labels": {
+            "teachers": ["model_one1", "model_two2", "model_three3"],
+            "network": SOME_NETWORK,
+            "label_weight": 0.5,
+            "labels_per_class": 2,
+            "selection": "target_validation",
+        },
+    }
 
     name: Literal["distil_ensemble"] = "distil_ensemble"
     teachers: Teachers

@@ -31,6 +31,14 @@ class RegMean(Fusing):
         order=360,
     )
 
+    examples = {
+        "": {
+            "sources": ["model_one1", "model_two2", "model_three3"],
+            "training_sets": {"model_one1": ["ds_here"], "model_two2": ["ds_there"], "model_three3": ["ds_yonder"]},
+            "batch_norm": "merged",
+        }
+    }
+
     name: Literal["reg_mean"] = "reg_mean"
     sources: Several
     training_sets: dict[ObjectId, Annotated[list[ObjectId], Field(min_length=1, max_length=MOST_DATASETS)]] = {}

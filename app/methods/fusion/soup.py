@@ -24,6 +24,11 @@ class Soup(Fusing):
 
     choice = "kind"
 
+    examples = {
+        "": {"sources": ["model_one1", "model_two2", "model_three3"]},
+        "uniform": {"sources": ["model_one1", "model_two2", "model_three3"], "kind": "uniform"},
+    }
+
     name: Literal["soup"] = "soup"
     sources: Several
     kind: Literal["uniform", "greedy"] = "greedy"

@@ -22,6 +22,11 @@ class TaskArithmetic(FromAncestor):
 
     choice = "scale"
 
+    examples = {
+        "": {"sources": ["model_one1", "model_two2", "model_three3"]},
+        "chosen": {"sources": ["model_one1", "model_two2", "model_three3"], "scale": "validation"},
+    }
+
     name: Literal["task_arithmetic"] = "task_arithmetic"
     scale: Scale | Literal["validation"] = 0.3
 

@@ -23,6 +23,8 @@ class Ties(FromAncestor):
 
     choice = "scale"
 
+    examples = {"": {"sources": ["model_one1", "model_two2", "model_three3"]}}
+
     name: Literal["ties"] = "ties"
     keep: Annotated[float, Field(gt=0, le=1)] = 0.2
     scale: Scale | Literal["validation"] = 1.0

@@ -27,6 +27,11 @@ class WiseFt(FromAncestor):
 
     choice = "alpha"
 
+    examples = {
+        "": {"sources": ["model_one1"], "points": 4, "labels_per_class": 1},
+        "fixed": {"sources": ["model_one1"], "alpha": 0.5},
+    }
+
     name: Literal["wise_ft"] = "wise_ft"
     sources: One
     alpha: Fraction | None = None

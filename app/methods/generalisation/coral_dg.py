@@ -18,5 +18,7 @@ class CoralDg(Generalisation):
         order=230,
     )
 
+    examples = {"": {"environments": ["ds_here", "ds_there", "ds_yonder"]}}
+
     name: Literal["coral_dg"] = "coral_dg"
     weight: Weight = 1.0

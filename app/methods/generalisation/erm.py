@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from app.methods.base import Info
+from app.methods.base import SOME_INPUT, SOME_NETWORK, Info
 from app.methods.generalisation.family import Generalisation
 
 
@@ -17,5 +17,10 @@ class Erm(Generalisation):
         reference="Gulrajani & Lopez-Paz 2021, In search of lost domain generalization",
         order=190,
     )
+
+    examples = {
+        "": {"network": SOME_NETWORK, "input": SOME_INPUT, "environments": ["ds_here", "ds_there"]},
+        "on": {"environments": ["ds_here", "ds_there", "ds_yonder"], "leave_one_out": True},
+    }
 
     name: Literal["erm"] = "erm"

@@ -20,6 +20,8 @@ class GroupDro(Generalisation):
         order=220,
     )
 
+    examples = {"": {"environments": ["ds_here", "ds_there", "ds_yonder"], "eta": 0.5}}
+
     name: Literal["group_dro"] = "group_dro"
     selection: Literal["mean", "worst", "last"] = "worst"
     eta: Annotated[float, Field(gt=0, le=10)] = 0.01

@@ -19,5 +19,7 @@ class Irm(Penalised):
         order=200,
     )
 
+    examples = {"": {"environments": ["ds_here", "ds_there"], "optimizer": "sgd"}}
+
     name: Literal["irm"] = "irm"
     weight: Weight = 100.0

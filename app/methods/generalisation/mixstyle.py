@@ -23,6 +23,8 @@ class MixStyle(Generalisation):
         order=240,
     )
 
+    examples = {"": {"environments": ["ds_here", "ds_there"]}}
+
     name: Literal["mixstyle"] = "mixstyle"
     p: Fraction = 0.5
     alpha: Annotated[float, Field(gt=0, le=100)] = 0.1

@@ -18,5 +18,7 @@ class Vrex(Penalised):
         order=210,
     )
 
+    examples = {"": {"environments": ["ds_here", "ds_there"], "penalty_from": 7, "validation": "ds_yonder"}}
+
     name: Literal["vrex"] = "vrex"
     weight: Weight = 10_000.0

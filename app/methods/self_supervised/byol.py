@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.methods.base import Info
+from app.methods.base import SOME_INPUT, SOME_NETWORK, Info
 from app.methods.self_supervised.family import Asymmetric
 
 
@@ -19,6 +19,8 @@ class Byol(Asymmetric):
         reference="Grill et al. 2020, Bootstrap your own latent",
         order=170,
     )
+
+    examples = {"": {"network": SOME_NETWORK, "input": SOME_INPUT}}
 
     name: Literal["byol"] = "byol"
     momentum_target: Annotated[float, Field(ge=0, lt=1)] = 0.99

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from app.methods.base import Info
+from app.methods.base import SOME_INPUT, SOME_NETWORK, Info
 from app.methods.self_supervised.family import Pretraining
 
 
@@ -18,6 +18,8 @@ class Rotation(Pretraining):
         reference="Gidaris, Singh & Komodakis 2018, Unsupervised representation learning by predicting image rotations",
         order=180,
     )
+
+    examples = {"": {"network": SOME_NETWORK, "input": SOME_INPUT}}
 
     name: Literal["rotation"] = "rotation"
 

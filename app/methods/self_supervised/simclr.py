@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.methods.base import Info
+from app.methods.base import SOME_INPUT, SOME_NETWORK, Info
 from app.methods.self_supervised.family import TwoViews
 
 
@@ -18,6 +18,8 @@ class SimClr(TwoViews):
         reference="Chen et al. 2020, A simple framework for contrastive learning of visual representations",
         order=150,
     )
+
+    examples = {"": {"network": SOME_NETWORK, "input": SOME_INPUT}, "on": {"average": 0.9}}
 
     name: Literal["simclr"] = "simclr"
     temperature: Annotated[float, Field(gt=0, le=100)] = 0.5

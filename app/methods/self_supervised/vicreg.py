@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.methods.base import Info
+from app.methods.base import SOME_INPUT, SOME_NETWORK, Info
 from app.methods.self_supervised.family import Asymmetric, Width
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]
@@ -21,6 +21,8 @@ class VicReg(Asymmetric):
         reference="Bardes, Ponce & LeCun 2022, VICReg: variance-invariance-covariance regularization",
         order=160,
     )
+
+    examples = {"": {"network": SOME_NETWORK, "input": SOME_INPUT}}
 
     name: Literal["vicreg"] = "vicreg"
     dimensions: Width = 512

@@ -19,6 +19,8 @@ class AdaBn(SourceFree):
         order=390,
     )
 
+    examples = {"": {"batch_size": 16, "prior": 10}}
+
     name: Literal["adabn"] = "adabn"
     batch_size: Annotated[int, Field(ge=16, le=65_536)] = 256
     prior: Annotated[int, Field(ge=0, le=10_000_000)] = 0

@@ -31,6 +31,12 @@ class Shot(Loop, Selecting, SourceFree):
         order=380,
     )
 
+    examples = {
+        "": {},
+        "averaged": {"average": 0.9, "diversity": 0.5, "label_smoothing": 0.1},
+        "selected": {"selection": "entropy"},
+    }
+
     name: Literal["shot"] = "shot"
     selection: Literal["target_validation", "entropy", "last"] = "last"
     diversity: Weight = 1.0

@@ -28,6 +28,8 @@ class Tent(Loop, SourceFree):
         order=400,
     )
 
+    examples = {"": {"batch_size": 20}}
+
     name: Literal["tent"] = "tent"
     optimizer: Optimizer = "adamw"
     scheduler: Literal["cosine", "step", "constant"] = "constant"

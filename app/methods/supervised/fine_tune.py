@@ -24,6 +24,49 @@ class FineTune(Tuning):
         order=30,
     )
 
+    examples = {
+        "": {},
+        "micro": {"micro_batch_size": 4, "mixing": {"name": "mixup"}},
+        "head": {"trainable": "head"},
+        "last": {"trainable": "last_stages", "labels_per_class": 2},
+        "bfloat16": {"precision": "bfloat16"},
+        "edge": {"trainable": "last_stages", "augmentation": "none"},
+        "gradually": {
+            "unfreeze_every": 1,
+            "stage_decay": 0.5,
+            "average": 0.9,
+            "mixing": {"name": "cutmix"},
+            "sampling": "balanced",
+            "class_weights": "balanced",
+        },
+        "terms": {
+            "mixing": {"name": "mixup"},
+            "terms": [
+                {"name": "l2_sp"},
+                {"name": "delta", "schedule": "ramp"},
+                {"name": "bss", "schedule": "cosine"},
+                {"name": "co_tuning"},
+                {"name": "feature_hint"},
+                {"name": "attention_transfer"},
+                {"name": "lwf"},
+            ],
+        },
+        "assured": {"guard": True, "calibrate": True},
+        "multi_label": {
+            "mixing": {"name": "mixup"},
+            "sampling": "balanced",
+            "class_weights": "balanced",
+            "label_smoothing": 0.1,
+            "terms": [
+                {"name": "l2_sp"},
+                {"name": "delta"},
+                {"name": "bss"},
+                {"name": "feature_hint"},
+                {"name": "attention_transfer"},
+            ],
+        },
+    }
+
     name: Literal["fine_tune"] = "fine_tune"
 
     def optimizer_bytes(self, weights_bytes: int) -> int | None:

@@ -20,6 +20,8 @@ class LinearProbe(Training):
         order=40,
     )
 
+    examples = {"": {}, "augmented": {"augmentation": [{"name": "random_crop"}]}}
+
     name: Literal["linear_probe"] = "linear_probe"
     input: InputOverride | None = None
 

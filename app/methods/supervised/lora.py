@@ -25,6 +25,8 @@ class Lora(Training):
         order=60,
     )
 
+    examples = {"": {"rank": 2, "dropout": 0.1}}
+
     name: Literal["lora"] = "lora"
     rank: Annotated[int, Field(ge=1, le=512)] = 8
     alpha: Annotated[float, Field(gt=0, le=1e4)] = 8.0

@@ -33,6 +33,8 @@ class LpFt(Tuning):
         order=50,
     )
 
+    examples = {"": {"probe": {"epochs": 2}}}
+
     name: Literal["lp_ft"] = "lp_ft"
     frozen_epochs: Annotated[int, Field(ge=0, le=100_000)] = 0
     backbone_factor: Factor = 1.0

@@ -7,7 +7,7 @@ from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Optimizer
 from app.core.errors import Detail
-from app.methods.base import Info, NewNetwork
+from app.methods.base import SOME_INPUT, SOME_NETWORK, Info, NewNetwork
 from app.methods.facts import JobFacts, wrong_outputs
 from app.methods.training import Training
 
@@ -23,6 +23,20 @@ class Train(Training):
         multi_label=True,
         order=10,
     )
+
+    examples = {
+        "": {"network": SOME_NETWORK, "input": SOME_INPUT},
+        "adamw": {
+            "network": SOME_NETWORK,
+            "input": SOME_INPUT,
+            "optimizer": "adamw",
+            "learning_rate": 0.01,
+            "scheduler": "step",
+            "warmup_epochs": 1,
+            "label_smoothing": 0.1,
+        },
+        "multi_label": {"network": SOME_NETWORK, "input": SOME_INPUT},
+    }
 
     name: Literal["train"] = "train"
     network: NetworkSpec

@@ -8,7 +8,7 @@ from app.contract.base import Text
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Optimizer
-from app.methods.base import Info
+from app.methods.base import SOME_NETWORK, Info
 from app.methods.training import Training
 
 ModulePath = Annotated[Text, Field(max_length=256)]
@@ -30,6 +30,8 @@ class FeatureTransfer(Training):
         multi_label=True,
         order=80,
     )
+
+    examples = {"": {"stages": 1}, "tunable": {"network": SOME_NETWORK, "tunable": True}}
 
     name: Literal["feature_transfer"] = "feature_transfer"
     network: NetworkSpec | None = None

@@ -43,6 +43,8 @@ class RuleTransfer(Training):
 
     between_fields = (either({"weights": {"const": False}}, {"network": NULL}),)
 
+    examples = {"": {}, "weights": {"weights": True, "rule": ["augmentation", "input"], "ablation": False}}
+
     name: Literal["rule_transfer"] = "rule_transfer"
     network: NetworkSpec | None = None
     weights: bool = False

@@ -25,6 +25,8 @@ class StructureTransfer(Training):
         order=90,
     )
 
+    examples = {"": {}, "new": {"weights": False}}
+
     name: Literal["structure_transfer"] = "structure_transfer"
     weights: bool = True
     input: InputSpec | None = None

@@ -29,6 +29,8 @@ class Quantize(Method):
 
     asks_source = True
 
+    examples = {"": {"max_accuracy_drop": 1.0, "max_score_shift": 1.0}}
+
     name: Literal["quantize"] = "quantize"
     precision: Literal["int8"] = "int8"
     max_accuracy_drop: Annotated[float, Field(ge=0, le=1)] = 0.01
