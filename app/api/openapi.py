@@ -1,6 +1,8 @@
 """The OpenAPI document: which refusals a route can give, and what the shapes alone do not say."""
 
-from collections.abc import Callable
+import json
+import re
+from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any
 
@@ -12,6 +14,7 @@ from app.api.schemas.common import Problem
 from app.core import errors
 from app.core.errors import RegraftError
 
+_REFERENCE = re.compile(r'"#/components/schemas/([^"]+)"')
 Responses = dict[int | str, dict[str, Any]]
 
 TAGS = [
@@ -84,6 +87,16 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in schema.items() if name != "anyOf"} | dict(given[0])
 
 
+def _named(paths: object, schemas: Mapping[str, object]) -> dict[str, object]:
+    """The schemas that the paths name, or that those name: parts of a record that are not documented are none."""
+    waiting, found = [paths], set[str]()
+    while waiting:
+        names = set(_REFERENCE.findall(json.dumps(waiting.pop()))) - found
+        found |= names
+        waiting += [schemas[name] for name in names]
+    return {name: schema for name, schema in schemas.items() if name in found}
+
+
 def describing(app: FastAPI) -> Callable[[], dict[str, Any]]:
     """What `app.openapi` is to be: the document, made once.  That takes a second, which no event loop has."""
     turn = Lock()
@@ -104,6 +117,7 @@ def describing(app: FastAPI) -> Callable[[], dict[str, Any]]:
                 for operation in path.values():
                     for parameter in operation.get("parameters", []):
                         parameter["schema"] = _without_null(parameter["schema"])
+            document["components"]["schemas"] = _named(document["paths"], document["components"]["schemas"])
             app.openapi_schema = document
         return app.openapi_schema
 

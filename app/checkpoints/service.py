@@ -1,16 +1,18 @@
 """The rules of checkpoints: source models, uploaded, downloaded from a library, or promoted from a result."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from app.checkpoints import repository
 from app.checkpoints.repository import Stored
-from app.contract.blobs import Input
+from app.contract import record
+from app.contract.blobs import Artifact, Input, Written
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Recipe
+from app.contract.results import CheckpointResult
 from app.contract.specs import CheckpointIngest, Prepared
 from app.core import errors, ids
 from app.core.status import Readiness, Status, readiness, statuses
@@ -194,19 +196,23 @@ def prepare(db: Session, checkpoint_id: str) -> Prepared[CheckpointIngest]:
     return Prepared(spec, {} if file is None else {Input.FILE: file.sha256})
 
 
-def publish(
-    db: Session, checkpoint_id: str, document: Mapping[str, Any], weights_sha: str, graph_sha: str | None
-) -> None:
+def publish(db: Session, checkpoint_id: str, result: CheckpointResult, written: Written) -> None:
     """Record what ingest made of the weights.  The caller holds the lease and ends the step in the same transaction."""
     checkpoint = stored(db, checkpoint_id)
-    for field in ("network", "input", "classes", "recipe", "parameters", "sha256", "report", "not_servable"):
-        setattr(checkpoint, field, document[field])
-    checkpoint.multi_label = document.get("multi_label", checkpoint.multi_label)
-    checkpoint.untrained_head = document.get("untrained_head", False)
-    checkpoint.image_bytes = document.get("image_bytes")
-    checkpoint.stored_bytes = document.get("stored_bytes", 0)
-    checkpoint.weights = weights_sha
-    checkpoint.graph = graph_sha
+    checkpoint.network = result.network.document()
+    checkpoint.input = record.stored(result.input)
+    checkpoint.classes = result.classes
+    checkpoint.multi_label = result.multi_label
+    checkpoint.recipe = record.stored(result.recipe)
+    checkpoint.untrained_head = result.untrained_head
+    checkpoint.report = record.stored(result.report)
+    checkpoint.parameters = result.parameters
+    checkpoint.sha256 = result.sha256
+    checkpoint.not_servable = result.not_servable
+    checkpoint.image_bytes = result.image_bytes
+    checkpoint.stored_bytes = written.stored_bytes
+    checkpoint.weights = written.addresses[Artifact.WEIGHTS]
+    checkpoint.graph = written.addresses.get(Artifact.GRAPH)
 
 
 def stored(db: Session, checkpoint_id: str) -> Checkpoint:

@@ -77,6 +77,10 @@ class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
     between_fields: ClassVar[tuple[JsonSchemaValue, ...]] = ()
 
+    def document(self) -> dict[str, object]:
+        """Give the JSON document as it is stored and given back."""
+        return self.model_dump(mode="json")
+
     @classmethod
     def __get_pydantic_core_schema__(cls, source: type[BaseModel], handler: GetCoreSchemaHandler) -> CoreSchema:
         schema: CoreSchema = _of_json(handler(source))

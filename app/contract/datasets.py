@@ -1,4 +1,4 @@
-"""What is known of a dataset once it is ingested."""
+"""Parts of what is known of an ingested dataset."""
 
 from typing import Literal
 

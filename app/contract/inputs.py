@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from app.contract.base import Closed, either
+from app.contract.record import Record
 
 Side = Annotated[int, Field(ge=1, le=1024)]
 Channels = Literal[1, 3]
@@ -45,6 +46,17 @@ class InputSpec(Closed):
         if 2 * self.margin >= min(self.size):
             raise ValueError("margin leaves no room for the image")
         return self
+
+
+class InputShape(Record):
+    """Pixels scaled to 0–1, then `(x - mean) / std` per channel, at `size` = [height, width]."""
+
+    size: tuple[int, int]
+    channels: int
+    mean: list[float]
+    std: list[float]
+    fit: str
+    margin: int
 
 
 class InputOverride(Closed):

@@ -50,6 +50,6 @@ class Recipe(Closed):
         except ValidationError:
             return None
 
-    def document(self) -> dict[str, Any]:
-        """What is known, with the defaults of the steps: as it is stored and given back."""
+    def document(self) -> dict[str, object]:
+        """Give what is known, with the defaults of the steps."""
         return self.model_dump(mode="json", include=self.model_fields_set)

@@ -1,4 +1,4 @@
-"""What every record has in common: a document that one half writes and the other reads, perhaps years later."""
+"""`Record`: the base of all documents that one half writes and the other reads, perhaps years later."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self, cast
@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self, cast
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, SerializerFunctionWrapHandler, ValidationError
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
-from app.contract.recipe import Recipe
+from app.contract.base import Closed
 
 
 def _shown(record: "Record", dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -70,12 +70,20 @@ def _plain(value: object) -> object:
     match value:
         case Record():
             return value.dump()
-        case Recipe():
+        case Closed():
             return value.document()
-        case BaseModel():
-            return value.model_dump(mode="json")
         case Mapping():
             return {str(name): _plain(part) for name, part in value.items()}
         case list() | tuple():
             return [_plain(part) for part in value]
     return value
+
+
+def stored(part: Record | Closed | None) -> dict[str, object] | None:
+    """Give the document of a part that may be missing, as it is stored."""
+    match part:
+        case Record():
+            return part.dump()
+        case Closed():
+            return part.document()
+    return None

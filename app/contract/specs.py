@@ -1,4 +1,4 @@
-"""What a worker is told to do: one class for each kind of background step."""
+"""Orders to a worker: one class for each kind of background step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -109,7 +109,7 @@ Told = TypeVar("Told", bound=Record, covariant=True)
 
 @dataclass(frozen=True)
 class Prepared(Generic[Told]):
-    """What a step is told, and the content addresses of what it reads, by role."""
+    """The spec of a step, and the content addresses of what it reads, by role."""
 
     spec: Told
     inputs: Mapping[str, str]

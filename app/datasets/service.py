@@ -1,11 +1,13 @@
 """The rules of datasets: born from a file, ingested by a worker, read by jobs."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from sqlalchemy.orm import Session
 
-from app.contract.blobs import Input
+from app.contract import record
+from app.contract.blobs import Artifact, Input, Written
+from app.contract.results import DatasetResult
 from app.contract.specs import DatasetIngest, DatasetSpec, Prepared
 from app.core import errors, ids
 from app.core.status import Readiness, Status, readiness, statuses
@@ -103,19 +105,24 @@ def prepare(db: Session, dataset_id: str) -> Prepared[DatasetIngest]:
     return Prepared(spec, {Input.FILE: files.by_id(db, dataset.file).sha256})
 
 
-def publish(db: Session, dataset_id: str, document: Mapping[str, Any], pixels_sha: str, index_sha: str) -> None:
+def publish(db: Session, dataset_id: str, result: DatasetResult, written: Written) -> None:
     """Record what ingest made of the file.  The caller holds the lease and ends the step in the same transaction."""
     dataset = stored(db, dataset_id)
-    for field in ("format", "classes", "image", "splits", "mean", "std", "refused", "sha256"):
-        setattr(dataset, field, document[field])
-    dataset.labelled = bool(document["labelled"])
-    dataset.only_tests_labelled = document["labelled"] == "test"
-    dataset.duplicates = document.get("duplicates")
-    dataset.counts = document.get("counts")
-    dataset.multi_label = document.get("multi_label", False)
-    dataset.stored_bytes = document.get("stored_bytes", 0)
-    dataset.pixels = pixels_sha
-    dataset.index = index_sha
+    dataset.format = result.format
+    dataset.labelled = bool(result.labelled)
+    dataset.only_tests_labelled = result.labelled == "test"
+    dataset.multi_label = result.multi_label
+    dataset.classes = result.classes
+    dataset.image = record.stored(result.image)
+    dataset.splits = result.splits.dump()
+    dataset.counts = record.stored(result.counts)
+    dataset.mean, dataset.std = result.mean, result.std
+    dataset.refused = [refused.dump() for refused in result.refused]
+    dataset.duplicates = record.stored(result.duplicates)
+    dataset.sha256 = result.sha256
+    dataset.stored_bytes = written.stored_bytes
+    dataset.pixels = written.addresses[Artifact.PIXELS]
+    dataset.index = written.addresses[Artifact.INDEX]
 
 
 def stored(db: Session, dataset_id: str) -> Dataset:

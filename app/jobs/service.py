@@ -1,12 +1,14 @@
 """The rules of jobs: asked for, run by a worker, published as a model."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 from sqlalchemy.orm import Session
 
 from app.contract import blobs as roles
-from app.contract.blobs import Input
+from app.contract import record
+from app.contract.blobs import Input, Written
+from app.contract.lineage import Lineage
+from app.contract.results import AdaptedResult, QuantizedResult, RunResult
 from app.contract.specs import Prepared, RunSpec
 from app.core import errors, ids
 from app.core.status import Status
@@ -48,7 +50,7 @@ def create(db: Session, owner: str, request: Request, *, name: str | None, metad
         method=plan.method.model_dump(mode="json"),
         method_name=plan.method.name,
         seed=request.seed,
-        lineage=_lineage(plan.source, plan.target),
+        lineage=_lineage(plan.source, plan.target).dump(),
         user_metadata=metadata,
     )
     repository.add(db, job)
@@ -157,7 +159,7 @@ def prepare(db: Session, job_id: str) -> Prepared[RunSpec[Method]]:
     plan = planning.draw(db, job.owner, request)
     plan.require_fit()
     job.method = plan.method.model_dump(mode="json")
-    job.lineage = _lineage(plan.source, plan.target)
+    job.lineage = _lineage(plan.source, plan.target).dump()
     spec: RunSpec[Method] = RunSpec(
         method=plan.method,
         seed=job.seed,
@@ -170,25 +172,21 @@ def prepare(db: Session, job_id: str) -> Prepared[RunSpec[Method]]:
     return Prepared(spec, _inputs(plan))
 
 
-def publish(db: Session, job_id: str, document: Mapping[str, Any], blobs: Mapping[str, str]) -> str | None:
-    """Record what came of the run, and its model (the id) where it made one; `blobs` are content addresses by role.
+def publish(db: Session, job_id: str, result: RunResult, written: Written) -> str | None:
+    """Record what came of the run, and its model (the id) where it made one.
 
     The caller holds the lease and ends the step in the same transaction.
     """
     job = stored(db, job_id)
-    job.method = dict(document["method"])
-    job.evaluation = document.get("evaluation")
+    job.method = result.method.document()
+    job.evaluation = record.stored(result.evaluation)
     source = sources.find(db, job.owner, job.checkpoint, "checkpoint") if job.checkpoint else None
-    job.lineage = _lineage(source, datasets.stored(db, job.dataset))
-    if "quantized" in blobs and job.checkpoint is not None:
-        models.quantize(
-            db, job.owner, job.checkpoint, document["quantization"], blobs["quantized"], document.get("stored_bytes", 0)
-        )
+    job.lineage = _lineage(source, datasets.stored(db, job.dataset)).dump()
+    if isinstance(result, QuantizedResult) and job.checkpoint is not None:
+        models.quantize(db, job.owner, job.checkpoint, result.quantization, written)
         job.model = job.checkpoint
-        return job.model
-    if "weights" not in blobs:
-        return None
-    job.model = models.publish(db, job, document, blobs).id
+    elif isinstance(result, AdaptedResult):
+        job.model = models.publish(db, job, result, written).id
     return job.model
 
 
@@ -225,9 +223,9 @@ def _inputs(plan: Plan) -> dict[str, str]:
     return {role: sha256 for role, sha256 in blobs.items() if sha256 is not None}
 
 
-def _lineage(source: Source | None, target: Dataset) -> dict[str, str | None]:
-    return {
-        "checkpoint_sha256": None if source is None else source.sha256,
-        "dataset_sha256": target.sha256,
-        "code_version": code_version(),
-    }
+def _lineage(source: Source | None, target: Dataset) -> Lineage:
+    return Lineage(
+        checkpoint_sha256=None if source is None else source.sha256,
+        dataset_sha256=target.sha256,
+        code_version=code_version(),
+    )

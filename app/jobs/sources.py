@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 from app.checkpoints import service as checkpoints
 from app.contract.recipe import Recipe
 from app.contract.specs import SourceSpec
+from app.contract.transfer import TensorReport
 from app.core.status import Readiness, Status, readiness
 from app.db.tables import Document, Job, Servable
 from app.models import service as models
@@ -58,7 +59,7 @@ def find(db: Session, owner: str, source_id: str, param: str) -> Source:
         model = models.get(db, owner, source_id, param=param)
         return _source(model.id, Readiness.READY, model, model.dataset)
     checkpoint, task = checkpoints.get(db, owner, source_id, param=param)
-    drawn = tuple((checkpoint.report or {}).get("initialised", ()))
+    drawn = tuple(TensorReport.load(checkpoint.report or {}).initialised)
     return _source(checkpoint.id, readiness(Status(task.status)), checkpoint, checkpoint.dataset, drawn)
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
-from app.db.tables import Dataset, Document, Job, Model
+from app.contract.evaluation import Ablation, Calibration, Evaluation, Measured
+from app.contract.lineage import Lineage
+from app.db.tables import Dataset, Job, Model
 
 
 def render(model: Model, job: Job, dataset: Dataset) -> str:
@@ -31,15 +33,15 @@ def _what(model: Model) -> Iterator[str]:
 
 
 def _origin(model: Model, job: Job, dataset: Dataset) -> Iterator[str]:
-    lineage = job.lineage
+    lineage = Lineage.load(job.lineage)
     yield "## From what"
     yield ""
     if model.checkpoint is None:
         yield "- Source: none, trained from scratch."
     else:
-        yield f"- Source: `{model.checkpoint}`, sha256 `{lineage['checkpoint_sha256']}`."
-    yield f"- Dataset: `{dataset.id}` ({_cell(dataset.name)}), sha256 `{lineage['dataset_sha256']}`."
-    yield f"- Job: `{job.id}`, code version {lineage['code_version']}."
+        yield f"- Source: `{model.checkpoint}`, sha256 `{lineage.checkpoint_sha256}`."
+    yield f"- Dataset: `{dataset.id}` ({_cell(dataset.name)}), sha256 `{lineage.dataset_sha256}`."
+    yield f"- Job: `{job.id}`, code version {lineage.code_version}."
     yield ""
 
 
@@ -57,7 +59,7 @@ def _how(job: Job) -> Iterator[str]:
 
 
 def _figures(model: Model) -> Iterator[str]:
-    evaluation = model.evaluation
+    evaluation = Evaluation.load(model.evaluation) if model.evaluation else None
     yield "## How good"
     yield ""
     if not evaluation:
@@ -68,77 +70,77 @@ def _figures(model: Model) -> Iterator[str]:
     yield ""
     yield "| On | Images | Accuracy | Interval | Balanced | NLL | Calibration error |"
     yield "|---|---|---|---|---|---|---|"
-    for domain in ("target", "source"):
-        if evaluation.get(domain):
-            yield _row(domain, evaluation[domain])
-    yield from _partial(evaluation["target"])
-    yield from _classes(model, evaluation["target"])
+    for domain, measured in (("target", evaluation.target), ("source", evaluation.source)):
+        if measured is not None:
+            yield _row(domain, measured)
+    yield from _partial(evaluation.target)
+    yield from _classes(model, evaluation.target)
     yield ""
-    calibration = evaluation["target"].get("calibration")
-    if calibration:
-        yield f"Calibrated with temperature {calibration['temperature']:.3g}; without it {_uncalibrated(calibration)}."
+    calibration = evaluation.target.calibration
+    if calibration is not None:
+        yield f"Calibrated with temperature {calibration.temperature:.3g}; without it {_uncalibrated(calibration)}."
         yield ""
-    if evaluation.get("guard"):
-        yield f"{evaluation['guard']['verdict']}"
+    if evaluation.guard is not None:
+        yield evaluation.guard.verdict
         yield ""
-    if evaluation.get("ablation"):
-        yield _ablation(evaluation["ablation"])
+    if evaluation.ablation is not None:
+        yield _ablation(evaluation.ablation)
         yield ""
-    yield f"Labels used: {evaluation['labels_used']}"
+    yield f"Labels used: {evaluation.labels_used}"
     yield ""
 
 
-def _partial(measured: Document) -> Iterator[str]:
+def _partial(measured: Measured) -> Iterator[str]:
     """Where network and dataset share only some classes."""
-    if "among_shared" in measured:
-        among = measured["among_shared"]["accuracy"]
+    if measured.among_shared is not None:
+        among = measured.among_shared.accuracy
         yield ""
         yield (
-            f"{measured['taken_for_other_classes']} images were taken for classes that the dataset lacks, which is "
+            f"{measured.taken_for_other_classes} images were taken for classes that the dataset lacks, which is "
             + (f"wrong; were only the shared classes in question, accuracy would be {among:.3f}.")
         )
-    if measured.get("left_out"):
+    if measured.left_out:
         yield ""
-        yield f"{measured['left_out']} images are of classes that the network does not know; they are in no figure."
+        yield f"{measured.left_out} images are of classes that the network does not know; they are in no figure."
 
 
-def _ablation(ablation: Document) -> str:
+def _ablation(ablation: Ablation) -> str:
     said = {True: "The source's rule helped", False: "The source's rule HARMED", None: "Whether it helped is not clear"}
-    low, high = ablation["interval"]
+    low, high = ablation.interval
     return (
-        f"By the source's rule {ablation['with']['accuracy']:.3f}, without it {ablation['without']['accuracy']:.3f}: a "
-        f"difference of {ablation['difference']:+.3f} (95 %: {low:+.3f} to {high:+.3f}). {said[ablation['helped']]}."
+        f"By the source's rule {ablation.with_.accuracy:.3f}, without it {ablation.without.accuracy:.3f}: a "
+        f"difference of {ablation.difference:+.3f} (95 %: {low:+.3f} to {high:+.3f}). {said[ablation.helped]}."
     )
 
 
-def _uncalibrated(calibration: Document) -> str:
-    before = calibration["before"]
-    return f"NLL {before['nll']:.3f}, calibration error {before['ece']:.3f}"
+def _uncalibrated(calibration: Calibration) -> str:
+    before = calibration.before
+    return f"NLL {before.nll:.3f}, calibration error {before.ece:.3f}"
 
 
-def _classes(model: Model, measured: Document) -> Iterator[str]:
+def _classes(model: Model, measured: Measured) -> Iterator[str]:
     """Class by class, where each is a question of its own."""
-    if "average_precision" not in measured:
+    if measured.average_precision is None:
         return
-    mean = "–" if measured["map"] is None else f"{measured['map']:.3f}"
+    mean = "–" if measured.map is None else f"{measured.map:.3f}"
     yield ""
     yield f"Accuracy counts images whose labels are all right. Mean average precision {mean}, " + (
-        f"F1 at 0.5 {measured['macro_f1']:.3f} (macro), {measured['micro_f1']:.3f} (micro)."
+        f"F1 at 0.5 {measured.macro_f1:.3f} (macro), {measured.micro_f1:.3f} (micro)."
     )
     yield ""
     yield "| Class | Average precision | Recall |"
     yield "|---|---|---|"
-    names = measured.get("classes") or model.classes or []
-    for name, *values in zip(names, measured["average_precision"], measured["per_class"], strict=True):
+    names = measured.classes or model.classes or []
+    for name, *values in zip(names, measured.average_precision, measured.per_class, strict=True):
         cells = ("–" if value is None else f"{value:.3f}" for value in values)
         yield f"| {_cell(name)} | {' | '.join(cells)} |"
 
 
-def _row(domain: str, measured: Document) -> str:
-    low, high = measured["accuracy_interval"]
+def _row(domain: str, measured: Measured) -> str:
+    low, high = measured.accuracy_interval
     return (
-        f"| {domain}, {measured['split']} split | {measured['n']} | {measured['accuracy']:.3f} | {low:.3f}–{high:.3f} "
-        f"| {measured['balanced_accuracy']:.3f} | {measured['nll']:.3f} | {measured['ece']:.3f} |"
+        f"| {domain}, {measured.split} split | {measured.n} | {measured.accuracy:.3f} | {low:.3f}–{high:.3f} "
+        f"| {measured.balanced_accuracy:.3f} | {measured.nll:.3f} | {measured.ece:.3f} |"
     )
 
 

@@ -1,14 +1,15 @@
 """The report on a model, one HTML page that needs nothing else: figures, curves, and where every weight comes from."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from app.contract.evaluation import Evaluation, Measured
+from app.contract.transfer import TensorReport, TransferReport
 from app.db.tables import Metric
 from app.models import plots
 from app.models.plots import Chart
-from app.models.repository import Lineage
+from app.models.repository import Origin
 
 CURVES = (("Loss", "loss"), ("Accuracy on the validation split", "accuracy"))
 GUARD = "guard/"  # before the series of those that the model was compared with
@@ -19,27 +20,33 @@ _pages = Environment(
 )
 
 
-def render(lineage: Lineage, metrics: Sequence[Metric]) -> str:
+def render(origin: Origin, metrics: Sequence[Metric]) -> str:
     """`metrics` are those of the model's job, in the order of their steps."""
-    model, job, dataset = lineage.model, lineage.job, lineage.dataset
-    transfer, evaluation = model.transfer or {}, model.evaluation
-    tensors = transfer.get("tensors") or {}
-    drift = transfer.get("drift")
+    model, job, dataset = origin.model, origin.job, origin.dataset
+    transfer = TransferReport.load(model.transfer or {})
+    evaluation = Evaluation.load(model.evaluation) if model.evaluation else None
+    tensors = transfer.tensors or TensorReport()
+    drift = transfer.drift
     return _pages.get_template("report.html").render(
         model=model,
         job=job,
         dataset=dataset,
         classes=model.classes or [],
         evaluation=evaluation,
-        rows=[(name, evaluation[name]) for name in ("target", "source") if evaluation and evaluation.get(name)],
-        guard=(evaluation or {}).get("guard"),
-        ablation=(evaluation or {}).get("ablation"),
+        rows=[] if evaluation is None else _rows(evaluation),
+        guard=evaluation and evaluation.guard,
+        ablation=evaluation and evaluation.ablation,
         charts=_charts(metrics),
-        origin={kind: _names(tensors.get(kind, ())) for kind in ("copied", "renamed", "reshaped", "initialised")},
-        adapters=transfer.get("adapters") or [],
+        origin={
+            "copied": tensors.copied,
+            "renamed": [f"{one.from_} → {one.to}" for one in tensors.renamed],
+            "reshaped": [f"{one.name}: {one.from_} → {one.to}" for one in tensors.reshaped],
+            "initialised": tensors.initialised,
+        },
+        adapters=transfer.adapters or [],
         drift=drift,
-        drift_bars=drift and plots.bars([(line["layer"], line["relative_l2"]) for line in drift["layers"]]),
-        similarity={line["layer"]: line["cka"] for line in drift["layers"]} if drift else {},
+        drift_bars=drift and plots.bars([(line.layer, line.relative_l2) for line in drift.layers]),
+        similarity={line.layer: line.cka for line in drift.layers} if drift else {},
         recall_bars=_recall(evaluation, model.classes or []),
         confusion_shown=CONFUSION_SHOWN,
         size=plots,
@@ -58,19 +65,14 @@ def _charts(metrics: Iterable[Metric]) -> list[Chart]:
     return [chart for chart in found if chart is not None]
 
 
-def _names(entries: Iterable[Any]) -> list[str]:
-    return [entry if isinstance(entry, str) else _renamed(entry) for entry in entries]
+def _rows(evaluation: Evaluation) -> list[tuple[str, Measured]]:
+    rows = (("target", evaluation.target), ("source", evaluation.source))
+    return [(name, measured) for name, measured in rows if measured is not None]
 
 
-def _renamed(entry: dict[str, Any]) -> str:
-    if "name" in entry:
-        return f"{entry['name']}: {entry['from']} → {entry['to']}"
-    return f"{entry['from']} → {entry['to']}"
-
-
-def _recall(evaluation: dict[str, Any] | None, classes: Sequence[str]) -> list[plots.Bar]:
+def _recall(evaluation: Evaluation | None, classes: Sequence[str]) -> list[plots.Bar]:
     if not evaluation:
         return []
-    measured = evaluation["target"]
-    names = measured.get("classes") or classes
-    return plots.bars(list(zip(names, measured["per_class"], strict=False)), longest=1.0)
+    measured = evaluation.target
+    names = measured.classes or classes
+    return plots.bars(list(zip(names, measured.per_class, strict=False)), longest=1.0)

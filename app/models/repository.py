@@ -10,7 +10,7 @@ from app.db.paging import Page, paged
 from app.db.tables import Dataset, Job, Metric, Model
 
 
-class Lineage(NamedTuple):
+class Origin(NamedTuple):
     """A model, the job that made it, and the dataset that it was adapted to."""
 
     model: Model
@@ -29,10 +29,10 @@ def find(db: Session, owner: str, model_id: str, *, hold: bool = False) -> Model
     return db.scalars(held(db, query, Model) if hold else query).one_or_none()
 
 
-def lineage(db: Session, owner: str, model_id: str) -> Lineage | None:
+def origin(db: Session, owner: str, model_id: str) -> Origin | None:
     query = select(Model, Job, Dataset).join(Job, Job.id == Model.job).join(Dataset, Dataset.id == Model.dataset)
     row = db.execute(query.where(Model.id == model_id, Model.owner == owner)).one_or_none()
-    return row and Lineage(*row)
+    return row and Origin(*row)
 
 
 def curves(db: Session, job_id: str) -> list[Metric]:

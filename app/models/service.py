@@ -1,17 +1,20 @@
 """The rules of adapted models: born of a job, immutable."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.contract import record
+from app.contract.blobs import Artifact, Written
+from app.contract.quantization import QuantizationReport
+from app.contract.results import AdaptedResult
 from app.core import errors, ids
 from app.db.paging import Page
 from app.db.session import now
 from app.db.tables import Job, Model
 from app.models import card, repository
 from app.models import report as pages
-from app.models.repository import Lineage
+from app.models.repository import Origin
 from app.queue import service as queue
 
 
@@ -55,8 +58,8 @@ def page(
     return repository.page(db, owner, page, method=method, checkpoint=checkpoint, dataset=dataset)
 
 
-def publish(db: Session, job: Job, document: Mapping[str, Any], blobs: Mapping[str, str]) -> Model:
-    """The model that `job` made; `blobs` are content addresses by role.
+def publish(db: Session, job: Job, result: AdaptedResult, written: Written) -> Model:
+    """The model that `job` made.
 
     It needs the job, and all that the job needed, for as long as it lives.
     """
@@ -67,22 +70,22 @@ def publish(db: Session, job: Job, document: Mapping[str, Any], blobs: Mapping[s
         job=job.id,
         checkpoint=job.checkpoint,
         dataset=job.dataset,
-        network=document["network"],
-        input=document["input"],
-        classes=document["classes"],
-        multi_label=document.get("multi_label", False),
-        recipe=document.get("recipe"),
-        parameters=document["parameters"],
-        sha256=document["sha256"],
-        weights=blobs["weights"],
-        graph=blobs.get("graph"),
-        adapter=blobs.get("adapter"),
-        not_servable=document.get("not_servable"),
-        image_bytes=document.get("image_bytes"),
-        stored_bytes=document.get("stored_bytes", 0),
-        untrained_head=document.get("untrained_head", False),
-        evaluation=document.get("evaluation"),
-        transfer=document.get("transfer"),
+        network=result.network.document(),
+        input=record.stored(result.input),
+        classes=result.classes,
+        multi_label=result.multi_label,
+        recipe=record.stored(result.recipe),
+        parameters=result.parameters,
+        sha256=result.sha256,
+        weights=written.addresses[Artifact.WEIGHTS],
+        graph=written.addresses.get(Artifact.GRAPH),
+        adapter=written.addresses.get(Artifact.ADAPTER),
+        not_servable=result.not_servable,
+        image_bytes=result.image_bytes,
+        stored_bytes=written.stored_bytes,
+        untrained_head=result.untrained_head,
+        evaluation=record.stored(result.evaluation),
+        transfer=record.stored(result.transfer),
         warnings=queue.warnings(db, job.id),
         user_metadata=job.user_metadata,
     )
@@ -91,15 +94,15 @@ def publish(db: Session, job: Job, document: Mapping[str, Any], blobs: Mapping[s
     return model
 
 
-def quantize(db: Session, owner: str, model_id: str, document: dict[str, Any], graph: str, stored_bytes: int) -> None:
+def quantize(db: Session, owner: str, model_id: str, report: QuantizationReport, written: Written) -> None:
     """The model is served in eight bits from now on, too, where that is asked for; an earlier such graph is replaced.
 
     Raises:
         NotFound: the owner has no such model.
     """
     model = get(db, owner, model_id)
-    model.quantized, model.quantization = graph, document
-    model.stored_bytes += stored_bytes
+    model.quantized, model.quantization = written.addresses[Artifact.QUANTIZED], report.dump()
+    model.stored_bytes += written.stored_bytes
 
 
 def recipe(db: Session, owner: str, model_id: str) -> dict[str, Any]:
@@ -120,8 +123,8 @@ def describe(db: Session, owner: str, model_id: str) -> str:
     Raises:
         NotFound: the owner has no such model.
     """
-    lineage = _lineage(db, owner, model_id)
-    return card.render(lineage.model, lineage.job, lineage.dataset)
+    origin = _origin(db, owner, model_id)
+    return card.render(origin.model, origin.job, origin.dataset)
 
 
 def report(db: Session, owner: str, model_id: str) -> str:
@@ -130,12 +133,12 @@ def report(db: Session, owner: str, model_id: str) -> str:
     Raises:
         NotFound: the owner has no such model.
     """
-    lineage = _lineage(db, owner, model_id)
-    return pages.render(lineage, repository.curves(db, lineage.job.id))
+    origin = _origin(db, owner, model_id)
+    return pages.render(origin, repository.curves(db, origin.job.id))
 
 
-def _lineage(db: Session, owner: str, model_id: str) -> Lineage:
-    lineage = repository.lineage(db, owner, model_id)
-    if lineage is None:
+def _origin(db: Session, owner: str, model_id: str) -> Origin:
+    origin = repository.origin(db, owner, model_id)
+    if origin is None:
         raise errors.NotFound(f"There is no model {model_id}.")
-    return lineage
+    return origin

@@ -6,6 +6,7 @@ import pytest
 
 import regraft
 from api.world import EVALUATION, INPUT, NETWORK, made
+from app.contract.recipe import Recipe
 from app.db.tables import Checkpoint
 
 RECIPE = {
@@ -106,11 +107,12 @@ def test_where_there_is_none(world, client, ours):
 
 def test_from_a_model_to_a_checkpoint(world, client, ours):
     job = world.queued_job()["id"]
-    world.finish_job(job, recipe=RECIPE)
+    told = Recipe.model_validate(RECIPE).document()
+    world.finish_job(job, recipe=told)
     model = world.get(f"/v1/jobs/{job}")["model"]
-    assert recipe(client, f"/v1/models/{model}") == ours.models.recipe(model) == RECIPE
+    assert recipe(client, f"/v1/models/{model}") == ours.models.recipe(model) == told
     checkpoint = ours.checkpoints.create(name="again", model=model)
-    assert ours.checkpoints.recipe(checkpoint.id) == RECIPE
+    assert ours.checkpoints.recipe(checkpoint.id) == told
 
 
 def test_a_rule_to_follow(world, client):

@@ -7,6 +7,7 @@ import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -15,6 +16,9 @@ import databases
 from api import server
 from api.server import MIB
 from api.world import PREPARED, REGISTERED, TRAINED, World, made
+from app.contract.record import Record
+from app.contract.results import AdaptedResult, CheckpointResult, DatasetResult
+from app.methods.registry import parse
 from jobs.attempts import workplace
 from jobs.queue_steps import claim
 from services import until
@@ -135,24 +139,26 @@ def test_a_quota_counts_parts_and_completing_does_not_count_them_twice(frugal, o
     assert made(owner.post(f"/v1/uploads/{upload}/complete"), 201)["bytes"] == 80_000
 
 
-MADE = {  # who asks for it, the lane of its step, and what the step says and makes
-    "datasets": (World.queued_dataset, "ingest", PREPARED, ("pixels", "index")),
-    "checkpoints": (World.queued_checkpoint, "ingest", REGISTERED, ("weights", "graph")),
-    "jobs": (World.queued_job, "run", TRAINED, ("weights", "graph")),
+MADE: dict[str, tuple[Any, str, type[Record], dict[str, Any], tuple[str, ...]]] = {
+    # who asks for it, the lane of its step, and what the step says and makes
+    "datasets": (World.queued_dataset, "ingest", DatasetResult, PREPARED, ("pixels", "index")),
+    "checkpoints": (World.queued_checkpoint, "ingest", CheckpointResult, REGISTERED, ("weights", "graph")),
+    "jobs": (World.queued_job, "run", AdaptedResult, TRAINED, ("weights", "graph")),
 }
 
 
 def made_of(world, scratch, kind):
     """The object, once the worker's own loop was to publish two files of 25,000 bytes for it; and the files kept."""
-    queued, lane, document, roles = MADE[kind]
+    queued, lane, result, document, roles = MADE[kind]
     asked, before = queued(world), stored(world.api)
     artifacts = {role: scratch / role for role in roles}
     for path in artifacts.values():
         path.write_bytes(os.urandom(25_000))
+    method = {"method": parse(asked["method"])} if "method" in asked else {}
     place = workplace(
         world.database,
         world.api.home,
-        Result(document | {"method": asked.get("method")}, artifacts),
+        Result(result.load(document | method), artifacts),
         max_owner_bytes=100_000,
     )
     attempt(place, claim(world.database, lane=lane))

@@ -16,12 +16,15 @@ from sqlalchemy.orm import Session
 from api.server import Api
 from app.blobs.store import Blobs
 from app.checkpoints import service as checkpoints
+from app.contract.blobs import Written
+from app.contract.results import AdaptedResult, CheckpointResult, DatasetResult
 from app.core.status import Status
 from app.datasets import service as datasets
 from app.db.session import Database
 from app.db.tables import Task
 from app.imaging.packed import PackedWriter
 from app.jobs import service as jobs
+from app.methods.registry import parse
 from app.queue import service as queue
 
 CLASSES = ["top", "middle", "bottom"]
@@ -116,7 +119,8 @@ class World:
     def finish_dataset(self, dataset_id: str, **published: Any) -> None:
         pixels, index = self._packed()
         with self.running(dataset_id) as (db, task):
-            datasets.publish(db, dataset_id, PREPARED | published, pixels, index)
+            written = Written({"pixels": pixels, "index": index})
+            datasets.publish(db, dataset_id, DatasetResult.load(PREPARED | published), written)
             queue.succeed(db, task)
 
     def queued_checkpoint(self, **changes: Any) -> dict[str, Any]:
@@ -139,7 +143,8 @@ class World:
             "untrained_head": untrained_head,
         }
         with self.running(checkpoint_id) as (db, task):
-            checkpoints.publish(db, checkpoint_id, document, self.blobs.put([WEIGHTS]).sha256, graph)
+            blobs = {"weights": self.blobs.put([WEIGHTS]).sha256} | ({} if graph is None else {"graph": graph})
+            checkpoints.publish(db, checkpoint_id, CheckpointResult.load(document), Written(blobs))
             queue.succeed(db, task)
 
     def queued_job(self, **changes: Any) -> dict[str, Any]:
@@ -159,13 +164,13 @@ class World:
         weights = self.blobs.put([WEIGHTS]).sha256
         with self.running(job_id) as (db, task):
             document = TRAINED | {
-                "method": jobs.stored(db, job_id).method,
+                "method": parse(jobs.stored(db, job_id).method),
                 "not_servable": None if servable else "ONNX has no such operation.",
             }
-            blobs = {"weights": weights, "graph": graph}
+            blobs = {"weights": weights} | ({} if graph is None else {"graph": graph})
             if adapter is not None:
                 blobs["adapter"] = self.blobs.put([adapter]).sha256
-            jobs.publish(db, job_id, document | published, blobs)
+            jobs.publish(db, job_id, AdaptedResult.load(document | published), Written(blobs))
             queue.succeed(db, task)
 
     def model(self, *, servable: bool = True, **changes: Any) -> dict[str, Any]:

@@ -44,7 +44,8 @@ def packaged(
     folder: Path, network: nn.Module, input: InputSpec, **options: bool
 ) -> tuple[dict[str, Path], dict[str, Any]]:
     folder.mkdir(exist_ok=True)
-    return package.package(network, Structure.of(network, input), input, folder, **options)
+    artifacts, packaged = package.package(network, Structure.of(network, input), input, folder, **options)
+    return artifacts, packaged.dump()
 
 
 def lively(name: str, input: InputSpec) -> nn.Module:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.blobs.store import Blobs
+from app.contract.results import Catalogue
 from app.contract.specs import CatalogueRequest, Prepared
 from app.core.settings import Settings
 from app.db.session import Database
@@ -14,7 +15,7 @@ from worker.runtime.contract import Result, Spec
 from worker.steps.registry import STEPS, Step
 from worker.supervisor.attempt import Workplace
 
-DONE = Result({})
+DONE = Result(Catalogue(entries=[]))
 
 
 @dataclass
@@ -64,5 +65,5 @@ def prepared(**inputs: str) -> Prepared[CatalogueRequest]:
 
 def steps_do(monkeypatch, *, prepare: Callable | None = None, publish: Callable | None = None) -> None:
     """In the place of what the steps of jobs do with the database."""
-    step = Step(prepare or (lambda db, id_: prepared()), publish or (lambda db, id_, document, blobs: None), False)
+    step = Step(prepare or (lambda db, id_: prepared()), publish or (lambda db, id_, outcome, written: None), False)
     monkeypatch.setitem(STEPS, "run", step)

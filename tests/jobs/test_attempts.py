@@ -5,10 +5,13 @@ import math
 import pytest
 from sqlalchemy import insert, select
 
+from api.world import CLASSES, EVALUATION, INPUT, NETWORK
+from app.contract.results import AdaptedResult
 from app.core import errors
 from app.core.status import Status
 from app.db.session import now
 from app.db.tables import Dataset, Event, Metric
+from app.methods.registry import parse
 from jobs.attempts import DONE, prepared, steps_do, workplace
 from jobs.queue_steps import add, ask, claim, expire, reap, task
 from worker.executors.base import Crashed
@@ -39,6 +42,12 @@ def breaks(*_):
 
 def breaks_a_constraint(db, *_):
     db.execute(insert(Event).values(subject="x", at=now(), level="info", type="x", message=None, data={}))
+
+
+def adapted(**parts):
+    """The result of a run that made a model."""
+    network = {"network": NETWORK, "input": INPUT, "classes": CLASSES, "parameters": 246, "sha256": "b" * 64}
+    return AdaptedResult.load({"method": parse({"name": "fine_tune"})} | network | parts)
 
 
 FAULTS = {
@@ -97,7 +106,13 @@ def test_points_that_are_no_finite_numbers_are_named_and_left_out(database, tmp_
 
 def test_a_result_that_is_no_finite_number_is_no_result(database, tmp_path):
     job = add(database)
-    run(workplace(database, tmp_path, Result({"evaluation": {"target": {"nll": math.nan, "accuracy": 0.5}}})))
+    run(
+        workplace(
+            database,
+            tmp_path,
+            Result(adapted(evaluation=EVALUATION | {"target": EVALUATION["target"] | {"nll": math.nan}})),
+        )
+    )
     found = task(database, job)
     assert (found.status, found.error_code) == (Status.FAILED, "diverged")
     assert "evaluation.target.nll" in found.error_message
@@ -105,13 +120,15 @@ def test_a_result_that_is_no_finite_number_is_no_result(database, tmp_path):
 
 def test_a_remark_that_is_none_is_null(database, tmp_path, monkeypatch):
     published = []
-    steps_do(monkeypatch, publish=lambda db, id_, document, blobs: published.append(document))
+    steps_do(monkeypatch, publish=lambda db, id_, outcome, written: published.append(outcome))
     job = add(database)
-    run(workplace(database, tmp_path, Result({"transfer": {"drift": [1.0, -math.inf]}})))
+    layers = [{"layer": "a", "relative_l2": 1.0}, {"layer": "b", "relative_l2": -math.inf}]
+    run(workplace(database, tmp_path, Result(adapted(transfer={"drift": {"images": 2, "layers": layers}}))))
     assert task(database, job).status == Status.SUCCEEDED
-    assert [document["transfer"] for document in published] == [{"drift": [1.0, None]}]
+    [outcome] = published
+    assert [layer.relative_l2 for layer in outcome.transfer.drift.layers] == [1.0, None]
     [warning] = told(database, job, "warning")
-    assert "transfer.drift.1" in warning.message
+    assert "transfer.drift.layers.1.relative_l2" in warning.message
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "a\0b", "\udcff"], ids=["nan", "inf", "nul", "surrogate"])

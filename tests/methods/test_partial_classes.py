@@ -4,7 +4,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from app.api.schemas.common import Measured
+from app.contract.evaluation import Measured
 from app.contract.inputs import InputSpec
 from app.imaging.packed import PackedImages
 from methods import tasks

@@ -5,8 +5,11 @@ from typing import ClassVar
 import pytest
 from pydantic import ValidationError
 
+from app.contract.evaluation import Evaluation, Measured
+from app.contract.lineage import Lineage
 from app.contract.record import Record
 from app.contract.specs import CheckpointIngest, DatasetIngest, DatasetSpec, RunSpec, SourceSpec
+from app.contract.transfer import TensorReport, TransferReport
 from app.methods.registry import parse
 
 NETWORK = {"name": "cnn3", "num_classes": 2}
@@ -66,3 +69,41 @@ def test_a_method_crosses_with_all_that_it_says(name):
     spec = RunSpec(method=method, seed=1, target=DatasetSpec(mean=(0.5,), std=(0.5,)))
     assert spec.method is method
     assert spec.dump()["method"] == method.model_dump(mode="json")
+
+
+FIGURES = {
+    "split": "test",
+    "n": 4,
+    "accuracy": 0.5,
+    "accuracy_interval": [0.1, 0.9],
+    "balanced_accuracy": 0.5,
+    "nll": 1.0,
+    "ece": 0.1,
+    "per_class": [0.5, None],
+    "confusion": [[1, 1], [1, 1]],
+}
+STORED = [  # in 0.1.0, or before the fields that came later
+    (Evaluation, {"target": FIGURES, "source": None, "labels_used": "none"}),
+    (Evaluation, {"target": FIGURES | {"left_out": 3, "map": None}, "labels_used": "none", "guard": None}),
+    (Evaluation, {"target": FIGURES | {"of_a_later_version": {"a": 1}}, "source": None, "labels_used": "none"}),
+    (TensorReport, {"copied": ["a"], "renamed": [{"from": "b", "to": "c"}], "initialised": []}),
+    (TransferReport, {"tensors": {"copied": ["a"]}, "head": "new", "adapters": []}),
+    (TransferReport, {"tensors": {}, "drift": None, "leave_one_out": [{"environment": "ds_1", "accuracy": 0.5}]}),
+    (Lineage, {"checkpoint_sha256": None, "dataset_sha256": "0" * 64, "code_version": "0.1.0"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "document"), STORED, ids=lambda value: getattr(value, "__name__", None))
+def test_what_an_older_version_stored_is_read_and_given_back_as_it_was(kind, document):
+    assert kind.load(document).dump() == document
+
+
+def test_what_only_some_evaluations_have_is_shown_where_it_was_said():
+    plain, several = Measured.load(FIGURES), Measured.load(FIGURES | {"map": None, "classes": ["a"]})
+    assert plain.model_dump(mode="json") == FIGURES
+    assert several.model_dump(mode="json") == FIGURES | {"map": None, "classes": ["a"]}
+
+
+def test_parts_that_the_api_shows_as_null_are_null_where_they_were_never_said():
+    shown = Evaluation.load({"target": FIGURES, "labels_used": "none"}).model_dump(mode="json")
+    assert (shown["source"], shown["guard"], shown["ablation"]) == (None, None, None)

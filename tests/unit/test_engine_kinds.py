@@ -37,7 +37,7 @@ def judged(logits, target, tmp_path):
 
 
 def test_figures_are_those_of_scikit_learn(judged, logits, target):
-    report = scores.report(judged, K)
+    report = judged.measured(K).dump()
     p, truth = logits.double().sigmoid().numpy(), target.numpy()
     predicted = (p >= 0.5).astype(int)
     precision = [metrics.average_precision_score(truth[:, k], p[:, k]) for k in range(K - 1)]
@@ -67,7 +67,7 @@ def test_calibration_error_is_over_all_decisions(judged, logits, target):
         inside = (confidence > i / 15) & (confidence <= (i + 1) / 15)
         if inside.any():
             expected += inside.double().mean() * (right[inside].double().mean() - confidence[inside].mean()).abs()
-    assert scores.report(judged, K)["ece"] == pytest.approx(float(expected))
+    assert judged.measured(K).dump()["ece"] == pytest.approx(float(expected))
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(-3, 3)), min_size=1, max_size=30))
@@ -85,7 +85,7 @@ def test_only_the_classes_in_question_are_judged(logits, target, tmp_path):
     batches = iter([(logits, target[:, columns])])
     found = judge(Run(Recorder(), tmp_path), lambda x: x, batches, columns=columns)
     expected = [metrics.average_precision_score(target[:, k], logits[:, k]) for k in columns]
-    assert scores.report(found, 2)["average_precision"] == pytest.approx(expected)
+    assert found.measured(2).dump()["average_precision"] == pytest.approx(expected)
 
 
 def test_the_best_weights_have_the_greatest_mean_average_precision(logits, target, tmp_path):

@@ -29,7 +29,7 @@ def judged(logits, truth, tmp_path):
 
 
 def test_figures_are_those_of_scikit_learn(judged, logits, truth):
-    report = scores.report(judged, 6)
+    report = judged.measured(6).dump()
     predicted = logits.argmax(1).numpy()
     p = logits.double().softmax(1).numpy()
     everything = list(range(6))
@@ -78,8 +78,8 @@ def test_all_outputs_compete_and_beside_it_only_the_classes_in_question(logits, 
 
 def test_a_great_many_classes_have_no_confusion_matrix():
     judged = scores.Judged(np.array([3, 9]), np.array([3, 8]), np.array([0.9, 0.4]), np.array([0.1, 2.0]))
-    assert scores.report(judged, 301)["confusion"] is None
-    assert scores.report(judged, 10)["accuracy"] == 0.5
+    assert judged.measured(301).dump()["confusion"] is None
+    assert judged.measured(10).dump()["accuracy"] == 0.5
 
 
 def hits(both: int, one_only: int, other_only: int, neither: int) -> tuple[Judged, Judged]:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from app.contract.record import Record
+from app.contract.results import Catalogue
 from app.contract.specs import CheckpointIngest
 from worker.executors import confinement, kernel
 from worker.executors.base import Crashed
@@ -24,12 +25,12 @@ from worker.runtime import device
 from worker.runtime.contract import Channel, Command, Event, Failure, Interrupted, Result, Retry, Spec
 from worker.training import accumulation
 
-Task = Callable[[Spec[Any], Channel], Result]
+Task = Callable[[Spec[Any], Channel], Result[Record]]
 TASKS: Mapping[str, Task] = {
     "ingest_checkpoint": checkpoint.ingest,
     "ingest_dataset": dataset.ingest,
     "run": run_job.run,
-    "catalogue": lambda spec, channel: Result({"entries": catalogue.entries()}),
+    "catalogue": lambda spec, channel: Result(Catalogue(entries=[dict(entry) for entry in catalogue.entries()])),
 }
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from app.contract.blobs import Artifact
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
+from app.contract.results import Packaged
 from worker.export import onnx, safetensors
 from worker.export.onnx import NotExportable
 from worker.networks.structure import Structure
@@ -26,29 +28,29 @@ def package(
     metadata: Mapping[str, str] | None = None,
     *,
     multi_label: bool = False,
-) -> tuple[dict[str, Path], dict[str, Any]]:
+) -> tuple[dict[str, Path], Packaged]:
     """Write `weights` and, where it can be exported, `graph` of a network into `workdir`.
 
     The network ends on the CPU, in evaluation mode, and learns no more.
 
     Returns:
-        The files by role, and what is to be known of them: {parameters, sha256, not_servable, image_bytes}.
+        The files by role, and what is to be known of them.
     """
-    artifacts = {"weights": write_weights(network, workdir, metadata)}
+    artifacts: dict[str, Path] = {Artifact.WEIGHTS: write_weights(network, workdir, metadata)}
     graph, not_servable, image_bytes = workdir / "graph.onnx", None, None
     try:
         image_bytes = onnx.export(network, structure, input, graph, multi_label=multi_label)
-        artifacts["graph"] = graph
+        artifacts[Artifact.GRAPH] = graph
     except NotExportable as error:
         graph.unlink(missing_ok=True)
         not_servable = f"The network cannot be served: {error}."
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return artifacts, {
-        "parameters": parameters,
-        "sha256": digest.sha256(network.state_dict()),
-        "not_servable": not_servable,
-        "image_bytes": image_bytes,
-    }
+    return artifacts, Packaged(
+        parameters=parameters,
+        sha256=digest.sha256(network.state_dict()),
+        not_servable=not_servable,
+        image_bytes=image_bytes,
+    )
 
 
 def write_weights(network: nn.Module, workdir: Path, metadata: Mapping[str, str] | None = None) -> Path:

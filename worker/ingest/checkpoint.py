@@ -10,7 +10,9 @@ from app.contract.blobs import Input
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Recipe
+from app.contract.results import CheckpointResult
 from app.contract.specs import CheckpointIngest
+from app.contract.transfer import TensorReport
 from worker.export import package
 from worker.ingest import disk, own, pretrained, weights
 from worker.ingest.adopt import adopt
@@ -31,7 +33,7 @@ class _Source:
     untrained_head: bool = False  # the file says so itself
 
 
-def ingest(spec: Spec[CheckpointIngest], channel: Channel) -> Result:
+def ingest(spec: Spec[CheckpointIngest], channel: Channel) -> Result[CheckpointResult]:
     """Make canonical weights and a graph of the uploaded file, or of the weights that a library publishes.
 
     Raises:
@@ -67,19 +69,23 @@ def ingest(spec: Spec[CheckpointIngest], channel: Channel) -> Result:
         untrained_head=untrained_head,
     )
     with disk.room_for("the checkpoint"):
-        artifacts, packed = package.package(
+        artifacts, packaged = package.package(
             network, structure, source.input, spec.workdir, about, multi_label=source.multi_label
         )
-    document = {
-        "network": adopted.network.model_dump(mode="json"),
-        "input": source.input.model_dump(mode="json"),
-        "classes": source.classes,
-        "multi_label": source.multi_label,
-        "recipe": source.recipe and source.recipe.document(),
-        "report": report.document(),
-        "untrained_head": untrained_head,
-    }
-    return Result(document | packed, artifacts)
+    result = CheckpointResult(
+        network=adopted.network,
+        input=source.input,
+        classes=source.classes,
+        multi_label=source.multi_label,
+        recipe=source.recipe,
+        report=TensorReport.load(report.document()),
+        untrained_head=untrained_head,
+        parameters=packaged.parameters,
+        sha256=packaged.sha256,
+        not_servable=packaged.not_servable,
+        image_bytes=packaged.image_bytes,
+    )
+    return Result(result, artifacts)
 
 
 def _uploaded(spec: Spec[CheckpointIngest], watch: Watch) -> _Source:

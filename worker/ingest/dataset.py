@@ -1,11 +1,12 @@
 """A dataset, from the uploaded file to packed pixels: a format finds images and labels, the rest is common to all."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from app.contract.specs import DatasetIngest
+from app.contract.blobs import Artifact
+from app.contract.results import DatasetResult
+from app.contract.specs import DatasetIngest, Labelled
 from app.imaging.packed import PackedImages, PackedWriter
 from worker.ingest import archive, detect, disk, duplicates, measure, splits, warnings
 from worker.ingest.found import Codes, Found, Request
@@ -15,7 +16,7 @@ from worker.ingest.watch import Watch
 from worker.runtime.contract import Channel, Failure, Note, Result, Spec
 
 
-def ingest(spec: Spec[DatasetIngest], channel: Channel) -> Result:
+def ingest(spec: Spec[DatasetIngest], channel: Channel) -> Result[DatasetResult]:
     """Make packed pixels of the uploaded file, and say what is in it.
 
     Raises:
@@ -38,13 +39,24 @@ def ingest(spec: Spec[DatasetIngest], channel: Channel) -> Result:
             found = _for_tests(found, split_N)
         writer.finish(index, found.row_N, found.label_N, split_N, found.target_NK)
     images = PackedImages.open(pixels, index)
-    document = {"format": request.format, "labelled": _labelled(images), "refused": pack.refused}
-    document |= _figures(images, found.classes, watch) | {
-        "duplicates": duplicates.find(images, found.names, watch.checkpoint_or_stop)
-    }
-    for note in (*pack.notes, *warnings.of(document, found, split_N, pack, request)):
+    mean, std = measure.moments(images, watch.checkpoint_or_stop)
+    result = DatasetResult(
+        format=request.format,
+        labelled=_labelled(images),
+        refused=pack.refused,
+        classes=found.classes or None,
+        multi_label=images.target is not None,
+        image=measure.shape(images),
+        splits=measure.splits(images),
+        counts=measure.counts(images, found.classes) if found.classes else None,
+        mean=mean,
+        std=std,
+        sha256=measure.sha256(images, found.classes, watch.checkpoint_or_stop),
+        duplicates=duplicates.find(images, found.names, watch.checkpoint_or_stop),
+    )
+    for note in (*pack.notes, *warnings.of(result, found, split_N, pack, request)):
         channel.emit(note)
-    return Result(document, {"pixels": pixels, "index": index})
+    return Result(result, {Artifact.PIXELS: pixels, Artifact.INDEX: index})
 
 
 def _checked(found: Found, labelled: bool | str) -> Found:
@@ -74,7 +86,7 @@ def _for_tests(found: Found, split_N: Codes) -> Found:
     return replace(found, label_N=label_N)
 
 
-def _labelled(images: PackedImages) -> bool | str:
+def _labelled(images: PackedImages) -> Labelled:
     """Whether there are labels; `test`, if not where one would learn from them."""
     if images.target is not None:
         return True
@@ -82,17 +94,3 @@ def _labelled(images: PackedImages) -> bool | str:
     if len(train) and not (train >= 0).any() and (images.label >= 0).any():
         return "test"
     return bool((images.label >= 0).any())
-
-
-def _figures(images: PackedImages, classes: list[str], watch: Watch) -> dict[str, Any]:
-    mean, std = measure.moments(images, watch.checkpoint_or_stop)
-    return {
-        "classes": classes or None,
-        "multi_label": images.target is not None,
-        "image": measure.shape(images),
-        "splits": measure.splits(images),
-        "counts": measure.counts(images, classes) if classes else None,
-        "mean": mean,
-        "std": std,
-        "sha256": measure.sha256(images, classes, watch.checkpoint_or_stop),
-    }

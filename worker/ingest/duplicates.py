@@ -2,18 +2,18 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
+from app.contract.datasets import DuplicatePair, Duplicates
 from app.imaging.packed import SPLITS, PackedImages
 
 EXAMPLES = 10  # that are named
 NAME_CHARS = 256
 
 
-def find(images: PackedImages, names: Sequence[str] | None, checkpoint_or_stop: Callable[[], None]) -> dict[str, Any]:
-    """{exact, across, near, examples} of the stored pixels.
+def find(images: PackedImages, names: Sequence[str] | None, checkpoint_or_stop: Callable[[], None]) -> Duplicates:
+    """Compare the stored pixels.
 
     `exact` counts the images that equal an earlier one, `across` those validation and test images that equal a training
     image; `near` is null: nobody looks for them.  `examples` are pairs {images, splits}, those across splits first; an
@@ -32,16 +32,16 @@ def find(images: PackedImages, names: Sequence[str] | None, checkpoint_or_stop: 
     again = ~starts_N
     across = again & (images.split[first_N] == 0) & (images.split[order_N] != 0)
     shown = [*np.flatnonzero(across)[:EXAMPLES], *np.flatnonzero(again & ~across)[:EXAMPLES]][:EXAMPLES]
-    return {
-        "exact": int(again.sum()),
-        "across": int(across.sum()),
-        "near": None,
-        "examples": [_pair(images, names, int(first_N[place]), int(order_N[place])) for place in shown],
-    }
+    return Duplicates(
+        exact=int(again.sum()),
+        across=int(across.sum()),
+        near=None,
+        examples=[_pair(images, names, int(first_N[place]), int(order_N[place])) for place in shown],
+    )
 
 
-def _pair(images: PackedImages, names: Sequence[str] | None, *rows: int) -> dict[str, list[str]]:
-    return {
-        "images": [f"sample_{row}" if names is None else names[row][:NAME_CHARS] for row in rows],
-        "splits": [SPLITS[images.split[row]] for row in rows],
-    }
+def _pair(images: PackedImages, names: Sequence[str] | None, *rows: int) -> DuplicatePair:
+    return DuplicatePair(
+        images=[f"sample_{row}" if names is None else names[row][:NAME_CHARS] for row in rows],
+        splits=[SPLITS[images.split[row]] for row in rows],
+    )

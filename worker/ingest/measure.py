@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from app.contract.datasets import ClassCounts, Counts, ImageShape
 from app.imaging.images import Pixels
 from app.imaging.packed import SPLITS, PackedImages, Split
 
@@ -16,20 +17,23 @@ SMALLEST_STD = 1 / 255  # of a channel that hardly changes, so that it can be di
 Heed = Callable[[], None]
 
 
-def shape(images: PackedImages) -> dict[str, int] | None:
+def shape(images: PackedImages) -> ImageShape | None:
     """Of all images, where they have one size; grey ones among colour ones count as colour."""
     if (images.shape[:, :2] != images.shape[0, :2]).any():
         return None
-    return dict(zip(("height", "width", "channels"), images.median_shape, strict=True))
+    height, width, channels = images.median_shape
+    return ImageShape(height=height, width=width, channels=channels)
 
 
-def splits(images: PackedImages) -> dict[str, int]:
-    return {split: len(images.rows(split)) for split in SPLITS}
+def splits(images: PackedImages) -> Counts:
+    train, validation, test = (len(images.rows(split)) for split in SPLITS)
+    return Counts(train=train, validation=validation, test=test)
 
 
-def counts(images: PackedImages, classes: Sequence[str]) -> dict[str, list[int]]:
+def counts(images: PackedImages, classes: Sequence[str]) -> ClassCounts:
     """Images of each class, by split; one with several labels counts for each."""
-    return {split: _count(images, split, len(classes)).tolist() for split in SPLITS}
+    train, validation, test = (_count(images, split, len(classes)).tolist() for split in SPLITS)
+    return ClassCounts(train=train, validation=validation, test=test)
 
 
 def _count(images: PackedImages, split: Split, classes: int) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from app.contract.datasets import Refused
 from app.imaging import images
 from app.imaging.images import BadImage, Pixels
 from app.imaging.packed import PackedWriter
@@ -34,7 +35,7 @@ class Pack:
 
     def __init__(self, writer: PackedWriter, room: disk.Pixels) -> None:
         self._writer, self._room = writer, room
-        self._refused: list[dict[str, str]] = []
+        self._refused: list[Refused] = []
         self.refusals = 0
         self.notes: list[Note] = []  # what is to be told of the dataset once it is read
         self.changes: Counter[str] = Counter()  # images by what of them is not kept as it was
@@ -85,13 +86,13 @@ class Pack:
     def refuse(self, name: str, reason: str) -> None:
         self.refusals += 1
         if self.refusals <= LISTED:
-            self._refused.append({"name": name[:NAME_CHARS], "reason": reason})
+            self._refused.append(Refused(name=name[:NAME_CHARS], reason=reason))
 
     @property
-    def refused(self) -> list[dict[str, str]]:
+    def refused(self) -> list[Refused]:
         """The first refused files and why; the last entry says how many more there are."""
         more = self.refusals - len(self._refused)
-        return self._refused + ([{"name": "…", "reason": f"{more:,} more files were refused."}] if more else [])
+        return self._refused + ([Refused(name="…", reason=f"{more:,} more files were refused.")] if more else [])
 
     def _batches(self, members: Iterable[Member]) -> Iterator[list[Encoded]]:
         batch: list[Encoded] = []
@@ -108,7 +109,7 @@ class Pack:
         yield batch
 
     def _first(self) -> str:
-        return "".join(f"; {entry['name']}: {entry['reason'].rstrip('.')}" for entry in self._refused[:1])
+        return "".join(f"; {entry.name}: {entry.reason.rstrip('.')}" for entry in self._refused[:1])
 
 
 def _decoded(batch: list[Encoded]) -> list[Decoded]:

@@ -1,10 +1,12 @@
 """What whoever brought a dataset should know of how it was read."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from app.contract.datasets import Duplicates
+from app.contract.results import DatasetResult
 from app.imaging.packed import SPLITS
 from worker.ingest.found import Codes, Found, Request
 from worker.ingest.naming import UNSPLIT
@@ -19,16 +21,17 @@ _CHANGES = {
 }
 
 
-def of(document: Mapping[str, Any], found: Found, split_N: Codes, pack: Pack, request: Request) -> Iterator[Note]:
-    """`document` is the dataset's, `split_N` the splits that its images have in the end."""
+def of(result: DatasetResult, found: Found, split_N: Codes, pack: Pack, request: Request) -> Iterator[Note]:
+    """`result` is the dataset's, `split_N` the splits that its images have in the end."""
     if pack.refusals:
         yield _warning("files_refused", f"{pack.refusals:,} files could not be used.", count=pack.refusals)
     for change, said in _CHANGES.items():
         if count := pack.changes[change]:
             yield _warning(f"images_changed_{change}", f"{count:,} images {said}.", count=count)
     yield from _on_splits(found, split_N, request)
-    yield from _on_classes(document, found)
-    yield from _on_duplicates(document["duplicates"])
+    yield from _on_classes(result, found)
+    if result.duplicates is not None:
+        yield from _on_duplicates(result.duplicates)
 
 
 def _on_splits(found: Found, split_N: Codes, request: Request) -> Iterator[Note]:
@@ -40,18 +43,18 @@ def _on_splits(found: Found, split_N: Codes, request: Request) -> Iterator[Note]
         yield _warning("splits_carved", text, **carved)
 
 
-def _on_classes(document: Mapping[str, Any], found: Found) -> Iterator[Note]:
-    classes = document["classes"]
-    if not classes or document["labelled"] == "test":
+def _on_classes(result: DatasetResult, found: Found) -> Iterator[Note]:
+    classes = result.classes
+    if not classes or result.labelled == "test":
         return
-    if document["splits"]["train"]:
-        untrained = [name for name, count in zip(classes, document["counts"]["train"], strict=True) if not count]
+    if result.splits.train and result.counts is not None:
+        untrained = [name for name, count in zip(classes, result.counts.train, strict=True) if not count]
         if untrained:
             text = f"{len(untrained)} classes have no training image, {untrained[0]!r} for one."
             yield _warning("classes_without_training", text, count=len(untrained))
     if len({name.casefold().strip() for name in classes}) < len(classes):
         yield _warning("classes_differ_in_case", "Names of some classes differ in case alone: they are two classes.")
-    if document["format"] == "csv":
+    if result.format == "csv":
         yield from _on_table(found)
 
 
@@ -65,9 +68,9 @@ def _on_table(found: Found) -> Iterator[Note]:
         yield _warning("labels_with_bars", text, count=joined)
 
 
-def _on_duplicates(found: Mapping[str, Any]) -> Iterator[Note]:
-    if count := found["across"]:
-        pair = " and ".join(found["examples"][0]["images"])
+def _on_duplicates(found: Duplicates) -> Iterator[Note]:
+    if count := found.across:
+        pair = " and ".join(found.examples[0].images)
         text = (
             f"{count:,} validation and test images are training images as well ({pair}): figures on them are too good."
         )

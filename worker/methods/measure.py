@@ -1,18 +1,17 @@
 """Evaluations of an adapted network: test splits, read once, when everything else is settled."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from app.contract.evaluation import Before, Calibration, Evaluation, Measured, Uncalibrated
 from app.contract.inputs import InputSpec
 from worker.data.batches import Images, Prepare
 from worker.methods import transferred
 from worker.methods.task import Adapted, Domain, Task
-from worker.metrics import scores
 from worker.metrics.scores import Verdict
 from worker.networks.grafted import Grafted
 from worker.runtime import device
@@ -20,11 +19,10 @@ from worker.runtime.contract import Failure
 from worker.runtime.run import Run
 from worker.training import evaluate
 
-Document = dict[str, Any]
 Examine = Callable[[nn.Module], Verdict]
 
 
-def evaluation(task: Task, adapted: Adapted) -> Document | None:
+def evaluation(task: Task, adapted: Adapted) -> Evaluation | None:
     """The evaluation of a job: on the target's test split, and on the source's where that is known.
 
     None where the target has no labelled test image, or the network says nothing of classes.
@@ -36,11 +34,9 @@ def evaluation(task: Task, adapted: Adapted) -> Document | None:
     )
     if target is None:
         return None
-    return {
-        "target": target | _uncalibrated(task, adapted),
-        "source": _on_source(task, adapted),
-        "labels_used": str(adapted.labels),
-    }
+    if adapted.temperature is not None:
+        target = target.model_copy(update={"calibration": _calibration(task, adapted, adapted.temperature)})
+    return Evaluation(target=target, source=_on_source(task, adapted), labels_used=str(adapted.labels))
 
 
 def examiner(
@@ -75,7 +71,7 @@ def on_test_split(
     domain: Domain,
     *,
     times: float = 1.0,
-) -> Document | None:
+) -> Measured | None:
     """Figures of the served decision on the images of the classes that network and dataset share by name; None where no
     labelled test image is of them.
 
@@ -99,7 +95,7 @@ def on_test_split(
     left_out = len(rows) - len(images)
     partial = {} if columns is None and not left_out else {"classes": shared}
     left = {"left_out": left_out} if left_out else {}
-    return {"split": "test"} | scores.report(judged, len(shared)) | partial | left
+    return judged.measured(len(shared)).model_copy(update={**partial, **left})
 
 
 def _shared(classes: list[str] | None, domain: Domain) -> tuple[list[str], list[int] | None]:
@@ -120,23 +116,21 @@ def _judge(
     return evaluate.judge(run, lambda x: network(x) * times, batches, columns=columns)
 
 
-def _uncalibrated(task: Task, adapted: Adapted) -> Document:
-    """The changes by calibration: the figures without the temperature, which moves no class before another."""
-    if adapted.temperature is None:
-        return {}
+def _calibration(task: Task, adapted: Adapted, temperature: float) -> Calibration:
+    """Measure what calibration has changed: the temperature moves no class before another."""
     before = on_test_split(
         task.run,
         adapted.classifier.module,
         adapted.classifier.input,
         adapted.classifier.classes,
         task.target,
-        times=adapted.temperature,
+        times=temperature,
     )
-    figures = {name: (before or {}).get(name) for name in ("nll", "ece")}
-    return {"calibration": {"temperature": adapted.temperature, "before": figures}}
+    uncalibrated = Uncalibrated(nll=before and before.nll, ece=before and before.ece)
+    return Calibration(temperature=temperature, before=uncalibrated)
 
 
-def _on_source(task: Task, adapted: Adapted) -> Document | None:
+def _on_source(task: Task, adapted: Adapted) -> Measured | None:
     """Forgetting: what the source could do on its own test split before, and what the adapted network can.
 
     Where the adapted network has a head for other classes, the source's head is set on what became of its backbone: as
@@ -165,8 +159,10 @@ def _on_source(task: Task, adapted: Adapted) -> Document | None:
         if adapted.source_head is not None:
             network.set_submodule(structure.head, adapted.source_head)
     after = on_test_split(task.run, network, source.input, source.classes, domain)
-    figures = {name: before[name] for name in ("accuracy", "accuracy_interval", "nll")}
-    return (after or {}) | {"before": figures, "head": "adapted" if kept else "source"}
+    if after is None:
+        return None
+    figures = Before(accuracy=before.accuracy, accuracy_interval=before.accuracy_interval, nll=before.nll)
+    return after.model_copy(update={"before": figures, "head": "adapted" if kept else "source"})
 
 
 def _goes_on(adapted: Adapted, network: nn.Module, heads: tuple[str, ...]) -> bool:

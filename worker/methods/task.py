@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from app.contract.datasets import ImageShape
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
+from app.contract.quantization import QuantizationReport
 from app.contract.recipe import Recipe
 from app.contract.specs import DatasetSpec, SourceSpec
 from app.imaging.packed import PackedImages, Split
@@ -208,7 +209,7 @@ class Quantised:
     """A graph of another precision, and what is to be known of it."""
 
     graph: Path
-    document: dict[str, Any]
+    report: QuantizationReport
 
 
 @dataclass(frozen=True)

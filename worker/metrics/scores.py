@@ -5,10 +5,12 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from app.contract.evaluation import Figures, Measured
 
 ECE_BINS = 15
 CONFUSION_CLASSES = 300  # beyond so many classes the matrix is left out
@@ -34,8 +36,8 @@ class Verdict(Protocol):
     def rank(self, metric: str) -> tuple[float, ...]:
         """The better verdict has the greater: by leading figure, then by loss; with the metric `nll` by that alone."""
 
-    def own(self, classes: int) -> dict[str, Any]:
-        """Figures of the report that are of this kind."""
+    def measured(self, classes: int) -> Measured:
+        """The figures of an evaluation; `per_class` is null for a class without examples."""
 
     def __len__(self) -> int: ...
 
@@ -78,26 +80,31 @@ class Judged:
     def rank(self, metric: str) -> tuple[float, ...]:
         return (-self.nll,) if metric == "nll" else (self.accuracy, -self.nll)
 
-    def own(self, classes: int) -> dict[str, Any]:
+    def measured(self, classes: int) -> Measured:
         recall_K = recall(self, classes)
-        return {
-            "balanced_accuracy": float(np.nanmean(recall_K)),
-            "ece": calibration_error(self),
-            "per_class": _or_none(recall_K),
-            "confusion": confusion(self, classes).tolist() if classes <= CONFUSION_CLASSES else None,
-            **self._beside(classes),
-        }
-
-    def _beside(self, classes: int) -> dict[str, Any]:
-        """Nothing where the network and the examples have the same classes."""
+        measured = Measured(
+            split="test",
+            n=len(self),
+            accuracy=self.accuracy,
+            accuracy_interval=_interval(self),
+            balanced_accuracy=float(np.nanmean(recall_K)),
+            nll=self.nll,
+            ece=calibration_error(self),
+            per_class=_or_none(recall_K),
+            confusion=confusion(self, classes).tolist() if classes <= CONFUSION_CLASSES else None,
+        )
         if self.among_shared is None:
-            return {}
-        figures = report(self.among_shared, classes)
-        kept = ("accuracy", "accuracy_interval", "balanced_accuracy", "nll", "ece")
-        return {
-            "among_shared": {name: figures[name] for name in kept},
-            "taken_for_other_classes": int((self.predicted_N >= classes).sum()),
-        }
+            return measured
+        among = self.among_shared.measured(classes)
+        shared = Figures(
+            accuracy=among.accuracy,
+            accuracy_interval=among.accuracy_interval,
+            balanced_accuracy=among.balanced_accuracy,
+            nll=among.nll,
+            ece=among.ece,
+        )
+        others = int((self.predicted_N >= classes).sum())
+        return measured.model_copy(update={"among_shared": shared, "taken_for_other_classes": others})
 
 
 @dataclass(frozen=True)
@@ -154,7 +161,7 @@ class JudgedEach:
     def rank(self, metric: str) -> tuple[float, ...]:
         return (-self.nll,) if metric == "nll" or math.isnan(self.map) else (self.map, -self.nll)
 
-    def own(self, classes: int) -> dict[str, Any]:
+    def measured(self, classes: int) -> Measured:
         hit_K = (self.decided & self.truth_KN).sum(axis=1)
         positive_K, predicted_K = self.truth_KN.sum(axis=1), self.decided.sum(axis=1)
         negative_K = len(self) - positive_K
@@ -162,16 +169,21 @@ class JudgedEach:
         specificity_K = _share(negative_K - predicted_K + hit_K, negative_K)
         f1_K = np.nan_to_num(_share(2 * hit_K, positive_K + predicted_K))
         precision_K = self.precisions
-        return {
-            "map": None if math.isnan(self.map) else self.map,
-            "average_precision": _or_none(precision_K),
-            "macro_f1": float(f1_K.mean()),
-            "micro_f1": float(np.nan_to_num(_share(2 * hit_K.sum(), (positive_K + predicted_K).sum()))),
-            "balanced_accuracy": float(np.mean([_mean(pair) for pair in zip(recall_K, specificity_K, strict=True)])),
-            "ece": calibration_error(self._decisions),
-            "per_class": _or_none(recall_K),
-            "confusion": None,
-        }
+        return Measured(
+            split="test",
+            n=len(self),
+            accuracy=self.accuracy,
+            accuracy_interval=_interval(self),
+            balanced_accuracy=float(np.mean([_mean(pair) for pair in zip(recall_K, specificity_K, strict=True)])),
+            nll=self.nll,
+            ece=calibration_error(self._decisions),
+            per_class=_or_none(recall_K),
+            confusion=None,
+            map=None if math.isnan(self.map) else self.map,
+            average_precision=_or_none(precision_K),
+            macro_f1=float(f1_K.mean()),
+            micro_f1=float(np.nan_to_num(_share(2 * hit_K.sum(), (positive_K + predicted_K).sum()))),
+        )
 
     @property
     def _decisions(self) -> "Judged":
@@ -202,8 +214,9 @@ class Difference(NamedTuple):
     low: float
     high: float
 
-    def document(self) -> dict[str, Any]:
-        return {"difference": self.value, "interval": [self.low, self.high]}
+    @property
+    def interval(self) -> tuple[float, float]:
+        return self.low, self.high
 
 
 def paired(one: Verdict, other: Verdict) -> Difference:
@@ -239,15 +252,8 @@ def _correlation(one_N: NDArray[np.bool_], other_N: NDArray[np.bool_]) -> float:
     return product / spread if spread else 0.0
 
 
-def report(judged: Verdict, classes: int) -> dict[str, Any]:
-    """The evaluation's figures as a JSON document; `per_class` is null for a class without examples."""
-    return {
-        "n": len(judged),
-        "accuracy": judged.accuracy,
-        "accuracy_interval": list(wilson(int(judged.hits.sum()), len(judged))),
-        "nll": judged.nll,
-        **judged.own(classes),
-    }
+def _interval(judged: Verdict) -> tuple[float, float]:
+    return wilson(int(judged.hits.sum()), len(judged))
 
 
 def _or_none(value_K: NDArray[np.float64]) -> list[float | None]:

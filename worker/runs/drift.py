@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from app.contract.inputs import InputSpec
+from app.contract.transfer import Drift, LayerDrift, TensorReport
 from worker.data.batches import Prepare
 from worker.methods import transferred
 from worker.methods.task import Adapted, Task
@@ -23,12 +24,13 @@ NUMBERS = 4096  # of a layer's output that are compared, evenly spaced
 Pairs = dict[str, str]  # paths of modules: the adapted network's, the source's
 
 
-def measure(task: Task, adapted: Adapted) -> dict[str, Any] | None:
+def measure(task: Task, adapted: Adapted) -> Drift | None:
     """For each layer that came from the source, ‖w − w₀‖ / ‖w₀‖ over its weights and the linear CKA of its outputs.
 
     A layer that is new has null for both.  None where nothing came from a source.
     """
-    origin = _origin(adapted.transfer.get("tensors") or {})
+    tensors = adapted.transfer.get("tensors")
+    origin = TensorReport.load(tensors).origins() if tensors else {}
     if task.source is None or not origin:
         return None
     source = transferred.unchanged(transferred.base(task.source)).module
@@ -38,14 +40,14 @@ def measure(task: Task, adapted: Adapted) -> dict[str, Any] | None:
     ours = _outputs(task, adapted.classifier.module, adapted.classifier.input, rows, list(pairs))
     theirs = _outputs(task, source, task.source.input, rows, list(pairs.values()))
     layers = [
-        {
-            "layer": path,
-            "relative_l2": _distance(adapted.classifier.module, source, path, pairs.get(path)),
-            "cka": _similarity(ours.get(path), theirs.get(pairs.get(path, ""))),
-        }
+        LayerDrift(
+            layer=path,
+            relative_l2=_distance(adapted.classifier.module, source, path, pairs.get(path)),
+            cka=_similarity(ours.get(path), theirs.get(pairs.get(path, ""))),
+        )
         for path in _layers(adapted.classifier.module)
     ]
-    return {"images": len(rows), "layers": layers}
+    return Drift(images=len(rows), layers=layers)
 
 
 def linear_cka(x_ND: Tensor, y_NE: Tensor) -> float | None:
@@ -61,12 +63,6 @@ def linear_cka(x_ND: Tensor, y_NE: Tensor) -> float | None:
 def _gram(x_ND: Tensor) -> Tensor:
     centred_ND = x_ND.double() - x_ND.double().mean(0)
     return centred_ND @ centred_ND.T
-
-
-def _origin(report: Mapping[str, Any]) -> dict[str, str]:
-    """From the report on tensors: the network's name of each that was taken over, and the source's."""
-    copied = {name: name for name in report.get("copied", ())}
-    return copied | {entry["to"]: entry["from"] for entry in report.get("renamed", ())}
 
 
 def _layers(network: nn.Module) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from app.contract.evaluation import Guard, Opponent, OpponentName
 from app.contract.inputs import InputOverride
 from app.methods.supervised.linear_probe import LinearProbe
 from app.methods.supervised.train import Train
@@ -26,7 +27,7 @@ SAID = {True: "The transfer helped", False: "The transfer HARMED", None: "Whethe
 class Contender:
     """What else could have been done; None: it cannot, for `reason`."""
 
-    name: str
+    name: OpponentName
     adapted: Adapted | None
     reason: str | None = None
 
@@ -45,7 +46,7 @@ def contenders(task: Task, adapted: Adapted) -> list[Contender]:
     return [_unchanged(task, adapted), *_probe(task, adapted), _scratch(task, adapted)]
 
 
-def judge(task: Task, adapted: Adapted, against: list[Contender]) -> dict[str, Any] | None:
+def judge(task: Task, adapted: Adapted, against: list[Contender]) -> Guard | None:
     """What they are worth on the target's test split, and what that says of the transfer.
 
     Each difference is the adapted network's accuracy less the contender's, on the same images, with its 95 % interval.
@@ -54,11 +55,11 @@ def judge(task: Task, adapted: Adapted, against: list[Contender]) -> dict[str, A
     own = measure.judged(task.run, adapted, task.target)
     if own is None:
         return None
-    lines: list[dict[str, Any]] = []
+    lines: list[Opponent] = []
     gaps: dict[str, Difference] = {}
     for contender in against:
         if contender.adapted is None:
-            lines.append({"name": contender.name, "reason": contender.reason})
+            lines.append(Opponent(name=contender.name, reason=contender.reason))
             continue
         other = measure.judged(task.run, contender.adapted, task.target)
         if other is not None:
@@ -68,11 +69,11 @@ def judge(task: Task, adapted: Adapted, against: list[Contender]) -> dict[str, A
     verdict = _verdict(gaps, regressions)
     if regressions:
         task.run.emit(Note("regression", verdict, "warning"))
-    return {"against": lines, "helped": _sign(gaps["scratch"]), "regressions": regressions, "verdict": verdict}
+    return Guard(against=lines, helped=_sign(gaps["scratch"]), regressions=regressions, verdict=verdict)
 
 
-def against_unchanged(task: Task, adapted: Adapted) -> dict[str, Any] | None:
-    """The same document where nothing but the unchanged source is compared, and `helped` is against that.
+def against_unchanged(task: Task, adapted: Adapted) -> Guard | None:
+    """The same where nothing but the unchanged source is compared, and `helped` is against that.
 
     None where the source cannot say the classes, or there are no labelled test images.
     """
@@ -90,7 +91,7 @@ def against_unchanged(task: Task, adapted: Adapted) -> dict[str, Any] | None:
         task.run.emit(Note("regression", verdict, "warning"))
     regressions = [contender.name] if helped is False else []
     against = [_line(contender.name, other, gap)]
-    return {"against": against, "helped": helped, "regressions": regressions, "verdict": verdict}
+    return Guard(against=against, helped=helped, regressions=regressions, verdict=verdict)
 
 
 def _unchanged(task: Task, adapted: Adapted) -> Contender:
@@ -139,10 +140,15 @@ def _override(task: Task, adapted: Adapted) -> InputOverride:
     )
 
 
-def _line(name: str, other: Verdict, gap: Difference) -> dict[str, Any]:
+def _line(name: OpponentName, other: Verdict, gap: Difference) -> Opponent:
     right = int(other.hits.sum())
-    interval = list(scores.wilson(right, len(other)))
-    return {"name": name, "accuracy": other.accuracy, "accuracy_interval": interval} | gap.document()
+    return Opponent(
+        name=name,
+        accuracy=other.accuracy,
+        accuracy_interval=scores.wilson(right, len(other)),
+        difference=gap.value,
+        interval=gap.interval,
+    )
 
 
 def _sign(gap: Difference) -> bool | None:

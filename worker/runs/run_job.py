@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from app.contract import blobs
-from app.contract.blobs import Input
+from app.contract.blobs import Artifact, Input
+from app.contract.evaluation import Evaluation
 from app.contract.recipe import Recipe
+from app.contract.results import AdaptedResult, LearnedResult, QuantizedResult, RunResult
 from app.contract.specs import RunSpec
+from app.contract.transfer import TransferReport
 from app.methods.base import Method
 from worker.data.memmap import MemmapPolicy
 from worker.export import package
@@ -26,12 +29,20 @@ from worker.runtime.run import Run
 class Measured:
     """What a job has learned, and all that is told of it: everything but the files.
 
-    `document`: method and evaluation; where a model is made also its network, input, classes, recipe and transfer.
+    `outcome` has method and evaluation; where a model is made also its network, input, classes, recipe and transfer.
     """
 
     adapted: Adapted
-    document: dict[str, Any]
-    multi_label: bool
+    outcome: RunResult
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The outcome as JSON."""
+        return self.outcome.dump()
+
+    @property
+    def multi_label(self) -> bool:
+        return isinstance(self.outcome, LearnedResult) and self.outcome.multi_label
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -45,7 +56,7 @@ class Measured:
         )
 
 
-def run(spec: Spec[RunSpec[Method]], channel: Channel) -> Result:
+def run(spec: Spec[RunSpec[Method]], channel: Channel) -> Result[RunResult]:
     """Run a job to its end: learn, measure, and write the files.
 
     Raises:
@@ -53,9 +64,9 @@ def run(spec: Spec[RunSpec[Method]], channel: Channel) -> Result:
     """
     measured = learn(spec, channel)
     if (quantised := measured.adapted.quantised) is not None:
-        return Result(measured.document, {"quantized": quantised.graph})
-    if not measured.adapted.params.info.gives_model:
-        return Result(measured.document)
+        return Result(measured.outcome, {Artifact.QUANTIZED: quantised.graph})
+    if not isinstance(measured.outcome, LearnedResult):
+        return Result(measured.outcome)
     channel.emit(Note("exporting", "Writing weights and graph, and comparing the two."))
     return packaged(measured, spec.workdir)
 
@@ -81,27 +92,31 @@ def learn(spec: Spec[RunSpec[Method]], channel: Channel) -> Measured:
         task = _task(run, told, spec.inputs, MemmapPolicy(spec.workdir, spec.resident_bytes, spec.min_free_bytes))
         channel.emit(Note("training" if params.info.gives_model else "measuring", f"On {run.device}."))
         adapted, evaluation = _adapt(task, params)
-    document = {"method": adapted.params.model_dump(mode="json"), "evaluation": evaluation}
     if adapted.quantised is not None:
-        document |= {"quantization": adapted.quantised.document}
-    multi_label = task.target.multi_label
-    if params.info.gives_model:
-        document |= {
-            "network": adapted.spec.model_dump(mode="json"),
-            "input": adapted.classifier.input.model_dump(mode="json"),
-            "classes": adapted.classifier.classes,
-            "multi_label": multi_label,
-            "recipe": Recipe.of(adapted.params, adapted.classifier.input).document(),
-            "transfer": adapted.transfer,
-            "untrained_head": adapted.headless,
-        }
-    return Measured(adapted, document, multi_label)
+        report = adapted.quantised.report
+        quantized = QuantizedResult(method=adapted.params, evaluation=evaluation, quantization=report)
+        return Measured(adapted, quantized)
+    if not params.info.gives_model:
+        return Measured(adapted, RunResult(method=adapted.params, evaluation=evaluation))
+    learned = LearnedResult(
+        method=adapted.params,
+        evaluation=evaluation,
+        network=adapted.spec,
+        input=adapted.classifier.input,
+        classes=adapted.classifier.classes,
+        multi_label=task.target.multi_label,
+        recipe=Recipe.of(adapted.params, adapted.classifier.input),
+        transfer=TransferReport.load(adapted.transfer),
+        untrained_head=adapted.headless,
+    )
+    return Measured(adapted, learned)
 
 
-def packaged(measured: Measured, workdir: Path) -> Result:
+def packaged(measured: Measured, workdir: Path) -> Result[AdaptedResult]:
     """Write the weights, the graph and the adapter of a model into `workdir`."""
-    adapted = measured.adapted
-    artifacts, exported = package.package(
+    adapted, learned = measured.adapted, measured.outcome
+    assert isinstance(learned, LearnedResult), "the method gives no model"
+    artifacts, packaged = package.package(
         adapted.classifier.module,
         adapted.classifier.structure,
         adapted.classifier.input,
@@ -110,11 +125,12 @@ def packaged(measured: Measured, workdir: Path) -> Result:
         multi_label=measured.multi_label,
     )
     if adapted.adapter is not None:
-        artifacts["adapter"] = package.write_adapter(adapted.adapter.tensors, adapted.adapter.config, workdir)
-    return Result(measured.document | exported, artifacts)
+        tensors, config = adapted.adapter.tensors, adapted.adapter.config
+        artifacts[Artifact.ADAPTER] = package.write_adapter(tensors, config, workdir)
+    return Result(AdaptedResult.model_validate(dict(learned) | dict(packaged)), artifacts)
 
 
-def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
+def _adapt(task: Task, params: Any) -> tuple[Adapted, Evaluation | None]:
     """All learning first, then the test splits."""
     if params.guarded:
         guard.expect(task, params)
@@ -129,11 +145,11 @@ def _adapt(task: Task, params: Any) -> tuple[Adapted, dict[str, Any] | None]:
         adapted = replace(adapted, transfer=adapted.transfer | {"pace": task.run.numerics})
     evaluation = measure.evaluation(task, adapted)
     if adapted.without is not None and evaluation is not None:
-        evaluation["ablation"] = ablation.judge(task, adapted, adapted.without)
+        evaluation = evaluation.model_copy(update={"ablation": ablation.judge(task, adapted, adapted.without)})
     if params.guarded and evaluation is not None:
-        evaluation["guard"] = guard.judge(task, adapted, against)
+        evaluation = evaluation.model_copy(update={"guard": guard.judge(task, adapted, against)})
     if params.compared and evaluation is not None:
-        evaluation["guard"] = guard.against_unchanged(task, adapted)
+        evaluation = evaluation.model_copy(update={"guard": guard.against_unchanged(task, adapted)})
     return adapted, evaluation
 
 

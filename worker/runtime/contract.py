@@ -13,6 +13,7 @@ from app.contract.record import Record
 Level = Literal["info", "warning", "error"]
 Command = Literal["cancel", "pause", "shutdown"]
 Told = TypeVar("Told", bound=Record, covariant=True)
+Outcome = TypeVar("Outcome", bound=Record, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -78,14 +79,19 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Result:
-    """The step is done: a JSON document, and files in `workdir` by role."""
+class Result(Generic[Outcome]):
+    """The step is done: what came of it, and files in `workdir` by role."""
 
-    document: dict[str, Any]
+    outcome: Outcome
     artifacts: dict[str, Path] = field(default_factory=dict)
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """The outcome as JSON; numbers that are not finite are still in it."""
+        return self.outcome.dump()
 
-Event = Progress | Metric | Note | Snapshot | Result
+
+Event = Progress | Metric | Note | Snapshot | Result[Any]
 
 
 class Channel(Protocol):

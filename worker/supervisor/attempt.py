@@ -14,12 +14,14 @@ from typing import TypeVar
 from sqlalchemy.orm import Session
 
 from app.blobs.store import Blobs
+from app.contract.blobs import Written
 from app.contract.record import Record
+from app.contract.results import Packaged
 from app.core import errors, plain
 from app.core.settings import Settings
 from app.core.status import TERMINAL, Status
 from app.db.session import Database
-from app.db.tables import Document, Task
+from app.db.tables import Task
 from app.jobs import service as jobs
 from app.queue import service as queue
 from app.queue.service import Claim, LeaseLost
@@ -35,7 +37,7 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.1
 PATIENCE_S = 5.0  # before a step starts again whose surroundings failed
-REMARKS = ("transfer.", "report.")  # parts of a result whose figures may be null
+REMARKS = ("transfer", "report")  # parts of a result whose figures may be null
 NAMED = 5  # of many figures that are wrong
 AGAIN_S = 0.5  # before a write is tried again that the database could not take
 
@@ -119,7 +121,7 @@ class _Attempt:
             )
             return None
 
-    def _follow(self, spec: Spec[Record]) -> Result:
+    def _follow(self, spec: Spec[Record]) -> Result[Record]:
         """Everything that the step says, until its result."""
         running = self._place.executor.start(spec)
         orders = _Orders(running, self._place.settings.grace_s)
@@ -162,20 +164,19 @@ class _Attempt:
         except errors.RegraftError as error:  # the sweep will
             log.warning("%s: its snapshot %s stays for now: %s", self._claim.id, snapshot, error.detail)
 
-    def _publish(self, result: Result) -> None:
+    def _publish(self, result: Result[Record]) -> None:
         """Artifacts first, content-addressed; then all rows that mention them and the end of the step, at once."""
-        document = self._finite(result.document)
-        self._judge(document)
+        outcome = self._servable(self._finite(result.outcome))
         with ExitStack() as stack:
             staging = self._place.blobs.staging_file
             staged = {role: stack.enter_context(staging(path)) for role, path in result.artifacts.items()}
-            document["stored_bytes"] = sum(blob.bytes for blob in staged.values())
+            addresses = {role: blob.sha256 for role, blob in staged.items()}
+            written = Written(addresses, sum(blob.bytes for blob in staged.values()))
 
             def publish(db: Session, task: Task) -> None:
                 if task.status == Status.CANCELLING:
                     return queue.stop(db, task)
-                blobs = {role: blob.sha256 for role, blob in staged.items()}
-                STEPS[self._claim.kind].publish(db, task.id, document, blobs)
+                STEPS[self._claim.kind].publish(db, task.id, outcome, written)
                 usage.require(db, task.owner, self._place.settings.max_owner_bytes)
                 queue.succeed(db, task)
                 for blob in staged.values():
@@ -184,27 +185,33 @@ class _Attempt:
 
             self._end(publish)
 
-    def _judge(self, document: Document) -> None:
+    def _servable(self, outcome: Record) -> Record:
         """A network that takes more for one image than all predictions may is not served, and says why."""
-        needed, given = document.get("image_bytes") or 0, self._place.settings.predict_memory_bytes
-        if needed > given:
-            document["not_servable"] = sizes.too_large(needed, given)
+        given = self._place.settings.predict_memory_bytes
+        if not isinstance(outcome, Packaged) or (outcome.image_bytes or 0) <= given:
+            return outcome
+        return outcome.model_copy(update={"not_servable": sizes.too_large(outcome.image_bytes or 0, given)})
 
-    def _finite(self, document: Document) -> Document:
-        """With null and a warning in the place of remarks that are no finite numbers.
+    def _finite(self, outcome: Record) -> Record:
+        """The outcome with null and a warning in the place of remarks that are no finite numbers.
 
         Raises:
             Failure: a figure is none that has to be one.
         """
-        wrong = list(plain.not_finite(document))
-        if figures := [path for path in wrong if not path.startswith(REMARKS)]:
+        wrong = list(plain.not_finite(outcome.dump()))
+        if figures := [path for path in wrong if path.partition(".")[0] not in REMARKS]:
             code = "diverged" if self._claim.kind == jobs.KIND else "not_finite"
             raise Failure(code, f"No finite number: {_some(figures)}.")
         if wrong:
             message = f"Null stands for what is no finite number: {_some(wrong)}."
             self._journal.add(Note("not_finite", message, level="warning"))
-        finite: Document = plain.without_not_finite(document)
-        return finite
+        remarks = {name: getattr(outcome, name, None) for name in REMARKS}
+        finite = {
+            name: remark.load(plain.without_not_finite(remark.dump()))
+            for name, remark in remarks.items()
+            if isinstance(remark, Record)
+        }
+        return outcome.model_copy(update=finite) if wrong else outcome
 
     def _cause(self, how: How) -> How:
         """That a file which it read is damaged, where one is; else what the step itself came to."""

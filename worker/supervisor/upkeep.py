@@ -105,7 +105,7 @@ def publish_networks(place: Workplace) -> None:
     finally:
         running.kill()
     with place.database.unit_of_work() as db:
-        networks.publish(db, event.document["entries"])
+        networks.publish(db, event.outcome.entries)
 
 
 def clear_scratch(place: Workplace) -> None:

@@ -2,7 +2,8 @@
 
 from typing import Any, Literal, Self
 
-from app.api.schemas.common import InputShape, Listed
+from app.api.schemas.common import Listed
+from app.contract.inputs import InputShape
 from app.db.tables import Network as Row
 from app.methods import base
 from app.methods.base import Need

@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag
 
-from app.api.schemas.common import ClassNames, Fault, InputShape, Metadata, Name, NetworkShape, Object, Shape, Warned
+from app.api.schemas.common import ClassNames, Fault, Metadata, Name, NetworkShape, Object, Shape, Warned
 from app.checkpoints.repository import Stored
 from app.contract.base import Closed, ObjectId
-from app.contract.inputs import InputSpec
+from app.contract.inputs import InputShape, InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Recipe
 from app.core.status import Readiness, Status, readiness

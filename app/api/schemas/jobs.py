@@ -3,8 +3,10 @@
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from app.api.schemas.common import Evaluation, Fault, Metadata, Name, Object, ProblemDetail, Shape, Warned
+from app.api.schemas.common import Fault, Metadata, Name, Object, ProblemDetail, Shape, Warned
 from app.contract.base import Closed, ObjectId, Seed
+from app.contract.evaluation import Evaluation
+from app.contract.lineage import Lineage
 from app.core.status import Status
 from app.db.tables import Task
 from app.jobs.planning import Request
@@ -54,14 +56,6 @@ class Progress(Shape):
             fraction=min(1.0, fraction),
             eta_s=None if done else task.eta_s,
         )
-
-
-class Lineage(Shape):
-    """Digests of what went in; null while that is still being processed, or where there is none."""
-
-    checkpoint_sha256: str | None
-    dataset_sha256: str | None
-    code_version: str
 
 
 class Job(Object):

@@ -4,8 +4,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from app.api.schemas.common import Evaluation, InputShape, Metadata, Name, NetworkShape, Object, Warned
+from app.api.schemas.common import Metadata, Name, NetworkShape, Object, Warned
 from app.contract.base import Closed
+from app.contract.evaluation import Evaluation
+from app.contract.inputs import InputShape
 from app.db.tables import Model as Row
 from app.methods.utilities.quantize import Quantize
 

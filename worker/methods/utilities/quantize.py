@@ -1,12 +1,11 @@
 """`quantize`: a model's graph in eight bits, if it loses no more than it may."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from app.contract.inputs import InputSpec
+from app.contract.quantization import Loss, QuantizationReport
 from app.imaging.packed import Split
 from app.methods.utilities.quantize import Quantize
 from app.serving.predictor import OnnxPredictor, OpenVinoPredictor, Predictor
@@ -41,13 +40,13 @@ def run(task: Task, params: Quantize) -> Adapted:
         "float32": OnnxPredictor(full, threads),
         params.precision: OpenVinoPredictor(small, threads),
     }
-    document, used = _judge(task, params, predictors)
+    report, used = _judge(task, params, predictors)
     run.tell(STEPS, STEPS)
     device.place(classifier.module, run.device)
-    return Adapted(classifier, source.network, params, LabelUse(0, used), quantised=Quantised(small, document))
+    return Adapted(classifier, source.network, params, LabelUse(0, used), quantised=Quantised(small, report))
 
 
-def _judge(task: Task, params: Quantize, predictors: dict[str, Predictor]) -> tuple[dict[str, Any], int]:
+def _judge(task: Task, params: Quantize, predictors: dict[str, Predictor]) -> tuple[QuantizationReport, int]:
     """The account of both graphs on the validation and the test split, and how many labels the choice has read.
 
     Raises:
@@ -58,21 +57,26 @@ def _judge(task: Task, params: Quantize, predictors: dict[str, Predictor]) -> tu
     if judged is None:
         reason = "has no labelled image of its classes"
         raise Failure("does_not_fit", f"What is lost is measured on the validation split, which {reason}.")
-    if judged["accuracy_drop"] > params.max_accuracy_drop or judged["score_shift"] > params.max_score_shift:
+    if judged.accuracy_drop > params.max_accuracy_drop or judged.score_shift > params.max_score_shift:
         raise Failure(
             "too_lossy",
-            f"In eight bits {judged['accuracy_drop']:.2%} of accuracy would be lost and a score moved by up to "
-            f"{judged['score_shift']:.3f} on {judged['n']} validation images; allowed are "
+            f"In eight bits {judged.accuracy_drop:.2%} of accuracy would be lost and a score moved by up to "
+            f"{judged.score_shift:.3f} on {judged.n} validation images; allowed are "
             f"{params.max_accuracy_drop:.2%} and {params.max_score_shift:.3f}.",
         )
-    limits = {"max_accuracy_drop": params.max_accuracy_drop, "max_score_shift": params.max_score_shift}
-    found = {"validation": judged, "test": _compare(task.target, "test", input, classes, predictors)}
-    return {"precision": params.precision, **limits, **found}, judged["n"]
+    report = QuantizationReport(
+        precision=params.precision,
+        max_accuracy_drop=params.max_accuracy_drop,
+        max_score_shift=params.max_score_shift,
+        validation=judged,
+        test=_compare(task.target, "test", input, classes, predictors),
+    )
+    return report, judged.n
 
 
 def _compare(
     domain: Domain, split: Split, input: InputSpec, classes: list[str] | None, predictors: dict[str, Predictor]
-) -> dict[str, Any] | None:
+) -> Loss | None:
     """Accuracies, what is lost of them, and by how much the likeliest class's score moves at most and on the mean.
 
     None where the split has no labelled image of the network's classes.
@@ -88,14 +92,14 @@ def _compare(
     top_N = full_NK.argmax(1)
     shift_N = np.abs(np.take_along_axis(full_NK - small_NK, top_N[:, None], 1))
     full, small = (float((p_NK.argmax(1) == truth_N).mean()) for p_NK in (full_NK, small_NK))
-    return {
-        "n": len(rows),
-        "accuracy": dict(zip(predictors, (full, small), strict=True)),
-        "accuracy_drop": full - small,
-        "score_shift": float(shift_N.max()),
-        "mean_score_shift": float(shift_N.mean()),
-        "agreement": float((small_NK.argmax(1) == top_N).mean()),
-    }
+    return Loss(
+        n=len(rows),
+        accuracy=dict(zip(predictors, (full, small), strict=True)),
+        accuracy_drop=full - small,
+        score_shift=float(shift_N.max()),
+        mean_score_shift=float(shift_N.mean()),
+        agreement=float((small_NK.argmax(1) == top_N).mean()),
+    )
 
 
 def _probabilities(

@@ -1,0 +1,91 @@
+"""Results of background steps: one class for each kind, whose fields become those of rows."""
+
+from typing import Any
+
+from pydantic import SerializeAsAny
+
+from app.contract.base import Closed
+from app.contract.datasets import ClassCounts, Counts, Duplicates, ImageShape, Refused
+from app.contract.evaluation import Evaluation
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
+from app.contract.quantization import QuantizationReport
+from app.contract.recipe import Recipe
+from app.contract.record import Record
+from app.contract.specs import Labelled
+from app.contract.transfer import TensorReport, TransferReport
+
+
+class Packaged(Record):
+    """Weights, and a graph where they can be served; `sha256` is over the tensors alone.
+
+    `not_servable` says why there is no graph, `image_bytes` is the memory that it takes for each image.
+    """
+
+    parameters: int
+    sha256: str
+    not_servable: str | None = None
+    image_bytes: int | None = None
+
+
+class NetworkResult(Record):
+    """A network with what it takes and gives; `untrained_head`: its head says nothing of classes."""
+
+    network: NetworkSpec
+    input: InputSpec | None = None
+    classes: list[str] | None = None
+    multi_label: bool = False
+    recipe: Recipe | None = None
+    untrained_head: bool = False
+
+
+class CheckpointResult(NetworkResult, Packaged):
+    """A checkpoint, made of a file or of published weights."""
+
+    report: TensorReport | None = None
+
+
+class DatasetResult(Record):
+    """A dataset, packed."""
+
+    format: str
+    labelled: Labelled
+    classes: list[str] | None
+    multi_label: bool = False
+    image: ImageShape | None
+    splits: Counts
+    counts: ClassCounts | None = None
+    mean: list[float]
+    std: list[float]
+    refused: list[Refused]
+    duplicates: Duplicates | None = None
+    sha256: str
+
+
+class RunResult(Record):
+    """A run that made no network.  `method` are the parameters, everything resolved."""
+
+    method: SerializeAsAny[Closed]
+    evaluation: Evaluation | None = None
+
+
+class QuantizedResult(RunResult):
+    """A run that made a graph in eight bits of the model it started from."""
+
+    quantization: QuantizationReport
+
+
+class LearnedResult(NetworkResult, RunResult):
+    """A run that has learned a model, whose files are not written yet."""
+
+    transfer: TransferReport | None = None
+
+
+class AdaptedResult(LearnedResult, Packaged):
+    """A run that made a model."""
+
+
+class Catalogue(Record):
+    """The networks that a worker can build: rows of `GET /v1/networks`."""
+
+    entries: list[dict[str, Any]]
