@@ -1,0 +1,134 @@
+"""A method that is made up, written into a copy by the checklist, is listed, documented, planned, run and resumed."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PARAMETERS = '''"""`slow_probe`: a linear head that takes its time."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.contract.augmentation import AugmentationStep
+from app.contract.inputs import InputOverride
+from app.core.errors import Detail
+from app.methods.base import Info
+from app.methods.facts import JobFacts, fault
+from app.methods.training import Training
+
+
+class SlowProbe(Training):
+    """`patience`: how many classes it takes at most."""
+
+    info = Info(
+        summary="Train a new linear head without haste.",
+        when="There is time.",
+        needs=("checkpoint", "target_labels"),
+        reference="Nobody 2026, On haste",
+        multi_label=True,
+    )
+
+    name: Literal["slow_probe"] = "slow_probe"
+    patience: Annotated[int, Field(ge=1, le=1000)] = 100
+    input: InputOverride | None = None
+
+    def check(self, facts: JobFacts) -> Iterator[Detail]:
+        yield from super().check(facts)
+        if len(facts.target.classes or ()) > self.patience:
+            yield fault("method.patience", f"{facts.target.id} has more classes than there is patience for.")
+
+    def _auto_augmentation(self, size: tuple[int, int]) -> list[AugmentationStep]:
+        return []
+'''
+FUNCTION = '''"""`slow_probe`: a linear head that takes its time."""
+
+from app.methods.supervised.slow_probe import SlowProbe
+from worker.methods import supervision, transferred
+from worker.methods.supervised import probing
+from worker.methods.task import Adapted, Task
+
+
+'''
+SECTION = "\n## `slow_probe`\n\n`patience` is how many classes it takes.\n"
+PLANNED = """
+import json
+from fastapi.testclient import TestClient
+from app.core.settings import Settings
+from app.jobs import checks
+from app.main import create_app
+from app.methods.facts import DatasetFacts, JobFacts
+from app.methods.registry import METHODS, parse
+
+splits = {"train": 9, "validation": 3, "test": 3}
+target = DatasetFacts("ds_here", True, False, False, ["cat", "dog"], splits, None, None)
+method = parse({"name": "slow_probe", "patience": 1})
+spoken = create_app(Settings(home="home", database_url="sqlite://")).openapi()["components"]["schemas"]
+print(json.dumps({
+    "listed": list(METHODS)[-1],
+    "faults": [fault["param"] for fault in checks.faults(method, JobFacts(target))],
+    "documented": "SlowProbe" in spoken,
+    "closed": method.resolve(9, (8, 8)).model_dump(mode="json")["batch_size"],
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository with the method's two files and its section; `make` makes its golden trace and the tables."""
+    folder = tmp_path_factory.mktemp("trial")
+    for part in ("app", "worker", "tests", "docs"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for page in ("README.md", "pyproject.toml"):
+        shutil.copy(ROOT / page, folder / page)
+    (folder / "app/methods/supervised/slow_probe.py").write_text(PARAMETERS)
+    probe = (folder / "worker/methods/supervised/linear_probe.py").read_text()
+    body = probe[probe.index("def run(") :].replace("LinearProbe", "SlowProbe")
+    (folder / "worker/methods/supervised/slow_probe.py").write_text(FUNCTION + body)
+    with (folder / "docs/methods.md").open("a") as page_:
+        page_.write(SECTION)
+    python(folder, "tests/architecture/tables.py")
+    suite(folder, "tests/methods/test_conformance.py", "-k", "golden and slow_probe", REGRAFT_RENEW_GOLDEN="1")
+    return folder
+
+
+def python(folder: Path, *arguments: str, **variables: str) -> str:
+    environment = os.environ | {"PYTHONPATH": str(folder)} | variables
+    made = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    assert made.returncode == 0, made.stdout + made.stderr
+    return made.stdout
+
+
+def suite(folder: Path, *arguments: str, **variables: str) -> str:
+    return python(folder, "-m", "pytest", *arguments, **variables)
+
+
+def test_it_is_listed_checked_and_documented(copy):
+    assert json.loads(python(copy, "-W", "error", "-c", PLANNED)) == {
+        "listed": "slow_probe",
+        "faults": ["method.patience"],
+        "documented": True,
+        "closed": 8,
+    }
+    assert (
+        "| `slow_probe` | Train a new linear head without haste | There is time |"
+        in (copy / "docs/methods.md").read_text()
+    )
+    assert "`lora`, `slow_probe` |" in (copy / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_suites_take_it_in(copy):
+    """They show seeds, cancelling, resuming, exports, its golden trace, and what is asked of every method's files."""
+    told = suite(copy, "tests/methods/test_conformance.py", "-k", "slow_probe or every_method")
+    assert int(told.rpartition(" passed")[0].split()[-1]) > 10
+    told = suite(copy, "tests/architecture/test_docs.py", "tests/unit/test_closed.py", "-k", "slow_probe or tables")
+    assert int(told.rpartition(" passed")[0].split()[-1]) >= 4
+    suite(copy, "tests/architecture/test_methods.py")
