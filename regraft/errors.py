@@ -45,7 +45,7 @@ class ApiError(RegraftError):
         self.title: str = problem.get("title", "")
         self.detail: str = problem.get("detail", self.title)
         self.param: str | None = problem.get("param")
-        self.errors: list[dict[str, Any]] = problem.get("errors", [])
+        self.errors: list[dict[str, object]] = problem.get("errors", [])
         self.retry_after_s = retry_after_s
         super().__init__(self._sentence())
 
@@ -134,7 +134,7 @@ def retry_after(response: httpx.Response) -> float | None:
     return float(value) if value.isdigit() else None
 
 
-def _problem(response: httpx.Response) -> dict[str, Any]:
+def _problem(response: httpx.Response) -> dict[str, object]:
     if "json" not in response.headers.get("Content-Type", ""):
         return {}
     try:

@@ -1,7 +1,5 @@
 """Requests that work, once the ids are those of your own objects; a test sends every one of them."""
 
-from typing import Any
-
 FILE, CHECKPOINT, DATASET, MODEL = "file_0123456789", "ckpt_0123456789", "ds_0123456789", "model_0123456789"
 
 _LAYERS = [
@@ -19,7 +17,7 @@ _LAYERS = [
 _NETWORK = {"name": "layers", "num_classes": 10, "options": {"input": [1, 28, 28], "layers": _LAYERS}}
 
 
-def _named(**values: dict[str, Any]) -> dict[str, Any]:
+def _named(**values: dict[str, object]) -> dict[str, object]:
     return {name: {"summary": name.replace("_", " "), "value": value} for name, value in values.items()}
 
 

@@ -1,7 +1,6 @@
 """The rules of checkpoints: source models, uploaded, downloaded from a library, or promoted from a result."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -25,7 +24,11 @@ from app.networks import service as networks
 from app.queue import service as queue
 
 KIND = "ingest_checkpoint"
-UNKNOWN: dict[str, Any] = {"name": None, "num_classes": None, "options": {}}  # a network that the file has yet to name
+UNKNOWN: dict[str, object] = {
+    "name": None,
+    "num_classes": None,
+    "options": {},
+}  # the file has yet to name it
 
 
 def create(
@@ -162,7 +165,7 @@ def page(db: Session, owner: str, page: Page, status: Readiness | None) -> list[
     return repository.page(db, owner, page, statuses(status) if status else ())
 
 
-def recipe(db: Session, owner: str, checkpoint_id: str) -> dict[str, Any]:
+def recipe(db: Session, owner: str, checkpoint_id: str) -> dict[str, object]:
     """
     Raises:
         NotFound: there is no such checkpoint.
@@ -227,7 +230,7 @@ def stored(db: Session, checkpoint_id: str) -> Checkpoint:
     return checkpoint
 
 
-def _common(owner: str, name: str, metadata: dict[str, str]) -> dict[str, Any]:
+def _common(owner: str, name: str, metadata: dict[str, str]) -> dict[str, object]:
     return {"id": ids.new("ckpt"), "owner": owner, "created_at": now(), "name": name, "user_metadata": metadata}
 
 

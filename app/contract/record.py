@@ -9,8 +9,8 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, cor
 from app.contract.base import Closed
 
 
-def _shown(record: "Record", dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-    document: dict[str, Any] = dump(record)
+def _shown(record: "Record", dump: SerializerFunctionWrapHandler) -> dict[str, object]:
+    document: dict[str, object] = dump(record)
     for name, field in type(record).model_fields.items():
         if name not in record.model_fields_set and name not in record.NULLS:
             document.pop(field.alias or name, None)

@@ -1,7 +1,5 @@
 """Results of background steps: one class for each kind, whose fields become those of rows."""
 
-from typing import Any
-
 from pydantic import SerializeAsAny
 
 from app.contract.base import Closed
@@ -88,4 +86,4 @@ class AdaptedResult(LearnedResult, Packaged):
 class Catalogue(Record):
     """The networks that a worker can build: rows of `GET /v1/networks`."""
 
-    entries: list[dict[str, Any]]
+    entries: list[dict[str, object]]

@@ -1,6 +1,6 @@
 """Reports on what a model has of its source: made by the worker, stored and shown by the API, drawn by its page."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
@@ -78,4 +78,4 @@ class TransferReport(Record):
     trainable: list[str] | None = None
     drift: Drift | None = None
     micro_batch_size: int | None = None
-    pace: dict[str, Any] | None = None
+    pace: dict[str, object] | None = None

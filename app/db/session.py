@@ -90,7 +90,7 @@ def _translated() -> Iterator[None]:
 
 
 def _postgresql(url: str) -> Engine:
-    connect_args: dict[str, Any] = {
+    connect_args: dict[str, object] = {
         "connect_timeout": 5,
         "tcp_user_timeout": 10_000,
         # no prepared statements: behind a pooler, which nothing tells from the server, the next transaction runs on a

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -144,7 +144,7 @@ class Loop(Method):
         batch_size = self.batch_size or _batch_size(seen)
         steps_per_epoch = math.ceil(seen / batch_size)
         rate, decay = self.usual()
-        closed: dict[str, Any] = {
+        closed: dict[str, object] = {
             "learning_rate": rate if self.learning_rate is None else self.learning_rate,
             "weight_decay": decay if self.weight_decay is None else self.weight_decay,
             "batch_size": batch_size,

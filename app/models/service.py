@@ -1,7 +1,5 @@
 """The rules of adapted models: born of a job, immutable."""
 
-from typing import Any
-
 from sqlalchemy.orm import Session
 
 from app.contract import record
@@ -105,7 +103,7 @@ def quantize(db: Session, owner: str, model_id: str, report: QuantizationReport,
     model.stored_bytes += written.stored_bytes
 
 
-def recipe(db: Session, owner: str, model_id: str) -> dict[str, Any]:
+def recipe(db: Session, owner: str, model_id: str) -> dict[str, object]:
     """
     Raises:
         NotFound: the owner has no such model.

@@ -36,7 +36,7 @@ class Predictor(Protocol):
 class TorchPredictor:
     """The network itself, in a PyTorch process beside the API: on a GPU."""
 
-    def __init__(self, torch_process: TorchProcess, name: str, document: dict[str, Any], weights: Path) -> None:
+    def __init__(self, torch_process: TorchProcess, name: str, document: dict[str, object], weights: Path) -> None:
         """`name` is nobody else's; `document`: {network, input, multi_label}."""
         self._torch_process, self._known = torch_process, (name, document, weights)
         found: tuple[int, int] = torch_process.ask("load", *self._known)

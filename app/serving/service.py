@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from PIL.ImageFile import ImageFile
@@ -56,7 +56,7 @@ class Servable:
     input: InputSpec
     precision: Precision = "float32"
     image_bytes: int = field(default=0, compare=False)
-    document: dict[str, Any] = field(default_factory=dict, compare=False)
+    document: dict[str, object] = field(default_factory=dict, compare=False)
     weights: str = field(default="", compare=False)
 
     @classmethod

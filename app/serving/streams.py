@@ -24,7 +24,7 @@ class Adaptable:
     """What is to adapt, by the name of its object."""
 
     name: str
-    document: dict[str, Any]  # network and input contract
+    document: dict[str, object]  # network and input contract
     weights: str
 
     @classmethod

@@ -172,7 +172,7 @@ def _written(home: Path | None, name: str) -> str | None:
         return None
 
 
-def _end(code: int, message: str, document: dict[str, Any] | None = None) -> NoReturn:
+def _end(code: int, message: str, document: dict[str, object] | None = None) -> NoReturn:
     line = json.dumps(document, ensure_ascii=False) if document else f"regraft: {message}"
     typer.echo(line, err=True)
     raise typer.Exit(code)

@@ -1,11 +1,9 @@
 """What the demo trains: one small network, one fitting of images, and the same labels for every contender."""
 
-from typing import Any
-
 CLASSES = 10
 LABELS_PER_CLASS = 10
 
-NETWORK: dict[str, Any] = {
+NETWORK: dict[str, object] = {
     "name": "layers",
     "num_classes": CLASSES,
     "options": {
@@ -53,7 +51,7 @@ TARGET_SPLITS = {"train": 0.3, "validation": 0.1, "test": 0.6}
 AFFINE = [{"name": "affine", "degrees": 10, "translate": 0.1, "scale": [0.8, 1.2]}]
 
 # Every contender gets what suited it best in a small search over optimiser, learning rate and augmentation.
-SOURCE: dict[str, Any] = {
+SOURCE: dict[str, object] = {
     "name": "train",
     "network": NETWORK,
     "input": INPUT,
@@ -63,19 +61,19 @@ SOURCE: dict[str, Any] = {
     "epochs": 20,
     "batch_size": 64,
 }
-UNCHANGED: dict[str, Any] = {"name": "evaluate", "input": TARGET_FIT}
-SCRATCH: dict[str, Any] = {
+UNCHANGED: dict[str, object] = {"name": "evaluate", "input": TARGET_FIT}
+SCRATCH: dict[str, object] = {
     "name": "train",
     "network": NETWORK,
     "input": INPUT | TARGET_FIT,
     "labels_per_class": LABELS_PER_CLASS,
 }
-LINEAR_PROBE: dict[str, Any] = {
+LINEAR_PROBE: dict[str, object] = {
     "name": "linear_probe",
     "input": TARGET_FIT,
     "labels_per_class": LABELS_PER_CLASS,
 }
-FINE_TUNE: dict[str, Any] = {
+FINE_TUNE: dict[str, object] = {
     "name": "fine_tune",
     "input": TARGET_FIT,
     "optimizer": "adamw",

@@ -85,7 +85,7 @@ class Checkpoints(Noun[D]):
         yield from self._send(Request("DELETE", f"/v1/checkpoints/{checkpoint}/adaptation", repeatable=True))
 
     @call
-    def recipe(self, checkpoint: str) -> Steps[dict[str, Any]]:
+    def recipe(self, checkpoint: str) -> Steps[dict[str, object]]:
         """The rule it was trained by; what is not known is left out."""
         return (yield from self._document(f"/v1/checkpoints/{checkpoint}/recipe"))
 

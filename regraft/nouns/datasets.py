@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from regraft import errors
 from regraft.nouns.base import D, Noun, given, waiting
@@ -60,7 +60,7 @@ class Datasets(Noun[D]):
         return found
 
     @call
-    def samples(self, dataset: str, *, split: str | None = None, limit: int | None = None) -> Steps[dict[str, Any]]:
+    def samples(self, dataset: str, *, split: str | None = None, limit: int | None = None) -> Steps[dict[str, object]]:
         """Thumbnails with their labels."""
         params = given({"split": split, "limit": limit})
         return (yield from self._document(f"/v1/datasets/{dataset}/samples", params))

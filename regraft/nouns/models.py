@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from regraft.images import Image
 from regraft.nouns.base import D, Noun, given
@@ -39,7 +39,7 @@ class Models(Noun[D]):
         return (yield from downloading(self._send, path, {"format": format}, target, progress, self._retry))
 
     @call
-    def recipe(self, model: str) -> Steps[dict[str, Any]]:
+    def recipe(self, model: str) -> Steps[dict[str, object]]:
         """The rule it was trained by: what `checkpoints.create` takes, and `rule_transfer` replays."""
         return (yield from self._document(f"/v1/models/{model}/recipe"))
 

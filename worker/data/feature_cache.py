@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from worker.data.batches import Images
 from worker.runtime import digest
 from worker.runtime.run import Run
 
-Document = dict[str, Any]
+Document = dict[str, object]
 
 VERSION = 2  # to be raised when the same images, weights and libraries come to other tensors
 LIBRARIES = ("torch", "torchvision", "timm")

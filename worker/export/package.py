@@ -77,7 +77,7 @@ def metadata(
     untrained_head: bool = False,
 ) -> dict[str, str]:
     """What a weights file says of itself: enough to build the network again, and to use it."""
-    about: dict[str, Any] = {
+    about: dict[str, object] = {
         "network": spec.model_dump(mode="json"),
         "input": input.model_dump(mode="json"),
         "classes": classes,

@@ -21,7 +21,7 @@ _NEEDLESS = {"DUP", "POP", "POP_MARK", "EMPTY_SET", "ADDITEMS", "FROZENSET"}
 _INTEGER = re.compile("[<>|]?[iu][1248]")
 
 
-def load(name: str, data: bytes) -> dict[str, Any]:
+def load(name: str, data: bytes) -> dict[str, object]:
     """The dict that `data` holds: its keys are made text, other strings of Python 2 stay bytes.
 
     Raises:

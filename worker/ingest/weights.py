@@ -46,7 +46,7 @@ def read(path: Path, watch: Watch) -> dict[str, Tensor]:
     raise _foreign(head)
 
 
-def metadata(path: Path) -> dict[str, Any]:
+def metadata(path: Path) -> dict[str, object]:
     """What a file of safetensors says of itself; nothing for all other files.
 
     Raises:

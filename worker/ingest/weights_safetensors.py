@@ -35,7 +35,7 @@ BYTES = {
 }
 
 
-def metadata(path: Path) -> dict[str, Any]:
+def metadata(path: Path) -> dict[str, object]:
     """What the file says of itself; what is not text is for `read` to refuse.
 
     Raises:
@@ -62,7 +62,7 @@ def read(path: Path) -> dict[str, Tensor]:
         raise _corrupt(repr(error)) from error
 
 
-def _header(path: Path) -> tuple[dict[str, Any], int]:
+def _header(path: Path) -> tuple[dict[str, object], int]:
     """The header, and its length in bytes."""
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -72,7 +72,7 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
         return _parsed(file.read(length)), length
 
 
-def _parsed(text: bytes) -> dict[str, Any]:
+def _parsed(text: bytes) -> dict[str, object]:
     try:
         header = json.loads(text.decode(), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
@@ -82,14 +82,14 @@ def _parsed(text: bytes) -> dict[str, Any]:
     return header
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a name occurs twice")
     return found
 
 
-def _check(header: dict[str, Any], room: int) -> None:
+def _check(header: dict[str, object], room: int) -> None:
     """The tensors lie one behind the other, each as long as its shape says, and nothing else is there."""
     spans = sorted(_span(name, entry) for name, entry in header.items())
     end = 0

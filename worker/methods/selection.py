@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -87,7 +87,7 @@ class Selector:
                 return float(not self._collapsed(values)), -values["entropy"]
         return (0.0,)
 
-    def settle(self, epoch: int | None) -> dict[str, Any]:
+    def settle(self, epoch: int | None) -> dict[str, object]:
         """The last word: the unchanged source takes the network's place where it ranks no lower, but not by the
         source's labels, of which it knows most.  `epoch` is that whose weights the network has.
 

@@ -14,8 +14,8 @@ class CatalogueEntry(TypedDict):
 
     name: str
     summary: str
-    input: dict[str, Any] | None
-    options: dict[str, Any]
+    input: dict[str, object] | None
+    options: dict[str, object]
     pretrained: list[str]
 
 

@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -64,7 +63,7 @@ def _module(layer: AnyLayer) -> nn.Module:
             return nn.Sequential(_children(layer.layers))
         case description.Residual():
             return Residual(layer.layers, layer.shortcut)
-    keywords: dict[str, Any] = layer.model_dump(exclude={"name", "type"})
+    keywords: dict[str, object] = layer.model_dump(exclude={"name", "type"})
     if "inplace" in keywords:
         keywords["inplace"] = False  # in place it would change what a shortcut has yet to read
     module: nn.Module = getattr(nn, layer.type)(**keywords)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from app.contract.evaluation import Guard, Opponent, OpponentName
 from app.contract.inputs import InputOverride
@@ -127,7 +126,7 @@ def _part(task: Task, name: str) -> Task:
     return replace(task, run=task.run.part("guard").part(name))
 
 
-def _budget(params: Training) -> dict[str, Any]:
+def _budget(params: Training) -> dict[str, object]:
     """What they have in common with the method: labels, steps, and how they are computed."""
     names = ("labels_per_class", "train_size", "batch_size", "early_stopping", "precision", "layout")
     return {name: getattr(params, name) for name in names} | {"epochs": params.all_epochs}

@@ -3,7 +3,6 @@
 import math
 import time
 from dataclasses import asdict
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -21,8 +20,8 @@ class Journal:
         self._claim = claim
         self._flushed_at = 0.0
         self._progress: Progress | None = None
-        self._notes: list[dict[str, Any]] = []
-        self._points: list[dict[str, Any]] = []
+        self._notes: list[dict[str, object]] = []
+        self._points: list[dict[str, object]] = []
         self._not_finite: set[tuple[str, str]] = set()
 
     @property

@@ -54,7 +54,7 @@ TopK = Annotated[
     int | None,
     Query(ge=1, le=MOST, description="How many of the likeliest classes: 5, or all where an image has any number."),
 ]
-Give = Callable[[Row, Sequence[Prediction]], list[dict[str, Any]]]
+Give = Callable[[Row, Sequence[Prediction]], list[dict[str, object]]]
 
 
 Adapt = Annotated[
@@ -116,7 +116,7 @@ async def asked(
         raise
 
 
-def encoded(data: list[dict[str, Any]]) -> bytes:
+def encoded(data: list[dict[str, object]]) -> bytes:
     return orjson.dumps({"object": "list", "data": data}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -140,7 +140,7 @@ def classified(top_k: int | None) -> Give:
     as probable as not.
     """
 
-    def give(row: Row, predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+    def give(row: Row, predictions: Sequence[Prediction]) -> list[dict[str, object]]:
         data = []
         for index, prediction in enumerate(predictions):
             p_K = prediction.probabilities
@@ -166,5 +166,5 @@ def _likeliest(p_K: Floats, count: int) -> list[int]:
     return sorted(among, key=p_K.tolist().__getitem__, reverse=True)[:count]
 
 
-def embedded(row: Row, predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+def embedded(row: Row, predictions: Sequence[Prediction]) -> list[dict[str, object]]:
     return [{"index": index, "embedding": prediction.features} for index, prediction in enumerate(predictions)]

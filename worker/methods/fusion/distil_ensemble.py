@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +33,7 @@ from worker.training.trainer import Trainer
 class _Student:
     spec: NetworkSpec
     learner: Classifier
-    report: dict[str, Any]
+    report: dict[str, object]
 
 
 def run(task: Task, params: DistilEnsemble) -> Adapted:
@@ -168,7 +167,7 @@ def _agreed(run: Run, learner: Classifier, terms: list[Term], images: Images, pr
     return Validation({"loss": mean}, (-mean,))
 
 
-def _told(task: Task, params: DistilEnsemble, classes: list[str]) -> list[dict[str, Any]]:
+def _told(task: Task, params: DistilEnsemble, classes: list[str]) -> list[dict[str, object]]:
     return [
         {"id": id_, "classes": sum(name in classes for name in task.teachers[id_].classes or ())}
         for id_ in params.teachers

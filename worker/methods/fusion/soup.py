@@ -1,7 +1,6 @@
 """`soup`: the mean of several tuned networks' weights."""
 
 from functools import partial
-from typing import Any
 
 from app.methods.fusion.soup import Soup
 from worker.methods.fusion.family import Candidate, Merger
@@ -17,7 +16,7 @@ def run(task: Task, params: Soup) -> Adapted:
     return merger.adapted(_mean(merger, kept), merged=len(kept) > 1, about={"chosen": {"sources": kept}, **about})
 
 
-def _greedy(merger: Merger) -> tuple[list[str], dict[str, Any]]:
+def _greedy(merger: Merger) -> tuple[list[str], dict[str, object]]:
     """The weights that are kept, and everything that was tried, in its order.  A soup is no worse than its best
     ingredient."""
     alone = {
@@ -25,7 +24,7 @@ def _greedy(merger: Merger) -> tuple[list[str], dict[str, Any]]:
     }
     first, *others = sorted(alone, key=lambda id_: _rank(alone[id_]), reverse=True)
     kept, best = [first], _rank(alone[first])
-    tried: list[dict[str, Any]] = [{"sources": [id_], **found._asdict()} for id_, found in alone.items()]
+    tried: list[dict[str, object]] = [{"sources": [id_], **found._asdict()} for id_, found in alone.items()]
     for id_ in others:
         with_it = [*kept, id_]
         found = merger.judge(f"with {id_}", partial(_mean, merger, with_it), merged=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -189,7 +189,7 @@ class _Learning:
         rows = domain.labelled("validation")
         return {self.params.validation: domain.examples(rows, self.start.learner.input, self.start.classes)}
 
-    def measured(self, left: str, learner: Classifier) -> dict[str, Any]:
+    def measured(self, left: str, learner: Classifier) -> dict[str, object]:
         """Figures on the test split of the environment that was left out."""
         domain, run = self.task.environments[left], self.task.run
         found = measure.on_test_split(run, learner.module, learner.input, learner.classes, domain)

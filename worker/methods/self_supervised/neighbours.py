@@ -1,8 +1,6 @@
 """A measure of how well features tell the target's classes apart, by their nearest neighbours: looked at, never learned
 from."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -40,7 +38,7 @@ class NeighbourValidation:
         """The validation of a training, none of which is better than another."""
         return Validation({"knn_accuracy": self._right(self._validation) / len(self._validation)}, ())
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> dict[str, object]:
         """The accuracy on the test split, whose labels are read here, once; None where there are none."""
         test = self._labelled("test")
         knn = None

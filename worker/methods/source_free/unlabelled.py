@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,7 +51,7 @@ class Predictions:
         """Nearly all images are taken for the same class, and that not by mere doubt."""
         return self.classes < ONE_CLASS and self.entropy < SURE * math.log(max(2, len(self.share_K)))
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         return {"images": self.images, "entropy": self.entropy, "classes": self.classes, "shares": self.share_K}
 
 
@@ -93,7 +92,7 @@ def floor(*sound: Predictions) -> float:
     return max(ONE_CLASS, *(SOUND * found.classes for found in sound))
 
 
-def report(run: Run, before: Predictions, after: Predictions) -> dict[str, Any]:
+def report(run: Run, before: Predictions, after: Predictions) -> dict[str, object]:
     """The document on both; a warning is emitted where either is of one class, or the later has collapsed."""
     message = None
     if before.one_class:

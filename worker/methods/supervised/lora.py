@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -91,7 +91,7 @@ def _adapter(learner: Classifier, config: "LoraConfig") -> Adapter:
             tensors[PREFIX + name.replace(".default.", ".")] = tensor.detach().cpu().clone()
         elif name.startswith(tuple(f"{head}." for head in learner.structure.heads)):
             tensors[PREFIX + name] = tensor.detach().cpu().clone()
-    about: dict[str, Any] = {
+    about: dict[str, object] = {
         "peft_type": "LORA",
         "r": config.r,
         "lora_alpha": config.lora_alpha,
