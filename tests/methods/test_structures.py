@@ -78,7 +78,7 @@ def test_an_adapter_loads_into_peft(tmp_path):
 
 
 def test_lora_without_anything_to_correct(tmp_path):
-    with pytest.raises(Failure, match="no layers for `lora`"):
+    with pytest.raises(Failure, match="`lora` finds no layer"):
         adapt(tmp_path, {"name": "lora", "targets": "linear"})
 
 

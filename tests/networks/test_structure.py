@@ -242,7 +242,7 @@ class Twice(nn.Module):
     ("network", "words"),
     [
         (nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 10), Twice()), "one vector"),
-        (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten()), "no head"),
+        (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten()), "no classification head"),
         (nn.Sequential(nn.Conv2d(1, 4, 1), nn.Flatten()), "64×64 colour"),
         (nn.Sequential(nn.Flatten(), nn.Linear(100, 10)), "64×64 colour"),
     ],

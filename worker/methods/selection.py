@@ -100,7 +100,7 @@ class Selector:
         if self.unchanged is not None and before is not None and self._no_better(values, before):
             self.learner.module.load_state_dict(self.unchanged.state_dict())
             kept = "unchanged"
-            self._warn(f"By {self.selection} no epoch was better than the unchanged source: it is what is kept.")
+            self._warn(f"By {self.selection} no epoch was better than the unchanged source, whose weights are kept.")
         elif self._collapsed(values):
             self._warn(
                 f"Only {values['predicted_classes']:.1f} classes are still predicted: the network has collapsed."

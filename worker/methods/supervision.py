@@ -100,7 +100,7 @@ def learn(
     """
     run, scope, schedule = run or task.run, scope or Scope(), params.schedule
     if not any(True for path in learner.structure.heads for _ in learner.module.get_submodule(path).parameters()):
-        message = "The head of this network was fitted and does not learn by gradients: name the network under it."
+        message = "The head of this network was fitted, not trained by gradients: start from the network beneath it."
         raise Failure("does_not_fit", message)
     train, validation = seen.train.to(run.device), seen.validation.to(run.device)
     source = None if task.source is None else task.source.network

@@ -177,7 +177,7 @@ def _refusal(tensor: Tensor, place: Tensor | None) -> str | None:
 def _fitted(tensor: Tensor, place: Tensor, given: str) -> Tensor:
     fitted = tensor.detach().to(place.dtype).reshape(place.shape).contiguous()
     if fitted.is_floating_point() and not torch.isfinite(fitted).all():
-        raise Failure("not_finite", f"{given} holds numbers that are infinite or none at all (NaN).")
+        raise Failure("not_finite", f"{given} holds infinite values or NaN.")
     return fitted
 
 

@@ -204,10 +204,10 @@ def _run(network: nn.Module, input: InputSpec) -> Tensor:
             x_BCHW = torch.zeros(2, input.channels, *input.size, device=device, requires_grad=True)
             output: Tensor = network(x_BCHW * 1)
     except misfits.MISFITS as error:
-        message = f"The network takes no {misfits.size(input)} images: {misfits.reason(error)}"
+        message = f"The network does not accept {misfits.size(input)} images: {misfits.reason(error)}"
         raise Failure("does_not_fit", message) from error
     if not isinstance(output, Tensor) or output.ndim != 2:
-        raise Failure("does_not_fit", "The network does not give one vector of class scores an image.")
+        raise Failure("does_not_fit", "The network's output is not one vector of class scores per image.")
     return output
 
 
@@ -216,7 +216,7 @@ def _heads(seen: _Seen) -> list[_Call]:
     classes = seen.output.shape[1]
     scoring = [call for call in seen.calls if _width(call.module) == classes]
     if not scoring:
-        raise Failure("does_not_fit", f"No layer of the network gives {classes} numbers: it has no head.")
+        raise Failure("does_not_fit", f"No layer of the network has {classes} outputs: it has no classification head.")
     last = scoring[-1]
     feeding = _ancestors(last.needs)
     beside = [call for call in scoring[-PARALLEL_HEADS:-1] if call.gives not in feeding and call.path != last.path]

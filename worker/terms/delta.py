@@ -33,7 +33,7 @@ def distance(one: Tensor, other: Tensor) -> Tensor:
 
 def build(params: Delta, setting: Setting) -> _Delta:
     if setting.source is None:
-        raise Failure("does_not_fit", "`delta` stays near a source, and there is none.")
+        raise Failure("does_not_fit", "`delta` compares features with the source's, and this job has no source.")
     layers = params.layers or setting.student.ends[-STAGES:]
     modules = dict(setting.source.module.named_modules())
     unknown = [layer for layer in layers if layer not in modules]

@@ -24,6 +24,6 @@ class _L2Sp(TermDefaults):
 def build(params: L2Sp, setting: Setting) -> _L2Sp:
     """w₀ is a copy: held by reference it would move with w, and the term be zero for ever."""
     if setting.source is None:
-        raise Failure("does_not_fit", "`l2_sp` stays near a source, and there is none.")
+        raise Failure("does_not_fit", "`l2_sp` pulls the weights towards the source's, and this job has no source.")
     shared, new = correspondence(setting.student, setting.source)
     return _L2Sp([(w, w0.detach().clone()) for w, w0 in shared], new, params.head)

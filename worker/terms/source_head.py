@@ -16,9 +16,11 @@ def of(setting: Setting, name: str) -> nn.Module:
     """
     source = setting.source
     if source is None:
-        raise Failure("does_not_fit", f"`{name}` keeps a source's head alive, and there is no source.")
+        raise Failure("does_not_fit", f"`{name}` goes on training the source's head, and this job has no source.")
     if not source.structure.separable or source.structure.features != setting.student.structure.features:
-        raise Failure("does_not_fit", f"`{name}` needs a source that is just its head on its features.")
+        raise Failure(
+            "does_not_fit", f"`{name}` needs a source whose scores are made by its head from the features alone."
+        )
     return deepcopy(source.module.get_submodule(source.structure.head)).requires_grad_(True)
 
 

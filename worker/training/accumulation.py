@@ -108,7 +108,7 @@ class Accumulator:
         self._run.micro_batch_size = size
         self._run.save_soon()
         device.give_back_memory()
-        message = f"Memory ran out: batches go on in parts of at most {size}."
+        message = f"Memory ran out: the training goes on with micro-batches of at most {size} examples."
         self._run.emit(Note("batch_split", message, "warning", {"micro_batch_size": size}))
 
     def _state(self) -> State:

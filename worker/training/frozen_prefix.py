@@ -95,7 +95,9 @@ def find(
     if run.cache is not None and source is not None:
         weights = cut.before.state_dict()
         frozen = feature_cache.layers(run, source, weights, {"edge": cut.edge}, learner.input)
-    run.emit(Note("frozen_once", f"What is frozen ends at {cut.edge}, and is computed once for all epochs."))
+    run.emit(
+        Note("frozen_once", f"All layers up to {cut.edge} are frozen: their outputs are computed once for all epochs.")
+    )
     return FrozenPrefix(run, prepare, cut, frozen)
 
 

@@ -77,7 +77,7 @@ def settle(run: Run, network: nn.Module, work: Workload) -> Numerics:
     found = _fastest(run.device, network, first, work)
     run.numerics = vars(found)
     if found != first:
-        message = f"In {found.layout} and {found.precision}, which was faster in a trial."
+        message = f"Trains in {found.precision} and {found.layout}, which was clearly faster in a trial."
         run.emit(Note("pace", message, data=vars(found)))
     return found
 

@@ -96,7 +96,7 @@ def _classes(task: Task, params: DistilEnsemble) -> list[str]:
     classes = task.target.classes or union(spaces)
     reason = untold(classes, spaces)
     if reason and not params.label_weight:
-        raise Failure("does_not_fit", f"Without labels (`label_weight`) they cannot all be learnt: {reason}.")
+        raise Failure("does_not_fit", f"Without labels (`label_weight`) the classes cannot all be learnt: {reason}.")
     return classes
 
 

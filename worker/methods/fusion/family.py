@@ -165,7 +165,7 @@ class Merger:
         found = {id_: self._distance(weights) for id_, weights in self.of.sources.items()}
         for id_, distance in found.items():
             if distance is not None and distance > FAR:
-                message = f"{id_} is so far from the checkpoint that it hardly was tuned from it."
+                message = f"{id_} is so far from the checkpoint that it was hardly fine-tuned from it."
                 self._run.emit(Note("far_apart", message, "warning", {"id": id_, "distance": distance}))
         return [{"id": id_, "distance": distance} for id_, distance in found.items()]
 

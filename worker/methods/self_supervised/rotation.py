@@ -34,7 +34,7 @@ def run(task: Task, params: Rotation) -> Adapted:
         task, pretext, pretraining.turned(upright), lambda features_ND: right(classifier(features_ND))
     )
     if told < HARDLY:
-        message = f"Only {told:.0%} of the quarter turns are told apart: the images look alike when turned."
+        message = f"Only {told:.0%} of the quarter turns are recognised: the images look alike when turned."
         task.run.emit(Note("no_upright", message, "warning"))
     return replace(adapted, transfer=adapted.transfer | {"rotation_accuracy": told})
 

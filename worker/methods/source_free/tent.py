@@ -99,7 +99,7 @@ def _minimise(run: Run, learner: Classifier, params: Tent, train: Images, paths:
 
 
 def _one_class(kept: str) -> Collapse:
-    message = f"The predictions collapsed towards one class, and it was stopped; what is kept: {kept}."
+    message = f"The predictions collapsed towards one class, and the adaptation was stopped; kept: {kept}."
     return Collapse("one_class", kept, message)
 
 

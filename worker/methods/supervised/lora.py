@@ -49,7 +49,7 @@ def targets(network: nn.Module, params: Lora, heads: tuple[str, ...]) -> list[st
         if type(module) in kinds and path not in heads and getattr(module, "groups", 1) == 1
     ]
     if not found:
-        raise Failure("does_not_fit", f"The network has no layers for `lora` to correct (`targets`: {params.targets}).")
+        raise Failure("does_not_fit", f"`lora` finds no layer to adapt in the network (`targets`: {params.targets}).")
     return found
 
 

@@ -29,7 +29,9 @@ def run(task: Task, params: Quantize) -> Adapted:
     try:
         onnx.export(classifier.module, classifier.structure, source.input, full)
     except onnx.NotExportable as error:
-        raise Failure("not_servable", f"It has no graph to quantise: {error}.") from error
+        raise Failure(
+            "not_servable", f"The network cannot be exported to ONNX, and so not be quantised: {error}."
+        ) from error
     run.checkpoint_or_stop()
     run.tell(1, STEPS)
     int8.quantise(full, _sample(task, source.input, params.images), small)
@@ -113,5 +115,5 @@ def _sample(task: Task, input: InputSpec, count: int) -> NDArray[np.uint8]:
     """Training images of the target, evenly spaced: the same for every seed."""
     rows = task.target.images.rows("train")
     if not len(rows):
-        raise Failure("does_not_fit", "Ranges are measured on the training split, which has no image.")
+        raise Failure("does_not_fit", "Quantisation is calibrated on training images, and the training split has none.")
     return task.target.images.fitted(rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)], input)
