@@ -18,7 +18,7 @@ from worker.training.features import Features
 SHARE = 4  # a label budget of at least one in so many computes the whole split, which all such budgets share
 
 
-def features(task: Task, learner: Classifier, seen: Examples, run: Run | None = None) -> tuple[Features, Features]:
+def features(task: Task, learner: Classifier, examples: Examples, run: Run | None = None) -> tuple[Features, Features]:
     """Features of the training and of the validation images that a run may see; the network is in evaluation mode.
 
     Whether a whole split is computed depends on nothing but the two sizes, never on what the cache holds: how images
@@ -43,7 +43,7 @@ def features(task: Task, learner: Classifier, seen: Examples, run: Run | None = 
             return Features(rows(images), label_N)
         return Features(rows(whole.images())[whole.place_N.to(run.device)], label_N)
 
-    return of(seen.train, seen.whole.get("train")), of(seen.validation, seen.whole.get("validation"))
+    return of(examples.train, examples.whole.get("train")), of(examples.validation, examples.whole.get("validation"))
 
 
 def _compute(run: Run, learner: Classifier, images: Images) -> Tensor:

@@ -85,7 +85,7 @@ def learn(
     task: Task,
     learner: Classifier,
     params: Training,
-    seen: Examples,
+    examples: Examples,
     scope: Scope | None = None,
     *,
     run: Run | None = None,
@@ -102,14 +102,14 @@ def learn(
     if not any(True for path in learner.structure.heads for _ in learner.module.get_submodule(path).parameters()):
         message = "The head of this network was fitted, not trained by gradients: start from the network beneath it."
         raise Failure("does_not_fit", message)
-    train, validation = seen.train.to(run.device), seen.validation.to(run.device)
+    train, validation = examples.train.to(run.device), examples.validation.to(run.device)
     source = None if task.source is None else task.source.network
     prefix = frozen_prefix.find(source, learner, params, train, validation, scope.trainable, run)
-    numerics = _numerics(run, learner, params, seen, whole=prefix is None)
-    feed = prefix or PixelFeed(run, learner, params, numerics.memory_format, seen.oversampled)
-    seen_from = replace(learner, module=feed.network)
+    numerics = _numerics(run, learner, params, examples, whole=prefix is None)
+    feed = prefix or PixelFeed(run, learner, params, numerics.memory_format, examples.oversampled)
+    student = replace(learner, module=feed.network)
     with precision.kept(numerics, learner.module), _compiled(run, numerics, feed, train, params):
-        loss = objective.build(task, seen_from, params, train, lambda: feed.in_order(train))
+        loss = objective.build(task, student, params, train, lambda: feed.in_order(train))
         Trainer(run, learner, schedule, scope, companions=loss.modules).fit(
             feed.batches(train, schedule.batch_size, drawing(params, train.label_N, learner)),
             precision.cast(numerics, run.device, loss),
@@ -153,7 +153,7 @@ class PixelFeed:
         return evaluate.image_batches(self._run, images, self._prepare)
 
 
-def _numerics(run: Run, learner: Classifier, params: Training, seen: Examples, *, whole: bool) -> Numerics:
+def _numerics(run: Run, learner: Classifier, params: Training, examples: Examples, *, whole: bool) -> Numerics:
     """Layout and precision as the parameters say; where they ask for a trial, by one of the `whole` network.  Terms
     look into the network, and stay with float32."""
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
@@ -166,7 +166,9 @@ def _numerics(run: Run, learner: Classifier, params: Training, seen: Examples, *
         run.numerics = vars(as_told)  # a trial of later parts would compare two trainings that were computed otherwise
     shape = (learner.input.channels, *learner.input.size)
     schedule, layouts = params.schedule, params.layout == "auto"
-    work = Workload(shape, min(schedule.batch_size, len(seen.train)), steps(schedule, seen), precisions, layouts)
+    work = Workload(
+        shape, min(schedule.batch_size, len(examples.train)), steps(schedule, examples), precisions, layouts
+    )
     return precision.settle(run, learner.module, work)
 
 
@@ -187,6 +189,6 @@ def drawing(params: Training, label_N: Tensor, learner: Classifier) -> Tensor | 
     return targets.balanced(group_N, len(learner.classes))[group_N]
 
 
-def steps(schedule: Schedule, seen: Examples) -> int:
+def steps(schedule: Schedule, examples: Examples) -> int:
     """Optimiser steps of a training, where it is not stopped early."""
-    return schedule.epochs * (len(data.bounds(len(seen.train), schedule.batch_size)) - 1)
+    return schedule.epochs * (len(data.bounds(len(examples.train), schedule.batch_size)) - 1)
