@@ -54,22 +54,22 @@ types: install  ## types of everything, tests, benchmarks and migrations, too
 	$(BIN)/mypy
 
 openapi: install  ## renew the snapshot of the OpenAPI document, after a change that is meant to change it
-	REGRAFT_RENEW_OPENAPI=1 $(BIN)/pytest tests/api/test_openapi.py -k agreed_on
+	REGRAFT_RENEW_OPENAPI=1 $(BIN)/pytest tests/app/api/test_openapi.py -k agreed_on
 
 tables: install  ## renew the tables of methods and terms on the pages
 	PYTHONPATH=. $(BIN)/python tests/architecture/tables.py
 
 golden: install  ## renew the golden loss traces, after a change that is meant to change them
-	REGRAFT_RENEW_GOLDEN=1 $(BIN)/pytest tests/methods -k golden
+	REGRAFT_RENEW_GOLDEN=1 $(BIN)/pytest tests/worker/methods -k golden
 
 faults: install  ## the fault suite in its full counts (long)
-	REGRAFT_FAULTS=full $(BIN)/pytest tests/faults tests/jobs
+	REGRAFT_FAULTS=full $(BIN)/pytest tests/system/faults tests/app/queue tests/app/removal tests/worker/supervisor
 
 conformance: install  ## the long matrices, of which make test runs a share: every graph, architecture and format (long)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -m matrix
 
 methods: install  ## every method and term over HTTP to its last artifact, on SQLite and a real Postgres (long)
-	REGRAFT_METHODS_ON=sqlite,postgres OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup tests/e2e/test_every_method.py
+	REGRAFT_METHODS_ON=sqlite,postgres OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup tests/system/test_every_method.py
 
 bench: install  ## benchmarks: ratios against named peers, into docs/performance.md
 	$(BIN)/python benchmarks/serving.py

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-import databases
 from app.db.session import Database
-from databases import Databases
+from tests import databases
+from tests.databases import Databases
 
 
 @pytest.fixture(autouse=True)

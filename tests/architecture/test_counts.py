@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from architecture import counts
+from tests.architecture import counts
 
 
 @pytest.mark.parametrize("count", counts.COUNTS, ids=lambda count: count.name)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from regraft.processes import free_port
-from services import until
+from tests.services import until
 
 ROOT = Path(__file__).parents[2]
 SERVER = ("app", "worker", "migrations")

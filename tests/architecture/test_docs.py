@@ -7,7 +7,7 @@ import pytest
 
 from app.methods.registry import METHODS
 from app.methods.terms.registry import TERMS
-from architecture import tables
+from tests.architecture import tables
 
 METHODS_PAGE = (Path(__file__).parents[2] / "docs" / "methods.md").read_text()
 NAMED = set(re.findall(r"`([A-Za-z0-9_.]+)`", METHODS_PAGE))

@@ -28,7 +28,7 @@ from app.db.session import Database
 from app.jobs.feed import Feed
 from app.main import NOUNS
 from app.serving.service import Serving
-from architecture.counts import circles
+from tests.architecture.counts import circles
 
 ROOT = Path(__file__).parents[2]
 

@@ -95,7 +95,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "docs/methods.md").open("a") as page_:
         page_.write(SECTION)
     python(folder, "tests/architecture/tables.py")
-    suite(folder, "tests/methods/test_conformance.py", "-k", "golden and slow_probe", REGRAFT_RENEW_GOLDEN="1")
+    suite(folder, "tests/worker/methods/test_conformance.py", "-k", "golden and slow_probe", REGRAFT_RENEW_GOLDEN="1")
     return folder
 
 
@@ -127,8 +127,10 @@ def test_it_is_listed_checked_and_documented(copy):
 @pytest.mark.slow
 def test_the_suites_take_it_in(copy):
     """They show seeds, cancelling, resuming, exports, its golden trace, and what is asked of every method's files."""
-    told = suite(copy, "tests/methods/test_conformance.py", "-k", "slow_probe or every_method")
+    told = suite(copy, "tests/worker/methods/test_conformance.py", "-k", "slow_probe or every_method")
     assert int(told.rpartition(" passed")[0].split()[-1]) > 10
-    told = suite(copy, "tests/architecture/test_docs.py", "tests/unit/test_closed.py", "-k", "slow_probe or tables")
+    told = suite(
+        copy, "tests/architecture/test_docs.py", "tests/app/contract/test_closed.py", "-k", "slow_probe or tables"
+    )
     assert int(told.rpartition(" passed")[0].split()[-1]) >= 4
     suite(copy, "tests/architecture/test_methods.py")

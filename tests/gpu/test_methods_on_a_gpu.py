@@ -9,8 +9,8 @@ import statistics
 import pytest
 import torch
 
-from methods import tasks
-from methods.test_conformance import GOLDEN, TRAINING, VARIANTS, at, each, setting
+from tests.worker.methods import tasks
+from tests.worker.methods.test_conformance import GOLDEN, TRAINING, VARIANTS, at, each, setting
 from worker.runtime.contract import Interrupted
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

@@ -11,10 +11,8 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-import databases
-import digits
-import services
-from services import another_api, beside, until
+from tests import databases, digits, services
+from tests.services import another_api, beside, until
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),

@@ -1,1 +1,0 @@
-from e2e.conftest import own_service  # noqa: F401

@@ -1,0 +1,207 @@
+"""`shot`, `adabn`, `tent`: a source and images without labels, nothing else."""
+
+from copy import deepcopy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from app.imaging.packed import PackedImages
+from tests.worker.methods import tasks
+from tests.worker.methods.tasks import Setting
+from worker.runtime.contract import Failure, Note
+
+SHOT = {"name": "shot", "epochs": 4, "batch_size": 8}
+ADABN = {"name": "adabn", "batch_size": 16}
+TENT = {"name": "tent", "epochs": 4, "batch_size": 20}
+ALL = pytest.mark.parametrize("method", [SHOT, ADABN, TENT], ids=lambda method: method["name"])
+
+
+def case(folder, method, classes=10, target_classes=10, **target):
+    return Setting(
+        method,
+        tasks.source(folder / "source", classes),
+        tasks.dataset(folder / "target", target_classes, per_class=16, **target),
+    )
+
+
+def adapt(folder, method, **options):
+    return tasks.run(case(folder, method, **options), folder / "run")
+
+
+def relabelled(data, folder, label):
+    """The same images; `label` (labels, splits) gives them other labels."""
+    with np.load(data.index) as arrays:
+        found = dict(arrays)
+    path = folder / "relabelled.npz"
+    np.savez(path, **(found | {"label": label(found["label"].copy(), found["split"])}))
+    return replace(data, index=path)
+
+
+def shuffled(label_N, split_N):
+    for split in (0, 1):
+        rows = np.flatnonzero(split_N == split)
+        label_N[rows] = np.random.default_rng(7).permutation(label_N[rows])
+    return label_N
+
+
+def none(label_N, split_N):
+    return np.full_like(label_N, -1)
+
+
+def weights(outcome):
+    return outcome.weights_file.read_bytes()
+
+
+@ALL
+def test_labels_of_the_target_are_never_read(tmp_path, method):
+    """Whatever the labels of the training and the validation split are: the same document, the same bytes."""
+    known = case(tmp_path, method)
+    plain = tasks.run(known, tmp_path / "plain")
+    other = tasks.run(replace(known, target=relabelled(known.target, tmp_path, shuffled)), tmp_path / "other")
+    assert weights(plain) == weights(other)
+    assert plain.document == other.document
+    assert "none of the target's" in plain.document["evaluation"]["labels_used"]
+
+
+@ALL
+def test_a_target_without_labels_gives_the_same_weights_and_no_evaluation(tmp_path, method):
+    known = case(tmp_path, method)
+    bare = relabelled(known.target, tmp_path, none)
+    bare = replace(bare, document=bare.document | {"labelled": False, "classes": None})
+    plain, found = tasks.run(known, tmp_path / "plain"), tasks.run(replace(known, target=bare), tmp_path / "bare")
+    assert weights(plain) == weights(found)
+    assert found.document["evaluation"] is None
+    assert found.document["classes"] == [str(k) for k in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("method", "learns"),
+    [
+        (SHOT | {"weight_decay": 0.1}, ("features.", "block.")),
+        (ADABN, ("features.1.running", "features.1.num", "block.1.running", "block.1.num")),
+        (TENT, ("features.1.", "block.1.")),
+    ],
+    ids=["shot", "adabn", "tent"],
+)
+def test_what_is_not_adapted_changes_in_no_bit(tmp_path, method, learns):
+    found, before = adapt(tmp_path, method).weights, load_file(tmp_path / "source" / "source.safetensors")
+    assert found.keys() == before.keys()
+    changed = [name for name in before if not torch.equal(found[name], before[name])]
+    assert all(name.startswith(learns) for name in changed)
+    assert all(any(name.startswith(prefix) for name in changed) for prefix in learns)
+
+
+@ALL
+def test_the_source_unchanged_is_measured_beside(tmp_path, method):
+    evaluation = adapt(tmp_path, method).document["evaluation"]
+    unchanged = tasks.run(case(tmp_path, {"name": "evaluate"}), tmp_path / "unchanged").document
+    [line] = evaluation["guard"]["against"]
+    assert line["name"] == "unchanged"
+    assert line["accuracy"] == unchanged["evaluation"]["target"]["accuracy"]
+    assert line["difference"] == pytest.approx(evaluation["target"]["accuracy"] - line["accuracy"])
+    assert "against the unchanged source" in evaluation["guard"]["verdict"]
+
+
+@ALL
+def test_classes_that_the_source_does_not_know_are_refused(tmp_path, method):
+    with pytest.raises(Failure, match=r"does not know: \['10', '11'\]") as refused:
+        adapt(tmp_path, method, target_classes=12)
+    assert refused.value.code == "does_not_fit"
+
+
+@pytest.mark.parametrize("method", [ADABN, TENT], ids=["adabn", "tent"])
+def test_networks_without_batch_norm_are_refused(tmp_path, method):
+    bare = deepcopy(tasks.network(10))
+    for block in bare["options"]["layers"]:
+        if "layers" in block:
+            block["layers"] = [layer for layer in block["layers"] if layer["type"] != "BatchNorm2d"]
+    train = {"name": "train", "network": bare, "input": tasks.INPUT, "epochs": 1}
+    made = tasks.run(Setting(train, None, tasks.dataset(tmp_path / "data", 10)), tmp_path / "made")
+    document = {key: made.document[key] for key in ("network", "input", "classes", "recipe")}
+    known = replace(case(tmp_path, method), source=(document, made.weights_file))
+    with pytest.raises(Failure, match="none that keeps statistics") as refused:
+        tasks.run(known, tmp_path / "run")
+    assert refused.value.code == "does_not_fit"
+    shot = tasks.run(replace(known, method=SHOT), tmp_path / "shot")
+    assert shot.document["classes"] == document["classes"]
+
+
+def test_fewer_classes_than_the_source_knows(tmp_path):
+    """Pseudo-labels and the even use of classes are of the target's classes alone; the head keeps them all."""
+    options = {"classes": 10, "target_classes": 3}
+    found = adapt(tmp_path, SHOT | {"epochs": 60, "learning_rate": 0.05}, **options)
+    document = found.document
+    assert document["classes"] == [str(k) for k in range(10)]
+    assert document["evaluation"]["target"]["classes"] == ["0", "1", "2"]
+    before, after = (document["transfer"]["predictions"][when]["shares"] for when in ("before", "after"))
+    assert sum(before[3:]) > 0.3
+    assert sum(after[3:]) < 0.05
+    assert min(after[:3]) > 0.1
+
+
+def test_statistics_are_the_targets(tmp_path):
+    """Of all its training images, however they were cut into batches."""
+    known = case(tmp_path, ADABN)
+    found = tasks.run(known, tmp_path / "run").weights
+    packed = PackedImages.open(known.target.pixels, known.target.index)
+    pixels_NHWC = packed.fitted(packed.rows("train"), tasks.InputSpec.model_validate(tasks.INPUT))
+    x_N1HW = (torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
+    source = load_file(known.source[1])
+    made_NCHW = torch.nn.functional.conv2d(x_N1HW, source["features.0.weight"], source["features.0.bias"], padding=1)
+    torch.testing.assert_close(found["features.1.running_mean"], made_NCHW.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found["features.1.running_var"], made_NCHW.var((0, 2, 3)), rtol=1e-4, atol=1e-5)
+
+
+def notes(outcome, kind="collapse"):
+    return [note for note in outcome.recorder.of(Note) if note.type == kind]
+
+
+def test_tent_lowers_entropy(tmp_path):
+    found = adapt(tmp_path, TENT | {"epochs": 20})
+    assert found.trace[-1] < found.trace[0]
+    assert found.document["transfer"]["collapse"] is None
+    assert not notes(found)
+
+
+def test_tent_stops_where_batches_are_tiny(tmp_path):
+    found = adapt(tmp_path, TENT | {"batch_size": 8})
+    collapse = found.document["transfer"]["collapse"]
+    assert (collapse["reason"], collapse["kept"]) == ("tiny_batches", "source")
+    assert [note.level for note in notes(found)] == ["warning"]
+    before = load_file(tmp_path / "source" / "source.safetensors")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in found.weights.items())
+
+
+def test_tent_stops_where_all_images_are_of_one_class(tmp_path):
+    """The source is sure that they are; batch norm's statistics of these alone would make them look like any."""
+    source = tasks.run(
+        Setting(
+            {"name": "train", "network": tasks.network(10), "input": tasks.INPUT, "epochs": 20, "learning_rate": 0.01},
+            None,
+            tasks.dataset(tmp_path / "source_data", 10, per_class=16),
+        ),
+        tmp_path / "train",
+    )
+    document = {key: source.document[key] for key in ("network", "input", "classes", "recipe")}
+    target = tasks.dataset(tmp_path / "target", 1, per_class=80)
+    known = Setting(TENT, (document, source.weights_file), target)
+    found = tasks.run(known, tmp_path / "run")
+    collapse = found.document["transfer"]["collapse"]
+    assert (collapse["reason"], collapse["kept"]) == ("one_class", "source")
+    assert all(torch.equal(tensor, source.weights[name]) for name, tensor in found.weights.items())
+    adabn = tasks.run(replace(known, method=ADABN), tmp_path / "adabn")
+    assert "of one class" in notes(adabn)[0].message
+
+
+def test_tent_stops_where_predictions_collapse(tmp_path):
+    """At a learning rate that is far too great, before one epoch is over: what is left is what `adabn` gives."""
+    found = adapt(tmp_path, TENT | {"learning_rate": 10.0})
+    collapse = found.document["transfer"]["collapse"]
+    assert (collapse["reason"], collapse["kept"]) == ("one_class", "statistics")
+    assert notes(found)[0].message == collapse["message"]
+    assert found.recorder.series("classes", "validation")[0] < 4
+    adabn = tasks.run(case(tmp_path, ADABN | {"batch_size": 20}), tmp_path / "adabn")
+    assert all(torch.equal(tensor, adabn.weights[name]) for name, tensor in found.weights.items())
