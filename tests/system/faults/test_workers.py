@@ -1,4 +1,7 @@
-"""Promises about workers that die, sleep, or are told to go: each with the real fault, on both databases."""
+"""Promises about workers that die, sleep, or are told to go: each with the real fault, on both databases.
+
+What is about processes and snapshots alone is on Postgres by `make faults` and `make conformance` only.
+"""
 
 import os
 import random
@@ -63,6 +66,7 @@ def test_a_worker_that_is_killed_loses_nothing(own_service, dataset):
     assert len(list(client.models.list())) == (21 if FULL else 3)
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize(
     "method",
     [
@@ -95,6 +99,7 @@ def test_nor_does_what_learns_beside_the_network(own_service, dataset, tmp_path,
     assert weights(client, job) == weights(client, undisturbed)
 
 
+@pytest.mark.any_database
 def test_no_orphan_outlives_its_worker(own_service, dataset):
     submit(own_service.client, dataset, epochs=100_000)
     until(own_service.running_steps)
@@ -105,6 +110,7 @@ def test_no_orphan_outlives_its_worker(own_service, dataset):
     own_service.start_worker()
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("end", ["killed", "told twice"])
 def test_nor_does_one_that_hangs(own_service, dataset, end):
     """It obeys no order, does not see that its pipe is closed, and keeps a descriptor of the fork-server open."""
