@@ -14,7 +14,7 @@ help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
 # The lock is used where it is tried, by CI: hash by hash, so that a file that was changed in an index is refused.  Elsewhere
-# its versions may have no wheels, and the newest are taken that pyproject.toml allows; there both distributions are named
+# its versions may have no wheels, an index may lack them, and then the newest are taken that pyproject.toml allows; there both distributions are named
 # without extras, too, since pip finds one that another requires only then.
 # torch's ordinary wheel is used, on machines without a GPU too: there is no CPU build of torchvision to go with another
 LOCK ?= requirements.lock
@@ -24,8 +24,15 @@ $(VENV)/.installed: pyproject.toml server/pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Regraft needs Python 3.11 or newer"'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	if [ -n "$(LOCK)" ] && $(BIN)/python -c '$(TRIED)'; then \
-	    $(PIP) --require-hashes --requirement $(LOCK) && \
-	    $(PIP) --no-deps --no-build-isolation --editable . --editable ./server; \
+	    if $(PIP) --require-hashes --requirement $(LOCK) 2>$(VENV)/locked.log; then \
+	        $(PIP) --no-deps --no-build-isolation --editable . --editable ./server; \
+	    elif grep -q "DO NOT MATCH THE HASHES" $(VENV)/locked.log; then \
+	        cat $(VENV)/locked.log >&2; exit 1; \
+	    else \
+	        tail -n 5 $(VENV)/locked.log >&2; \
+	        echo "Versions of $(LOCK) cannot be had here: the newest that pyproject.toml allows are installed." >&2; \
+	        $(PIP) --editable . --editable ./server --editable '.[dev]'; \
+	    fi; \
 	else \
 	    $(PIP) --editable . --editable ./server --editable '.[dev]'; \
 	fi
