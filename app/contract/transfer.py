@@ -1,6 +1,7 @@
 """Reports on what a model has of its source: made by the worker, stored and shown by the API, drawn by its page."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field
 
@@ -79,3 +80,7 @@ class TransferReport(Record):
     drift: Drift | None = None
     micro_batch_size: int | None = None
     pace: dict[str, object] | None = None
+
+    def __or__(self, said: Mapping[str, object]) -> Self:
+        """The report with more said: `report | {"trainable": paths}`."""
+        return self.model_copy(update=dict(said))

@@ -1,6 +1,6 @@
 """A checkpoint, from an uploaded file or a library's published weights to canonical weights and a graph."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -12,7 +12,6 @@ from app.contract.networks import NetworkSpec
 from app.contract.recipe import Recipe
 from app.contract.results import CheckpointResult
 from app.contract.specs import CheckpointIngest
-from app.contract.transfer import TensorReport
 from worker.export import package
 from worker.ingest import disk, own, pretrained, weights
 from worker.ingest.adopt import adopt
@@ -78,7 +77,7 @@ def ingest(spec: Spec[CheckpointIngest], channel: Channel) -> Result[CheckpointR
         classes=source.classes,
         multi_label=source.multi_label,
         recipe=source.recipe,
-        report=TensorReport.load(report.document()),
+        report=report.document(),
         untrained_head=untrained_head,
         parameters=packaged.parameters,
         sha256=packaged.sha256,
@@ -129,6 +128,6 @@ def _published(name: str) -> _Source:
 
 
 def _told(report: Report) -> Note:
-    data: dict[str, Any] = {name: len(entries) for name, entries in report.document().items()}
+    data: dict[str, Any] = {name: len(entries) for name, entries in asdict(report).items()}
     told = ", ".join(f"{count} {name}" for name, count in data.items() if count)
     return Note("weights_read", f"Tensors: {told}.", data=data)

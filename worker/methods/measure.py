@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from app.contract.evaluation import Before, Calibration, Evaluation, Measured, Uncalibrated
 from app.contract.inputs import InputSpec
+from app.contract.transfer import TensorReport
 from worker.data.batches import Images, Prepare
 from worker.methods import transferred
 from worker.methods.task import Adapted, Domain, Task
@@ -170,7 +171,7 @@ def _goes_on(adapted: Adapted, network: nn.Module, heads: tuple[str, ...]) -> bo
     found, head = _base(adapted.classifier.module).state_dict(), _within((*heads, *adapted.classifier.structure.heads))
     beneath = {name: tensor for name, tensor in _base(network).state_dict().items() if not name.startswith(head)}
     same = all(name in found and found[name].shape == tensor.shape for name, tensor in beneath.items())
-    return same and adapted.transfer.get("tensors") != {}
+    return same and adapted.transfer.tensors != TensorReport()
 
 
 def _base(network: nn.Module) -> nn.Module:

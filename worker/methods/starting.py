@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from app.contract.layers import with_classes
+from app.contract.transfer import TransferReport
 from app.methods.start import Start
 from worker.methods import inputs, transferred
 from worker.methods.task import Domain, Task
@@ -25,5 +26,5 @@ def begin(task: Task, params: Start, domain: Domain, classes: list[str]) -> tran
     network = build.build(spec, input)
     structure = Structure.of(network, input)
     device.place(network, task.run.device)
-    report = {"head": "new", "adapters": transferred.adapters(domain, input)}
+    report = TransferReport(head="new", adapters=transferred.adapters(domain, input))
     return transferred.Start(spec, Classifier(network, structure, input, classes), classes, report)

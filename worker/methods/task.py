@@ -18,6 +18,7 @@ from app.contract.networks import NetworkSpec
 from app.contract.quantization import QuantizationReport
 from app.contract.recipe import Recipe
 from app.contract.specs import DatasetSpec, SourceSpec
+from app.contract.transfer import TransferReport
 from app.imaging.packed import PackedImages, Split
 from app.methods.training import LabelBudget
 from worker.data import label_budget
@@ -227,7 +228,7 @@ class Adapted:
     spec: NetworkSpec
     params: Any
     labels: LabelUse = LabelUse()
-    transfer: dict[str, Any] = field(default_factory=dict)
+    transfer: TransferReport = field(default_factory=TransferReport)
     source_head: nn.Module | None = None
     adapter: Adapter | None = None
     temperature: float | None = None

@@ -2,7 +2,6 @@
 classes differ."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -12,6 +11,7 @@ from app.contract import grafted
 from app.contract.inputs import InputOverride, InputSpec
 from app.contract.layers import with_classes
 from app.contract.networks import NetworkSpec
+from app.contract.transfer import TensorReport, TransferReport
 from worker.methods.task import Domain, Source, Task
 from worker.networks import load, stem
 from worker.networks.classifier import Classifier
@@ -27,7 +27,7 @@ class Start:
     spec: NetworkSpec
     learner: Classifier
     classes: list[str]
-    report: dict[str, Any]
+    report: TransferReport
 
 
 def start(task: Task, override: InputOverride | None, learned: list[str] | None = None) -> Start:
@@ -49,11 +49,11 @@ def start(task: Task, override: InputOverride | None, learned: list[str] | None 
     device.place(made.network, task.run.device)
     head = "kept" if kept else "new"
     made.report.was_drawn(source.drawn)
-    report = {"tensors": made.report.document(), "head": head, "adapters": adapters(task.target, input)}
+    report = TransferReport(tensors=made.report.document(), head=head, adapters=adapters(task.target, input))
     return Start(spec, Classifier(made.network, made.structure, input, classes), classes, report)
 
 
-def take_over(source: Source, learner: Classifier, *, with_head: bool) -> dict[str, Any]:
+def take_over(source: Source, learner: Classifier, *, with_head: bool) -> TensorReport:
     """Copy what of the source's weights has a place in a network for other images; gives the report on every tensor.
 
     `with_head`: the head's, too.
@@ -70,7 +70,7 @@ def take_over(source: Source, learner: Classifier, *, with_head: bool) -> dict[s
     return report.document()
 
 
-def itself(task: Task, override: InputOverride | None) -> tuple[Classifier, dict[str, Any]]:
+def itself(task: Task, override: InputOverride | None) -> tuple[Classifier, TransferReport]:
     """The source's network with its own head and classes, on the run's device, in evaluation mode; and where its
     tensors come from.
 
@@ -87,7 +87,7 @@ def itself(task: Task, override: InputOverride | None) -> tuple[Classifier, dict
     made = load.make(source.network, input, _weights(source))
     device.place(made.network.eval(), task.run.device)
     made.report.was_drawn(source.drawn)
-    report = {"tensors": made.report.document(), "head": "kept", "adapters": adapters(task.target, input)}
+    report = TransferReport(tensors=made.report.document(), head="kept", adapters=adapters(task.target, input))
     return Classifier(made.network, made.structure, input, source.classes), report
 
 

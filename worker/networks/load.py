@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
+from app.contract.transfer import TensorReport
 from worker.networks import build, positions, stem
 from worker.networks.structure import Structure
 from worker.runtime.contract import Failure
@@ -55,8 +56,8 @@ class Report:
             self.reshaped = [entry for entry in self.reshaped if entry["name"] != to]
             self.initialised.append(to)
 
-    def document(self) -> dict[str, Any]:
-        return asdict(self)
+    def document(self) -> TensorReport:
+        return TensorReport.load(asdict(self))
 
 
 class Made(NamedTuple):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from app.contract.inputs import InputSpec
-from app.contract.transfer import Drift, LayerDrift, TensorReport
+from app.contract.transfer import Drift, LayerDrift
 from worker.data.batches import Prepare
 from worker.methods import transferred
 from worker.methods.task import Adapted, Task
@@ -29,8 +29,8 @@ def measure(task: Task, adapted: Adapted) -> Drift | None:
 
     A layer that is new has null for both.  None where nothing came from a source.
     """
-    tensors = adapted.transfer.get("tensors")
-    origin = TensorReport.load(tensors).origins() if tensors else {}
+    tensors = adapted.transfer.tensors
+    origin = {} if tensors is None else tensors.origins()
     if task.source is None or not origin:
         return None
     source = transferred.unchanged(transferred.base(task.source)).module

@@ -11,7 +11,6 @@ from app.contract.evaluation import Evaluation
 from app.contract.recipe import Recipe
 from app.contract.results import AdaptedResult, LearnedResult, QuantizedResult, RunResult
 from app.contract.specs import RunSpec
-from app.contract.transfer import TransferReport
 from app.methods.base import Method
 from worker.data.memmap import MemmapPolicy
 from worker.export import package
@@ -106,7 +105,7 @@ def learn(spec: Spec[RunSpec[Method]], channel: Channel) -> Measured:
         classes=adapted.classifier.classes,
         multi_label=task.target.multi_label,
         recipe=Recipe.of(adapted.params, adapted.classifier.input),
-        transfer=TransferReport.load(adapted.transfer),
+        transfer=adapted.transfer,
         untrained_head=adapted.headless,
     )
     return Measured(adapted, learned)

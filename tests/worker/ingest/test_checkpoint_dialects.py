@@ -53,7 +53,7 @@ def take(
     return Taken(
         adopted.network,
         dict(adopted.made.network.state_dict()),
-        adopted.made.report.document(),
+        adopted.made.report.document().dump(),
         adopted.untrained_head,
         {note.type: note.message for note in adopted.warnings},
     )

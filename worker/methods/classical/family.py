@@ -19,6 +19,7 @@ from app.contract import grafted as graft
 from app.contract.grafted import AnyHead
 from app.contract.layers import with_classes
 from app.contract.networks import NetworkSpec
+from app.contract.transfer import TransferReport
 from app.methods.classical.family import OnFeatures
 from worker.methods import extraction, supervision, transferred
 from worker.methods.task import Adapted, Task
@@ -170,16 +171,15 @@ class Fitting:
         head.load_state_dict(stump.state | {"mean_D": self._mean_D, "scale_D": self._scale_D})
         self._report(head)
         network, structure, spec, report = self._network(head, stump.sizes)
-        transfer = {
-            "tensors": report.document(),
-            "head": "new",
-            "adapters": transferred.adapters(self._task.target, self._learner.input),
-            "trainable": [],
-            **about,
-        }
+        transfer = TransferReport(
+            tensors=report.document(),
+            head="new",
+            adapters=transferred.adapters(self._task.target, self._learner.input),
+            trainable=[],
+        )
         device.place(network, self._run.device)
         classifier = Classifier(network.eval(), structure, self._learner.input, self._learner.classes)
-        return Adapted(classifier, spec, params, self._seen.use, transfer)
+        return Adapted(classifier, spec, params, self._seen.use, transfer | about)
 
     def _rows(self, x_ND: Tensor, label_N: Indices) -> Rows:
         place_K = np.full(self._present.classes, -1)

@@ -27,7 +27,7 @@ def run(task: Task, params: Adda) -> Adapted:
     seen = cross_domain.domains(task, learner)
     params = params.resolve(seen.longest, learner.input.size)
     batches = cross_domain.batches(task, params, seen, learner.input, device.memory_format(learner.module))
-    params = _pretrained(task, learner, params, batches, new=begun.report["head"] == "new")
+    params = _pretrained(task, learner, params, batches, new=begun.report.head == "new")
     chosen = cross_domain.selector(task, learner, params, seen)
     encoder = replace(learner, module=deepcopy(learner.module).requires_grad_(False).eval())
     discriminator = Discriminator(learner.structure.features, params.hidden).to(task.run.device)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from app.contract.networks import NetworkSpec
+from app.contract.transfer import TensorReport, TransferReport
 from app.methods.fusion.distil_ensemble import DistilEnsemble, union, untold
 from app.methods.terms.distillation import Distillation
 from worker.data import batches as data
@@ -33,7 +34,7 @@ from worker.training.trainer import Trainer
 class _Student:
     spec: NetworkSpec
     learner: Classifier
-    report: dict[str, object]
+    report: TransferReport
 
 
 def run(task: Task, params: DistilEnsemble) -> Adapted:
@@ -111,9 +112,8 @@ def _student(task: Task, params: DistilEnsemble, classes: list[str]) -> _Student
     network = build.build(params.network, input)
     learner = Classifier(network, Structure.of(network, input), input, classes)
     device.place(network, task.run.device)
-    return _Student(
-        params.network, learner, {"tensors": {}, "head": "new", "adapters": transferred.adapters(task.target, input)}
-    )
+    adapters = transferred.adapters(task.target, input)
+    return _Student(params.network, learner, TransferReport(tensors=TensorReport(), head="new", adapters=adapters))
 
 
 def _training(task: Task, params: DistilEnsemble, learner: Classifier) -> tuple[Images, int]:

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from app.contract.inputs import InputSpec
+from app.contract.transfer import TensorReport, TransferReport
 from app.methods.fusion.family import Fusing
 from worker.data import batches as data
 from worker.data.batches import Prepare
@@ -121,12 +122,13 @@ class Merger:
         self._run.expect(0)
         self._run.tell(0, 0)
         kept = self.classifier.classes == self._task.known_source.classes
-        transfer = {
-            "tensors": self._origin(),
-            "head": "kept" if kept else "merged",
-            "adapters": transferred.adapters(self._task.target, self.classifier.input),
-            "fusion": {"sources": self._distances(), "batch_norm": self._statistics(merged), **about},
-        }
+        report = TransferReport(
+            tensors=self._origin(),
+            head="kept" if kept else "merged",
+            adapters=transferred.adapters(self._task.target, self.classifier.input),
+        )
+        fusion = {"sources": self._distances(), "batch_norm": self._statistics(merged), **about}
+        transfer = report | {"fusion": fusion}
         return Adapted(self.classifier, self.of.spec, self._params, self._used, transfer)
 
     def _validation(self) -> tuple[LabelUse, Examine]:
@@ -154,10 +156,10 @@ class Merger:
             return None
         return self._params.batch_norm if merged else "kept"
 
-    def _origin(self) -> dict[str, Any]:
+    def _origin(self) -> TensorReport:
         """The report on tensors, as a load makes it: what is the checkpoint's, as the tunings left it."""
         copied = [name for name in self.network.state_dict() if name in self.of.tuned]
-        return {"copied": copied, "renamed": [], "reshaped": [], "skipped": [], "initialised": []}
+        return TensorReport(copied=copied, renamed=[], reshaped=[], skipped=[], initialised=[])
 
     def _distances(self) -> list[dict[str, Any]]:
         """Distances of the sources from the checkpoint: ‖w − w₀‖ / ‖w₀‖ over the matrices and kernels that both

@@ -83,7 +83,8 @@ def learn(
         "classes_left_out": left_out,
     }
     if without:
-        transfer["leave_one_out"] = [course.measured(id_, other) for id_, other in zip(known, without, strict=True)]
+        left_out_one = [course.measured(id_, other) for id_, other in zip(known, without, strict=True)]
+        transfer |= {"leave_one_out": left_out_one}
     return Adapted(start.learner, start.spec, course.params, _use(task, params, known, course), transfer)
 
 

@@ -1,5 +1,6 @@
 """`train`: a network from scratch."""
 
+from app.contract.transfer import TransferReport
 from app.methods.supervised.train import Train
 from worker.methods import inputs, supervision, transferred
 from worker.methods.task import Adapted, Task
@@ -19,5 +20,5 @@ def run(task: Task, params: Train) -> Adapted:
     examples = supervision.examples(task.run, task.target, params, input, classes)
     params = params.resolve(len(examples.train), input.size)
     supervision.learn(task, learner, params, examples)
-    transfer = {"head": "new", "adapters": transferred.adapters(task.target, input)}
+    transfer = TransferReport(head="new", adapters=transferred.adapters(task.target, input))
     return Adapted(learner, params.network, params, examples.use, transfer)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from app.contract.layers import with_classes
+from app.contract.transfer import TensorReport, TransferReport
 from app.methods.transfer.feature_transfer import FeatureTransfer
 from worker.methods import inputs, supervision, transferred
 from worker.methods.task import Adapted, Task
@@ -35,12 +36,12 @@ def run(task: Task, params: FeatureTransfer) -> Adapted:
     params = params.resolve(len(examples.train), input.size)
     copied = [target for _, target in pairs]
     supervision.learn(task, learner, params, examples, Scope(lambda epoch: None if params.tunable else Except(copied)))
-    transfer = {
-        "tensors": _report(learner, pairs, source.drawn),
-        "head": "new",
-        "adapters": transferred.adapters(task.target, input),
-        "frozen": [] if params.tunable else copied,
-    }
+    report = TransferReport(
+        tensors=_report(learner, pairs, source.drawn),
+        head="new",
+        adapters=transferred.adapters(task.target, input),
+    )
+    transfer = report | {"frozen": [] if params.tunable else copied}
     return Adapted(learner, spec, params, examples.use, transfer)
 
 
@@ -106,7 +107,7 @@ def _shape(tensor: torch.Tensor | None) -> list[int] | None:
     return None if tensor is None else list(tensor.shape)
 
 
-def _report(learner: Classifier, pairs: Pairs, drawn: Sequence[str]) -> dict[str, Any]:
+def _report(learner: Classifier, pairs: Pairs, drawn: Sequence[str]) -> TensorReport:
     """The report on tensors, as a load makes it: the names of the network's tensors, and where they come from."""
     names = list(learner.module.state_dict())
     renamed, copied = [], []

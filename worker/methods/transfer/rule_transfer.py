@@ -8,6 +8,7 @@ from app.contract.inputs import InputSpec
 from app.contract.layers import for_input, with_classes
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Recipe
+from app.contract.transfer import TensorReport, TransferReport
 from app.methods.transfer.rule_transfer import RuleTransfer
 from worker.methods import inputs, supervision, transferred
 from worker.methods.task import Adapted, Task
@@ -61,15 +62,15 @@ def _train(task: Task, params: RuleTransfer, spec: NetworkSpec, input: InputSpec
         network = build.build(spec, input)
         learner = Classifier(network, Structure.of(network, input), input, classes)
         kept = params.weights and classes == source.classes and task.same_kind
-        report = transferred.take_over(source, learner, with_head=kept) if params.weights else {}
+        report = transferred.take_over(source, learner, with_head=kept) if params.weights else TensorReport()
         device.place(network, run.device)
         examples = supervision.examples(run, task.target, params, input, classes)
         params = params.resolve(len(examples.train), input.size)
         run.expect(runs * supervision.steps(params.schedule, examples))
         companions = supervision.learn(task, learner, params, examples, run=run)
-    transfer = {
-        "tensors": report,
-        "head": "kept" if kept else "new",
-        "adapters": transferred.adapters(task.target, input),
-    }
+    transfer = TransferReport(
+        tensors=report,
+        head="kept" if kept else "new",
+        adapters=transferred.adapters(task.target, input),
+    )
     return Adapted(learner, spec, params, examples.use, transfer, source_head=companions.get("lwf"))

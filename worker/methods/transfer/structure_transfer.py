@@ -2,6 +2,7 @@
 
 from app.contract.inputs import InputSpec
 from app.contract.layers import for_input, with_classes
+from app.contract.transfer import TensorReport, TransferReport
 from app.methods.transfer.structure_transfer import StructureTransfer
 from worker.methods import inputs, supervision, transferred
 from worker.methods.task import Adapted, Source, Task
@@ -19,16 +20,16 @@ def run(task: Task, params: StructureTransfer) -> Adapted:
     structure = Structure.of(network, input)
     learner = Classifier(network, structure, input, classes)
     kept = params.weights and classes == source.classes and task.same_kind
-    report = transferred.take_over(source, learner, with_head=kept) if params.weights else {}
+    report = transferred.take_over(source, learner, with_head=kept) if params.weights else TensorReport()
     device.place(network, task.run.device)
     examples = supervision.examples(task.run, task.target, params, input, classes)
     params = params.resolve(len(examples.train), input.size)
     supervision.learn(task, learner, params, examples)
-    transfer = {
-        "tensors": report,
-        "head": "kept" if kept else "new",
-        "adapters": transferred.adapters(task.target, input),
-    }
+    transfer = TransferReport(
+        tensors=report,
+        head="kept" if kept else "new",
+        adapters=transferred.adapters(task.target, input),
+    )
     return Adapted(learner, spec, params, examples.use, transfer)
 
 
