@@ -191,7 +191,7 @@ def prepare(db: Session, checkpoint_id: str) -> Prepared[CheckpointIngest]:
         "input": checkpoint.input,
         "classes": checkpoint.classes,
         "multi_label": checkpoint.multi_label,
-        "recipe": Recipe.read(checkpoint.recipe),
+        "recipe": checkpoint.recipe,
         "pretrained": checkpoint.pretrained,
         "filename": file and file.filename,
     }

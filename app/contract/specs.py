@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import SerializeAsAny
+from pydantic import BeforeValidator, SerializeAsAny
 
 from app.contract.base import Closed
 from app.contract.datasets import ClassCounts, Counts, ImageShape, Split
@@ -15,6 +15,14 @@ from app.contract.record import Record
 
 Labelled = bool | Literal["test"]
 Params = TypeVar("Params", bound=Closed)
+
+
+def _checked(recipe: object) -> object:
+    """Drop a recipe from before recipes were checked."""
+    return Recipe.read(recipe) if isinstance(recipe, Mapping) else recipe
+
+
+StoredRecipe = Annotated[Recipe | None, BeforeValidator(_checked)]
 
 
 class SourceSpec(Record):
@@ -28,7 +36,7 @@ class SourceSpec(Record):
     input: InputSpec
     classes: list[str] | None = None
     multi_label: bool = False
-    recipe: Recipe | None = None
+    recipe: StoredRecipe = None
     untrained_head: bool = False
     drawn: tuple[str, ...] = ()
 
@@ -93,7 +101,7 @@ class CheckpointIngest(Record):
     input: InputSpec | None = None
     classes: list[str] | None = None
     multi_label: bool = False
-    recipe: Recipe | None = None
+    recipe: StoredRecipe = None
     pretrained: str | None = None
     filename: str | None = None
     weights: str | None = None

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from app.checkpoints import service as checkpoints
-from app.contract.recipe import Recipe
 from app.contract.specs import SourceSpec
 from app.contract.transfer import TensorReport
 from app.core.status import Readiness, Status, readiness
@@ -43,7 +42,7 @@ class Source:
             "input": self.input,
             "classes": self.classes,
             "multi_label": self.multi_label,
-            "recipe": Recipe.read(self.recipe),
+            "recipe": self.recipe,
             "untrained_head": self.untrained_head,
             "drawn": self.drawn,
         }

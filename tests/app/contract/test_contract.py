@@ -42,6 +42,11 @@ def test_a_document_of_a_newer_version_is_refused():
         Renamed.load({"version": 3, "color": "red"})
 
 
+@pytest.mark.parametrize("recipe", [{"augmentation": "strong"}, None])
+def test_a_recipe_from_before_recipes_were_checked_is_none(recipe: object) -> None:
+    assert SourceSpec.load({"network": NETWORK, "input": INPUT, "recipe": recipe}).recipe is None
+
+
 def test_null_and_absent_are_not_the_same():
     assert Renamed.load({"color": "red", "size": None}).dump() == {"version": 2, "color": "red", "size": None}
 
