@@ -48,7 +48,7 @@ def test_a_target_that_lacks_classes_is_measured_by_the_decision_that_is_served(
     assert among["accuracy"] == pytest.approx((among_NK.argmax(1) == truth_N).mean())
     assert among["accuracy"] > found["accuracy"]
     assert among["nll"] == pytest.approx(-among_NK[np.arange(n), truth_N].mean(), rel=1e-3)
-    shown = Measured.model_validate(found).model_dump()
+    shown = Measured.model_validate(found).model_dump(mode="json")
     assert shown["among_shared"] == among  # the API leaves nothing out
 
 
