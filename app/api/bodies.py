@@ -159,7 +159,7 @@ class Route(APIRoute):
             form = TypeAdapter(kind)
 
         async def handler(request: Request) -> Response:
-            ours = _Request(request.scope, request.receive)
+            ours = _CappedRequest(request.scope, request.receive)
             with request.app.state.services.room.held(request.state.identity.owner) as ours.state.held:
                 if form is not None:
                     await ours.read(form)
@@ -185,7 +185,7 @@ def known(tags: str, tag: str) -> bool:
     return tags.strip() == "*" or tag in (one.strip().removeprefix("W/") for one in tags.split(","))
 
 
-class _Request(Request):
+class _CappedRequest(Request):
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
             self._body = await whole(self, self.app.state.services.settings.max_body_bytes)

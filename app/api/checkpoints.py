@@ -16,11 +16,11 @@ from app.api.schemas.common import Listing
 from app.api.schemas.predictions import Adaptation, Predictions
 from app.api.services import ServicesDep
 from app.checkpoints import service as checkpoints
-from app.checkpoints.repository import Stored
+from app.checkpoints.repository import StoredCheckpoint
 from app.contract.recipe import Recipe
 from app.core import errors
 from app.core.status import Readiness
-from app.db.tables import Servable as Row
+from app.db.tables import ServableRow as Row
 from app.removal import service as removal
 
 router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"], route_class=bodies.Route)
@@ -36,7 +36,7 @@ router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"], route_class=b
 def create(body: Annotated[NewCheckpoint, Body(openapi_examples=examples.NEW_CHECKPOINT)], sender: Poster) -> Response:
     """From a file of weights and the network that it belongs to, from published weights, or from a model."""
 
-    def make(db: Any) -> Stored:
+    def make(db: Any) -> StoredCheckpoint:
         fields = {name: getattr(body, name) for name in type(body).model_fields}
         match body:
             case FromFile():

@@ -9,14 +9,14 @@ from fastapi.responses import StreamingResponse
 from app.api import bodies, openapi, problems
 from app.blobs.store import Blobs
 from app.core import errors
-from app.db.tables import Servable
+from app.db.tables import ServableRow
 
 MEDIA_TYPE = "application/octet-stream"
 Format = Literal["safetensors", "onnx", "adapter"]
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
-def weights(request: Request, blobs: Blobs, row_id: str, row: Servable, format: Format) -> Response:
+def weights(request: Request, blobs: Blobs, row_id: str, row: ServableRow, format: Format) -> Response:
     """
     Raises:
         NotServable: there is no graph.
@@ -27,7 +27,7 @@ def weights(request: Request, blobs: Blobs, row_id: str, row: Servable, format: 
     return serve(request, blobs, _chosen(row_id, row, format), filename=name, media_type=MEDIA_TYPE)
 
 
-def _chosen(row_id: str, row: Servable, format: Format) -> str:
+def _chosen(row_id: str, row: ServableRow, format: Format) -> str:
     match format:
         case "adapter":
             adapter: str | None = getattr(row, "adapter", None)

@@ -14,7 +14,7 @@ from app.api.schemas.common import Listing
 from app.api.schemas.events import Event
 from app.api.services import Services, ServicesDep
 from app.core import errors
-from app.db.tables import Event as Row
+from app.db.tables import EventRow as Row
 from app.keys import service as keys
 from app.queue import service as queue
 

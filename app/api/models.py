@@ -19,7 +19,7 @@ from app.api.services import ServicesDep
 from app.contract.base import ObjectId, Text
 from app.contract.recipe import Recipe
 from app.core import errors
-from app.db.tables import Servable as Row
+from app.db.tables import ServableRow as Row
 from app.jobs import planning
 from app.jobs import service as jobs
 from app.models import service as models

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from app.api.schemas.events import Event
 from app.api.shares import Shares
 from app.core.status import TERMINAL
-from app.db.tables import Event as Row
+from app.db.tables import EventRow as Row
 from app.jobs.feed import Feed
 
 MEDIA_TYPE = "text/event-stream"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from app.checkpoints import repository
-from app.checkpoints.repository import Stored
+from app.checkpoints.repository import StoredCheckpoint
 from app.contract import record
 from app.contract.blobs import Artifact, Input, Written
 from app.contract.inputs import InputSpec
@@ -17,7 +17,7 @@ from app.core import errors, ids
 from app.core.status import Readiness, Status, readiness, statuses
 from app.db.paging import Page
 from app.db.session import now
-from app.db.tables import Checkpoint, Task, Warned
+from app.db.tables import CheckpointRow, Task, Warned
 from app.files import service as files
 from app.models import service as models
 from app.networks import service as networks
@@ -45,7 +45,7 @@ def create(
     metadata: dict[str, str],
     weights: str | None = None,
     allow_missing: bool = False,
-) -> Stored:
+) -> StoredCheckpoint:
     """A checkpoint that a worker is to make of the weights in `file`.  Without a `network` the file names it.
 
     `weights` names one of several sets in the file; `allow_missing`: the file need not hold the whole network, nor the
@@ -64,7 +64,7 @@ def create(
         raise errors.Invalid(
             f"The network has {network.num_classes} classes, but {len(classes)} names are given.", param="classes"
         )
-    checkpoint = Checkpoint(
+    checkpoint = CheckpointRow(
         file=file,
         network=UNKNOWN if network is None else network.model_dump(mode="json"),
         input=input and input.model_dump(mode="json"),
@@ -77,14 +77,16 @@ def create(
     return _ingest(db, checkpoint, needs=[file])
 
 
-def create_pretrained(db: Session, owner: str, *, name: str, pretrained: str, metadata: dict[str, str]) -> Stored:
+def create_pretrained(
+    db: Session, owner: str, *, name: str, pretrained: str, metadata: dict[str, str]
+) -> StoredCheckpoint:
     """A checkpoint that a worker is to fetch from torchvision or timm.
 
     Raises:
         Invalid: no worker can build such a network, or it has no such weights.
     """
     networks.check_pretrained(db, pretrained)
-    checkpoint = Checkpoint(
+    checkpoint = CheckpointRow(
         pretrained=pretrained,
         network={"name": pretrained.partition(":")[0], "num_classes": None, "options": {}},
         **_common(owner, name, metadata),
@@ -92,7 +94,7 @@ def create_pretrained(db: Session, owner: str, *, name: str, pretrained: str, me
     return _ingest(db, checkpoint, needs=[])
 
 
-def promote(db: Session, owner: str, *, name: str, model: str, metadata: dict[str, str]) -> Stored:
+def promote(db: Session, owner: str, *, name: str, model: str, metadata: dict[str, str]) -> StoredCheckpoint:
     """A checkpoint that is ready at once: the weights, classes, input and recipe of `model`.
 
     What the model was adapted to becomes its known source dataset.
@@ -101,7 +103,7 @@ def promote(db: Session, owner: str, *, name: str, model: str, metadata: dict[st
         NotFound: the owner has no such model.
     """
     made = models.get(db, owner, model, param="model")
-    checkpoint = Checkpoint(
+    checkpoint = CheckpointRow(
         model=made.id,
         dataset=made.dataset,
         network=made.network,
@@ -119,10 +121,12 @@ def promote(db: Session, owner: str, *, name: str, model: str, metadata: dict[st
         **_common(owner, name, metadata),
     )
     repository.add(db, checkpoint)
-    return Stored(checkpoint, _enqueue(db, checkpoint, [made.id], born=Status.SUCCEEDED, warnings=made.warnings))
+    return StoredCheckpoint(
+        checkpoint, _enqueue(db, checkpoint, [made.id], born=Status.SUCCEEDED, warnings=made.warnings)
+    )
 
 
-def get(db: Session, owner: str, checkpoint_id: str, *, param: str | None = None) -> Stored:
+def get(db: Session, owner: str, checkpoint_id: str, *, param: str | None = None) -> StoredCheckpoint:
     """`param` names the field of a request that refers to it: such a checkpoint is held against deletion meanwhile.
 
     Raises:
@@ -134,7 +138,7 @@ def get(db: Session, owner: str, checkpoint_id: str, *, param: str | None = None
     return stored
 
 
-def ready(db: Session, owner: str, checkpoint_id: str) -> Checkpoint:
+def ready(db: Session, owner: str, checkpoint_id: str) -> CheckpointRow:
     """
     Raises:
         NotReady: its ingest has not ended, or has failed.
@@ -146,7 +150,7 @@ def ready(db: Session, owner: str, checkpoint_id: str) -> Checkpoint:
     return stored.checkpoint
 
 
-def answering(db: Session, owner: str, checkpoint_id: str) -> Checkpoint:
+def answering(db: Session, owner: str, checkpoint_id: str) -> CheckpointRow:
     """A ready checkpoint whose head has learnt its classes.
 
     Raises:
@@ -161,7 +165,7 @@ def answering(db: Session, owner: str, checkpoint_id: str) -> Checkpoint:
     return checkpoint
 
 
-def page(db: Session, owner: str, page: Page, status: Readiness | None) -> list[Stored]:
+def page(db: Session, owner: str, page: Page, status: Readiness | None) -> list[StoredCheckpoint]:
     return repository.page(db, owner, page, statuses(status) if status else ())
 
 
@@ -218,7 +222,7 @@ def publish(db: Session, checkpoint_id: str, result: CheckpointResult, written: 
     checkpoint.graph = written.addresses.get(Artifact.GRAPH)
 
 
-def stored(db: Session, checkpoint_id: str) -> Checkpoint:
+def stored(db: Session, checkpoint_id: str) -> CheckpointRow:
     """For the worker, whose claim has settled whose checkpoint it is.
 
     Raises:
@@ -234,14 +238,14 @@ def _common(owner: str, name: str, metadata: dict[str, str]) -> dict[str, object
     return {"id": ids.new("ckpt"), "owner": owner, "created_at": now(), "name": name, "user_metadata": metadata}
 
 
-def _ingest(db: Session, checkpoint: Checkpoint, needs: Sequence[str]) -> Stored:
+def _ingest(db: Session, checkpoint: CheckpointRow, needs: Sequence[str]) -> StoredCheckpoint:
     repository.add(db, checkpoint)
-    return Stored(checkpoint, _enqueue(db, checkpoint, needs))
+    return StoredCheckpoint(checkpoint, _enqueue(db, checkpoint, needs))
 
 
 def _enqueue(
     db: Session,
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointRow,
     needs: Sequence[str],
     born: Status = Status.QUEUED,
     warnings: Sequence[Warned] = (),

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from app.contract.base import Closed, Fraction
+from app.contract.base import Fraction, StrictModel
 
 MAGNITUDES = 31  # of RandAugment, as torchvision numbers them: 0 to 30
 
@@ -27,28 +27,28 @@ Deviations = Annotated[tuple[Deviation, Deviation], AfterValidator(_ordered), OR
 Strength = Annotated[float, Field(ge=0, le=10)]
 
 
-class RandomCrop(Closed):
+class RandomCrop(StrictModel):
     """Pad by `padding` black pixels on each side, then cut the original size at a random place."""
 
     name: Literal["random_crop"] = "random_crop"
     padding: Annotated[int, Field(ge=1, le=64)] = 4
 
 
-class HorizontalFlip(Closed):
+class HorizontalFlip(StrictModel):
     """Mirror left and right with probability `p`.  Not for digits or letters."""
 
     name: Literal["horizontal_flip"] = "horizontal_flip"
     p: Fraction = 0.5
 
 
-class VerticalFlip(Closed):
+class VerticalFlip(StrictModel):
     """Mirror top and bottom with probability `p`: for images from above, not for those with a ground."""
 
     name: Literal["vertical_flip"] = "vertical_flip"
     p: Fraction = 0.5
 
 
-class RandomAffine(Closed):
+class RandomAffine(StrictModel):
     """Rotate by up to ±`degrees`, shift by up to `translate` of each side, scale within `scale`; black outside."""
 
     name: Literal["affine"] = "affine"
@@ -57,14 +57,14 @@ class RandomAffine(Closed):
     scale: Zooms = (0.9, 1.1)
 
 
-class ColourPermutation(Closed):
+class ColourPermutation(StrictModel):
     """Shuffle the colour channels at random with probability `p`."""
 
     name: Literal["colour_permutation"] = "colour_permutation"
     p: Fraction = 0.5
 
 
-class RandomResizedCrop(Closed):
+class RandomResizedCrop(StrictModel):
     """Cut out `scale` of the image's area with a width of `ratio` times the height, and bring that to the image's size.
 
     Szegedy et al. 2015, Going deeper with convolutions, section 6.
@@ -75,7 +75,7 @@ class RandomResizedCrop(Closed):
     ratio: Aspects = (3 / 4, 4 / 3)
 
 
-class ColourJitter(Closed):
+class ColourJitter(StrictModel):
     """With probability `p` multiply brightness, contrast and saturation by a factor from 1 − x to 1 + x each, and turn
     the hue by up to `hue` of the circle either way, in a random order.  Grey images have neither saturation nor hue.
     """
@@ -88,14 +88,14 @@ class ColourJitter(Closed):
     p: Fraction = 1.0
 
 
-class Greyscale(Closed):
+class Greyscale(StrictModel):
     """With probability `p` make an image grey: all channels its luma (Chen et al. 2020, appendix A)."""
 
     name: Literal["greyscale"] = "greyscale"
     p: Fraction = 0.2
 
 
-class GaussianBlur(Closed):
+class GaussianBlur(StrictModel):
     """With probability `p` blur by a Gaussian whose deviation, in pixels, is drawn from `sigma` (Chen et al. 2020,
     appendix A, have 0.1 to 2 at 224 pixels)."""
 
@@ -104,7 +104,7 @@ class GaussianBlur(Closed):
     sigma: Deviations = (0.1, 2.0)
 
 
-class Solarise(Closed):
+class Solarise(StrictModel):
     """With probability `p` invert all values from `threshold` of 255 on (Grill et al. 2020, appendix B)."""
 
     name: Literal["solarise"] = "solarise"
@@ -112,7 +112,7 @@ class Solarise(Closed):
     threshold: Annotated[int, Field(ge=0, le=255)] = 128
 
 
-class RandAugment(Closed):
+class RandAugment(StrictModel):
     """`num_ops` operations drawn from fourteen, all of one `magnitude` (Cubuk et al. 2020)."""
 
     name: Literal["rand_augment"] = "rand_augment"
@@ -120,13 +120,13 @@ class RandAugment(Closed):
     magnitude: Annotated[int, Field(ge=0, lt=MAGNITUDES)] = 9
 
 
-class TrivialAugment(Closed):
+class TrivialAugment(StrictModel):
     """One operation drawn from fourteen, of a magnitude that is drawn too (Müller & Hutter 2021, the wide space)."""
 
     name: Literal["trivial_augment"] = "trivial_augment"
 
 
-class RandomErasing(Closed):
+class RandomErasing(StrictModel):
     """With probability `p` make a box of `scale` of the image's area black (Zhong et al. 2020).
 
     Its height is `ratio` times its width; a box that would not fit is drawn again, ten times at most.

@@ -67,7 +67,7 @@ def _of_json(schema: Any) -> Any:
     return checked
 
 
-class Closed(BaseModel):
+class StrictModel(BaseModel):
     """Unknown fields, NaN and infinity are refused, and what JSON has another type for: `true` and "3" are no numbers,
     and 1 is not `true`.  Instances are immutable.
 

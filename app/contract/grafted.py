@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.contract.base import Closed
+from app.contract.base import StrictModel
 from app.contract.networks import NetworkSpec
 
 NAME = "grafted"
@@ -14,20 +14,20 @@ Metric = Literal["euclidean", "cosine"]
 Votes = Literal["uniform", "distance"]
 
 
-class LinearHead(Closed):
+class LinearHead(StrictModel):
     """One weight vector and one bias a class."""
 
     kind: Literal["linear"] = "linear"
 
 
-class RbfHead(Closed):
+class RbfHead(StrictModel):
     """One-vs-rest decisions over `vectors` support vectors."""
 
     kind: Literal["rbf"] = "rbf"
     vectors: Count
 
 
-class ForestHead(Closed):
+class ForestHead(StrictModel):
     """`nodes` of `trees` of at most `depth` steps, whose leaves point to `distributions` over the classes."""
 
     kind: Literal["forest"] = "forest"
@@ -37,7 +37,7 @@ class ForestHead(Closed):
     distributions: Count
 
 
-class KnnHead(Closed):
+class KnnHead(StrictModel):
     """The `examples` themselves, of which the `k` nearest vote."""
 
     kind: Literal["knn"] = "knn"
@@ -50,7 +50,7 @@ class KnnHead(Closed):
 AnyHead = Annotated[LinearHead | RbfHead | ForestHead | KnnHead, Field(discriminator="kind")]
 
 
-class GraftedOptions(Closed):
+class GraftedOptions(StrictModel):
     """`backbone` is a whole network, whose own head stays within, unused; `head` has the sizes of what stands on it."""
 
     backbone: NetworkSpec

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.contract.base import Closed, either
+from app.contract.base import StrictModel, either
 from app.contract.record import Record
 
 Side = Annotated[int, Field(ge=1, le=1024)]
@@ -13,7 +13,7 @@ Positive = Annotated[float, Field(gt=0, le=1e3)]
 Finite = Annotated[float, Field(ge=-1e3, le=1e3)]
 
 
-class InputSpec(Closed):
+class InputSpec(StrictModel):
     """Pixels scaled to 0–1, then `(x - mean) / std` per channel, at `size` = (height, width).
 
     `fit` says how an image of another shape comes to `size`: `stretch` ignores its aspect, `pad` keeps it and
@@ -59,7 +59,7 @@ class InputShape(Record):
     margin: int
 
 
-class InputOverride(Closed):
+class InputOverride(StrictModel):
     """A job may fit its target's images into the network's input in its own way."""
 
     fit: Literal["stretch", "pad"] | None = None

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field
 
-from app.contract.base import Closed
+from app.contract.base import StrictModel
 
 Shape = tuple[int, ...]
 V = TypeVar("V")
@@ -25,7 +25,7 @@ Number = Annotated[float, Field(ge=-1e3, le=1e3)]
 ChildName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$", max_length=64)]
 
 
-class Layer(Closed):
+class Layer(StrictModel):
     """`name` is the layer's own in its group; without one it is numbered, as in torch.nn.Sequential."""
 
     name: ChildName | None = None

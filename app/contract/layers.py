@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 from pydantic import BeforeValidator, Field, ValidationError
 
 from app.contract import grafted
-from app.contract.base import Closed
+from app.contract.base import StrictModel
 from app.contract.inputs import Channels, InputSpec, Side
 from app.contract.layer_types import ChildName, Conv2d, Leaf, Linear, Shape
 from app.contract.networks import NetworkSpec
@@ -45,7 +45,7 @@ AnyLayer = Annotated["Leaf | Sequential | Residual", Field(discriminator="type")
 Children = Annotated[list[AnyLayer], Field(min_length=1, max_length=MAX_LAYERS)]
 
 
-class Sequential(Closed):
+class Sequential(StrictModel):
     """Layers one after another."""
 
     name: ChildName | None = None
@@ -53,7 +53,7 @@ class Sequential(Closed):
     layers: Children
 
 
-class Residual(Closed):
+class Residual(StrictModel):
     """What `layers` make of x, plus what `shortcut` makes of x (x itself without one).
 
     The layers are the block's own children; those of the shortcut are children of its child `shortcut`.
@@ -65,7 +65,7 @@ class Residual(Closed):
     shortcut: Children | None = None
 
 
-class LayersOptions(Closed):
+class LayersOptions(StrictModel):
     """`input` is [C,H,W]; left out, it follows the request's `input`.
 
     The last layer with weights is a `Linear` or a `Conv2d` with as many outputs as the network has classes.
@@ -82,7 +82,7 @@ _MODELS = (*get_args(Leaf), Sequential, Residual)
 TYPES = frozenset(kind for model in _MODELS for kind in get_args(model.model_fields["type"].annotation))
 
 
-class Fault(NamedTuple):
+class LayerFault(NamedTuple):
     """`param` leads to it within the network's options: `layers.0.layers.3.kernel_size`."""
 
     param: str
@@ -92,7 +92,7 @@ class Fault(NamedTuple):
 class Unbuildable(ValueError):
     """The description makes no network."""
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Sequence[LayerFault]) -> None:
         super().__init__("; ".join(fault.detail for fault in faults))
         self.faults = list(faults)
 
@@ -118,7 +118,7 @@ class _Place(NamedTuple):
             yield _Place((*self.keys, field, index), (*path, layer.name or str(index)), self.block), layer
 
     def fault(self, detail: object) -> Unbuildable:
-        return Unbuildable([Fault(".".join(map(str, self.keys)), f"{'.'.join(self.path)}: {detail}")])
+        return Unbuildable([LayerFault(".".join(map(str, self.keys)), f"{'.'.join(self.path)}: {detail}")])
 
 
 _TOP = _Place((), ())
@@ -183,15 +183,15 @@ def _parse(spec: NetworkSpec) -> LayersOptions:
         raise Unbuildable([_fault(fault["loc"], fault["msg"]) for fault in error.errors(include_url=False)]) from None
     count = sum(1 for _ in _leaves(_TOP, "layers", options.layers))
     if count > MAX_LAYERS:
-        raise Unbuildable([Fault("layers", f"layers: {count} are more than {MAX_LAYERS}")])
+        raise Unbuildable([LayerFault("layers", f"layers: {count} are more than {MAX_LAYERS}")])
     _head(options.layers)
     return options
 
 
-def _fault(location: Sequence[str | int], message: str) -> Fault:
+def _fault(location: Sequence[str | int], message: str) -> LayerFault:
     """pydantic's location also tells which type it took a layer for: no part of a path in the document."""
     param = ".".join(str(part) for part in location if part not in TYPES)
-    return Fault(param, f"{param}: {message}")
+    return LayerFault(param, f"{param}: {message}")
 
 
 def _shape(options: LayersOptions, input: InputSpec | None) -> Shape | None:
@@ -199,7 +199,7 @@ def _shape(options: LayersOptions, input: InputSpec | None) -> Shape | None:
     shape = None if input is None else (input.channels, *input.size)
     if None not in (shape, options.input) and options.input != shape:
         told, given = list(options.input or ()), list(shape or ())
-        raise Unbuildable([Fault("input", f"input: the layers take {told}, but the images come as {given}")])
+        raise Unbuildable([LayerFault("input", f"input: the layers take {told}, but the images come as {given}")])
     return options.input or shape
 
 
@@ -207,7 +207,7 @@ def _resolved(options: LayersOptions, shape: Shape, num_classes: int) -> Resolve
     layers, output = _sequence(_TOP, "layers", options.layers, shape)
     parameters = sum(leaf.parameters() for _, leaf in _leaves(_TOP, "layers", layers))
     if parameters > MAX_PARAMETERS:
-        raise Unbuildable([Fault("layers", f"layers: {parameters:,} parameters are more than {MAX_PARAMETERS:,}")])
+        raise Unbuildable([LayerFault("layers", f"layers: {parameters:,} parameters are more than {MAX_PARAMETERS:,}")])
     if output != (num_classes,):
         _, place = _head(layers)
         raise place.fault(f"[{num_classes}] must leave the network, one number a class, not {list(output)}")
@@ -231,7 +231,7 @@ def _head(layers: Sequence[AnyLayer]) -> tuple[Linear | Conv2d, _Place]:
     """The last layer with weights."""
     weighted = [(place, leaf) for place, leaf in _leaves(_TOP, "layers", layers) if leaf.weighted]
     if not weighted:
-        raise Unbuildable([Fault("layers", "layers: none of them has weights")])
+        raise Unbuildable([LayerFault("layers", "layers: none of them has weights")])
     place, leaf = weighted[-1]
     if not isinstance(leaf, Linear | Conv2d) or place.block:
         raise place.fault("the last layer with weights must be a Linear or Conv2d, outside of residual blocks")

@@ -4,12 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.contract.base import Closed, Fraction
+from app.contract.base import Fraction, StrictModel
 
 Alpha = Annotated[float, Field(gt=0, le=100)]
 
 
-class Mixup(Closed):
+class Mixup(StrictModel):
     """x = λx₁ + (1 − λ)x₂ with λ ~ Beta(`alpha`, `alpha`), in a share `p` of the batches (Zhang et al. 2018)."""
 
     name: Literal["mixup"] = "mixup"
@@ -17,7 +17,7 @@ class Mixup(Closed):
     p: Fraction = 1.0
 
 
-class Cutmix(Closed):
+class Cutmix(StrictModel):
     """A box of x₂ in x₁, of 1 − λ of its area, in a share `p` of the batches (Yun et al. 2019)."""
 
     name: Literal["cutmix"] = "cutmix"

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from app.contract.base import Closed, FreeDocument
+from app.contract.base import FreeDocument, StrictModel
 
 
-class NetworkSpec(Closed):
+class NetworkSpec(StrictModel):
     """`torchvision/<name>`, `timm/<name>`, `cnn3`, `layers`, or a plug-in's name; `options` go to its builder, which
     refuses what makes no network.
 

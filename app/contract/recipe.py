@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError
 
 from app.contract.augmentation import AugmentationStep
-from app.contract.base import Closed
+from app.contract.base import StrictModel
 from app.contract.inputs import InputSpec
 from app.contract.mixing import Mixing
 
@@ -15,7 +15,7 @@ Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Optimizer = Literal["sgd", "adamw"]
 
 
-class Recipe(Closed):
+class Recipe(StrictModel):
     """Version 1.  What is left out is not known; `augmentation: []`, `label_smoothing: 0` and `mixing: null` say that
     there was none.
 
@@ -37,7 +37,7 @@ class Recipe(Closed):
     epochs: Count | None = None
 
     @classmethod
-    def of(cls, params: Closed, input: InputSpec) -> Self:
+    def of(cls, params: StrictModel, input: InputSpec) -> Self:
         """Of a network that a method made for images as `input` says; its `params` have their defaults closed."""
         told = {name: getattr(params, name) for name in cls.model_fields if name in type(params).model_fields}
         return cls(**told | {"version": 1, "input": input})

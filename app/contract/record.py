@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self, cast
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, SerializerFunctionWrapHandler, ValidationError
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
-from app.contract.base import Closed
+from app.contract.base import StrictModel
 
 
 def _shown(record: "Record", dump: SerializerFunctionWrapHandler) -> dict[str, object]:
@@ -70,7 +70,7 @@ def _plain(value: object) -> object:
     match value:
         case Record():
             return value.dump()
-        case Closed():
+        case StrictModel():
             return value.document()
         case Mapping():
             return {str(name): _plain(part) for name, part in value.items()}
@@ -79,11 +79,11 @@ def _plain(value: object) -> object:
     return value
 
 
-def stored(part: Record | Closed | None) -> dict[str, object] | None:
+def stored(part: Record | StrictModel | None) -> dict[str, object] | None:
     """Give the document of a part that may be missing, as it is stored."""
     match part:
         case Record():
             return part.dump()
-        case Closed():
+        case StrictModel():
             return part.document()
     return None

@@ -2,7 +2,7 @@
 
 from pydantic import SerializeAsAny
 
-from app.contract.base import Closed
+from app.contract.base import StrictModel
 from app.contract.datasets import ClassCounts, Counts, Duplicates, ImageShape, Refused
 from app.contract.evaluation import Evaluation
 from app.contract.inputs import InputSpec
@@ -63,7 +63,7 @@ class DatasetResult(Record):
 class RunResult(Record):
     """A run that made no network.  `method` are the parameters, everything resolved."""
 
-    method: SerializeAsAny[Closed]
+    method: SerializeAsAny[StrictModel]
     evaluation: Evaluation | None = None
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from app.contract.base import Closed
+from app.contract.base import StrictModel
 from app.contract.datasets import ClassCounts, Counts, ImageShape, Split
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
@@ -14,7 +14,7 @@ from app.contract.recipe import Recipe
 from app.contract.record import Record
 
 Labelled = bool | Literal["test"]
-Params = TypeVar("Params", bound=Closed)
+Params = TypeVar("Params", bound=StrictModel)
 
 
 def _checked(recipe: object) -> object:

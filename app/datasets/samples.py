@@ -12,14 +12,14 @@ from PIL import Image
 
 from app.blobs.store import Blobs
 from app.core import errors
-from app.db.tables import Dataset
+from app.db.tables import DatasetRow
 from app.imaging.packed import PackedImages, Split
 
 SIDE = 96
 
 
 @dataclass(frozen=True)
-class Sample:
+class StoredSample:
     """`row` is its place in the packed store; `image` a PNG as a data URI; `labels` only where there may be several."""
 
     row: int
@@ -29,8 +29,8 @@ class Sample:
 
 
 def of(
-    blobs: Blobs, dataset: Dataset, *, split: Split, label: str | None, after: int | None, limit: int
-) -> list[Sample]:
+    blobs: Blobs, dataset: DatasetRow, *, split: Split, label: str | None, after: int | None, limit: int
+) -> list[StoredSample]:
     """Up to `limit` images of a ready dataset beyond the row `after`, of the class `label` only where it is given.
 
     Raises:
@@ -50,7 +50,7 @@ def of(
 
 def page(
     pixels: Path, index: Path, *, split: Split, label: int | None, after: int | None, limit: int
-) -> Iterator[Sample]:
+) -> Iterator[StoredSample]:
     """Up to `limit` images of `split` beyond the row `after`, of one class only where `label` is given."""
     images = PackedImages.open(pixels, index)
     rows = images.rows(split)
@@ -61,7 +61,7 @@ def page(
     for row in rows[:limit].tolist():
         own = int(images.label[row])
         labels = None if images.target is None else np.flatnonzero(images.target[row]).tolist()
-        yield Sample(row, None if own < 0 else own, labels, data_uri(images[row]))
+        yield StoredSample(row, None if own < 0 else own, labels, data_uri(images[row]))
 
 
 def data_uri(image_HWC: NDArray[np.uint8]) -> str:

@@ -12,10 +12,10 @@ from app.contract.specs import DatasetIngest, DatasetSpec, Prepared
 from app.core import errors, ids
 from app.core.status import Readiness, Status, readiness, statuses
 from app.datasets import repository
-from app.datasets.repository import Stored
+from app.datasets.repository import StoredDataset
 from app.db.paging import Page
 from app.db.session import now
-from app.db.tables import Dataset
+from app.db.tables import DatasetRow
 from app.files import service as files
 from app.queue import service as queue
 
@@ -36,14 +36,14 @@ def create(
     columns: Mapping[str, str] | None,
     split_names: Mapping[str, list[str]] | None,
     metadata: dict[str, str],
-) -> Stored:
+) -> StoredDataset:
     """A dataset that a worker is to make of `file`.
 
     Raises:
         NotFound: the owner has no such file.
     """
     files.get(db, owner, file, param="file")
-    dataset = Dataset(
+    dataset = DatasetRow(
         id=ids.new("ds"),
         owner=owner,
         created_at=now(),
@@ -63,10 +63,10 @@ def create(
     )
     repository.add(db, dataset)
     task = queue.enqueue(db, id=dataset.id, kind=KIND, lane="ingest", owner=owner, needs=[file])
-    return Stored(dataset, task)
+    return StoredDataset(dataset, task)
 
 
-def get(db: Session, owner: str, dataset_id: str, *, param: str | None = None) -> Stored:
+def get(db: Session, owner: str, dataset_id: str, *, param: str | None = None) -> StoredDataset:
     """`param` names the field of a request that refers to it: such a dataset is held against deletion meanwhile.
 
     Raises:
@@ -78,7 +78,7 @@ def get(db: Session, owner: str, dataset_id: str, *, param: str | None = None) -
     return stored
 
 
-def ready(db: Session, owner: str, dataset_id: str) -> Dataset:
+def ready(db: Session, owner: str, dataset_id: str) -> DatasetRow:
     """
     Raises:
         NotReady: its ingest has not ended, or has failed.
@@ -90,7 +90,7 @@ def ready(db: Session, owner: str, dataset_id: str) -> Dataset:
     return stored.dataset
 
 
-def page(db: Session, owner: str, page: Page, status: Readiness | None) -> list[Stored]:
+def page(db: Session, owner: str, page: Page, status: Readiness | None) -> list[StoredDataset]:
     return repository.page(db, owner, page, statuses(status) if status else ())
 
 
@@ -125,7 +125,7 @@ def publish(db: Session, dataset_id: str, result: DatasetResult, written: Writte
     dataset.index = written.addresses[Artifact.INDEX]
 
 
-def stored(db: Session, dataset_id: str) -> Dataset:
+def stored(db: Session, dataset_id: str) -> DatasetRow:
     """For the worker, whose claim has settled whose dataset it is.
 
     Raises:
@@ -137,12 +137,12 @@ def stored(db: Session, dataset_id: str) -> Dataset:
     return dataset
 
 
-def spec(dataset: Dataset) -> DatasetSpec:
+def spec(dataset: DatasetRow) -> DatasetSpec:
     """Describe a ready dataset to a run."""
     fields = ("format", "classes", "image", "splits", "counts", "mean", "std", "sha256")
     return DatasetSpec.load({field: getattr(dataset, field) for field in fields} | {"labelled": labelled(dataset)})
 
 
-def labelled(dataset: Dataset) -> bool | Literal["test"]:
+def labelled(dataset: DatasetRow) -> bool | Literal["test"]:
     """Whether its images have labels; `test`: not where one would learn from them."""
     return "test" if dataset.only_tests_labelled else dataset.labelled

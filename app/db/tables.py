@@ -34,7 +34,7 @@ class Owned:
     created_at: Mapped[float] = mapped_column(Double)
 
 
-class Key(Owned, Base):
+class KeyRow(Owned, Base):
     """Made by a key of `owner`, who may list and revoke it; opens what belongs to `acts_for`."""
 
     __tablename__ = "keys"
@@ -69,7 +69,7 @@ class IdempotentRequest(Base):
     answer: Mapped[str | None] = mapped_column(Text)  # text, since JSONB would not give the same bytes again
 
 
-class File(Owned, Base):
+class FileRow(Owned, Base):
     __tablename__ = "files"
     __table_args__ = (Index("ix_files_owner_created", "owner", "created_at", "id"),)
     filename: Mapped[str] = mapped_column(String(255))
@@ -77,7 +77,7 @@ class File(Owned, Base):
     sha256: Mapped[str] = mapped_column(SHA256, index=True)
 
 
-class Upload(Owned, Base):
+class UploadRow(Owned, Base):
     __tablename__ = "uploads"
     filename: Mapped[str] = mapped_column(String(255))
     bytes: Mapped[int | None] = mapped_column(BigInteger)  # announced
@@ -165,7 +165,7 @@ class Turn(Base):
     ready_at: Mapped[float | None] = mapped_column(Double)
 
 
-class Event(Base):
+class EventRow(Base):
     __tablename__ = "events"
     __table_args__ = (Index("ix_events_subject_seq", "subject", "seq"),)
     seq: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
@@ -190,7 +190,7 @@ class Metric(Base):
     at: Mapped[float] = mapped_column(Double)
 
 
-class Servable(Owned):
+class ServableRow(Owned):
     """What checkpoints and models have in common: weights, and a graph that serves them."""
 
     network: Mapped[Document] = mapped_column(Json)
@@ -210,7 +210,7 @@ class Servable(Owned):
     user_metadata: Mapped[dict[str, str]] = mapped_column("metadata", Json)
 
 
-class Checkpoint(Servable, Owned, Base):
+class CheckpointRow(ServableRow, Owned, Base):
     __tablename__ = "checkpoints"
     __table_args__ = (Index("ix_checkpoints_owner_created", "owner", "created_at", "id"),)
     name: Mapped[str] = mapped_column(String(256))
@@ -222,7 +222,7 @@ class Checkpoint(Servable, Owned, Base):
     options: Mapped[Document | None] = mapped_column(Json)  # which weights of the file are taken, what may be missing
 
 
-class Dataset(Owned, Base):
+class DatasetRow(Owned, Base):
     __tablename__ = "datasets"
     __table_args__ = (Index("ix_datasets_owner_created", "owner", "created_at", "id"),)
     name: Mapped[str] = mapped_column(String(256))
@@ -247,7 +247,7 @@ class Dataset(Owned, Base):
     user_metadata: Mapped[dict[str, str]] = mapped_column("metadata", Json)
 
 
-class Job(Owned, Base):
+class JobRow(Owned, Base):
     """What was asked and what came of it; its status is that of its task."""
 
     __tablename__ = "jobs"
@@ -270,7 +270,7 @@ class Job(Owned, Base):
     user_metadata: Mapped[dict[str, str]] = mapped_column("metadata", Json)
 
 
-class Model(Servable, Owned, Base):
+class ModelRow(ServableRow, Owned, Base):
     """An adapted model: the result of a job, immutable."""
 
     __tablename__ = "models"
@@ -299,7 +299,7 @@ class WorkerProcess(Base):
     warm: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
 
 
-class Network(Base):
+class NetworkRow(Base):
     """What the workers can build, published by them, listed by the API without torch."""
 
     __tablename__ = "networks"

@@ -8,13 +8,13 @@ from sqlalchemy.orm import Session
 from app.db.held import held
 from app.db.paging import Page, paged
 from app.db.session import now
-from app.db.tables import File, Upload, UploadPart
+from app.db.tables import FileRow, UploadPart, UploadRow
 
 
 class Received(NamedTuple):
     """An upload, and what has arrived of it."""
 
-    upload: Upload
+    upload: UploadRow
     expired: bool
     parts: list[UploadPart]
 
@@ -23,30 +23,30 @@ class Received(NamedTuple):
         return sum(part.bytes for part in self.parts)
 
 
-def add(db: Session, row: File | Upload | UploadPart) -> None:
+def add(db: Session, row: FileRow | UploadRow | UploadPart) -> None:
     db.add(row)
     db.flush()
 
 
-def get(db: Session, file_id: str) -> File | None:
-    return db.get(File, file_id)
+def get(db: Session, file_id: str) -> FileRow | None:
+    return db.get(FileRow, file_id)
 
 
-def find(db: Session, owner: str, file_id: str, *, hold: bool = False) -> File | None:
+def find(db: Session, owner: str, file_id: str, *, hold: bool = False) -> FileRow | None:
     """The owner's file; somebody else's is as good as none.  `hold`: it cannot be deleted before we are done."""
-    query = select(File).where(File.id == file_id, File.owner == owner)
-    return db.scalars(held(db, query, File) if hold else query).one_or_none()
+    query = select(FileRow).where(FileRow.id == file_id, FileRow.owner == owner)
+    return db.scalars(held(db, query, FileRow) if hold else query).one_or_none()
 
 
-def page(db: Session, owner: str, page: Page) -> list[File]:
+def page(db: Session, owner: str, page: Page) -> list[FileRow]:
     """Up to `page.limit + 1` files: the one too many says that there are more."""
-    return list(db.scalars(paged(db, select(File), File, owner, page)))
+    return list(db.scalars(paged(db, select(FileRow), FileRow, owner, page)))
 
 
 def find_upload(db: Session, owner: str, upload_id: str, *, hold: bool = False) -> Received | None:
     """The owner's upload.  `hold`: nobody else changes it before we are done."""
-    query = select(Upload, (Upload.expires_at < now()).label("expired"))
-    query = query.where(Upload.id == upload_id, Upload.owner == owner)
+    query = select(UploadRow, (UploadRow.expires_at < now()).label("expired"))
+    query = query.where(UploadRow.id == upload_id, UploadRow.owner == owner)
     row = db.execute(query.with_for_update() if hold else query).one_or_none()
     if row is None:
         return None
@@ -60,5 +60,5 @@ def forget_parts(db: Session, upload_id: str) -> None:
 
 def forget_upload(db: Session, owner: str, upload_id: str) -> bool:
     """Whether there was one; its parts go with it."""
-    mine = delete(Upload).where(Upload.id == upload_id, Upload.owner == owner).returning(Upload.id)
+    mine = delete(UploadRow).where(UploadRow.id == upload_id, UploadRow.owner == owner).returning(UploadRow.id)
     return db.scalar(mine) is not None

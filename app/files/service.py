@@ -10,7 +10,7 @@ from app.blobs.store import Blob, Blobs, Staged
 from app.core import errors, ids
 from app.db.paging import Page
 from app.db.session import now
-from app.db.tables import File, Upload, UploadPart
+from app.db.tables import FileRow, UploadPart, UploadRow
 from app.files import names, repository
 from app.files.repository import Received
 from app.usage import service as usage
@@ -21,13 +21,13 @@ MAX_PARTS = 10_000
 Content = Blob | Staged  # kept last of all, when nothing can be refused any more
 
 
-def create(db: Session, owner: str, *, filename: str, blob: Content, most: int = 0) -> File:
+def create(db: Session, owner: str, *, filename: str, blob: Content, most: int = 0) -> FileRow:
     """A file of the owner, whose objects may take `most` bytes together; 0: any number.
 
     Raises:
         QuotaExceeded: they would take more.
     """
-    file = File(
+    file = FileRow(
         id=ids.new("file"),
         owner=owner,
         created_at=now(),
@@ -41,7 +41,7 @@ def create(db: Session, owner: str, *, filename: str, blob: Content, most: int =
     return file
 
 
-def get(db: Session, owner: str, file_id: str, *, param: str | None = None) -> File:
+def get(db: Session, owner: str, file_id: str, *, param: str | None = None) -> FileRow:
     """`param` names the field of a request that refers to it: such a file is held against deletion meanwhile.
 
     Raises:
@@ -53,7 +53,7 @@ def get(db: Session, owner: str, file_id: str, *, param: str | None = None) -> F
     return file
 
 
-def by_id(db: Session, file_id: str) -> File:
+def by_id(db: Session, file_id: str) -> FileRow:
     """For the worker, whose claim has settled whose file it is.
 
     Raises:
@@ -65,7 +65,7 @@ def by_id(db: Session, file_id: str) -> File:
     return file
 
 
-def page(db: Session, owner: str, page: Page) -> list[File]:
+def page(db: Session, owner: str, page: Page) -> list[FileRow]:
     return repository.page(db, owner, page)
 
 
@@ -89,7 +89,7 @@ def begin(
     """
     if bytes is not None and bytes > max_bytes:
         raise errors.TooLarge(f"No file may be larger than {max_bytes:,} bytes.", param="bytes")
-    upload = Upload(
+    upload = UploadRow(
         id=ids.new("upload"),
         owner=owner,
         created_at=now(),
@@ -159,7 +159,7 @@ def assembling(blobs: Blobs, parts: Sequence[UploadPart]) -> Iterator[Content]:
         yield staged
 
 
-def complete(db: Session, owner: str, upload_id: str, whole: Content, *, most: int = 0) -> File:
+def complete(db: Session, owner: str, upload_id: str, whole: Content, *, most: int = 0) -> FileRow:
     """The file that `whole` becomes; the same one when it is completed again.  `most`: see `create`.
 
     Raises:
@@ -207,7 +207,7 @@ def _require_open(received: Received) -> None:
         raise errors.Gone
 
 
-def _require_announced(upload: Upload, whole: Content) -> None:
+def _require_announced(upload: UploadRow, whole: Content) -> None:
     if upload.bytes is not None and upload.bytes != whole.bytes:
         raise errors.ChecksumMismatch(f"{whole.bytes:,} bytes arrived of {upload.bytes:,} announced.", param="bytes")
     if upload.sha256 is not None and upload.sha256 != whole.sha256:

@@ -13,7 +13,7 @@ from app.core import errors
 from app.core.errors import Detail
 from app.core.status import Readiness, Status, readiness
 from app.datasets import service as datasets
-from app.db.tables import Dataset
+from app.db.tables import DatasetRow
 from app.jobs import checks, sources
 from app.jobs.sources import Source
 from app.methods.base import Method
@@ -42,10 +42,10 @@ class Plan:
 
     method: Method
     source: Source | None
-    target: Dataset
-    source_dataset: Dataset | None
+    target: DatasetRow
+    source_dataset: DatasetRow | None
     teachers: dict[str, Source]
-    environments: dict[str, Dataset]
+    environments: dict[str, DatasetRow]
     facts: JobFacts
     faults: list[Detail]
 
@@ -59,7 +59,7 @@ class Plan:
             raise errors.Unfit(first["detail"], param=first["param"], errors=self.faults)
 
 
-def draw(db: Session, owner: str, request: Request) -> Plan:
+def resolve(db: Session, owner: str, request: Request) -> Plan:
     """
     Raises:
         Invalid: the method takes no checkpoint, or needs one; no worker can build its network.
@@ -127,19 +127,19 @@ def _teachers(db: Session, owner: str, method: Method) -> dict[str, Source]:
     return found
 
 
-def _environments(db: Session, owner: str, method: Method) -> dict[str, Dataset]:
+def _environments(db: Session, owner: str, method: Method) -> dict[str, DatasetRow]:
     """Datasets that the method's parameters name, by id."""
     named = method.datasets().items()
     return {dataset_id: _dataset(db, owner, dataset_id, f"method.{param}") for param, dataset_id in named}
 
 
-def _dataset(db: Session, owner: str, dataset_id: str, param: str) -> Dataset:
+def _dataset(db: Session, owner: str, dataset_id: str, param: str) -> DatasetRow:
     dataset, task = datasets.get(db, owner, dataset_id, param=param)
     _refuse_failed(dataset_id, readiness(Status(task.status)), param)
     return dataset
 
 
-def _source_dataset(db: Session, owner: str, asked: str | None, source: Source | None) -> Dataset | None:
+def _source_dataset(db: Session, owner: str, asked: str | None, source: Source | None) -> DatasetRow | None:
     """The dataset that is asked for, else the one that the source is known to come from, if that has labels: what
     learned from images alone cannot be measured on them, which is no reason to refuse the job."""
     if asked is not None:
@@ -178,10 +178,10 @@ def _refuse_failed(object_id: str, state: Readiness, param: str) -> None:
 
 def facts_of(
     source: Source | None,
-    target: Dataset,
-    source_dataset: Dataset | None = None,
+    target: DatasetRow,
+    source_dataset: DatasetRow | None = None,
     teachers: Mapping[str, Source] | None = None,
-    environments: Mapping[str, Dataset] | None = None,
+    environments: Mapping[str, DatasetRow] | None = None,
 ) -> JobFacts:
     """Facts for the checks, by what is stored of the parts of a job."""
     return JobFacts(
@@ -206,7 +206,7 @@ def _source_facts(source: Source) -> SourceFacts:
     )
 
 
-def _dataset_facts(dataset: Dataset) -> DatasetFacts:
+def _dataset_facts(dataset: DatasetRow) -> DatasetFacts:
     return DatasetFacts(
         id=dataset.id,
         labelled=dataset.labelled,

@@ -12,7 +12,7 @@ BYTES_PER_WEIGHT = 4  # float32
 
 
 @dataclass(frozen=True)
-class Preflight:
+class Estimate:
     """Unknown figures are None.
 
     `images` of the training split would be seen, in `steps` optimiser steps over all epochs.  `weights_bytes` and
@@ -28,16 +28,16 @@ class Preflight:
     optimizer_bytes: int | None
 
 
-def examine(db: Session, owner: str, request: Request) -> Preflight:
+def examine(db: Session, owner: str, request: Request) -> Estimate:
     """
     Raises:
-        Invalid, NotFound, NotReady: see `planning.draw`; what merely does not fit is listed in the plan's faults.
+        Invalid, NotFound, NotReady: see `planning.resolve`; what merely does not fit is listed in the plan's faults.
     """
-    plan = planning.draw(db, owner, request)
+    plan = planning.resolve(db, owner, request)
     images = _images(plan)
     parameters = None if plan.source is None else plan.source.parameters
     weights_bytes = None if parameters is None else parameters * BYTES_PER_WEIGHT
-    return Preflight(
+    return Estimate(
         plan=plan,
         waits_for=_waits_for(plan),
         images=images,

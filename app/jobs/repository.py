@@ -8,14 +8,14 @@ from sqlalchemy.orm import Session
 
 from app.core.status import TERMINAL, Status
 from app.db.paging import Page, paged
-from app.db.tables import Event, Job, Metric, Task
+from app.db.tables import EventRow, JobRow, Metric, Task
 from app.queue import repository as queue
 
 
-class Stored(NamedTuple):
+class StoredJob(NamedTuple):
     """A job, the step that runs it, and how many steps are before it in the queue (None: it is not waiting)."""
 
-    job: Job
+    job: JobRow
     task: Task
     position: int | None
 
@@ -27,19 +27,19 @@ class State(NamedTuple):
     last_seq: int
 
 
-def add(db: Session, job: Job) -> None:
+def add(db: Session, job: JobRow) -> None:
     db.add(job)
     db.flush()
 
 
-def get(db: Session, job_id: str) -> Job | None:
-    return db.get(Job, job_id)
+def get(db: Session, job_id: str) -> JobRow | None:
+    return db.get(JobRow, job_id)
 
 
-def find(db: Session, owner: str, job_id: str) -> Stored | None:
+def find(db: Session, owner: str, job_id: str) -> StoredJob | None:
     """The owner's job, in one statement; somebody else's is as good as none."""
-    row = db.execute(_stored().where(Job.id == job_id, Job.owner == owner)).one_or_none()
-    return row and Stored(*row)
+    row = db.execute(_stored().where(JobRow.id == job_id, JobRow.owner == owner)).one_or_none()
+    return row and StoredJob(*row)
 
 
 def page(
@@ -52,7 +52,7 @@ def page(
     method: str | None,
     checkpoint: str | None,
     dataset: str | None,
-) -> list[Stored]:
+) -> list[StoredJob]:
     """Up to `page.limit + 1` jobs: the one too many says that there are more.
 
     Those of one status are found by their steps, in the order of these: a status may be rare.
@@ -60,19 +60,21 @@ def page(
     query = _stored()
     if statuses:
         query = query.where(Task.kind == kind, Task.status.in_(statuses))
-    for column, wanted in ((Job.method_name, method), (Job.checkpoint, checkpoint), (Job.dataset, dataset)):
+    for column, wanted in ((JobRow.method_name, method), (JobRow.checkpoint, checkpoint), (JobRow.dataset, dataset)):
         if wanted is not None:
             query = query.where(column == wanted)
-    return [Stored(*row) for row in db.execute(paged(db, query, Task if len(statuses) == 1 else Job, owner, page))]
+    return [
+        StoredJob(*row) for row in db.execute(paged(db, query, Task if len(statuses) == 1 else JobRow, owner, page))
+    ]
 
 
-def _stored() -> Select[Job, Task, int | None]:
-    return select(Job, Task, queue.position()).join(Task, Task.id == Job.id)
+def _stored() -> Select[JobRow, Task, int | None]:
+    return select(JobRow, Task, queue.position()).join(Task, Task.id == JobRow.id)
 
 
 def forget_model(db: Session, model_id: str) -> None:
     """Its job no longer points to it."""
-    db.execute(update(Job).where(Job.model == model_id).values(model=None))
+    db.execute(update(JobRow).where(JobRow.model == model_id).values(model=None))
 
 
 def states(db: Session, job_ids: Collection[str]) -> dict[str, State]:
@@ -80,7 +82,7 @@ def states(db: Session, job_ids: Collection[str]) -> dict[str, State]:
 
     One statement, so that its last event is at least as new as its status.
     """
-    last = select(func.max(Event.seq)).where(Event.subject == Task.id).correlate(Task).scalar_subquery()
+    last = select(func.max(EventRow.seq)).where(EventRow.subject == Task.id).correlate(Task).scalar_subquery()
     rows = db.execute(select(Task.id, Task.status, last).where(Task.id.in_(job_ids)))
     return {id_: State(Status(status), seq or 0) for id_, status, seq in rows}
 

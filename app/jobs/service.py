@@ -16,10 +16,10 @@ from app.core.version import code_version
 from app.datasets import service as datasets
 from app.db.paging import Page
 from app.db.session import now
-from app.db.tables import Dataset, Job, Metric
+from app.db.tables import DatasetRow, JobRow, Metric
 from app.jobs import planning, repository, sources
 from app.jobs.planning import Plan, Request
-from app.jobs.repository import Stored
+from app.jobs.repository import StoredJob
 from app.jobs.sources import Source
 from app.methods.base import Method
 from app.methods.registry import parse as parse_method
@@ -30,16 +30,16 @@ KIND = "run"
 MAX_POINTS = 50_000
 
 
-def create(db: Session, owner: str, request: Request, *, name: str | None, metadata: dict[str, str]) -> Stored:
+def create(db: Session, owner: str, request: Request, *, name: str | None, metadata: dict[str, str]) -> StoredJob:
     """A job that a worker is to run, once its checkpoint and datasets are ready.
 
     Raises:
-        Invalid, NotFound, NotReady: see `planning.draw`.
+        Invalid, NotFound, NotReady: see `planning.resolve`.
         Unfit: checkpoint, dataset and method do not fit together.
     """
-    plan = planning.draw(db, owner, request)
+    plan = planning.resolve(db, owner, request)
     plan.require_fit()
-    job = Job(
+    job = JobRow(
         id=ids.new("job"),
         owner=owner,
         created_at=now(),
@@ -58,7 +58,7 @@ def create(db: Session, owner: str, request: Request, *, name: str | None, metad
     return get(db, owner, job.id)
 
 
-def get(db: Session, owner: str, job_id: str) -> Stored:
+def get(db: Session, owner: str, job_id: str) -> StoredJob:
     """One indexed statement.
 
     Raises:
@@ -79,13 +79,13 @@ def page(
     method: str | None = None,
     checkpoint: str | None = None,
     dataset: str | None = None,
-) -> list[Stored]:
+) -> list[StoredJob]:
     return repository.page(
         db, owner, page, kind=KIND, statuses=statuses, method=method, checkpoint=checkpoint, dataset=dataset
     )
 
 
-def cancel(db: Session, owner: str, job_id: str) -> Stored:
+def cancel(db: Session, owner: str, job_id: str) -> StoredJob:
     """
     Raises:
         WrongStatus: it has ended.
@@ -95,7 +95,7 @@ def cancel(db: Session, owner: str, job_id: str) -> Stored:
     return get(db, owner, job_id)
 
 
-def pause(db: Session, owner: str, job_id: str) -> Stored:
+def pause(db: Session, owner: str, job_id: str) -> StoredJob:
     """
     Raises:
         WrongStatus: it is neither waiting nor running.
@@ -105,7 +105,7 @@ def pause(db: Session, owner: str, job_id: str) -> Stored:
     return get(db, owner, job_id)
 
 
-def resume(db: Session, owner: str, job_id: str) -> Stored:
+def resume(db: Session, owner: str, job_id: str) -> StoredJob:
     """
     Raises:
         WrongStatus: it is not paused.
@@ -115,7 +115,7 @@ def resume(db: Session, owner: str, job_id: str) -> Stored:
     return get(db, owner, job_id)
 
 
-def retry(db: Session, owner: str, job_id: str) -> Stored:
+def retry(db: Session, owner: str, job_id: str) -> StoredJob:
     """
     Raises:
         WrongStatus: it has neither failed nor been cancelled.
@@ -156,7 +156,7 @@ def prepare(db: Session, job_id: str) -> Prepared[RunSpec[Method]]:
         method=parse_method(job.method),
         seed=job.seed,
     )
-    plan = planning.draw(db, job.owner, request)
+    plan = planning.resolve(db, job.owner, request)
     plan.require_fit()
     job.method = plan.method.model_dump(mode="json")
     job.lineage = _lineage(plan.source, plan.target).dump()
@@ -190,7 +190,7 @@ def publish(db: Session, job_id: str, result: RunResult, written: Written) -> st
     return job.model
 
 
-def stored(db: Session, job_id: str) -> Job:
+def stored(db: Session, job_id: str) -> JobRow:
     """For the worker, whose claim has settled whose job it is.
 
     Raises:
@@ -202,7 +202,7 @@ def stored(db: Session, job_id: str) -> Job:
     return job
 
 
-def _needs(job: Job, plan: Plan) -> list[str]:
+def _needs(job: JobRow, plan: Plan) -> list[str]:
     needs = dict.fromkeys((job.checkpoint, job.dataset, job.source_dataset, *plan.teachers, *plan.environments))
     return [needed for needed in needs if needed]
 
@@ -223,7 +223,7 @@ def _inputs(plan: Plan) -> dict[str, str]:
     return {role: sha256 for role, sha256 in blobs.items() if sha256 is not None}
 
 
-def _lineage(source: Source | None, target: Dataset) -> Lineage:
+def _lineage(source: Source | None, target: DatasetRow) -> Lineage:
     return Lineage(
         checkpoint_sha256=None if source is None else source.sha256,
         dataset_sha256=target.sha256,

@@ -8,7 +8,7 @@ from app.checkpoints import service as checkpoints
 from app.contract.specs import SourceSpec
 from app.contract.transfer import TensorReport
 from app.core.status import Readiness, Status, readiness
-from app.db.tables import Document, Job, Servable
+from app.db.tables import Document, JobRow, ServableRow
 from app.models import service as models
 
 
@@ -66,14 +66,14 @@ def trained_on(db: Session, owner: str, source: Source) -> list[str]:
     """Ids of the datasets that it learned from; empty where they are not known."""
     promoted = None if source.id.startswith("model_") else checkpoints.get(db, owner, source.id).checkpoint.model
     if promoted or source.id.startswith("model_"):
-        made = db.get(Job, models.get(db, owner, promoted or source.id).job)
+        made = db.get(JobRow, models.get(db, owner, promoted or source.id).job)
         if made is not None and made.method.get("environments"):
             return list(made.method["environments"])  # its dataset was measured, not learned from
     return [] if source.dataset is None else [source.dataset]
 
 
 def _source(
-    source_id: str, state: Readiness, servable: Servable, dataset: str | None, drawn: tuple[str, ...] = ()
+    source_id: str, state: Readiness, servable: ServableRow, dataset: str | None, drawn: tuple[str, ...] = ()
 ) -> Source:
     return Source(
         id=source_id,

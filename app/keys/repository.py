@@ -7,49 +7,51 @@ from sqlalchemy.orm import Session
 
 from app.db.paging import Page, paged
 from app.db.session import now
-from app.db.tables import Key, Rate
+from app.db.tables import KeyRow, Rate
 from app.db.upsert import upsert
 
 
 class Found(NamedTuple):
-    key: Key
+    key: KeyRow
     expired: bool
 
 
-def add(db: Session, key: Key) -> None:
+def add(db: Session, key: KeyRow) -> None:
     db.add(key)
     db.flush()
 
 
 def get(db: Session, key_id: str) -> Found | None:
-    query = select(Key, func.coalesce(Key.expires_at <= now(), False).label("expired")).where(Key.id == key_id)
+    query = select(KeyRow, func.coalesce(KeyRow.expires_at <= now(), False).label("expired")).where(KeyRow.id == key_id)
     row = db.execute(query).one_or_none()
     return row and Found(row[0], bool(row[1]))
 
 
-def find(db: Session, owner: str, key_id: str) -> Key | None:
+def find(db: Session, owner: str, key_id: str) -> KeyRow | None:
     """A key that the owner may see, see `_makers`, and that was not revoked."""
-    query = select(Key).where(Key.id == key_id, Key.owner.in_(_makers(owner)), Key.revoked_at.is_(None))
+    query = select(KeyRow).where(KeyRow.id == key_id, KeyRow.owner.in_(_makers(owner)), KeyRow.revoked_at.is_(None))
     return db.scalars(query).one_or_none()
 
 
-def page(db: Session, owner: str, page: Page) -> list[Key]:
+def page(db: Session, owner: str, page: Page) -> list[KeyRow]:
     """Up to `page.limit + 1` keys that the owner may see and that were not revoked: the one too many says that there
     are more."""
-    return list(db.scalars(paged(db, select(Key).where(Key.revoked_at.is_(None)), Key, _makers(owner), page)))
+    return list(db.scalars(paged(db, select(KeyRow).where(KeyRow.revoked_at.is_(None)), KeyRow, _makers(owner), page)))
 
 
 def revoke(db: Session, owner: str, key_id: str) -> bool:
     """Whether there was such a key, see `find`."""
-    seen = update(Key).where(Key.id == key_id, Key.owner.in_(_makers(owner)), Key.revoked_at.is_(None))
-    return db.scalar(seen.values(revoked_at=now()).returning(Key.id)) is not None
+    seen = update(KeyRow).where(KeyRow.id == key_id, KeyRow.owner.in_(_makers(owner)), KeyRow.revoked_at.is_(None))
+    return db.scalar(seen.values(revoked_at=now()).returning(KeyRow.id)) is not None
 
 
 def revoke_made(db: Session, key_id: str) -> None:
     """All keys that the key has made, those that these have made, and so on."""
-    made = select(Key.id).where(Key.made_by == key_id).cte("made", recursive=True)
-    made = made.union(select(Key.id).where(Key.made_by == made.c.id))
-    db.execute(update(Key).where(Key.id.in_(select(made.c.id)), Key.revoked_at.is_(None)).values(revoked_at=now()))
+    made = select(KeyRow.id).where(KeyRow.made_by == key_id).cte("made", recursive=True)
+    made = made.union(select(KeyRow.id).where(KeyRow.made_by == made.c.id))
+    db.execute(
+        update(KeyRow).where(KeyRow.id.in_(select(made.c.id)), KeyRow.revoked_at.is_(None)).values(revoked_at=now())
+    )
 
 
 def spend(db: Session, key_id: str, each_s: float, burst_s: float) -> float:
@@ -72,7 +74,7 @@ def _makers(owner: str) -> Select[str]:
     So a key that an administrator made stays in sight of whoever made the administrator's, whatever becomes of that.
     """
     makers = select(cast(literal(owner), String(64)).label("owner")).cte("makers", recursive=True)
-    admins = select(Key.acts_for).where(Key.owner == makers.c.owner, cast(Key.scopes, Text).like('%"admin"%'))
+    admins = select(KeyRow.acts_for).where(KeyRow.owner == makers.c.owner, cast(KeyRow.scopes, Text).like('%"admin"%'))
     return select(makers.union(admins).c.owner)
 
 
@@ -80,4 +82,4 @@ def lock_empty(db: Session) -> bool:
     """Whether there is no key at all; if so, nobody else makes one until the transaction ends."""
     if db.get_bind().dialect.name == "postgresql":  # on SQLite a write transaction is alone in any case
         db.execute(text("LOCK TABLE keys IN SHARE ROW EXCLUSIVE MODE"))
-    return not db.scalar(select(exists().where(Key.id.is_not(None))))
+    return not db.scalar(select(exists().where(KeyRow.id.is_not(None))))

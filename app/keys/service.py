@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.core import errors, ids
 from app.db.paging import Page
 from app.db.session import Database, now
-from app.db.tables import Key
+from app.db.tables import KeyRow
 from app.keys import repository, tokens
 
 Scope = Literal["read", "write", "predict", "admin"]
@@ -27,7 +27,7 @@ MINUTE_S = 60.0
 class Issued(NamedTuple):
     """A key that was just made, and its text, which nobody sees again."""
 
-    key: Key
+    key: KeyRow
     text: str
 
 
@@ -94,7 +94,7 @@ def create(
     """A key that opens the objects of `owner`, the maker's unless given; the maker lists and revokes it, and so does
     whoever made the maker's own keys.  `made_by` is the key that asks for it."""
     token = tokens.new(ids.new("key"))
-    key = Key(
+    key = KeyRow(
         id=token.key_id,
         owner=maker,
         acts_for=owner or maker,
@@ -110,7 +110,7 @@ def create(
     return Issued(key, token.text)
 
 
-def get(db: Session, maker: str, key_id: str) -> Key:
+def get(db: Session, maker: str, key_id: str) -> KeyRow:
     """
     Raises:
         NotFound: the owner may see no such key, or it was revoked.
@@ -121,7 +121,7 @@ def get(db: Session, maker: str, key_id: str) -> Key:
     return key
 
 
-def page(db: Session, maker: str, page: Page) -> list[Key]:
+def page(db: Session, maker: str, page: Page) -> list[KeyRow]:
     return repository.page(db, maker, page)
 
 

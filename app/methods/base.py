@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from app.contract.base import Closed
+from app.contract.base import StrictModel
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Recipe
@@ -45,7 +45,7 @@ class NewNetwork:
     input: InputSpec | None
 
 
-class Method(Closed):
+class Method(StrictModel):
     """A job's `method`: its name, and all that a job may say of it.
 
     A method is a subclass with an `info` of its own and a `name` that is its module's, in the package of its family;

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pydantic.json_schema import JsonSchemaValue
 
 from app.contract.augmentation import AugmentationStep, RandomCrop
-from app.contract.base import NULL, Closed, either
+from app.contract.base import NULL, StrictModel, either
 from app.contract.mixing import Mixing
 from app.contract.recipe import Count, LearningRate, Optimizer
 from app.core.errors import Detail
@@ -94,7 +94,7 @@ class Guardable(LabelBudget):
         return self.guard
 
 
-class EarlyStopping(Closed):
+class EarlyStopping(StrictModel):
     """Stop when the validation `metric` has not improved for `patience` epochs.
 
     For `accuracy` stands mean average precision where an image has any number of labels.

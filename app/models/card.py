@@ -4,15 +4,15 @@ from collections.abc import Iterator
 
 from app.contract.evaluation import Ablation, Calibration, Evaluation, Measured
 from app.contract.lineage import Lineage
-from app.db.tables import Dataset, Job, Model
+from app.db.tables import DatasetRow, JobRow, ModelRow
 
 
-def render(model: Model, job: Job, dataset: Dataset) -> str:
+def render(model: ModelRow, job: JobRow, dataset: DatasetRow) -> str:
     sections = (_what(model), _origin(model, job, dataset), _how(job), _figures(model), _limits(model, job, dataset))
     return "\n".join(line for section in sections for line in section) + "\n"
 
 
-def _what(model: Model) -> Iterator[str]:
+def _what(model: ModelRow) -> Iterator[str]:
     network, classes = model.network, model.classes or []
     yield f"# {model.id}"
     yield ""
@@ -32,7 +32,7 @@ def _what(model: Model) -> Iterator[str]:
     yield ""
 
 
-def _origin(model: Model, job: Job, dataset: Dataset) -> Iterator[str]:
+def _origin(model: ModelRow, job: JobRow, dataset: DatasetRow) -> Iterator[str]:
     lineage = Lineage.load(job.lineage)
     yield "## From what"
     yield ""
@@ -45,7 +45,7 @@ def _origin(model: Model, job: Job, dataset: Dataset) -> Iterator[str]:
     yield ""
 
 
-def _how(job: Job) -> Iterator[str]:
+def _how(job: JobRow) -> Iterator[str]:
     yield "## How"
     yield ""
     yield f"Method `{job.method_name}`, seed {job.seed}:"
@@ -58,7 +58,7 @@ def _how(job: Job) -> Iterator[str]:
     yield ""
 
 
-def _figures(model: Model) -> Iterator[str]:
+def _figures(model: ModelRow) -> Iterator[str]:
     evaluation = Evaluation.load(model.evaluation) if model.evaluation else None
     yield "## How good"
     yield ""
@@ -118,7 +118,7 @@ def _uncalibrated(calibration: Calibration) -> str:
     return f"NLL {before.nll:.3f}, calibration error {before.ece:.3f}"
 
 
-def _classes(model: Model, measured: Measured) -> Iterator[str]:
+def _classes(model: ModelRow, measured: Measured) -> Iterator[str]:
     """Class by class, where each is a question of its own."""
     if measured.average_precision is None:
         return
@@ -144,7 +144,7 @@ def _row(domain: str, measured: Measured) -> str:
     )
 
 
-def _limits(model: Model, job: Job, dataset: Dataset) -> Iterator[str]:
+def _limits(model: ModelRow, job: JobRow, dataset: DatasetRow) -> Iterator[str]:
     yield "## Where it ends"
     yield ""
     given = "says yes or no to each of them" if model.multi_label else "gives one of them"

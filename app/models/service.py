@@ -9,14 +9,14 @@ from app.contract.results import AdaptedResult
 from app.core import errors, ids
 from app.db.paging import Page
 from app.db.session import now
-from app.db.tables import Job, Model
+from app.db.tables import JobRow, ModelRow
 from app.models import card, repository
 from app.models import report as pages
 from app.models.repository import Origin
 from app.queue import service as queue
 
 
-def get(db: Session, owner: str, model_id: str, *, param: str | None = None) -> Model:
+def get(db: Session, owner: str, model_id: str, *, param: str | None = None) -> ModelRow:
     """`param` names the field of a request that refers to it: such a model is held against deletion meanwhile.
 
     Raises:
@@ -28,7 +28,7 @@ def get(db: Session, owner: str, model_id: str, *, param: str | None = None) -> 
     return model
 
 
-def answering(db: Session, owner: str, model_id: str) -> Model:
+def answering(db: Session, owner: str, model_id: str) -> ModelRow:
     """A model whose head has learnt its classes.
 
     Raises:
@@ -52,16 +52,16 @@ def page(
     method: str | None = None,
     checkpoint: str | None = None,
     dataset: str | None = None,
-) -> list[Model]:
+) -> list[ModelRow]:
     return repository.page(db, owner, page, method=method, checkpoint=checkpoint, dataset=dataset)
 
 
-def publish(db: Session, job: Job, result: AdaptedResult, written: Written) -> Model:
+def publish(db: Session, job: JobRow, result: AdaptedResult, written: Written) -> ModelRow:
     """The model that `job` made.
 
     It needs the job, and all that the job needed, for as long as it lives.
     """
-    model = Model(
+    model = ModelRow(
         id=ids.new("model"),
         owner=job.owner,
         created_at=now(),

@@ -6,30 +6,30 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.db.paging import Page
-from app.db.tables import Document, Network
+from app.db.tables import Document, NetworkRow
 from app.db.upsert import upsert
 
 
-def get(db: Session, name: str) -> Network | None:
-    return db.get(Network, name)
+def get(db: Session, name: str) -> NetworkRow | None:
+    return db.get(NetworkRow, name)
 
 
 def names(db: Session) -> list[str]:
-    return list(db.scalars(select(Network.name)))
+    return list(db.scalars(select(NetworkRow.name)))
 
 
-def page(db: Session, page: Page, contains: str | None) -> list[Network]:
+def page(db: Session, page: Page, contains: str | None) -> list[NetworkRow]:
     """By name; up to `page.limit + 1` entries."""
-    query = select(Network)
+    query = select(NetworkRow)
     if contains:
-        query = query.where(Network.name.contains(contains, autoescape=True))
+        query = query.where(NetworkRow.name.contains(contains, autoescape=True))
     if page.after is not None:
-        query = query.where(Network.name > page.after if page.order == "asc" else Network.name < page.after)
-    name = Network.name.asc() if page.order == "asc" else Network.name.desc()
+        query = query.where(NetworkRow.name > page.after if page.order == "asc" else NetworkRow.name < page.after)
+    name = NetworkRow.name.asc() if page.order == "asc" else NetworkRow.name.desc()
     return list(db.scalars(query.order_by(name).limit(page.limit + 1)))
 
 
 def replace(db: Session, entries: Sequence[Document]) -> None:
     """Safe when several workers do it at once."""
-    upsert(db, Network, entries, keys=("name",), update=("summary", "input", "options", "pretrained"))
-    db.execute(delete(Network).where(Network.name.not_in([entry["name"] for entry in entries])))
+    upsert(db, NetworkRow, entries, keys=("name",), update=("summary", "input", "options", "pretrained"))
+    db.execute(delete(NetworkRow).where(NetworkRow.name.not_in([entry["name"] for entry in entries])))

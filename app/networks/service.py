@@ -11,7 +11,7 @@ from app.contract.networks import NetworkSpec
 from app.core import errors
 from app.core.errors import Detail
 from app.db.paging import Page
-from app.db.tables import Document, Network
+from app.db.tables import Document, NetworkRow
 from app.networks import repository
 
 LARGEST_MEAN, LARGEST_STD = 1.0, 2.0  # of values from 0 to 1, the deviation with some room for unusual contracts
@@ -22,11 +22,11 @@ def publish(db: Session, entries: Sequence[Document]) -> None:
     repository.replace(db, entries)
 
 
-def page(db: Session, page: Page, contains: str | None) -> list[Network]:
+def page(db: Session, page: Page, contains: str | None) -> list[NetworkRow]:
     return repository.page(db, page, contains)
 
 
-def find(db: Session, name: str, param: str) -> Network | None:
+def find(db: Session, name: str, param: str) -> NetworkRow | None:
     """The catalogue's entry; None as long as no worker has published a catalogue.
 
     Raises:
@@ -90,7 +90,7 @@ def _check_layers(spec: NetworkSpec, input: InputSpec | None, param: str) -> Non
         raise errors.Invalid(faults[0]["detail"], param=faults[0]["param"], errors=faults) from None
 
 
-def _check_options(network: Network, spec: NetworkSpec, param: str) -> None:
+def _check_options(network: NetworkRow, spec: NetworkSpec, param: str) -> None:
     """Their names; what they hold is for the network's builder to judge."""
     offered = network.options.get("properties", {})
     unknown = [] if network.options.get("additionalProperties", True) else sorted(spec.options.keys() - offered.keys())

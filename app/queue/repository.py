@@ -24,7 +24,7 @@ from app.core import plain
 from app.core.status import Status
 from app.db.paging import Order
 from app.db.session import now
-from app.db.tables import Dependency, Event, Metric, Task, Turn, WorkerProcess
+from app.db.tables import Dependency, EventRow, Metric, Task, Turn, WorkerProcess
 from app.db.upsert import upsert
 
 HELD = (Status.RUNNING, Status.CANCELLING)  # a worker has the step
@@ -261,7 +261,7 @@ def forget(db: Session, object_id: str) -> None:
     for statement in (
         delete(Dependency).where(Dependency.dependent == object_id),
         delete(Task).where(Task.id == object_id),
-        delete(Event).where(Event.subject == object_id),
+        delete(EventRow).where(EventRow.subject == object_id),
         delete(Metric).where(Metric.job == object_id),
     ):
         db.execute(statement)
@@ -277,14 +277,14 @@ def add_events(db: Session, subject: str, notes: Sequence[Mapping[str, Any]]) ->
         for note in notes
     ]
     if rows:
-        db.execute(insert(Event).values(at=now()), rows)
+        db.execute(insert(EventRow).values(at=now()), rows)
 
 
-def events(db: Session, subject: str, *, after: int | None, order: Order, limit: int) -> list[Event]:
-    query = select(Event).where(Event.subject == subject)
+def events(db: Session, subject: str, *, after: int | None, order: Order, limit: int) -> list[EventRow]:
+    query = select(EventRow).where(EventRow.subject == subject)
     if after is not None:
-        query = query.where(Event.seq > after if order == "asc" else Event.seq < after)
-    return list(db.scalars(query.order_by(Event.seq.asc() if order == "asc" else Event.seq.desc()).limit(limit)))
+        query = query.where(EventRow.seq > after if order == "asc" else EventRow.seq < after)
+    return list(db.scalars(query.order_by(EventRow.seq.asc() if order == "asc" else EventRow.seq.desc()).limit(limit)))
 
 
 def put_metrics(db: Session, job: str, points: Sequence[Mapping[str, Any]]) -> None:

@@ -16,7 +16,7 @@ from app.core import errors, plain
 from app.core.status import TERMINAL, Status, may_move
 from app.db.paging import Order
 from app.db.session import now
-from app.db.tables import Event, Task, Warned, WorkerProcess
+from app.db.tables import EventRow, Task, Warned, WorkerProcess
 from app.queue import repository
 
 Lane = Literal["ingest", "run"]
@@ -326,7 +326,7 @@ def reap(db: Session) -> list[str]:
     return taken
 
 
-def events(db: Session, subject: str, *, after: int | None, order: Order, limit: int) -> list[Event]:
+def events(db: Session, subject: str, *, after: int | None, order: Order, limit: int) -> list[EventRow]:
     """What the step of the object `subject` has said, by sequence number."""
     return repository.events(db, subject, after=after, order=order, limit=limit)
 

@@ -8,33 +8,39 @@ from sqlalchemy.orm import Session
 from app.core.status import TERMINAL
 from app.db.session import now
 from app.db.tables import (
-    Checkpoint,
-    Dataset,
+    CheckpointRow,
+    DatasetRow,
     Dependency,
-    File,
+    FileRow,
     IdempotentRequest,
-    Job,
-    Model,
+    JobRow,
+    ModelRow,
     Owned,
     Task,
-    Upload,
     UploadPart,
+    UploadRow,
 )
 
 _BLOBS = (
-    File.sha256,
+    FileRow.sha256,
     UploadPart.sha256,
     Task.snapshot,
-    Checkpoint.weights,
-    Checkpoint.graph,
-    Dataset.pixels,
-    Dataset.index,
-    Model.weights,
-    Model.graph,
-    Model.adapter,
-    Model.quantized,
+    CheckpointRow.weights,
+    CheckpointRow.graph,
+    DatasetRow.pixels,
+    DatasetRow.index,
+    ModelRow.weights,
+    ModelRow.graph,
+    ModelRow.adapter,
+    ModelRow.quantized,
 )
-_TABLES: dict[str, type[Owned]] = {"file": File, "ckpt": Checkpoint, "ds": Dataset, "job": Job, "model": Model}
+_TABLES: dict[str, type[Owned]] = {
+    "file": FileRow,
+    "ckpt": CheckpointRow,
+    "ds": DatasetRow,
+    "job": JobRow,
+    "model": ModelRow,
+}
 
 
 def hold(db: Session, owner: str, object_id: str) -> bool:
@@ -63,8 +69,8 @@ def active(db: Session, object_ids: Collection[str]) -> list[str]:
 def remove(db: Session, object_id: str) -> None:
     table = _TABLES[_prefix(object_id)]
     db.execute(delete(table).where(table.id == object_id))
-    if table is Model:
-        db.execute(update(Job).where(Job.model == object_id).values(model=None))
+    if table is ModelRow:
+        db.execute(update(JobRow).where(JobRow.model == object_id).values(model=None))
 
 
 def referenced(db: Session) -> set[str]:
@@ -79,7 +85,7 @@ def clock(db: Session) -> float:
 
 def forget_expired(db: Session, *, request_lifetime_s: float) -> None:
     """Uploads that were not completed in time, with their parts, and answers that were kept long enough."""
-    db.execute(delete(Upload).where(Upload.expires_at < now()))
+    db.execute(delete(UploadRow).where(UploadRow.expires_at < now()))
     db.execute(delete(IdempotentRequest).where(IdempotentRequest.claimed_at < now() - request_lifetime_s))
 
 

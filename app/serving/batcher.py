@@ -17,7 +17,7 @@ Outcome = list[Answer | Exception] | Exception
 
 
 @dataclass
-class _Request(Generic[Item, Answer]):
+class _Waiting(Generic[Item, Answer]):
     owner: str
     items: Sequence[Item]
     deadline: float  # time.monotonic()
@@ -39,7 +39,7 @@ class Batcher(Generic[Item, Answer]):
         self._process = process
         self._max_batch = max_batch
         self._capacity = capacity
-        self._waiting: OrderedDict[str, deque[_Request[Item, Answer]]] = OrderedDict()  # by owner, the next one first
+        self._waiting: OrderedDict[str, deque[_Waiting[Item, Answer]]] = OrderedDict()  # by owner, the next one first
         self._waiting_items: Counter[str] = Counter()
         self._promised: Counter[str] = Counter()
         self._closed = False
@@ -61,7 +61,7 @@ class Batcher(Generic[Item, Answer]):
         if not promised:
             self._require_room(len(items), owner)
         loop = asyncio.get_running_loop()
-        request = _Request[Item, Answer](owner, items, time.monotonic() + timeout_s, loop, loop.create_future())
+        request = _Waiting[Item, Answer](owner, items, time.monotonic() + timeout_s, loop, loop.create_future())
         with self._changed:
             if self._closed:
                 raise errors.Unavailable(retry_after_s=1)
@@ -123,14 +123,14 @@ class Batcher(Generic[Item, Answer]):
             self._waiting.clear()
         _settle([(r, errors.Unavailable(retry_after_s=1)) for r in left])
 
-    def _take(self) -> list[_Request[Item, Answer]]:
+    def _take(self) -> list[_Waiting[Item, Answer]]:
         """Whole requests, up to `max_batch` items (at least one request); empty when closed."""
         with self._changed:
             while not self._waiting and not self._closed:
                 self._changed.wait()
             if self._closed:
                 return []
-            taken: list[_Request[Item, Answer]] = []
+            taken: list[_Waiting[Item, Answer]] = []
             count = 0
             while self._waiting:
                 owner, requests = next(iter(self._waiting.items()))
@@ -145,7 +145,7 @@ class Batcher(Generic[Item, Answer]):
                     del self._waiting[owner]
             return taken
 
-    def _answer(self, requests: list[_Request[Item, Answer]]) -> None:
+    def _answer(self, requests: list[_Waiting[Item, Answer]]) -> None:
         items = [item for request in requests for item in request.items]
         answers: list[Answer | Exception] = []
         for start in range(0, len(items), self._max_batch):
@@ -161,7 +161,7 @@ class Batcher(Generic[Item, Answer]):
         _settle(outcomes)
 
 
-def _settle(outcomes: Sequence[tuple[_Request[Item, Answer], Outcome[Answer]]]) -> None:
+def _settle(outcomes: Sequence[tuple[_Waiting[Item, Answer], Outcome[Answer]]]) -> None:
     """Hand the outcomes to their event loops: one wake-up a loop, not one a request."""
     for loop in {request.loop for request, _ in outcomes}:
         mine = [(request.future, outcome) for request, outcome in outcomes if request.loop is loop]

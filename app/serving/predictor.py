@@ -13,7 +13,7 @@ Images = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 
-class Prediction(NamedTuple):
+class ImagePrediction(NamedTuple):
     """Of one image: probabilities [K] and, where they were asked for, features [D]."""
 
     probabilities: Floats

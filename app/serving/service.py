@@ -26,7 +26,7 @@ from app.imaging.images import Pixels
 from app.serving import sizes
 from app.serving.batcher import Batcher
 from app.serving.lanes import Lanes
-from app.serving.predictor import OnnxPredictor, OpenVinoPredictor, Prediction, Predictor, TorchPredictor
+from app.serving.predictor import ImagePrediction, OnnxPredictor, OpenVinoPredictor, Predictor, TorchPredictor
 from app.serving.share import Share
 from app.serving.torch_process import TorchProcess
 
@@ -60,7 +60,7 @@ class Servable:
     weights: str = field(default="", compare=False)
 
     @classmethod
-    def of(cls, row: tables.Servable, precision: Precision = "float32") -> Self:
+    def of(cls, row: tables.ServableRow, precision: Precision = "float32") -> Self:
         """
         Raises:
             NotServable: the network could not be exported, or takes too much memory.
@@ -87,7 +87,7 @@ class _Loaded:
     """`chunk`: images of a request that are decoded and run together."""
 
     predictor: Predictor
-    batcher: Batcher[_Asked, Prediction]
+    batcher: Batcher[_Asked, ImagePrediction]
     chunk: int
 
     def close(self) -> None:
@@ -147,7 +147,7 @@ class Serving:
         owner: str = "",
         features: bool = False,
         timeout_s: float = TIMEOUT_S,
-    ) -> list[Prediction]:
+    ) -> list[ImagePrediction]:
         """Predictions for encoded images (JPEG, PNG, WebP, BMP, GIF, TIFF), in order; `features` only
         if asked for.
 
@@ -160,7 +160,7 @@ class Serving:
         loaded = await self._get(servable)
         if features:
             _require_few_numbers(len(encoded), loaded.predictor.features)
-        predictions: list[Prediction] = []
+        predictions: list[ImagePrediction] = []
         with loaded.batcher.room(len(encoded), owner) as keep:
             coming = self._decoding(servable, encoded, 0, loaded.chunk, owner)
             try:
@@ -211,13 +211,13 @@ class Serving:
         pixel_bytes = math.prod(servable.input.shape)
         chunk = min(CHUNK_IMAGES, max(batch, CHUNK_BYTES // pixel_bytes))
 
-        def process(asked: list[_Asked]) -> list[Prediction]:
+        def process(asked: list[_Asked]) -> list[ImagePrediction]:
             wanted = any(each.features for each in asked)
             with self._runs.taking(needed * len(asked)):
                 probabilities, features = predictor.predict(np.stack([each.pixels for each in asked]), features=wanted)
             if features is None:
-                return list(map(Prediction, probabilities))
-            return list(map(Prediction, probabilities, features))
+                return list(map(ImagePrediction, probabilities))
+            return list(map(ImagePrediction, probabilities, features))
 
         capacity = min(self.capacity, max(chunk, self._runs.total // pixel_bytes))
         return _Loaded(predictor, Batcher(process, max_batch=batch, capacity=capacity, name=servable.graph[:8]), chunk)

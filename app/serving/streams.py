@@ -13,7 +13,7 @@ from app.contract import grafted
 from app.core import errors
 from app.db import tables
 from app.imaging.images import Pixels
-from app.serving.predictor import Prediction
+from app.serving.predictor import ImagePrediction
 from app.serving.torch_process import DoesNotFit, TorchProcess
 
 WAITING = 64  # requests; beyond, they are refused
@@ -28,7 +28,7 @@ class Adaptable:
     weights: str
 
     @classmethod
-    def of(cls, row: tables.Servable, name: str) -> Self:
+    def of(cls, row: tables.ServableRow, name: str) -> Self:
         """
         Raises:
             NotAdaptable: predictions of this kind have no entropy that could be lowered.
@@ -42,7 +42,7 @@ class Adaptable:
 
 
 @dataclass(frozen=True)
-class Adaptation:
+class AdaptationState:
     """See `worker.torch_server.tent.Told`."""
 
     steps: int = 0
@@ -61,7 +61,7 @@ class Streams:
         self._turn = ThreadPoolExecutor(1, thread_name_prefix="streams")  # batches come one after another in any case
         self._waiting = 0
 
-    async def predict(self, what: Adaptable, pixels: list[Pixels]) -> tuple[list[Prediction], Adaptation]:
+    async def predict(self, what: Adaptable, pixels: list[Pixels]) -> tuple[list[ImagePrediction], AdaptationState]:
         """Predictions for images as the network takes them, in order, and where its adaptation stands after them.
 
         Raises:
@@ -77,12 +77,12 @@ class Streams:
                 return self._torch_process.ask("adapt", what.name, what.document, path, np.stack(pixels))
 
         probabilities_NK, told = await self._in_turn(adapt)
-        return list(map(Prediction, probabilities_NK)), Adaptation(**told)
+        return list(map(ImagePrediction, probabilities_NK)), AdaptationState(**told)
 
-    async def told(self, name: str) -> Adaptation:
+    async def told(self, name: str) -> AdaptationState:
         """Where the adaptation of the object stands; at its beginning where nothing is known of it."""
         told = await self._in_turn(self._torch_process.ask, "tell", name) if self._torch_process.alive else None
-        return Adaptation(**(told or {}))
+        return AdaptationState(**(told or {}))
 
     async def reset(self, name: str) -> None:
         """Back to what is stored."""

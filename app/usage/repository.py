@@ -3,16 +3,19 @@
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.db.tables import Checkpoint, Dataset, File, Model, Upload, UploadPart
+from app.db.tables import CheckpointRow, DatasetRow, FileRow, ModelRow, UploadPart, UploadRow
 
 
 def stored_bytes(db: Session, owner: str) -> int:
     """Files, parts of uploads, datasets, checkpoints and models; equal bytes count as often as they are stored."""
-    parts = select(func.sum(UploadPart.bytes)).join(Upload, Upload.id == UploadPart.upload)
+    parts = select(func.sum(UploadPart.bytes)).join(UploadRow, UploadRow.id == UploadPart.upload)
     sums = (
-        select(func.sum(File.bytes)).where(File.owner == owner),
-        parts.where(Upload.owner == owner),
-        *(select(func.sum(table.stored_bytes)).where(table.owner == owner) for table in (Dataset, Checkpoint, Model)),
+        select(func.sum(FileRow.bytes)).where(FileRow.owner == owner),
+        parts.where(UploadRow.owner == owner),
+        *(
+            select(func.sum(table.stored_bytes)).where(table.owner == owner)
+            for table in (DatasetRow, CheckpointRow, ModelRow)
+        ),
     )
     return sum(int(db.scalar(query) or 0) for query in sums)
 

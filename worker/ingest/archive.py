@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, Protocol, Self, cast
 
-from worker.ingest.watch import Watch
+from worker.ingest.watch import DiskWatch
 from worker.runtime.contract import Failure
 
 MAX_FILES = 1_000_000
@@ -112,7 +112,7 @@ class Archive:
     `files` and `folders` are the names of what it holds, in its order, hidden files left out.
     """
 
-    def __init__(self, path: Path, entries: "Entries", watch: Watch) -> None:
+    def __init__(self, path: Path, entries: "Entries", watch: DiskWatch) -> None:
         self._path, self._entries, self._watch = path, entries, watch
         self.bare = entries is _bare_entry
         listing = _Listing()
@@ -157,7 +157,7 @@ class Archive:
                 break
         return found
 
-    def _visible(self) -> Iterator["Entry"]:
+    def _visible(self) -> Iterator["ArchiveEntry"]:
         allowance = Allowance(self._path.stat().st_size, self._watch)
         for number, entry in enumerate(self._entries(self._path, allowance)):
             if number == MAX_FILES:
@@ -172,7 +172,7 @@ class Archive:
                 yield entry._replace(name=name)
 
 
-def open(path: Path, watch: Watch) -> Archive:
+def open(path: Path, watch: DiskWatch) -> Archive:
     """
     Raises:
         Failure: it is damaged, encrypted, or holds what an archive must not: see docs/api.md.
@@ -192,7 +192,7 @@ def open(path: Path, watch: Watch) -> Archive:
 class Allowance:
     """How many bytes may come out of a file, and the watch that is kept while they do."""
 
-    def __init__(self, packed_bytes: int, watch: Watch) -> None:
+    def __init__(self, packed_bytes: int, watch: DiskWatch) -> None:
         self._left = MAX_BYTES
         self._left_by_ratio = max(HARMLESS_BYTES, MAX_RATIO * packed_bytes)
         self._watch = watch
@@ -209,7 +209,7 @@ class Allowance:
             )
 
 
-class Entry(NamedTuple):
+class ArchiveEntry(NamedTuple):
     """A member as the archive names it, not yet trusted."""
 
     name: str
@@ -218,10 +218,10 @@ class Entry(NamedTuple):
     stream: Callable[[], Metered]
 
 
-Entries = Callable[[Path, Allowance], Iterator[Entry]]
+Entries = Callable[[Path, Allowance], Iterator[ArchiveEntry]]
 
 
-def _zip_entries(path: Path, allowance: Allowance) -> Iterator[Entry]:
+def _zip_entries(path: Path, allowance: Allowance) -> Iterator[ArchiveEntry]:
     with _damage(), path.open("rb") as file:
         _bound_directory(file)
         with zipfile.ZipFile(file) as archive:
@@ -229,7 +229,7 @@ def _zip_entries(path: Path, allowance: Allowance) -> Iterator[Entry]:
                 if info.flag_bits & 1:
                     raise Failure("encrypted_archive", "The archive is encrypted: pack it without a password.")
                 stream = partial(_unzip, archive, info, allowance)
-                yield Entry(info.orig_filename, _zip_kind(info), info.file_size, stream)
+                yield ArchiveEntry(info.orig_filename, _zip_kind(info), info.file_size, stream)
 
 
 def _bound_directory(file: IO[bytes]) -> None:
@@ -251,14 +251,14 @@ def _unzip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, allowance: Allowance
         return Metered(archive.open(info), allowance)
 
 
-def _tar_entries(unpack: Callable[..., Any], path: Path, allowance: Allowance) -> Iterator[Entry]:
+def _tar_entries(unpack: Callable[..., Any], path: Path, allowance: Allowance) -> Iterator[ArchiveEntry]:
     with _damage(), unpack(path, mode="rb") as file:
         unpacked = cast(IO[bytes], Metered(file, allowance))
         with tarfile.open(fileobj=unpacked, mode="r|", tarinfo=_Header) as archive:
             while (info := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # or they would all be kept
                 stream = partial(_untar, archive, info, allowance)
-                yield Entry(_readable(info.name), _tar_kind(info), info.size, stream)
+                yield ArchiveEntry(_readable(info.name), _tar_kind(info), info.size, stream)
 
 
 class _Header(tarfile.TarInfo):
@@ -285,9 +285,9 @@ def _untar(archive: tarfile.TarFile, info: tarfile.TarInfo, allowance: Allowance
         return Metered(cast(Readable, archive.extractfile(info)), allowance, counted=False)  # it was, when unpacked
 
 
-def _bare_entry(path: Path, allowance: Allowance) -> Iterator[Entry]:
+def _bare_entry(path: Path, allowance: Allowance) -> Iterator[ArchiveEntry]:
     with path.open("rb") as file:
-        yield Entry(BARE, "file", path.stat().st_size, lambda: Metered(file, allowance))
+        yield ArchiveEntry(BARE, "file", path.stat().st_size, lambda: Metered(file, allowance))
 
 
 def _is_tar(block: bytes) -> bool:
@@ -306,7 +306,7 @@ class _Listing:
         self.folders: dict[str, None] = {}
         self._names: set[str] = set()
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: ArchiveEntry) -> None:
         if entry.kind == "folder":
             self._add_folder(entry.name)
             return

@@ -15,7 +15,7 @@ from app.contract.specs import CheckpointIngest
 from worker.export import package
 from worker.ingest import disk, own, pretrained, weights
 from worker.ingest.adopt import adopt
-from worker.ingest.watch import Watch
+from worker.ingest.watch import DiskWatch
 from worker.networks import build
 from worker.networks.load import Report
 from worker.runtime.contract import Channel, Failure, Note, Result, Spec
@@ -40,7 +40,7 @@ def ingest(spec: Spec[CheckpointIngest], channel: Channel) -> Result[CheckpointR
         Interrupted: an order to stop was given.
         Retry: the disk is full.
     """
-    watch, told = Watch(channel), spec.payload
+    watch, told = DiskWatch(channel), spec.payload
     source = _uploaded(spec, watch) if told.pretrained is None else _published(told.pretrained)
     watch.checkpoint_or_stop()
     with torch.random.fork_rng(devices=[]):
@@ -87,7 +87,7 @@ def ingest(spec: Spec[CheckpointIngest], channel: Channel) -> Result[CheckpointR
     return Result(result, artifacts)
 
 
-def _uploaded(spec: Spec[CheckpointIngest], watch: Watch) -> _Source:
+def _uploaded(spec: Spec[CheckpointIngest], watch: DiskWatch) -> _Source:
     """What the request leaves out is the file's own, where it says what it is, or else usual for the network."""
     told, path = spec.payload, spec.inputs[Input.FILE]
     tensors = weights.read(path, watch)

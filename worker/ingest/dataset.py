@@ -12,7 +12,7 @@ from worker.ingest import archive, detect, disk, duplicates, measure, splits, wa
 from worker.ingest.found import Codes, Found, Request
 from worker.ingest.naming import TEST
 from worker.ingest.pack import Pack
-from worker.ingest.watch import Watch
+from worker.ingest.watch import DiskWatch
 from worker.runtime.contract import Channel, Failure, Note, Result, Spec
 
 
@@ -24,7 +24,7 @@ def ingest(spec: Spec[DatasetIngest], channel: Channel) -> Result[DatasetResult]
         Interrupted: an order to stop was given.
         Retry: the disk is full.
     """
-    watch = Watch(channel)
+    watch = DiskWatch(channel)
     pixels, index = spec.workdir / "pixels.bin", spec.workdir / "index.npz"
     packed = spec.inputs["file"].stat().st_size
     with disk.room_for("the dataset"), PackedWriter(pixels) as writer:
@@ -32,7 +32,7 @@ def ingest(spec: Spec[DatasetIngest], channel: Channel) -> Result[DatasetResult]
         request = Request.of(spec.payload)
         request = replace(request, format=detect.format_of(opened, request))
         channel.emit(Note("reading", f"{len(opened.files):,} files, read as {request.format}."))
-        pack = Pack(writer, disk.Pixels(spec.workdir, packed, spec.pixel_bytes, spec.min_free_bytes))
+        pack = Pack(writer, disk.PixelFile(spec.workdir, packed, spec.pixel_bytes, spec.min_free_bytes))
         found = _checked(detect.FORMATS[request.format].read(opened, pack, request), request.labelled)
         split_N = splits.carve(found.label_N, found.split_N, request.fractions, request.seed)
         if request.labelled == "test":

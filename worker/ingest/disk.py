@@ -45,7 +45,7 @@ def require_free(folder: Path, needed: int) -> None:
 
 
 @dataclass
-class Pixels:
+class PixelFile:
     """Counts the pixels that are written to `folder`: at most `most` bytes, and `MAX_RATIO` times the `packed` bytes
     of the file that they come from; `min_free` bytes stay free."""
 

@@ -8,7 +8,7 @@ from app.imaging.packed import SPLITS
 from worker.ingest import classes, layout
 from worker.ingest.archive import Archive
 from worker.ingest.found import Found, Request
-from worker.ingest.layout import Folder, Layout, Place
+from worker.ingest.layout import FilePlace, Folder, Layout
 from worker.ingest.naming import TEST, TRAIN, UNSPLIT
 from worker.ingest.pack import Pack
 from worker.runtime.contract import Failure, Note
@@ -58,7 +58,7 @@ def lay_out(names: Iterable[str], folders: Iterable[str], request: Request) -> L
 
 
 def _listed_labels(
-    archive: Archive, lists: Sequence[str], names: Sequence[str], places: dict[int, Place], pack: Pack
+    archive: Archive, lists: Sequence[str], names: Sequence[str], places: dict[int, FilePlace], pack: Pack
 ) -> dict[int, str | None]:
     """Labels of images without a folder of a class, by lists as tiny-imagenet has them: file, class, and more, by tabs.
 
@@ -82,12 +82,12 @@ def _listed_labels(
     return found
 
 
-def _is_open(name: str, place: Place, above: Folder) -> bool:
+def _is_open(name: str, place: FilePlace, above: Folder) -> bool:
     return place.label is None and _folder(name)[: len(above)] == above
 
 
 def _kept(
-    rows: list[int], names: Sequence[str], places: dict[int, Place], label: dict[int, str | None], pack: Pack
+    rows: list[int], names: Sequence[str], places: dict[int, FilePlace], label: dict[int, str | None], pack: Pack
 ) -> list[int]:
     """The images that have a label, and those of a training split where none has, if a test split has.
 

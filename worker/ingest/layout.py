@@ -14,7 +14,7 @@ SHOWN = 5  # names in a message
 
 
 @dataclass(frozen=True)
-class Place:
+class FilePlace:
     """What a folder says of the images in it; `path` is what is left once splits and wrapping are passed over.
 
     `unlabelled`: its name says that its images have no labels, as `seg_pred` does.
@@ -33,10 +33,10 @@ class Place:
 class Layout:
     """`places` of all folders but those beside the images; `notes` say what was not plain."""
 
-    places: dict[Folder, Place]
+    places: dict[Folder, FilePlace]
     notes: list[Note]
 
-    def of(self, folder: Folder) -> Place:
+    def of(self, folder: Folder) -> FilePlace:
         return self.places.get(folder, _NOWHERE)
 
     def classes(self) -> set[str]:
@@ -44,7 +44,7 @@ class Layout:
         return {place.path[0] for place in self.places.values() if len(place.path) == 1 and not place.unlabelled}
 
 
-_NOWHERE = Place(UNSPLIT, ())
+_NOWHERE = FilePlace(UNSPLIT, ())
 
 
 def lay_out(images: Iterable[Folder], others: Iterable[Folder], own: OwnNames, *, labelled: bool) -> Layout:
@@ -71,7 +71,7 @@ class _Reader:
         if splits is None:
             if self._labelled:
                 self._require_classes(tops)
-            return Layout({folder: Place(UNSPLIT, rest) for folder, rest in self._rest.items()}, self._notes)
+            return Layout({folder: FilePlace(UNSPLIT, rest) for folder, rest in self._rest.items()}, self._notes)
         read = ", ".join(f"{name} as {SPLITS[split]}" for name, split in sorted(splits.items()) if split != UNSPLIT)
         self._notes.append(Note("folders_of_splits", f"Folders read as splits: {read}."))
         return Layout(self._places(splits), self._notes)
@@ -143,7 +143,7 @@ class _Reader:
         if len(tops) > 1 and all(spoken) and len(set().union(*spoken)) > 1:
             raise _unclear(f"The folders {_listed(tops)} speak of splits and of something else: put one into the other")
 
-    def _places(self, splits: dict[str, int]) -> dict[Folder, Place]:
+    def _places(self, splits: dict[str, int]) -> dict[Folder, FilePlace]:
         places = {}
         for top, split in splits.items():
             own = {folder: rest[1:] for folder, rest in self._rest.items() if rest[:1] == (top,)}
@@ -152,7 +152,7 @@ class _Reader:
                 within = next(
                     (number for number, name in enumerate(wrapped) if rest[number : number + 1] != (name,)), None
                 )
-                places[folder] = Place(split, rest[len(wrapped) if within is None else within :], split == UNSPLIT)
+                places[folder] = FilePlace(split, rest[len(wrapped) if within is None else within :], split == UNSPLIT)
             if (
                 split == UNSPLIT
                 and self._labelled
@@ -161,7 +161,7 @@ class _Reader:
                 raise _unclear(f"The folder {top} holds folders of classes, but stands beside splits and is none")
         empty = {name: split for name, split in self._roles(self._tops(self._rest)).items() if name not in splits}
         places |= {
-            folder: Place(empty[rest[0]], rest[1:])
+            folder: FilePlace(empty[rest[0]], rest[1:])
             for folder, rest in self._rest.items()
             if rest and rest[0] in empty and len(rest) > 1
         }

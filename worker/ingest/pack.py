@@ -33,7 +33,7 @@ Out = TypeVar("Out")
 class Pack:
     """Stores what is readable, refuses what is not; memory does not grow with the archive but by the names."""
 
-    def __init__(self, writer: PackedWriter, room: disk.Pixels) -> None:
+    def __init__(self, writer: PackedWriter, room: disk.PixelFile) -> None:
         self._writer, self._room = writer, room
         self._refused: list[Refused] = []
         self.refusals = 0

@@ -7,7 +7,7 @@ from worker.runtime.contract import Channel, Interrupted, Progress
 TELL_EVERY_S = 0.5
 
 
-class Watch:
+class DiskWatch:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._started_at = self._told_at = time.monotonic()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.ingest import weights_pickle, weights_safetensors, weights_zip
-from worker.ingest.watch import Watch
+from worker.ingest.watch import DiskWatch
 from worker.runtime.contract import Failure
 
 MAX_TENSORS = 50_000
@@ -25,7 +25,7 @@ _FOREIGN = {  # by their first bytes, from an offset
 }
 
 
-def read(path: Path, watch: Watch) -> dict[str, Tensor]:
+def read(path: Path, watch: DiskWatch) -> dict[str, Tensor]:
     """All tensors of the file, on the CPU, those of nested dicts by dotted names (`state_dict.conv1.weight`).
 
     Raises:

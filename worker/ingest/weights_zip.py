@@ -3,7 +3,7 @@
 import zipfile
 from pathlib import Path
 
-from worker.ingest.watch import Watch
+from worker.ingest.watch import DiskWatch
 from worker.runtime.contract import Failure
 
 MAX_MEMBERS = 200_000
@@ -15,7 +15,7 @@ _KNOWN = {"data.pkl", "version", "byteorder", ".format_version", ".storage_align
 _PROGRAMS = {"constants.pkl": "TorchScript", "archive_format": ".pt2", "serialized_exported_program.json": ".pt2"}
 
 
-def inspect(path: Path, watch: Watch) -> None:
+def inspect(path: Path, watch: DiskWatch) -> None:
     """Stored members only, each once, all in one folder, none of them a program, and not a bit of them flipped.
 
     Raises:

@@ -8,7 +8,7 @@ from pydantic import Field
 from timm.models import get_arch_pretrained_cfgs, get_pretrained_cfg
 from torch import nn
 
-from app.contract.base import Closed
+from app.contract.base import StrictModel
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from worker.networks.family import CatalogueEntry, entry
@@ -16,7 +16,7 @@ from worker.networks.family import CatalogueEntry, entry
 PREFIX = "timm/"
 
 
-class Options(Closed):
+class Options(StrictModel):
     """Left out, the network's own defaults hold.  Not every network has a `drop_path_rate`.
 
     `global_pool` is timm's: a vision transformer takes its class token (`token`) or the mean of all others (`avg`).

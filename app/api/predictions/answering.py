@@ -18,8 +18,8 @@ from app.api.schemas.predictions import Images
 from app.api.services import Services
 from app.contract.inputs import InputSpec
 from app.core import errors
-from app.db.tables import Servable as Row
-from app.serving.predictor import Floats, Prediction
+from app.db.tables import ServableRow as Row
+from app.serving.predictor import Floats, ImagePrediction
 from app.serving.service import Precision, Servable
 from app.serving.streams import Adaptable
 
@@ -54,7 +54,7 @@ TopK = Annotated[
     int | None,
     Query(ge=1, le=MOST, description="How many of the likeliest classes: 5, or all where an image has any number."),
 ]
-Give = Callable[[Row, Sequence[Prediction]], list[dict[str, object]]]
+Give = Callable[[Row, Sequence[ImagePrediction]], list[dict[str, object]]]
 
 
 Adapt = Annotated[
@@ -107,7 +107,7 @@ async def answer(
 
 async def asked(
     services: Services, path: str, servable: Servable, sent: Sequence[bytes], *, owner: str, features: bool = False
-) -> list[Prediction]:
+) -> list[ImagePrediction]:
     """Predictions; where there is no room for them, the next requests of that path are refused by their heads."""
     try:
         return await services.serving.predict(servable, sent, owner=owner, features=features)
@@ -120,7 +120,7 @@ def encoded(data: list[dict[str, object]]) -> bytes:
     return orjson.dumps({"object": "list", "data": data}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-async def written(row: Row, predictions: Sequence[Prediction], give: Give, **more: Any) -> bytes:
+async def written(row: Row, predictions: Sequence[ImagePrediction], give: Give, **more: Any) -> bytes:
     """The same of any number of images, a few at a time: a long answer holds nobody up."""
     pieces = []
     for start in range(0, len(predictions), AT_ONCE):
@@ -140,7 +140,7 @@ def classified(top_k: int | None) -> Give:
     as probable as not.
     """
 
-    def give(row: Row, predictions: Sequence[Prediction]) -> list[dict[str, object]]:
+    def give(row: Row, predictions: Sequence[ImagePrediction]) -> list[dict[str, object]]:
         data = []
         for index, prediction in enumerate(predictions):
             p_K = prediction.probabilities
@@ -166,5 +166,5 @@ def _likeliest(p_K: Floats, count: int) -> list[int]:
     return sorted(among, key=p_K.tolist().__getitem__, reverse=True)[:count]
 
 
-def embedded(row: Row, predictions: Sequence[Prediction]) -> list[dict[str, object]]:
+def embedded(row: Row, predictions: Sequence[ImagePrediction]) -> list[dict[str, object]]:
     return [{"index": index, "embedding": prediction.features} for index, prediction in enumerate(predictions)]

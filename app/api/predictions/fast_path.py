@@ -23,7 +23,7 @@ from app.api.services import Services
 from app.api.ttl_cache import TtlCache
 from app.checkpoints import service as checkpoints
 from app.core import errors
-from app.db.tables import Servable as Row
+from app.db.tables import ServableRow as Row
 from app.keys import service as keys
 from app.models import service as models
 from app.serving.service import Precision, Servable
@@ -40,7 +40,7 @@ _FIND: dict[str, Callable[[Session, str, str], Row]] = {
 }
 
 
-class _Asked(NamedTuple):
+class _Head(NamedTuple):
     noun: str
     id: str
     key: str
@@ -84,7 +84,7 @@ class FastPredictions:
         self._services.meters.note("POST", f"/v1/{asked.noun}/{{id}}/predictions", status, time.perf_counter() - began)
         await _send(send, status, headers, body)
 
-    async def _answer(self, asked: _Asked, path: str, receive: Receive) -> bytes:
+    async def _answer(self, asked: _Head, path: str, receive: Receive) -> bytes:
         # the key first: whoever has none does not get a byte of the body read
         served = self._known.now(asked.name) or await self._known.get(asked.name, lambda db: _look(db, asked))
         if served.identity.rate_limit is not None:
@@ -112,7 +112,7 @@ def _refusal(error: errors.RegraftError) -> _Told:
 OVERLOADED = _refusal(errors.Overloaded(retry_after_s=1))
 
 
-def _asked(scope: Scope) -> _Asked | None:
+def _asked(scope: Scope) -> _Head | None:
     """What the request asks for; None unless it is one for the fast path."""
     if scope["type"] != "http" or scope["method"] != "POST":
         return None
@@ -126,7 +126,7 @@ def _asked(scope: Scope) -> _Asked | None:
     key = headers.get(b"authorization", b"").decode("latin-1")
     announced = _announced(headers)
     precision: Precision = "int8" if query[2] == b"int8" else "float32"
-    return _Asked(path[1], path[2], key, precision, int(query[1]) if query[1] else None, announced)
+    return _Head(path[1], path[2], key, precision, int(query[1]) if query[1] else None, announced)
 
 
 def _announced(headers: dict[bytes, bytes]) -> int:
@@ -134,7 +134,7 @@ def _announced(headers: dict[bytes, bytes]) -> int:
     return int(length) if length.isdigit() else 0
 
 
-def _look(db: Session, asked: _Asked) -> _Served:
+def _look(db: Session, asked: _Head) -> _Served:
     identity = keys.authenticate(db, dependencies.bearer(asked.key))
     dependencies.require(identity, "predict")
     row = _FIND[asked.noun](db, identity.owner, asked.id)

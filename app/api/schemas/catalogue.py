@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from app.api.schemas.common import Listed
 from app.contract.inputs import InputShape
-from app.db.tables import Network as Row
+from app.db.tables import NetworkRow as Row
 from app.methods import base
 from app.methods.base import Need
 

@@ -5,15 +5,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag
 
 from app.api.schemas.common import ClassNames, Fault, Metadata, Name, NetworkShape, Object, Shape, Warned
-from app.checkpoints.repository import Stored
-from app.contract.base import Closed, ObjectId
+from app.checkpoints.repository import StoredCheckpoint
+from app.contract.base import ObjectId, StrictModel
 from app.contract.inputs import InputShape, InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Recipe
 from app.core.status import Readiness, Status, readiness
 
 
-class _NewCheckpoint(Closed):
+class _NewCheckpoint(StrictModel):
     name: Name
     metadata: Metadata = {}
 
@@ -105,7 +105,7 @@ class Checkpoint(Object):
     metadata: dict[str, str]
 
     @classmethod
-    def of(cls, stored: Stored) -> Self:
+    def of(cls, stored: StoredCheckpoint) -> Self:
         row, task = stored
         state = readiness(Status(task.status))
         return cls(

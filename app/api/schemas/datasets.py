@@ -6,17 +6,17 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from app.api.schemas.common import Fault, Listed, Metadata, Name, Object, Warned
-from app.contract.base import DISTINCT, NULL, Closed, Fraction, ObjectId, Seed, Text, either
+from app.contract.base import DISTINCT, NULL, Fraction, ObjectId, Seed, StrictModel, Text, either
 from app.contract.datasets import ClassCounts, Counts, Duplicates, ImageShape, Refused, Split
 from app.core.status import Readiness, Status, readiness
 from app.datasets import service as datasets
-from app.datasets.repository import Stored
-from app.datasets.samples import Sample as Found
+from app.datasets.repository import StoredDataset
+from app.datasets.samples import StoredSample as Found
 
 Format = Literal["auto", "folder", "cifar10", "cifar100", "idx", "npz", "csv"]
 
 
-class Splits(Closed):
+class Splits(StrictModel):
     """What part of the training images each split gets, where the archive does not bring it.  The three sum to 1."""
 
     train: Annotated[float, Field(gt=0, le=1)] = 0.7
@@ -34,7 +34,7 @@ ColumnName = Annotated[Text, Field(min_length=1, max_length=256)]
 OwnNames = Annotated[list[Annotated[Text, Field(min_length=1, max_length=256)]], Field(max_length=100), DISTINCT]
 
 
-class Columns(Closed):
+class Columns(StrictModel):
     """Which columns of a table have what, where their names are not known.  `label` has one an image, `labels` any
     number: not both."""
 
@@ -52,7 +52,7 @@ class Columns(Closed):
         return self
 
 
-class SplitNames(Closed):
+class SplitNames(StrictModel):
     """What folders, or the cells of a table, call splits, beside the names that people give; in any case.  Among all
     three a name stands once."""
 
@@ -68,7 +68,7 @@ class SplitNames(Closed):
         return self
 
 
-class NewDataset(Closed):
+class NewDataset(StrictModel):
     """`labels` chooses between CIFAR-100's label sets; other formats have one.  `labelled`: `test` is for labels of the
     test split alone."""
 
@@ -114,7 +114,7 @@ class Dataset(Object):
     metadata: dict[str, str]
 
     @classmethod
-    def of(cls, stored: Stored) -> Self:
+    def of(cls, stored: StoredDataset) -> Self:
         row, task = stored
         return cls(
             id=row.id,

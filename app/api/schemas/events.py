@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Literal, Self
 
 from app.api.schemas.common import Listed, Shape
-from app.db.tables import Event as Row
+from app.db.tables import EventRow as Row
 
 
 class Event(Listed):

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from app.api.schemas.common import Object
-from app.contract.base import LARGEST_NUMBER, Closed, Text
-from app.db.tables import File as Row
+from app.contract.base import LARGEST_NUMBER, StrictModel, Text
+from app.db.tables import FileRow as Row
 from app.files.repository import Received
 
 
@@ -24,7 +24,7 @@ class File(Object):
         return cls.model_validate(row)
 
 
-class NewUpload(Closed):
+class NewUpload(StrictModel):
     """`bytes` and `sha256`, where given, are checked when the upload is completed.  More bytes than this server takes
     of a file are refused with 413."""
 

@@ -4,18 +4,18 @@ from datetime import datetime
 from typing import Any, Literal, Self
 
 from app.api.schemas.common import Fault, Metadata, Name, Object, ProblemDetail, Shape, Warned
-from app.contract.base import Closed, ObjectId, Seed
+from app.contract.base import ObjectId, Seed, StrictModel
 from app.contract.evaluation import Evaluation
 from app.contract.lineage import Lineage
 from app.core.status import Status
 from app.db.tables import Task
 from app.jobs.planning import Request
-from app.jobs.preflight import Preflight as Examined
-from app.jobs.repository import Stored
+from app.jobs.preflight import Estimate as Examined
+from app.jobs.repository import StoredJob
 from app.methods.registry import AnyMethod
 
 
-class JobSpec(Closed):
+class JobSpec(StrictModel):
     """`checkpoint` is a `ckpt_…` or a `model_…`.  `GET /v1/methods` says which methods need one, and which take one or
     else a `network` of the method, not both; the others start from nothing, and take no `source_dataset` either."""
 
@@ -82,7 +82,7 @@ class Job(Object):
     metadata: dict[str, str]
 
     @classmethod
-    def of(cls, stored: Stored) -> Self:
+    def of(cls, stored: StoredJob) -> Self:
         row, task, position = stored
         return cls(
             id=row.id,

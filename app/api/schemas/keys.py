@@ -6,12 +6,12 @@ from typing import Annotated, Literal, Self
 from pydantic import AwareDatetime, Field
 
 from app.api.schemas.common import Name, Object
-from app.contract.base import Closed
-from app.db.tables import Key as Row
+from app.contract.base import StrictModel
+from app.db.tables import KeyRow as Row
 from app.keys.service import Scope
 
 
-class NewKey(Closed):
+class NewKey(StrictModel):
     """`owner` is whose objects the key opens: yours, unless given.  `rate_limit` is in requests a minute; there is none
     unless given.  `expires_at` is before the year 2500."""
 

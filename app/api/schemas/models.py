@@ -5,14 +5,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from app.api.schemas.common import Metadata, Name, NetworkShape, Object, Warned
-from app.contract.base import Closed
+from app.contract.base import StrictModel
 from app.contract.evaluation import Evaluation
 from app.contract.inputs import InputShape
-from app.db.tables import Model as Row
+from app.db.tables import ModelRow as Row
 from app.methods.utilities.quantize import Quantize
 
 
-class Quantization(Closed):
+class Quantization(StrictModel):
     """What may be lost by it."""
 
     precision: Literal["int8"] = "int8"

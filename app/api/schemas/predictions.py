@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from app.api.schemas.common import Shape
-from app.contract.base import Closed
+from app.contract.base import StrictModel
 
 MAX_IMAGES = 1000
 BASE64 = (  # of whole groups of four; a data URL's beginning is no part of them
@@ -31,7 +31,7 @@ def _decoded(text: object) -> bytes:
 _Base64 = Annotated[str, Field(min_length=4, json_schema_extra={"contentEncoding": "base64", "pattern": BASE64})]
 
 
-class Images(Closed):
+class Images(StrictModel):
     """Image files (JPEG, PNG, WebP, BMP, GIF, TIFF) in base64, whose lines may be wrapped, or as data URLs."""
 
     images: Annotated[

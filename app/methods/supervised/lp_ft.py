@@ -4,14 +4,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from app.contract.base import Closed
+from app.contract.base import StrictModel
 from app.contract.recipe import LearningRate
 from app.methods.base import Info
 from app.methods.supervised.family import Factor, Tuning
 from app.methods.training import Rates, Training
 
 
-class Probe(Closed):
+class Probe(StrictModel):
     """The first half; what is left open is as in `linear_probe`."""
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None

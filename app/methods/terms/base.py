@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from app.contract.base import Closed, ObjectId, Text
+from app.contract.base import ObjectId, StrictModel, Text
 from app.core.errors import Detail
 from app.methods.facts import JobFacts, fault
 
@@ -34,7 +34,7 @@ class TermInfo:
     order: int = LAST
 
 
-class Term(Closed):
+class Term(StrictModel):
     """`weight` is λ; `schedule` says how it goes over the run: constant, or from 0 to all of it within the first `ramp`
     of the run, or down to 0 along half a cosine."""
 

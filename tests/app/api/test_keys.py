@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from app.db.session import Database
-from app.db.tables import IdempotentRequest, Key
+from app.db.tables import IdempotentRequest, KeyRow
 from tests.app.api import server as servers
 from tests.app.api.world import made, png
 from tests.services import until
@@ -108,7 +108,7 @@ def test_the_secret_is_stored_nowhere(api, admin):
     secret = response.json()["key"]
     database = Database(api.database_url)
     with database.reading() as db:
-        stored = [str(vars(row)) for table in (Key, IdempotentRequest) for row in db.scalars(select(table))]
+        stored = [str(vars(row)) for table in (KeyRow, IdempotentRequest) for row in db.scalars(select(table))]
     database.close()
     assert not any(secret[-40:] in row for row in stored)
     assert secret not in api.log.read_text()

@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 from sqlalchemy import text
 
-from app.db.tables import Checkpoint, Dataset
+from app.db.tables import CheckpointRow, DatasetRow
 from app.queue import service as queue
 from tests.app.api.world import CLASSES, EVALUATION, INPUT, NETWORK, made
 
@@ -296,7 +296,7 @@ def test_preflight_waits_for_no_writer(world, client):
     with world.database.unit_of_work() as db:
         if db.get_bind().dialect.name == "postgresql":  # which would end this transaction where the machine is slow
             db.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-        for table, row in ((Checkpoint, checkpoint), (Dataset, dataset)):
+        for table, row in ((CheckpointRow, checkpoint), (DatasetRow, dataset)):
             db.get(table, row["id"], with_for_update=True).name = "changing"
         db.flush()
         assert made(client.post("/v1/jobs/preflight", json=body), 200)["fits"]

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from sqlalchemy import update
 
-from app.db.tables import Model
+from app.db.tables import ModelRow
 from tests.app.api import server as servers
 from tests.app.api.world import NETWORK, World, made, png
 from tests.services import until
@@ -154,7 +154,9 @@ def test_a_body_that_is_too_large(client, path, announced):
 def test_what_is_wrong_on_our_side_tells_nothing_of_our_insides(api, world, client):
     model = world.model()
     with world.database.unit_of_work() as db:
-        db.execute(update(Model).where(Model.id == model["id"]).values(sha256=None))  # as no code of ours leaves it
+        db.execute(
+            update(ModelRow).where(ModelRow.id == model["id"]).values(sha256=None)
+        )  # as no code of ours leaves it
     found = problem(client.get(f"/v1/models/{model['id']}"), 500, "internal")
     assert "Error" not in json.dumps(found)
     until(lambda: "ValidationError" in api.log.read_text(), 5)

@@ -6,7 +6,7 @@ import pytest
 
 import regraft
 from app.contract.recipe import Recipe
-from app.db.tables import Checkpoint
+from app.db.tables import CheckpointRow
 from tests.app.api.world import EVALUATION, INPUT, NETWORK, made
 
 RECIPE = {
@@ -162,7 +162,7 @@ def test_what_is_still_being_processed_is_judged_later(world, client):
 def test_a_document_from_before_recipes_were_checked_is_none_to_follow(world, client):
     checkpoint, dataset = world.checkpoint(recipe=RECIPE), world.dataset()
     with world.database.unit_of_work() as db:
-        db.get_one(Checkpoint, checkpoint["id"]).recipe = {"augmentation": "as in the paper"}
+        db.get_one(CheckpointRow, checkpoint["id"]).recipe = {"augmentation": "as in the paper"}
     body = {"checkpoint": checkpoint["id"], "dataset": dataset["id"], "method": RULE}
     assert made(client.post("/v1/jobs", json=body), 422)["errors"][0]["code"] == "no_recipe"
     assert recipe(client, f"/v1/checkpoints/{checkpoint['id']}") == {"augmentation": "as in the paper"}

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import update
 
 from app.db.session import Database
-from app.db.tables import Upload
+from app.db.tables import UploadRow
 from tests.app.api.server import MIB
 from tests.app.api.world import made
 
@@ -93,7 +93,7 @@ def test_an_expired_upload(api, client):
     made(put(client, upload, 1, b"x"), 200)
     database = Database(api.database_url)
     with database.unit_of_work() as db:
-        db.execute(update(Upload).where(Upload.id == upload["id"]).values(expires_at=1.0))
+        db.execute(update(UploadRow).where(UploadRow.id == upload["id"]).values(expires_at=1.0))
     database.close()
     refused(put(client, upload, 2, b"x"), 410, "gone")
     refused(complete(client, upload), 410, "gone")

@@ -5,17 +5,17 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, ValidationError
 
-from app.contract.base import Closed
+from app.contract.base import StrictModel
 from app.methods.registry import METHODS
 from app.methods.supervised.train import Train
 
 
-class Within(Closed):
+class Within(StrictModel):
     type: Literal["within"] = "within"
     n: int = 1
 
 
-class Whole(Closed):
+class Whole(StrictModel):
     n: Annotated[int, Field(ge=0)] = 1
     x: float | None = 0.5
     yes: bool = False

@@ -7,7 +7,7 @@ import pytest
 
 from app.contract.networks import NetworkSpec
 from app.core.status import Readiness
-from app.db.tables import Dataset
+from app.db.tables import DatasetRow
 from app.jobs import checks
 from app.jobs.planning import facts_of
 from app.jobs.sources import Source
@@ -46,7 +46,7 @@ SOURCE = Source(
 )
 
 
-def dataset(**changes: Any) -> Dataset:
+def dataset(**changes: Any) -> DatasetRow:
     fields = {
         "id": "ds_target",
         "labelled": True,
@@ -54,13 +54,13 @@ def dataset(**changes: Any) -> Dataset:
         "splits": {"train": 60, "validation": 6, "test": 12},
         "counts": {"train": [30, 20, 10], "validation": [2, 2, 2], "test": [4, 4, 4]},
     }
-    return Dataset(**(fields | changes))
+    return DatasetRow(**(fields | changes))
 
 
 NO_VALIDATION = {"train": 66, "validation": 0, "test": 12}
 
 
-def processing(**changes: Any) -> Dataset:
+def processing(**changes: Any) -> DatasetRow:
     return dataset(**({"classes": None, "splits": None, "counts": None} | changes))
 
 
@@ -72,7 +72,9 @@ SINGLE: list[Any] = [CoTuning(), Distillation(), Lwf()]
 ANY = [L2Sp(), Delta(), Bss(), FeatureHint(), AttentionTransfer()]
 
 
-def parts(method: Any, target: Dataset, source: Source | None = SOURCE, source_dataset: Dataset | None = None) -> Parts:
+def parts(
+    method: Any, target: DatasetRow, source: Source | None = SOURCE, source_dataset: DatasetRow | None = None
+) -> Parts:
     return method, facts_of(source, target, source_dataset)
 
 
@@ -157,7 +159,7 @@ def test_a_method_that_learns_one_label_an_image(monkeypatch: pytest.MonkeyPatch
     assert "`linear_probe`" in fault["detail"]
 
 
-def several(**changes: Any) -> Dataset:
+def several(**changes: Any) -> DatasetRow:
     return dataset(multi_label=True, **changes)
 
 
@@ -183,7 +185,7 @@ def test_so_do_methods_for_several_environments(place: int) -> None:
     assert fault["param"] == f"method.environments.{place}"
 
 
-def environments(first: Dataset, second: Dataset, target: Dataset | None = None) -> Parts:
+def environments(first: DatasetRow, second: DatasetRow, target: DatasetRow | None = None) -> Parts:
     method = Erm(environments=["ds_first", "ds_second"], network=network(3))
     found = {"ds_first": first, "ds_second": second}
     target = target or dataset(splits={"train": 0, "validation": 0, "test": 4})
@@ -204,7 +206,7 @@ def test_environments_fit_by_the_names_that_they_share() -> None:
         (dataset(), dataset(classes=["hen", "pig"]), "dataset", "no class that all environments have"),
     ],
 )
-def test_environments_that_do_not_fit(second: Dataset, target: Dataset | None, param: str, said: str) -> None:
+def test_environments_that_do_not_fit(second: DatasetRow, target: DatasetRow | None, param: str, said: str) -> None:
     (fault,) = checks.faults(*environments(dataset(), second, target))
     assert fault["param"] == param
     assert said in fault["detail"]

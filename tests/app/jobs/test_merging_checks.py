@@ -7,7 +7,7 @@ import pytest
 
 from app.contract.networks import NetworkSpec
 from app.core.status import Readiness
-from app.db.tables import Dataset
+from app.db.tables import DatasetRow
 from app.jobs import checks
 from app.jobs.planning import facts_of
 from app.jobs.sources import Source
@@ -38,7 +38,7 @@ TUNED = {id_: replace(CHECKPOINT, id=id_) for id_ in ("model_first", "model_othe
 LAYERS = [{"type": "Flatten"}, {"type": "Linear", "out_features": 3}]
 
 
-def dataset(**changes: Any) -> Dataset:
+def dataset(**changes: Any) -> DatasetRow:
     fields = {
         "id": "ds_target",
         "labelled": True,
@@ -46,14 +46,14 @@ def dataset(**changes: Any) -> Dataset:
         "splits": {"train": 60, "validation": 6, "test": 12},
         "counts": {"train": [20, 20, 20], "validation": [2, 2, 2], "test": [4, 4, 4]},
     }
-    return Dataset(**(fields | changes))
+    return DatasetRow(**(fields | changes))
 
 
-def unlabelled() -> Dataset:
+def unlabelled() -> DatasetRow:
     return dataset(labelled=False, classes=None, counts=None)
 
 
-def parts(method: Any, target: Dataset | None = None, checkpoint: Source = CHECKPOINT, **two: Any) -> Parts:
+def parts(method: Any, target: DatasetRow | None = None, checkpoint: Source = CHECKPOINT, **two: Any) -> Parts:
     """`two` is what is different about the second of them."""
     teachers = {"ckpt_source": checkpoint} | TUNED | {"model_other": replace(TUNED["model_other"], **two)}
     return method, facts_of(checkpoint, target or dataset(), teachers=teachers)

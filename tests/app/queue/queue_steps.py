@@ -7,7 +7,7 @@ from sqlalchemy import select, text
 from app.core import ids
 from app.core.status import Status
 from app.db.session import Database
-from app.db.tables import Event, Task
+from app.db.tables import EventRow, Task
 from app.queue import service as queue
 
 LEASE_S = 60.0
@@ -30,7 +30,7 @@ def task(database: Database, task_id: str) -> Task:
 
 def events(database: Database, task_id: str) -> list[str]:
     with database.reading() as db:
-        return list(db.scalars(select(Event.type).where(Event.subject == task_id).order_by(Event.seq)))
+        return list(db.scalars(select(EventRow.type).where(EventRow.subject == task_id).order_by(EventRow.seq)))
 
 
 @contextmanager

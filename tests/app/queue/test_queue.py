@@ -10,7 +10,7 @@ from sqlalchemy import event, select, text
 from app.core import errors, ids
 from app.core.status import Status
 from app.db.session import now
-from app.db.tables import Event, Metric, Task, WorkerProcess
+from app.db.tables import EventRow, Metric, Task, WorkerProcess
 from app.queue import repository
 from app.queue import service as queue
 from app.queue.service import LeaseLost
@@ -515,7 +515,7 @@ def test_events_of_a_step_are_numbered_in_order(database):
         queue.report(db, claimed, progress=(3, 10, 2.5), notes=notes)
     finish(database, claimed)
     with database.reading() as db:
-        found = list(db.scalars(select(Event).where(Event.subject == job).order_by(Event.seq)))
+        found = list(db.scalars(select(EventRow).where(EventRow.subject == job).order_by(EventRow.seq)))
     assert [event.message for event in found if event.type == "note"] == ["0", "1", "2", "3", "4"]
     assert found[-1].type == "succeeded"
     assert found[-1].data == {"status": "succeeded"}

@@ -9,7 +9,7 @@ from sqlalchemy import update
 from app.blobs.store import Blob, Blobs
 from app.core import errors, ids
 from app.db.session import now
-from app.db.tables import Checkpoint, Dataset, IdempotentRequest, Model, Upload
+from app.db.tables import CheckpointRow, DatasetRow, IdempotentRequest, ModelRow, UploadRow
 from app.files import service as files
 from app.queue import service as queue
 from app.removal.sweep import REQUEST_LIFETIME_S, sweep
@@ -49,12 +49,12 @@ def test_what_a_row_mentions_stays(database, blobs):
         files.add_part(db, "ann", upload, 1, Blob(kept["part"], 4), 10)
         queue.enqueue(db, id="job_x", kind="run", lane="run", owner="ann", needs=()).snapshot = kept["snapshot"]
         pair = {"weights": kept["weights"], "graph": kept["graph"]}
-        db.add(Checkpoint(**common("ckpt"), name="x", **servable, **pair))
+        db.add(CheckpointRow(**common("ckpt"), name="x", **servable, **pair))
         pair = {"weights": kept["model weights"], "graph": kept["model graph"]}
-        db.add(Model(**common("model"), job="job_x", dataset="ds_x", **servable, **pair))
+        db.add(ModelRow(**common("model"), job="job_x", dataset="ds_x", **servable, **pair))
         pair = {"pixels": kept["pixels"], "index": kept["index"]}
         told = {"format": "idx", "options": {}, "labelled": True, "user_metadata": {}}
-        db.add(Dataset(**common("ds"), name="x", file="file_x", **told, **pair))
+        db.add(DatasetRow(**common("ds"), name="x", file="file_x", **told, **pair))
     assert sweep(database, blobs) == 1
     assert {aged.sha256 for aged in blobs.list()} == set(kept.values())
     assert blobs.put_at(lost) is None
@@ -131,10 +131,10 @@ def test_uploads_that_have_expired_go_with_their_parts(database, blobs):
         ]
         for upload in ids_:
             files.add_part(db, "ann", upload, 1, Blob(part, 4), 10)
-        db.execute(update(Upload).where(Upload.id == ids_[0]).values(expires_at=1.0))
+        db.execute(update(UploadRow).where(UploadRow.id == ids_[0]).values(expires_at=1.0))
     assert sweep(database, blobs) == 0  # the other one still has the same part
     with database.unit_of_work() as db:
-        db.execute(update(Upload).values(expires_at=1.0))
+        db.execute(update(UploadRow).values(expires_at=1.0))
     assert sweep(database, blobs) == 1
 
 

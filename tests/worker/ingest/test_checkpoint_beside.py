@@ -18,7 +18,7 @@ from torch import nn
 from tests.weights_files import saved, state
 from tests.worker.ingest.checkpointed import refusal
 from worker.ingest import weights
-from worker.ingest.watch import Watch
+from worker.ingest.watch import DiskWatch
 from worker.runtime.contract import Failure
 from worker.runtime.recorder import Recorder
 
@@ -70,7 +70,7 @@ INERT: dict[str, Any] = {
 def read(folder: Path, data: bytes) -> dict[str, torch.Tensor]:
     path = folder / "file"
     path.write_bytes(data)
-    return weights.read(path, Watch(Recorder()))
+    return weights.read(path, DiskWatch(Recorder()))
 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])

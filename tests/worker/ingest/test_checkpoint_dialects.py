@@ -18,7 +18,7 @@ from tests.weights_files import INPUT, NETWORK, State, prefixed, saved, state
 from tests.worker.ingest.checkpointed import refusal, run
 from worker.ingest import weights
 from worker.ingest.adopt import adopt
-from worker.ingest.watch import Watch
+from worker.ingest.watch import DiskWatch
 from worker.networks import build
 from worker.runtime.recorder import Recorder
 
@@ -48,7 +48,7 @@ def take(
     spec = NetworkSpec.model_validate(network)
     contract = build.usual_input(spec) if input is None else InputSpec.model_validate(input)
     assert contract is not None
-    adopted = adopt(spec, contract, weights.read(path, Watch(Recorder())), **asked)
+    adopted = adopt(spec, contract, weights.read(path, DiskWatch(Recorder())), **asked)
     assert all(note.level == "warning" for note in adopted.warnings)
     return Taken(
         adopted.network,

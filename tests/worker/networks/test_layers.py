@@ -33,7 +33,7 @@ def built(spec: NetworkSpec, input: InputSpec = GREY) -> nn.Module:
     return builder.build(spec, input)
 
 
-def fault(spec: NetworkSpec, input: InputSpec | None = GREY) -> layers.Fault:
+def fault(spec: NetworkSpec, input: InputSpec | None = GREY) -> layers.LayerFault:
     with pytest.raises(Unbuildable) as unbuildable:
         layers.check(spec, input)
     return unbuildable.value.faults[0]

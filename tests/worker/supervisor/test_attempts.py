@@ -9,7 +9,7 @@ from app.contract.results import AdaptedResult
 from app.core import errors
 from app.core.status import Status
 from app.db.session import now
-from app.db.tables import Dataset, Event, Metric
+from app.db.tables import DatasetRow, EventRow, Metric
 from app.methods.registry import parse
 from tests.app.api.world import CLASSES, EVALUATION, INPUT, NETWORK
 from tests.app.queue.queue_steps import add, ask, claim, expire, reap, task
@@ -32,7 +32,7 @@ def run(place, claimed=None):
 
 def told(database, job, level=None):
     with database.reading() as db:
-        query = select(Event).where(Event.subject == job).order_by(Event.seq)
+        query = select(EventRow).where(EventRow.subject == job).order_by(EventRow.seq)
         return [event for event in db.scalars(query) if level in (None, event.level)]
 
 
@@ -41,7 +41,7 @@ def breaks(*_):
 
 
 def breaks_a_constraint(db, *_):
-    db.execute(insert(Event).values(subject="x", at=now(), level="info", type="x", message=None, data={}))
+    db.execute(insert(EventRow).values(subject="x", at=now(), level="info", type="x", message=None, data={}))
 
 
 def adapted(**parts):
@@ -134,7 +134,7 @@ def test_a_remark_that_is_none_is_null(database, tmp_path, monkeypatch):
 @pytest.mark.parametrize("value", [math.nan, math.inf, "a\0b", "\udcff"], ids=["nan", "inf", "nul", "surrogate"])
 def test_both_databases_refuse_the_same_documents(database, value):
     told = {"format": "idx", "options": {"x": [value]}, "labelled": True, "user_metadata": {}}
-    row = Dataset(id="ds_x", owner="ann", created_at=now(), name="x", file="file_x", **told)
+    row = DatasetRow(id="ds_x", owner="ann", created_at=now(), name="x", file="file_x", **told)
     with pytest.raises(Exception) as refused:  # SQLAlchemy wraps it on SQLite alone
         store(database, row)
     assert isinstance(getattr(refused.value, "orig", refused.value), ValueError)
