@@ -21,7 +21,7 @@ def test_from_the_request_to_the_worker_it_is_planned_twice_and_read_once(world:
 
         return call
 
-    monkeypatch.setattr(planning, "draw", counted("planned", planning.resolve))
+    monkeypatch.setattr(planning, "resolve", counted("planned", planning.resolve))
     monkeypatch.setattr(jobs, "parse_method", counted("read", parse))
     method = parse({"name": "train", "network": NETWORK})
     request = Request(None, world.dataset()["id"], None, method, 0)

@@ -91,7 +91,7 @@ def test_a_lease_whose_beats_fail_for_any_reason_is_lost_in_time(place, monkeypa
         failing.set()
         raise OSError("Too many open files")
 
-    monkeypatch.setattr(queue, "beat", renewed)
+    monkeypatch.setattr(queue, "heartbeat", renewed)
     with Lease(place.database, held, lease_s=0.3, beat_s=0.05) as lease:
         assert failing.wait(60)
         until(lambda: lease.lost)
