@@ -60,7 +60,8 @@ class Client:
 
 
 class AsyncClient:
-    """The same nouns and signatures; every call is awaited, every list iterated with `async for`."""
+    """An asynchronous client with the nouns and signatures of `Client`; every call is awaited, every list iterated with
+    `async for`."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions: one class per family of HTTP status, with the service's stable `code`."""
+"""Exceptions of the client: one class per family of HTTP status, with the service's stable `code`."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ class WaitTimeout(RegraftError):
 
 
 class Corrupted(RegraftError):
-    """What was downloaded does not have the digest that was announced; nothing was kept."""
+    """The downloaded file does not have the digest that was announced; nothing was kept."""
 
 
 class Unsuccessful(RegraftError):

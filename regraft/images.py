@@ -27,7 +27,7 @@ def encoded(image: Image) -> bytes:
 
 
 def media_type(data: bytes) -> str:
-    """By the first bytes; the service decides by content, whatever is claimed."""
+    """The media type of an image by its first bytes; the service decides by content, whatever is claimed."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
     return next((kind for start, kind in _SIGNATURES if data.startswith(start)), "application/octet-stream")

@@ -49,7 +49,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it answers from this machine."""
+        """The URL at which the server answers from this machine."""
         return f"http://{'127.0.0.1' if self.host in ('0.0.0.0', '::') else self.host}:{self.port}"
 
     @property
@@ -164,7 +164,7 @@ class Server:
 
 
 class _Restart:
-    """When a half is to start again that has ended."""
+    """A schedule by which a half that has ended is started again."""
 
     def __init__(self) -> None:
         self.pause_s = 0.0
@@ -194,7 +194,7 @@ def migrate(environment: Mapping[str, str], log: IO[bytes] | None = None) -> Non
 
 
 def replace_by(module: str, environment: Mapping[str, str]) -> None:
-    """This process becomes the one that runs `module`.
+    """Replace this process by one that runs `module`.
 
     Raises:
         ServerFailed: only the client is installed.
@@ -257,7 +257,8 @@ def _ending(code: int) -> str:
 
 
 def _end_with_parent() -> Callable[[], None]:
-    """For a child before it starts: SIGTERM if we die without stopping it, so that none is orphaned (prctl(2))."""
+    """A hook for a child before it starts: it gets SIGTERM if we die without stopping it, so that none is orphaned
+    (prctl(2))."""
     libc = ctypes.CDLL(None)
     parent = os.getpid()
 

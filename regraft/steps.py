@@ -202,7 +202,7 @@ D_co = TypeVar("D_co", bound=Blocking | Awaiting, covariant=True)
 
 
 class Driven(Protocol[D_co]):
-    """Whatever carries a driver: the base of the resource nouns."""
+    """A holder of a driver: the base of the resource nouns."""
 
     @property
     def driver(self) -> D_co: ...

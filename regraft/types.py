@@ -1,4 +1,4 @@
-"""What the service returns.  Fields that a newer service adds are kept as they come."""
+"""Records that the service returns.  Fields that a newer service adds are kept as they come."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -13,14 +13,14 @@ class Record(BaseModel):
 
 
 class Failure(Record):
-    """Why a step failed: a stable code and a sentence."""
+    """The failure of a step: a stable code and a sentence."""
 
     code: str
     message: str
 
 
 class Warned(Record):
-    """What somebody should know of an object that is usable all the same: a stable code, and a sentence."""
+    """A warning on an object that is usable all the same: a stable code, and a sentence."""
 
     code: str
     message: str
@@ -63,7 +63,7 @@ class Input(Record):
 
 
 class Report(Record):
-    """What became of each tensor of a checkpoint."""
+    """The fate of each tensor of a checkpoint."""
 
     copied: list[Any] = []
     renamed: list[Any] = []
@@ -142,7 +142,7 @@ class SplitEvaluation(Record):
 
 
 class Opponent(Record):
-    """What else the labels could have been spent on: `difference` is the model's accuracy less this one's."""
+    """An alternative use of the labels: `difference` is the model's accuracy less this one's."""
 
     name: str
     accuracy: float | None = None
@@ -170,7 +170,7 @@ class Compared(Record):
 
 
 class Ablation(Record):
-    """What a rule is worth on the same test images; `helped` is None where that is not clear."""
+    """The worth of a rule on the same test images; `helped` is None where that is not clear."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
@@ -215,7 +215,7 @@ class Job(Object):
 
     @property
     def seconds(self) -> float | None:
-        """How long the last attempt ran."""
+        """The seconds that the last attempt ran."""
         if self.started_at is None or self.finished_at is None:
             return None
         return (self.finished_at - self.started_at).total_seconds()
@@ -276,7 +276,7 @@ class Prediction(Record):
 
 
 class Adaptation(Record):
-    """Where a network stands that adapts to the images it is asked about."""
+    """The state of a network that adapts to the images it is asked about."""
 
     steps: int
     images: int
@@ -286,13 +286,13 @@ class Adaptation(Record):
 
 
 class MethodInfo(Record):
-    """What a job can name, with the JSON Schema of its parameters."""
+    """A method that a job can name, with the JSON Schema of its parameters."""
 
     name: str
 
 
 class NetworkInfo(Record):
-    """What a checkpoint or `train` can name."""
+    """A network that a checkpoint or `train` can name."""
 
     name: str
 

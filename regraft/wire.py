@@ -1,4 +1,4 @@
-"""What goes over the wire, described: requests, streamed bodies, and when a request is sent again."""
+"""Descriptions of what goes over the wire: requests, streamed bodies, and when a request is sent again."""
 
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence

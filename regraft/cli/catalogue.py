@@ -16,11 +16,11 @@ NETWORKS: list[Column] = [
 
 @online
 def methods(session: Session) -> None:
-    """What a job can name; `--json` has the schema of every method's parameters."""
+    """List the methods that a job can name; `--json` has the schema of every method's parameters."""
     session.show_all(list(session.client.methods.list()), METHODS)
 
 
 @online
 def networks(session: Session) -> None:
-    """What a checkpoint can name."""
+    """List the networks that a checkpoint can name."""
     session.show_all(list(session.client.networks.list()), NETWORKS)

@@ -49,7 +49,7 @@ def create(
     metadata: Pairs = None,
     wait: Wait = True,
 ) -> None:
-    """From a file of weights and its network, from published weights, or from a model."""
+    """Create a checkpoint from a file of weights and its network, from published weights, or from a model."""
     created = session.client.checkpoints.create(
         name=name,
         file=by_id_or_path(session, file) if file else None,

@@ -61,7 +61,7 @@ def create(
     metadata: Pairs = None,
     wait: Wait = True,
 ) -> None:
-    """From an archive of images."""
+    """Create a dataset from an archive of images."""
     created = session.client.datasets.create(
         name=name,
         file=by_id_or_path(session, file),

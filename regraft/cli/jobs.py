@@ -149,7 +149,7 @@ def events(
     job: str,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the job has finished.")] = False,
 ) -> None:
-    """What has happened; with `--follow --json` one JSON document a line."""
+    """List what has happened; with `--follow --json` one JSON document a line."""
     if not follow:
         session.show_all(list(session.client.jobs.events(job)), EVENTS)
         return

@@ -86,7 +86,7 @@ def download(
 @app.command()
 @online
 def card(session: Session, model: str) -> None:
-    """Its card, in Markdown."""
+    """Print a model's card, in Markdown."""
     text = session.client.models.card(model)
     session.say(text, {"card": text})
 
@@ -98,7 +98,7 @@ def report(
     model: str,
     to: Annotated[Path, typer.Argument(help="The file to write.")] = Path("report.html"),
 ) -> None:
-    """Its report: figures, curves, where its weights come from; one HTML page."""
+    """Write a model's report: figures, curves, where its weights come from; one HTML page."""
     to.write_text(session.client.models.report(model), encoding="utf-8")
     session.say(f"{to} ({to.stat().st_size:,} bytes)", {"path": str(to), "bytes": to.stat().st_size})
 

@@ -1,4 +1,4 @@
-"""What every command that talks to the service has in common: connection options, `--json`, errors, exit codes."""
+"""Commands that talk to the service have these in common: connection options, `--json`, errors, exit codes."""
 
 import inspect
 import json
@@ -124,7 +124,7 @@ def online(command: Callable[Concatenate[Session, P], None]) -> Callable[..., No
 
 
 def connection(url: str | None, key: str | None, home: Path | None) -> tuple[str | None, str | None]:
-    """What is not given is read from the data folder, where one is named."""
+    """The service's URL and key; what is not given is read from the data folder, where one is named."""
     return url or _written(home, URL_FILE), key or _written(home, KEY_FILE)
 
 

@@ -1,4 +1,4 @@
-"""What the demo trains: one small network, one fitting of images, and the same labels for every contender."""
+"""The plan of the demo: one small network, one fitting of images, and the same labels for every contender."""
 
 CLASSES = 10
 LABELS_PER_CLASS = 10

@@ -1,4 +1,4 @@
-"""What came of it: the table, and whether fine-tuning clearly beats training from scratch."""
+"""The demo's outcome: the table, and whether fine-tuning clearly beats training from scratch."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def table(jobs: Sequence[Job], title: str) -> Table:
 
 
 def verdict(fine_tune: Job, scratch: Job) -> str:
-    """By the 95 % interval of the difference of the two: clear where it holds no zero."""
+    """The verdict by the 95 % interval of the difference of the two: clear where it holds no zero."""
     if fine_tune.evaluation is None or scratch.evaluation is None:
         return "One of the two was not measured: nothing can be said."
     low, high = difference(fine_tune.evaluation.target, scratch.evaluation.target)

@@ -1,4 +1,4 @@
-"""What all nouns share: sending with retries, typed results, lists page by page, waiting."""
+"""The base of all nouns: sending with retries, typed results, lists page by page, waiting."""
 
 import uuid
 from collections.abc import Callable, Generator, Mapping
@@ -138,7 +138,7 @@ def _whole(response: httpx.Response) -> Steps[httpx.Response]:
 
 
 def _plain(headers: httpx.Headers) -> dict[str, str]:
-    """Without what described the body's transport: the bytes are decoded already."""
+    """Drop the headers that described the body's transport: the bytes are decoded already."""
     return {name: value for name, value in headers.items() if name not in ("content-encoding", "transfer-encoding")}
 
 

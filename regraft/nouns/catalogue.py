@@ -1,4 +1,4 @@
-"""What a job or checkpoint can name: methods and networks."""
+"""The catalogue of methods and networks that a job or checkpoint can name."""
 
 from regraft.nouns.base import D, Noun
 from regraft.steps import Stream, items
@@ -15,5 +15,5 @@ class Methods(Noun[D]):
 class Networks(Noun[D]):
     @items
     def list(self) -> Stream[NetworkInfo]:
-        """What the workers can build."""
+        """List the networks that the workers can build."""
         yield from self._pages("/v1/networks", NetworkInfo, {}, 100)

@@ -30,7 +30,7 @@ class Checkpoints(Noun[D]):
         metadata: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
     ) -> Steps[Checkpoint]:
-        """From an uploaded `file` and the `network` it belongs to, from `pretrained` weights
+        """Create a checkpoint from an uploaded `file` and the `network` it belongs to, from `pretrained` weights
         (`"torchvision/resnet18:IMAGENET1K_V1"`), or from an adapted `model`.  Processed in the background: `wait`."""
         body = {
             "name": name,
@@ -52,7 +52,7 @@ class Checkpoints(Noun[D]):
 
     @call
     def wait(self, checkpoint: str, *, timeout_s: float | None = None) -> Steps[Checkpoint]:
-        """Until it is ready.  Raises `Unsuccessful` where its processing failed, and `WaitTimeout`."""
+        """Wait until the checkpoint is ready.  Raises `Unsuccessful` where its processing failed, and `WaitTimeout`."""
         found = yield from waiting(
             partial(self._one, checkpoint), lambda one: one.status != "processing", timeout_s=timeout_s
         )
@@ -69,19 +69,20 @@ class Checkpoints(Noun[D]):
         top_k: int | None = None,
         adapt: Adapt | None = None,
     ) -> Steps[list[Prediction]]:
-        """In the order sent.  An image is a path, a file's bytes, a Pillow image, or a uint8 array [H,W] or [H,W,3].
+        """Predict for images, in the order sent.  An image is a path, a file's bytes, a Pillow image, or a uint8 array
+        [H,W] or [H,W,3].
 
         With `adapt` by a network that adapts to the images of all such calls."""
         return (yield from predicting(self._send, f"/v1/checkpoints/{checkpoint}/predictions", images, top_k, adapt))
 
     @call
     def adaptation(self, checkpoint: str) -> Steps[Adaptation]:
-        """Where the network stands that adapts."""
+        """The state of the checkpoint's network that adapts to the images it is asked about."""
         return (yield from self._fetch(f"/v1/checkpoints/{checkpoint}/adaptation", Adaptation))
 
     @call
     def reset_adaptation(self, checkpoint: str) -> Steps[None]:
-        """It begins anew."""
+        """Begin the checkpoint's adaptation anew, from its own weights."""
         yield from self._send(Request("DELETE", f"/v1/checkpoints/{checkpoint}/adaptation", repeatable=True))
 
     @call
@@ -95,7 +96,7 @@ class Checkpoints(Noun[D]):
 
     @items
     def events(self, checkpoint: str, *, order: str = "asc", page_size: int = 100) -> Stream[Event]:
-        """What has happened so far."""
+        """List what has happened to the checkpoint so far."""
         yield from self._pages(f"/v1/checkpoints/{checkpoint}/events", Event, {"order": order}, page_size)
 
     @items

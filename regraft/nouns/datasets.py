@@ -51,7 +51,7 @@ class Datasets(Noun[D]):
 
     @call
     def wait(self, dataset: str, *, timeout_s: float | None = None) -> Steps[Dataset]:
-        """Until it is ready.  Raises `Unsuccessful` where its processing failed, and `WaitTimeout`."""
+        """Wait until the dataset is ready.  Raises `Unsuccessful` where its processing failed, and `WaitTimeout`."""
         found = yield from waiting(
             partial(self._one, dataset), lambda one: one.status != "processing", timeout_s=timeout_s
         )
@@ -71,7 +71,7 @@ class Datasets(Noun[D]):
 
     @items
     def events(self, dataset: str, *, order: str = "asc", page_size: int = 100) -> Stream[Event]:
-        """What has happened so far."""
+        """List what has happened to the dataset so far."""
         yield from self._pages(f"/v1/datasets/{dataset}/events", Event, {"order": order}, page_size)
 
     @items

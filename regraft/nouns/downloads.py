@@ -41,7 +41,7 @@ def downloading(
 
 @dataclass
 class _Partial:
-    """What has arrived of one representation, named by its ETag."""
+    """The part of one representation, named by its ETag, that has arrived."""
 
     file: IO[bytes]
     tag: str | None = None
@@ -73,7 +73,8 @@ class _Partial:
             raise errors.Corrupted(f"sha256 is {self.sha256.hexdigest()}, announced was {announced[1]}")
 
     def headers(self) -> dict[str, str]:
-        """As it is stored; the rest alone, once something is here and cannot have changed meanwhile."""
+        """Headers that ask for the file as it is stored; for the rest alone, once something is here and cannot have
+        changed meanwhile."""
         plain = {"Accept-Encoding": "identity"}
         if not self.done or not self.tag or self.tag.startswith("W/"):
             return plain

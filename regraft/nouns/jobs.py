@@ -53,7 +53,7 @@ class Jobs(Noun[D]):
         check: bool = True,
         seen: Callable[[Job], None] | None = None,
     ) -> Steps[Job]:
-        """Until it has finished; `seen` is told each state that was polled.
+        """Wait until the job has finished; `seen` is told each state that was polled.
 
         Raises `Unsuccessful` where it failed or was cancelled, unless `check` is false, and `WaitTimeout`.
         """
@@ -94,7 +94,7 @@ class Jobs(Noun[D]):
 
     @items
     def events(self, job: str, *, order: str = "asc", page_size: int = 100) -> Stream[Event]:
-        """What has happened so far."""
+        """List what has happened to the job so far."""
         yield from self._pages(f"/v1/jobs/{job}/events", Event, {"order": order}, page_size)
 
     @items

@@ -45,7 +45,7 @@ class Models(Noun[D]):
 
     @call
     def card(self, model: str) -> Steps[str]:
-        """What it is, from what, how good, and where it ends: Markdown."""
+        """The model's card in Markdown: what it is, from what, how good, and where it ends."""
         return (yield from self._send(Request("GET", f"/v1/models/{model}/card", repeatable=True))).text
 
     @call
@@ -63,7 +63,8 @@ class Models(Noun[D]):
         adapt: Adapt | None = None,
         precision: Precision | None = None,
     ) -> Steps[list[Prediction]]:
-        """In the order sent.  An image is a path, a file's bytes, a Pillow image, or a uint8 array [H,W] or [H,W,3].
+        """Predict for images, in the order sent.  An image is a path, a file's bytes, a Pillow image, or a uint8 array
+        [H,W] or [H,W,3].
 
         With `adapt` by a network that adapts to the images of all such calls; `precision` `int8` needs `quantize`."""
         path = f"/v1/models/{model}/predictions"
@@ -86,12 +87,12 @@ class Models(Noun[D]):
 
     @call
     def adaptation(self, model: str) -> Steps[Adaptation]:
-        """Where the network stands that adapts."""
+        """The state of the model's network that adapts to the images it is asked about."""
         return (yield from self._fetch(f"/v1/models/{model}/adaptation", Adaptation))
 
     @call
     def reset_adaptation(self, model: str) -> Steps[None]:
-        """It begins anew."""
+        """Begin the model's adaptation anew, from its own weights."""
         yield from self._send(Request("DELETE", f"/v1/models/{model}/adaptation", repeatable=True))
 
     @call

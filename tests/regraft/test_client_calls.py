@@ -195,6 +195,6 @@ def test_settings_come_from_the_environment(monkeypatch):
 
 def test_a_call_is_documented_and_reports_its_own_signature_faults():
     with regraft.Client("http://service") as client:
-        assert "Until it has finished" in (client.jobs.wait.__doc__ or "")
+        assert "until the job has finished" in (client.jobs.wait.__doc__ or "")
         with pytest.raises(TypeError, match="unexpected keyword"):
             client.jobs.get("job_1", nonsense=True)  # type: ignore[call-arg]
