@@ -120,7 +120,8 @@ def _backbone(places: Mapping[str, Tensor], structure: Structure) -> dict[str, T
 def _renamed_head(
     tensors: Mapping[str, Tensor], names: Mapping[str, str], places: Mapping[str, Tensor], structure: Structure
 ) -> dict[str, str]:
-    """Where the file has none of the network's only head: the one layer of its shapes that is called a head."""
+    """Rename the file's head to the network's only one, where it has none by that name: the one layer of the head's
+    shapes that is called a head."""
     path = f"{structure.head}."
     if len(structure.heads) > 1 or any(name.startswith(path) for name in names.values()):
         return {}
@@ -158,7 +159,7 @@ def _other_heads(
 
 
 def _told(made: Made, tensors: Mapping[str, Tensor], others: list[str]) -> Iterator[Note]:
-    """What was drawn, left out or converted."""
+    """Notes on the weights that were drawn at random, left out or converted."""
     report, structure = made.report, made.structure
     heads = tuple(f"{head}." for head in structure.heads)
     if load.new_head(report, structure):

@@ -66,12 +66,12 @@ class Metered:
         return data + self._next(size - len(data))
 
     def peek(self, size: int) -> bytes:
-        """What `read` will give next."""
+        """Look at the next bytes, up to `size`, without taking them from what `read` gives."""
         self._peeked += self._next(size - len(self._peeked))
         return self._peeked[:size]
 
     def gunzipped(self) -> "Metered":
-        """The same stream, or what is in it if it is gz."""
+        """The stream unpacked where it is gzip, else the stream as it is."""
         if self.peek(len(_GZIP_MAGIC)) != _GZIP_MAGIC:
             return self
         return Metered(gzip.GzipFile(fileobj=cast(IO[bytes], self)), self._allowance)
@@ -107,7 +107,8 @@ class Member:
 
 
 class Archive:
-    """What lies in a zip or a tar (plain, gz, bz2, xz); a `bare` file, which is neither, is taken for its only member.
+    """A zip or a tar (plain, gz, bz2, xz) and what lies in it; a `bare` file, which is neither, is taken for its only
+    member.
 
     `files` and `folders` are the names of what it holds, in its order, hidden files left out.
     """
@@ -122,7 +123,8 @@ class Archive:
         self.folders: list[str] = list(listing.folders)
 
     def walk(self) -> Iterator[Member]:
-        """Its files one after another; each is to be read before the next is asked for, or not at all."""
+        """Yield the archive's files one after another; each is to be read before the next is asked for, or not at
+        all."""
         number = 0
         for entry in self._visible():
             if entry.kind == "file":
@@ -143,7 +145,7 @@ class Archive:
         raise KeyError(name)
 
     def read_some(self, names: Collection[str], limit: int) -> dict[str, bytes]:
-        """Those of its files, by one walk: as many as have `limit` bytes together, the first of them first.
+        """Read the files of these names in one walk: as many as have `limit` bytes together, the first of them first.
 
         Raises:
             Failure: `corrupt_archive`.
@@ -190,7 +192,7 @@ def open(path: Path, watch: DiskWatch) -> Archive:
 
 
 class Allowance:
-    """How many bytes may come out of a file, and the watch that is kept while they do."""
+    """A limit on how many bytes may come out of a file, and the watch that is kept while they do."""
 
     def __init__(self, packed_bytes: int, watch: DiskWatch) -> None:
         self._left = MAX_BYTES

@@ -19,7 +19,7 @@ CHUNK_BYTES = 4 * 2**20  # of pixels that are read at a time
 
 @dataclass
 class Arrays:
-    """What has been read so far, by split: images as (start, count) in the pack, labels as numbers."""
+    """The arrays that have been read so far, by split: images as (start, count) in the pack, labels as numbers."""
 
     images: dict[int, tuple[int, int]] = field(default_factory=dict)
     labels: dict[int, Rows] = field(default_factory=dict)

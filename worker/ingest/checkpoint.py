@@ -88,7 +88,8 @@ def ingest(spec: Spec[CheckpointIngest], channel: Channel) -> Result[CheckpointR
 
 
 def _uploaded(spec: Spec[CheckpointIngest], watch: DiskWatch) -> _Source:
-    """What the request leaves out is the file's own, where it says what it is, or else usual for the network."""
+    """Read an uploaded checkpoint.  Where the request leaves something out, what the file says of itself holds, else
+    what is usual for the network."""
     told, path = spec.payload, spec.inputs[Input.FILE]
     tensors = weights.read(path, watch)
     about = own.read(weights.metadata(path))
@@ -121,7 +122,8 @@ def _uploaded(spec: Spec[CheckpointIngest], watch: DiskWatch) -> _Source:
 
 
 def _published(name: str) -> _Source:
-    """Of the rule the libraries tell what images are brought to; the rest is in their training scripts."""
+    """Fetch published weights.  Of the rule they were trained by, the libraries tell what images are brought to; the
+    rest is in their training scripts."""
     found = pretrained.fetch(name)
     recipe = Recipe(version=1, input=found.input)
     return _Source(found.network, found.input, found.classes, False, recipe, found.tensors)

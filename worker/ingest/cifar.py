@@ -23,7 +23,7 @@ CHUNK = 1024  # records of a binary file that are read at a time
 
 @dataclass(frozen=True)
 class Form:
-    """Where one of the two datasets, of CIFAR-100 one of its label sets, has what in its archives.
+    """The layout of the archives of one of the two datasets, for CIFAR-100 with one of its label sets.
 
     A binary record is `label_bytes`, the label at `label_at` of them, then the pixels.
     """

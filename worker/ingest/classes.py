@@ -68,7 +68,7 @@ def number(labels: Sequence[str | None]) -> tuple[list[str], Rows]:
 
 
 def number_values(value_N: Rows) -> tuple[list[str], Rows]:
-    """The same for labels that are numbers: only those that occur are classes, in numerical order."""
+    """Number the classes of labels that are numbers: only those that occur are classes, in numerical order."""
     values, place_N = np.unique(value_N, return_inverse=True)
     return checked([str(value) for value in values.tolist()]), place_N
 

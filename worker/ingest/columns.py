@@ -1,4 +1,4 @@
-"""Which column of a table has what, as spreadsheets, notebooks and labelling tools call them."""
+"""The columns of a table by their roles, under the names that spreadsheets, notebooks and labelling tools give them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ class Columns:
 
 
 def tidy(name: str) -> str:
-    """How column names are compared."""
+    """Normalise a column's name: names are compared in this form."""
     return "_".join(name.strip().lower().replace("-", " ").replace("_", " ").split())
 
 

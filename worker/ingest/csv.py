@@ -45,7 +45,7 @@ Record = tuple[int, list[str]]  # the number of its line, its cells
 
 
 class Line(NamedTuple):
-    """What a table says of an image; no labels where they are not asked for."""
+    """A table's entry for an image; no labels where they are not asked for."""
 
     labels: Labels
     split: int
@@ -126,7 +126,7 @@ def suits(archive: Archive, request: Request) -> bool:
 
 
 class _Unusable(Failure):
-    """Why a table is not read; `says_labels`: it might be meant to say labels."""
+    """The reason why a table is not read; `says_labels`: it might be meant to say labels."""
 
     def __init__(self, code: str, message: str, *, says_labels: bool = True) -> None:
         super().__init__(code, message)
@@ -194,7 +194,7 @@ def _splits_by_name(found: Sequence[Table], request: Request) -> list[int] | Non
 
 
 def _split_by_name(name: str, request: Request) -> int:
-    """By the file's own name, or the innermost folder that is called like a split."""
+    """The split of a file by its own name, or by the innermost folder that is called like a split."""
     stem = posixpath.splitext(name)[0]
     own = naming.split_in(stem)
     parts = [naming.split_of(part, request.split_names) for part in stem.split("/")[::-1]]
@@ -234,7 +234,8 @@ def _table(text: str, name: str, files: "Files", request: Request, folders_too: 
 
 
 def _image_column(header: list[str], records: list[Record], table: str, files: "Files") -> int | None:
-    """Of the columns called so the one that lists most of the archive's files, else any that lists most of them."""
+    """The column of images: of those called so the one that lists most of the archive's files, else any that lists most
+    of them."""
 
     def count(place: int) -> int:
         return sum(files.match(record[place], table) is not None for _, record in records)
@@ -249,7 +250,8 @@ def _image_column(header: list[str], records: list[Record], table: str, files: "
 def _label_columns(
     header: list[str], records: list[Record], table: str, image: int, split: int | None, folders_too: bool
 ) -> Columns:
-    """By their names; where there are no folders of classes, also a column of 0 and 1 for each class, or the only one.
+    """The columns of labels, by their names; where there are no folders of classes, also a column of 0 and 1 for each
+    class, or the only one.
 
     Raises:
         Failure: `bad_table`, there is no column of labels, or several that say different things.
@@ -312,7 +314,8 @@ def _records(text: str, table: str, most: int | None = None) -> tuple[list[str],
 
 
 def _delimiter(text: str) -> str:
-    """That of the first line: which parts it into the most names of columns that are known, else into the most."""
+    """The delimiter of the first line: the one that parts it into the most names of columns that are known, else into
+    the most."""
     line = text.partition("\n")[0].rstrip("\r")
     known = {*columns.IMAGE, *columns.LABEL, *columns.LABELS, *columns.SPLIT}
 
@@ -396,7 +399,7 @@ def _splits_of_cells(table: Table, request: Request) -> dict[int, int]:
 
 
 def _splits(lines: Sequence[Line], files: Sequence[str], request: Request, pack: Pack) -> list[int]:
-    """As the tables say; where they say nothing of any image, as the images' folders do."""
+    """The split of each file, as the tables say; where they say nothing of any image, as the images' folders do."""
     if any(line.split != UNSPLIT for line in lines):
         return [line.split for line in lines]
     try:
@@ -510,7 +513,7 @@ class Files:
         return None
 
     def _by_its_end(self, listed: str) -> str | None:
-        """That with the most parts of the path in common, from its end, if it is the only one."""
+        """The file that has the most parts of the path in common, from its end, if it is the only one."""
         path = [part for part in _path(listed).split("/") if part not in ("", ".")]
         found = self._by_end.get(path[-1], []) if path and ".." not in path else []
         if len(found) < 2:
@@ -534,7 +537,7 @@ def _in_common(one: list[str], other: list[str]) -> int:
 
 
 def _tell_of_folders(archive: Archive, lines: dict[str, Line], request: Request, pack: Pack) -> None:
-    """Where the folders might be classes as well, and other ones than the table's."""
+    """Warn where the folders might be classes as well, and other ones than the table's."""
     if not request.labelled or not _folders_of_classes(archive, request):
         return
     laid_out = folder.lay_out(lines, (), _unlabelled(request))

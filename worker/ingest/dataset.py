@@ -73,7 +73,7 @@ def _checked(found: Found, labelled: bool | str) -> Found:
 
 
 def _for_tests(found: Found, split_N: Codes) -> Found:
-    """Without the labels of all but the test split.
+    """Drop the labels of all but the test split.
 
     Raises:
         Failure: `no_labels`, that has none; `two_labels`, images have several.

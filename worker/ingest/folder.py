@@ -43,7 +43,7 @@ def read(archive: Archive, pack: Pack, request: Request) -> Found:
 
 
 def suits(archive: Archive, _: Request) -> bool:
-    """Whatever an archive holds may be images."""
+    """Any archive suits: whatever it holds may be images."""
     return not archive.bare
 
 

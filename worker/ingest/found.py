@@ -1,4 +1,4 @@
-"""What is asked of the ingest of a dataset, and what a format finds in its file."""
+"""The request for the ingest of a dataset, and what a format finds in its file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

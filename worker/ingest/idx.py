@@ -32,7 +32,7 @@ def read(archive: Archive, pack: Pack, request: Request) -> Found:
 
 
 def suits(archive: Archive, _: Request) -> bool:
-    """By the names of the files; of a bare one by its first bytes."""
+    """Archives suit by the names of their files, a bare file by its first bytes."""
     if not archive.bare:
         return any(_NAME.search(name) for name in archive.files)
     return any(member.stream.gunzipped().read(3) == bytes((0, 0, UNSIGNED_BYTE)) for member in archive.walk())

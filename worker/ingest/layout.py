@@ -1,4 +1,4 @@
-"""How folders of images are meant: which names stand for splits, which for classes, and which are passed over."""
+"""The layout of folders of images: which names stand for splits, which for classes, and which are passed over."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ SHOWN = 5  # names in a message
 
 @dataclass(frozen=True)
 class FilePlace:
-    """What a folder says of the images in it; `path` is what is left once splits and wrapping are passed over.
+    """The split and the class that a folder's path gives its images; `path` is what is left once splits and wrapping
+    are passed over.
 
     `unlabelled`: its name says that its images have no labels, as `seg_pred` does.
     """

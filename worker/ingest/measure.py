@@ -18,7 +18,7 @@ Heed = Callable[[], None]
 
 
 def shape(images: PackedImages) -> ImageShape | None:
-    """Of all images, where they have one size; grey ones among colour ones count as colour."""
+    """The shape of all images, where they have one size; grey ones among colour ones count as colour."""
     if (images.shape[:, :2] != images.shape[0, :2]).any():
         return None
     height, width, channels = images.median_shape

@@ -1,4 +1,5 @@
-"""What the names of folders, tables and arrays say: splits as people call them, parts of one set, and mere wrapping."""
+"""The names of folders, tables and arrays, as they are read: splits as people call them, parts of one set, and mere
+wrapping."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -43,7 +44,7 @@ _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def words(name: str) -> set[str]:
-    """Those of the last part of a path: `mnist/train-images.gz` has train, images and gz."""
+    """The words in the last part of a path: `mnist/train-images.gz` has train, images and gz."""
     return set(_WORD.findall(name.rpartition("/")[2].lower()))
 
 

@@ -27,7 +27,7 @@ class About:
 
 
 def read(metadata: Mapping[str, Any]) -> About | None:
-    """None where the metadata is of another origin.
+    """Read what a weights file of ours says of itself; None where the metadata is of another origin.
 
     Raises:
         Failure: `corrupt_file`, it is ours and makes no sense.

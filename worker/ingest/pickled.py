@@ -92,7 +92,7 @@ class _Unpickler(pickle.Unpickler):
         return _Type(_text(code))
 
     def _bytes(self, text: str, _: str) -> bytes:
-        """How Python 3 writes bytes for Python 2."""
+        """Decode bytes as Python 3 writes them for Python 2."""
         return text.encode("latin1")
 
 

@@ -51,7 +51,7 @@ def _by_class(rows: Rows, label_N: Rows, seed: int) -> list[Rows]:
 
 
 def _counts(images: int, shares: Sequence[float]) -> list[int]:
-    """How many of a class's images each split gets."""
+    """The number of a class's images that each split gets."""
     counts, left = [], images - 1  # one to train on
     for later, share in zip(reversed(range(len(shares))), shares, strict=True):
         counts.append(max(min(1, left), min(round(images * share), left - later)))

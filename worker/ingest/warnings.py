@@ -1,4 +1,4 @@
-"""What whoever brought a dataset should know of how it was read."""
+"""Warnings for whoever brought a dataset, on how it was read."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -117,7 +117,7 @@ def _ambiguous(said: str, found: Sequence[str], labels: Mapping[str, str]) -> Fa
 
 
 def _label(prefix: str, *, swapped: bool) -> str:
-    """What a prefix says of its weights, by its last part that says anything."""
+    """The label of a set of weights, from the last part of its prefix that says anything."""
     for part in reversed(prefix.lower().split(".")):
         words = re.split(r"[_-]", part)
         if swapped and part in ("state_dict", "ema_state_dict"):

@@ -47,7 +47,7 @@ def read(path: Path, watch: DiskWatch) -> dict[str, Tensor]:
 
 
 def metadata(path: Path) -> dict[str, object]:
-    """What a file of safetensors says of itself; nothing for all other files.
+    """The metadata of a safetensors file; none for all other files.
 
     Raises:
         Failure: `corrupt_file`.
@@ -66,7 +66,8 @@ def _foreign(head: bytes) -> Failure:
 
 
 def _flat(content: Any) -> dict[str, Tensor]:
-    """Of dicts in dicts, the tensors; other values, and what goes by names that are no strings, are no weights."""
+    """Gather the tensors from dicts in dicts; other values, and what goes by names that are no strings, are no
+    weights."""
     if not isinstance(content, Mapping):
         kind = "a bare tensor" if isinstance(content, Tensor) else f"a {type(content).__name__}"
         raise Failure("not_a_state_dict", f"The file holds {kind}, not tensors by name: save `model.state_dict()`.")
@@ -104,7 +105,8 @@ def _checked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _fault(tensor: Tensor) -> str | None:
-    """Why it is no plain array of numbers that are all there; nothing of it is read for that."""
+    """The reason why a tensor is no plain array of numbers that are all there, or None; nothing of it is read for
+    that."""
     if type(tensor) not in (Tensor, nn.Parameter):
         return f"is a {type(tensor).__name__}: save plain tensors"
     if tensor.is_meta:

@@ -1,4 +1,4 @@
-"""What torch.save writes, through PyTorch's loader for weights alone: it runs no code of the file's.
+"""Files of torch.save are read through PyTorch's loader for weights alone, which runs no code of the file's.
 
 What training scripts put beside the weights (options, dates, paths, NumPy's numbers, configurations) is read as
 nothing: an object that is only made and filled is a placeholder, and so is what a few constructors of plain data make.
@@ -107,7 +107,7 @@ class Nothing:
 
 
 class _Items(Nothing):
-    """Of a kind of dict: read as a plain one, since there may be weights in it."""
+    """A kind of dict: read as a plain one, since there may be weights in it."""
 
     def __new__(cls, *given: object) -> Any:
         cls._refuse_tensors(given)
@@ -115,7 +115,7 @@ class _Items(Nothing):
 
 
 class _List(list[Any]):
-    """Of a kind of list."""
+    """A kind of list: read as a plain one, since there may be weights in it."""
 
     def __new__(cls, *given: object) -> Self:
         return super().__new__(cls)
@@ -128,7 +128,7 @@ class _List(list[Any]):
 
 
 def _holds_tensors(content: object) -> bool:
-    """Also where it is too large to be looked through."""
+    """True if there are tensors anywhere in the content, or it is too large to be looked through."""
     open_, entered = [content], set[int]()
     while open_:
         value = open_.pop()
@@ -183,14 +183,14 @@ def _unsafe(wanted: str, how: str = "") -> Failure:
 
 
 def _last(error: Exception) -> str:
-    """Of what the loader says: before it stands advice on how to load the file without safety."""
+    """The loader's own words on an error: before them stands advice on how to load the file without safety."""
     lines = str(error).partition("WeightsUnpickler error:")[2] or str(error)
     return next(iter(lines.strip().splitlines()), type(error).__name__)[:200]
 
 
 class _Item(NamedTuple):
-    """What a pickle has on its stack: the places in its tuples; the global or text that it is, or begins with as a
-    tuple does; the global that it is made by."""
+    """An item on a pickle's stack: the places in its tuples; the global or text that it is, or begins with as a tuple
+    does; the global that it is made by."""
 
     places: int = 1
     name: str | None = None
@@ -202,7 +202,7 @@ _Uses = defaultdict[str, set[str]]  # what is done with each global, or with wha
 
 
 def _inspect(file: IO[bytes]) -> "_Uses":
-    """What the next pickle does with the globals that it names; nothing of it runs.
+    """Find what the next pickle does with the globals that it names; nothing of it runs.
 
     Tuples within tuples without end are refused: as a key, such a one is hashed by recursion in C, which crashes, or
     takes for ever where each holds another twice.
@@ -259,7 +259,7 @@ def _global(argument: str) -> str:
 
 
 def _take(code: pickletools.OpcodeInfo, stack: list[_Item], marks: list[int]) -> list[_Item]:
-    """What an opcode takes from the stack: so many things, or all down to the last mark and so many below it."""
+    """Take from the stack what an opcode takes: so many things, or all down to the last mark and so many below it."""
     count, marked = len(code.stack_before), pickletools.markobject in code.stack_before
     if marked:
         count = code.stack_before.index(pickletools.markobject)

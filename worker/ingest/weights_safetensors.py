@@ -36,7 +36,7 @@ BYTES = {
 
 
 def metadata(path: Path) -> dict[str, object]:
-    """What the file says of itself; what is not text is for `read` to refuse.
+    """The metadata of a safetensors file; what is not text is for `read` to refuse.
 
     Raises:
         Failure: `corrupt_file`.
