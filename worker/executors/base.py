@@ -1,4 +1,4 @@
-"""Where a step happens: a spec goes in, events come out, on this machine or on another."""
+"""A step's executor runs its spec and yields its events, on this machine or on another."""
 
 from typing import Protocol
 

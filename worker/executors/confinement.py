@@ -1,5 +1,6 @@
-"""What a process gives up for good before it reads what somebody has sent: environment, network, other processes,
-endless computing.  Should a decoder be tricked into running foreign code, that code finds little to work with."""
+"""A confined process gives up for good, before it reads what somebody has sent: its environment, the network, other
+processes, endless computing.  Should a decoder be tricked into running foreign code, that code finds little to work
+with."""
 
 import ctypes
 import os
@@ -26,7 +27,7 @@ _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 
 
 class _Machine(NamedTuple):
-    """How a processor's system calls are numbered."""
+    """A processor's system calls by their numbers."""
 
     audit: int  # AUDIT_ARCH_…
     seccomp: int
@@ -57,7 +58,7 @@ _MACHINES = {
 
 
 def missing() -> str | None:
-    """Why system calls cannot be filtered here; None where they can."""
+    """The reason why system calls cannot be filtered here; None where they can."""
     if sys.platform != "linux":
         return f"{sys.platform} has no seccomp"
     if platform.machine() not in _MACHINES:
@@ -68,7 +69,7 @@ def missing() -> str | None:
 
 
 def confine(workdir: Path, inputs: Collection[Path], memory_bytes: int, *, network: bool) -> None:
-    """For this process, and for good.  `network`: it has to fetch something, and keeps the network and what its
+    """Confine this process, for good.  `network`: it has to fetch something, and keeps the network and what its
     environment says about that.
 
     Raises:

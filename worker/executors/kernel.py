@@ -1,4 +1,4 @@
-"""What processes ask of Linux that Python has no name for; on other systems these do nothing."""
+"""Linux calls on processes that Python has no name for; on other systems these do nothing."""
 
 import ctypes
 import signal

@@ -44,7 +44,7 @@ class _Images(CalibrationDataReader):
         self._batches = (images_NHWC[start : start + BATCH] for start in range(0, len(images_NHWC), BATCH))
 
     def get_next(self) -> Any:
-        """None after the last batch."""
+        """The next batch as inputs of the graph; None after the last."""
         batch = next(self._batches, None)
         return None if batch is None else {"image": batch}
 

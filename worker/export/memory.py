@@ -1,4 +1,4 @@
-"""What a graph takes of memory for each image, told by the shapes of its values before it is ever run."""
+"""The memory that a graph takes for each image, told by the shapes of its values before it is ever run."""
 
 import ast
 import math
@@ -46,7 +46,7 @@ def of_an_image(model: onnx_ir.Model) -> int:
 
 
 def _bytes(value: onnx_ir.Value) -> int | None:
-    """None where its shape or its type is not known."""
+    """The bytes that a value takes for one image; None where its shape or its type is not known."""
     if value.shape is None or value.dtype is None:
         return None
     sides = [_side(side) for side in value.shape]
@@ -64,7 +64,8 @@ def _side(side: int | onnx_ir.SymbolicDim) -> int | None:
 
 
 def _at_one_image(term: ast.expr) -> int:
-    """Such as `4*N`, where the only name is that of the number of images."""
+    """The value of a symbolic size for one image: of `4*N`, say, where the only name is that of the number of
+    images."""
     match term:
         case ast.Constant(value=int(number)):
             return number

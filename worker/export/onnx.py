@@ -73,7 +73,8 @@ def _graph(served: Served, input: InputSpec) -> onnx_ir.Model:
 
 
 def _bare(model: onnx_ir.Model) -> onnx_ir.Model:
-    """Without notes on where in whose source every node comes from: longer than a small network, and never read."""
+    """Strip a graph of its notes on where in whose source every node comes from: they are longer than a small network,
+    and never read."""
     model.metadata_props.clear()
     for graph in model.graphs():
         graph.metadata_props.clear()

@@ -1,4 +1,4 @@
-"""What is kept of a network: its weights, and a graph that serves it without PyTorch."""
+"""The package of a network: its weights, and a graph that serves it without PyTorch."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -76,7 +76,7 @@ def metadata(
     multi_label: bool = False,
     untrained_head: bool = False,
 ) -> dict[str, str]:
-    """What a weights file says of itself: enough to build the network again, and to use it."""
+    """The metadata of a weights file: enough to build the network again, and to use it."""
     about: dict[str, object] = {
         "network": spec.model_dump(mode="json"),
         "input": input.model_dump(mode="json"),

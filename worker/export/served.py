@@ -8,7 +8,7 @@ from worker.networks.structure import Structure
 
 
 class Served(nn.Module):
-    """From pixels as they come, uint8 [N,H,W,C], to probabilities [N,K] and features [N,D].
+    """A network as it is served: from pixels as they come, uint8 [N,H,W,C], to probabilities [N,K] and features [N,D].
 
     `multi_label`: each class has a probability of its own; else they sum to 1.
     """

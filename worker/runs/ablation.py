@@ -1,4 +1,4 @@
-"""What one part of a method is worth: the network with it and one without it, image by image."""
+"""An ablation says what one part of a method is worth: the network with it and one without it, image by image."""
 
 from app.contract.evaluation import Ablation, Compared
 from app.contract.inputs import InputShape

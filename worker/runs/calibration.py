@@ -42,8 +42,8 @@ def calibrate(task: Task, adapted: Adapted, params: Training) -> Adapted:
 
 
 def temperature(logits_NK: Tensor, y: Tensor) -> float:
-    """For targets `y` of either kind.  The loss is convex in 1/T, so there is one least; it is looked for between e⁻³
-    and e³."""
+    """The temperature of least loss for targets `y` of either kind.  The loss is convex in 1/T, so there is one least;
+    it is looked for between e⁻³ and e³."""
     logits_NK, kind = logits_NK.double(), targets.of(y)
 
     def loss(log_temperature: float) -> float:

@@ -1,4 +1,4 @@
-"""How far a network has gone from its source, layer by layer: in its weights, and in what it makes of images."""
+"""The drift of a network from its source, layer by layer: in its weights, and in what it makes of images."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +25,8 @@ Pairs = dict[str, str]  # paths of modules: the adapted network's, the source's
 
 
 def measure(task: Task, adapted: Adapted) -> Drift | None:
-    """For each layer that came from the source, ‖w − w₀‖ / ‖w₀‖ over its weights and the linear CKA of its outputs.
+    """Measure, for each layer that came from the source, ‖w − w₀‖ / ‖w₀‖ over its weights and the linear CKA of its
+    outputs.
 
     A layer that is new has null for both.  None where nothing came from a source.
     """

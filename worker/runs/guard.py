@@ -24,7 +24,7 @@ SAID = {True: "The transfer helped", False: "The transfer HARMED", None: "Whethe
 
 @dataclass(frozen=True)
 class Contender:
-    """What else could have been done; None: it cannot, for `reason`."""
+    """An alternative to the method; `adapted` is None where it cannot be had, for `reason`."""
 
     name: OpponentName
     adapted: Adapted | None
@@ -46,7 +46,8 @@ def contenders(task: Task, adapted: Adapted) -> list[Contender]:
 
 
 def judge(task: Task, adapted: Adapted, against: list[Contender]) -> Guard | None:
-    """What they are worth on the target's test split, and what that says of the transfer.
+    """Compare the adapted network with its alternatives on the target's test split, and say what that means for the
+    transfer.
 
     Each difference is the adapted network's accuracy less the contender's, on the same images, with its 95 % interval.
     `helped` is against a network from scratch; null where the interval holds zero.  None without labelled test images.
@@ -72,7 +73,7 @@ def judge(task: Task, adapted: Adapted, against: list[Contender]) -> Guard | Non
 
 
 def against_unchanged(task: Task, adapted: Adapted) -> Guard | None:
-    """The same where nothing but the unchanged source is compared, and `helped` is against that.
+    """Compare the adapted network with the unchanged source alone; `helped` is against that.
 
     None where the source cannot say the classes, or there are no labelled test images.
     """
@@ -127,7 +128,7 @@ def _part(task: Task, name: str) -> Task:
 
 
 def _budget(params: Training) -> dict[str, object]:
-    """What they have in common with the method: labels, steps, and how they are computed."""
+    """The budget that the contenders share with the method: labels, steps, and how they are computed."""
     names = ("labels_per_class", "train_size", "batch_size", "early_stopping", "precision", "layout")
     return {name: getattr(params, name) for name in names} | {"epochs": params.all_epochs}
 

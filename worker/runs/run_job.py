@@ -26,7 +26,7 @@ from worker.runtime.run import Run
 
 @dataclass(frozen=True)
 class Measured:
-    """What a job has learned, and all that is told of it: everything but the files.
+    """The results of a job and all that is told of them: everything but the files.
 
     `outcome` has method and evaluation; where a model is made also its network, input, classes, recipe and transfer.
     """
@@ -45,7 +45,7 @@ class Measured:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the weights file says of itself."""
+        """The metadata of the weights file."""
         return package.metadata(
             self.adapted.spec,
             self.adapted.classifier.input,

@@ -26,7 +26,7 @@ class _Entry(NamedTuple):
 
 
 class Cache:
-    """At most `max_bytes` of files: those that were not read for longest go first.
+    """A folder of at most `max_bytes` of files: those that were not read for longest go first.
 
     Whoever computes the same may write the same at the same time: a file appears whole or not at all.  A disk that is
     full, or a file that is broken or gone, costs time and nothing else.
@@ -36,7 +36,7 @@ class Cache:
         self._folder, self.max_bytes = folder, max_bytes
 
     def get(self, key: str) -> dict[str, Tensor] | None:
-        """What was put under `key` (hex), bit for bit, on the CPU; None where it is not there or broken.
+        """The tensors put under `key` (hex), bit for bit, on the CPU; None where they are not there or broken.
 
         The tensors are memory-mapped: pages of the file, read when they are looked at, and each process's own where it
         writes to them.

@@ -95,7 +95,7 @@ Event = Progress | Metric | Note | Snapshot | Result[Any]
 
 
 class Channel(Protocol):
-    """What a step sees of the process that runs it."""
+    """A step's view of the process that runs it."""
 
     def emit(self, event: Event) -> None: ...
 

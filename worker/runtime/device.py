@@ -1,4 +1,4 @@
-"""Where a run computes, and what must be set so that it computes the same again."""
+"""The device that a run computes on, and what must be set so that it computes the same again."""
 
 import ctypes
 import sys

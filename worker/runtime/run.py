@@ -46,14 +46,15 @@ class Run:
         self._prefix = ""
 
     def part(self, name: str) -> Self:
-        """The same run under a name of its own: its phases and series begin with `name/`."""
+        """The part of a run that goes by a name of its own: its phases and series begin with `name/`."""
         part = copy(self)
         part._prefix = f"{self._prefix}{name}/"
         return part
 
     @property
     def threads(self) -> int | None:
-        """How many threads the run began with, where it is resumed: sums come out the same only with as many."""
+        """The number of threads that the run began with, where it is resumed: sums come out the same only with as
+        many."""
         threads = self._ledger.state.get("threads")
         return None if threads is None else int(threads)
 
@@ -69,7 +70,8 @@ class Run:
 
     @property
     def numerics(self) -> State | None:
-        """How all parts of the run compute, as a trial has settled it (see `numerics`); None: none was asked for."""
+        """The numerics that all parts of the run compute with, as a trial has settled them (see `numerics`); None: no
+        trial was asked for."""
         numerics: State | None = self._ledger.state["pace"]
         return numerics
 
@@ -90,11 +92,13 @@ class Run:
             self.emit(Metric(self._prefix + name, split, step, epoch, value))
 
     def expect(self, steps: int) -> None:
-        """That many optimiser steps are to come in all phases together; without that, those of the phase under way."""
+        """Announce how many optimiser steps are to come in all phases together; without that, those of the phase under
+        way count."""
         self._ledger.expected = steps
 
     def foresee(self, steps: int) -> None:
-        """The same, for those who know of more phases than the method does."""
+        """Announce how many optimiser steps are to come, for a caller that knows of more phases than the method
+        does."""
         self._ledger.foreseen = steps
 
     def tell(self, step: int, total: int, eta_s: float | None = None) -> None:
@@ -171,7 +175,7 @@ class Run:
 
 
 class _Ledger:
-    """What all parts of a run share: its state, how far it is, and when that was last saved."""
+    """The state that all parts of a run share, how far it is, and when that was last saved."""
 
     def __init__(self, state: State, every_s: float) -> None:
         self.state = state

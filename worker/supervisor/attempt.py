@@ -49,7 +49,7 @@ How = Interrupted | Failure | Retry | Crashed | errors.RegraftError | Exception
 
 @dataclass(frozen=True)
 class Workplace:
-    """What all attempts of a worker share; `stopping` is set when the worker is to end."""
+    """The worker's resources that all its attempts share; `stopping` is set when the worker is to end."""
 
     worker: str
     database: Database
@@ -214,7 +214,8 @@ class _Attempt:
         return outcome.model_copy(update=finite) if wrong else outcome
 
     def _cause(self, how: How) -> How:
-        """That a file which it read is damaged, where one is; else what the step itself came to."""
+        """The cause of a step's end: that a file which it read is damaged, where one is; else what the step itself came
+        to."""
         if isinstance(how, Failure | Crashed):
             try:
                 self._place.blobs.require_sound(*self._inputs)
@@ -290,13 +291,14 @@ def _record(how: How, db: Session, task: Task) -> None:
 
 
 def _ended(effect: End, db: Session, task: Task) -> Status:
-    """What the effect has made of the step; if that is terminal, what it had saved is of no use any more."""
+    """Apply the effect, and give the step's status after it; if that is terminal, what it had saved is of no use any
+    more."""
     effect(db, task)
     return Status(task.status)
 
 
 def _sentence(error: Exception) -> str:
-    """Its first line, without the statement in which the database met it."""
+    """The error's type and first line, without the statement in which the database met it."""
     cause = getattr(error, "orig", None) or error
     first = next(iter(str(cause).splitlines()), "")
     return f"{type(cause).__name__}: {first}".rstrip(":. ") + "."

@@ -1,4 +1,4 @@
-"""What a step says, on its way to the database: gathered, and written twice a second in one transaction."""
+"""A journal takes what a step says to the database: gathered, and written twice a second in one transaction."""
 
 import math
 import time

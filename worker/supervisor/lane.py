@@ -13,7 +13,7 @@ RECOVER_S = 1.0
 
 
 def work(place: Workplace, lane: Lane) -> None:
-    """Until the worker is to stop: claim, run, record.  Whatever goes wrong, the lane goes on."""
+    """Claim, run and record steps until the worker is to stop.  Whatever goes wrong, the lane goes on."""
     while not place.stopping.is_set():
         try:
             claimed = _claim(place, lane)

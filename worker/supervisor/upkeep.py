@@ -1,4 +1,4 @@
-"""What a worker does beside its steps: it says that it lives, takes back what dead workers held, and tidies up."""
+"""A worker's upkeep beside its steps: it says that it lives, takes back what dead workers held, and tidies up."""
 
 import logging
 import os
@@ -52,7 +52,7 @@ def leave(place: Workplace) -> None:
 
 
 def keep_up(place: Workplace) -> None:
-    """Until the worker is to stop, whatever its chores meet."""
+    """Do the short chores until the worker is to stop, whatever they meet."""
     _do(
         place,
         _Chore("take back", _take_back, min(REAP_EVERY_S, place.settings.beat_s)),
@@ -62,7 +62,7 @@ def keep_up(place: Workplace) -> None:
 
 
 def tidy(place: Workplace) -> None:
-    """As `keep_up`, for what may take long: it holds up nothing else."""
+    """Do the chores that may take long until the worker is to stop: they hold up none of those of `keep_up`."""
     _do(place, _Chore("sweep", _sweep, SWEEP_EVERY_S))
 
 

@@ -43,7 +43,7 @@ class Networks:
         return probabilities_NK.cpu().numpy(), asdict(stream.told())
 
     def tell(self, name: str) -> Any:
-        """Where it stands; None where nothing is known of it."""
+        """The state of a network's adaptation; None where nothing is known of it."""
         return asdict(self._streams[name][0].told()) if name in self._streams else None
 
     def reset(self, name: str) -> None:

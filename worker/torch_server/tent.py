@@ -26,7 +26,7 @@ ONE_CLASS, SOUND = 1.5, 0.5  # classes that predictions come to, and share of th
 
 @dataclass(frozen=True)
 class Told:
-    """Where a stream stands: `steps` of adaptation since it began (anew), on `images`; `entropy` of the last batch, in
+    """The state of a stream: `steps` of adaptation since it began (anew), on `images`; `entropy` of the last batch, in
     nats; `waiting` images are too few to adapt to; it has collapsed, and begun anew, `collapses` times."""
 
     steps: int
@@ -53,7 +53,7 @@ class Stream:
         self.reset()
 
     def reset(self) -> None:
-        """To the source, as if nothing had been seen; only the collapses are remembered."""
+        """Return to the source, as if nothing had been seen; only the collapses are remembered."""
         self._network.load_state_dict(self._source.state_dict())
         self._network.requires_grad_(False)
         learnt = [parameter for norm in self._norms for parameter in norm.parameters()]
@@ -87,7 +87,7 @@ class Stream:
 
     @torch.inference_mode()
     def _look(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Under the running statistics, which have followed the stream."""
+        """Predict under the running statistics, which have followed the stream."""
         logits_BK, features_BD = self._structure.forward(self._network, x_BCHW)
         return logits_BK.softmax(1), features_BD
 
