@@ -134,5 +134,5 @@ def _make_first_key(services: Services) -> None:
 
 
 def _operation(route: APIRoute) -> str:
-    """Its name in the OpenAPI document, such as `jobs_create`."""
+    """The route's name in the OpenAPI document, such as `jobs_create`."""
     return f"{route.endpoint.__module__.rpartition('.')[2]}_{route.name.strip('_')}"

@@ -32,7 +32,7 @@ def announced(request: Request) -> int:
 
 
 class Room:
-    """For the bodies of requests: `most_bytes` of them in memory, counted as they arrive, whatever they announce, and
+    """Memory for the bodies of requests: `most_bytes` of them, counted as they arrive, whatever they announce, and
     `most` that are arriving.  Owners share both."""
 
     def __init__(self, most_bytes: int, most: int) -> None:
@@ -40,7 +40,7 @@ class Room:
 
     @contextmanager
     def held(self, owner: str) -> Iterator["Held"]:
-        """For the body of one request; what it takes is given back in the end."""
+        """Room for the body of one request; what it takes is given back in the end."""
         held = Held(self._bytes, owner)
         try:
             yield held
@@ -62,7 +62,8 @@ class Room:
 
 
 class Held:
-    """What is in memory of a body, which may be so much, and more where there is no other."""
+    """The bytes of one body that are in memory: as many as its owner's share allows, and more where no other body is
+    there."""
 
     def __init__(self, shares: Shares, owner: str) -> None:
         self._shares, self.owner = shares, owner
@@ -101,7 +102,7 @@ async def capped(request: Request, limit: int) -> AsyncIterator[bytes]:
 
 
 async def held(request: Request, limit: int) -> AsyncIterator[bytes]:
-    """The same of a body that stays in memory until the request is answered.
+    """The body, piece by piece, of a request that stays in memory until it is answered.
 
     Raises:
         Overloaded: there is no room for it.
@@ -112,7 +113,7 @@ async def held(request: Request, limit: int) -> AsyncIterator[bytes]:
 
 
 async def received(receive: Receive, limit: int, announced: int, room: Room, held: Held) -> bytes:
-    """The same of a bare ASGI connection, whole; `announced` is its Content-Length, 0 if it has none.
+    """The whole body from a bare ASGI connection; `announced` is its Content-Length, 0 if it has none.
 
     Raises:
         TooLarge, Overloaded: see `held`.

@@ -88,7 +88,8 @@ class Connections:
 
 
 def room(most: int) -> int:
-    """How many connections the system lets this process have: `most` if it does; raises its limit of open files."""
+    """The number of connections that the system lets this process have: `most` if it does; raises its limit of open
+    files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = most + KEPT_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -188,7 +189,7 @@ class Bounded(HttpToolsProtocol):
         self.measure()
 
     def measure(self) -> None:
-        """From now on."""
+        """Begin all measures of time and of bytes that arrive from now on."""
         self.waited = self._ending = self._window = self._arrived = self._arrived_in_window = 0
 
     # --- once a second
@@ -214,7 +215,7 @@ class Bounded(HttpToolsProtocol):
             self.hang_up(errors.TooSlow())
 
     def _drain(self) -> None:
-        """What is left of the body of a request that has its answer may come, but not for ever."""
+        """Let the rest of an answered request's body come, but not for ever."""
         self._ending += 1
         if self._ending > DRAIN or self._is_slow():
             self._ending = 0

@@ -1,4 +1,4 @@
-"""Who calls, and what a call does: authenticated before its body is read, one transaction, once."""
+"""The caller of a route, and the frame of a call: authenticated before its body is read, one transaction, once."""
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -107,7 +107,8 @@ class Sender(Caller):
         effect: bool = True,
         kept: Callable[[Any], BaseModel] | None = None,
     ) -> Response:
-        """What `act` answers, in the transaction of its effect; to a request sent again the first answer, without one.
+        """Answer with what `act` gives, in the transaction of its effect; a request sent again gets the first answer,
+        without a second effect.
 
         `of` tells apart the bodies that a route read by itself.  Of a request without `effect` a large answer is not
         stored: sent again, it is answered anew; and where it has no key, nothing is written, so that it only reads and

@@ -72,7 +72,8 @@ def serve(request: Request, blobs: Blobs, sha256: str, *, filename: str, media_t
 
 
 def _asked(header: str, size: int) -> tuple[int, int] | None:
-    """From the first byte up to, not including, the end; empty where that lies outside, None for no single range."""
+    """The range asked for, from the first byte up to, not including, the end; empty where that lies outside, None for
+    no single range."""
     match = _RANGE.fullmatch(header)
     if match is None or header == "bytes=-":
         return None
@@ -83,7 +84,7 @@ def _asked(header: str, size: int) -> tuple[int, int] | None:
 
 
 def documented() -> openapi.Responses:
-    """What a download can answer."""
+    """The answers of a download, for the OpenAPI document."""
     refused = openapi.refusals(
         errors.NotFound,
         errors.NotReady,

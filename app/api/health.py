@@ -1,4 +1,4 @@
-"""For whatever watches over the service; needs no key."""
+"""Endpoints for whatever watches over the service; they need no key."""
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest

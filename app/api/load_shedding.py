@@ -1,4 +1,5 @@
-"""Where there is no room for a prediction, the next ones are refused at once: by their heads, with bodies unread.
+"""Cheap refusals: where there is no room for a prediction, the next ones are refused at once, by their heads, with
+bodies unread.
 
 An ordinary refusal costs a tenth of what an answer does: at a few times the load that a server can bear, refusals would
 take half of its processor.
@@ -47,7 +48,7 @@ class Refusals:
         return self._inside[head[1]] >= self._most[head[1]]
 
     def count(self, head: re.Match[bytes]) -> None:
-        """It was refused."""
+        """Count that the request of this head was refused."""
         self._counters[head[2]].inc()
 
     def enter(self, head: re.Match[bytes]) -> None:
@@ -136,7 +137,8 @@ class LoadShedding(Bounded):
             self._inside = None
 
     def _wait_for_more(self) -> None:
-        """As after every answer: for so long, if the request has been read; else for what is left of it."""
+        """Wait for the next request as after every answer: for so long, if the request has been read; else for what is
+        left of it."""
         self._unset_keepalive_if_required()
         if not self._unread:
             self.timeout_keep_alive_task = self.loop.call_later(

@@ -1,4 +1,4 @@
-"""What Prometheus reads: requests by route, and the process itself."""
+"""Metrics for Prometheus: requests by route, and the process itself."""
 
 import time
 

@@ -28,7 +28,7 @@ Piece = tuple[Part, bytes]
 
 
 async def pieces(request: Request, body: AsyncIterable[bytes]) -> AsyncIterator[Piece]:
-    """What arrives of each part, in order; of an empty part an empty piece.
+    """Read a multipart form: what arrives of each part, in order; of an empty part an empty piece.
 
     Raises:
         BadRequest: it is no such form, was cut short, or has more than `MAX_PARTS` parts.

@@ -68,7 +68,8 @@ BYTES: dict[str, Any] = {"schema": _FILE}
 
 
 def body(content: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
-    """Of a route that reads its body by itself: schemas by media type.  Bytes that may be none are not `required`."""
+    """Describe the body of a route that reads it by itself: schemas by media type.  Bytes that may be none are not
+    `required`."""
     return {"requestBody": {"required": required, "content": content}}
 
 
@@ -80,7 +81,7 @@ def form(field: str, *, many: bool) -> dict[str, Any]:
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Of a parameter in a query or a header, which may be left out, but has no way to be null."""
+    """The schema of a parameter in a query or a header, which may be left out, but has no way to be null."""
     given = [one for one in schema.get("anyOf", []) if one.get("type") != "null"]
     if len(given) != 1 or len(given) == len(schema["anyOf"]):
         return schema
@@ -98,7 +99,8 @@ def _named(paths: object, schemas: Mapping[str, object]) -> dict[str, object]:
 
 
 def describing(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """What `app.openapi` is to be: the document, made once.  That takes a second, which no event loop has."""
+    """Make the function that is to be `app.openapi`: it gives the document, made once.  That takes a second, which no
+    event loop has."""
     turn = Lock()
 
     def openapi() -> dict[str, Any]:

@@ -17,7 +17,8 @@ router = APIRouter(include_in_schema=False)
 
 @router.api_route("/openapi.json", methods=["GET", "HEAD"])
 def document(request: Request) -> JSONResponse:
-    """In a thread, as all routes that do not wait: FastAPI's own would make the document in the event loop."""
+    """Serve the OpenAPI document from a thread, as all routes that do not wait: FastAPI's own would make it in the
+    event loop."""
     return JSONResponse(request.app.openapi())
 
 

@@ -1,4 +1,4 @@
-"""What part of a list is asked for."""
+"""Parameters by which a request asks for a part of a list."""
 
 import re
 from typing import Annotated
@@ -41,7 +41,7 @@ NamePaging = Annotated[Page, Depends(_names)]
 
 
 def _plausible(object_id: str) -> str:
-    """What can be no id need not be looked for, and may be nothing that a database takes."""
+    """Refuse what can be no id: it need not be looked for, and may be nothing that a database takes."""
     if not re.fullmatch(ID, object_id):
         raise errors.NotFound(f"There is no object {object_id[:80]!a}.")
     return object_id

@@ -70,7 +70,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 async def _framework(request: Request, error: Exception) -> Response:
-    """What routing refuses: no such path, or not with this method."""
+    """Answer what routing refuses: no such path, or not with this method."""
     assert isinstance(error, HTTPException)
     refusal = _FRAMEWORK.get(error.status_code, RegraftError)
     if refusal is errors.NotFound:
@@ -110,7 +110,7 @@ def _detail(fault: Mapping[str, Any], body: Any) -> Detail:
 
 
 def _path(path: Sequence[str | int], body: Any, *, missing: bool) -> Iterator[str | int]:
-    """Where the fault is in the body: Pydantic's path without the names of the alternatives that it tried."""
+    """The place of a fault in the body: Pydantic's path without the names of the alternatives that it tried."""
     for at, name in enumerate(path):
         if _holds(body, name):
             yield name

@@ -6,7 +6,7 @@ from app.core import errors
 
 
 async def within(body: AsyncIterator[bytes], left: int | None, announced: int) -> AsyncIterator[bytes]:
-    """The same, piece by piece; `left` None: any number.
+    """The body, piece by piece, as long as it has at most `left` bytes; `left` None: any number.
 
     Raises:
         QuotaExceeded: it has more than `left` bytes; at once where `announced` says so.

@@ -1,4 +1,4 @@
-"""What routes work with: made once by `app.main`, found through the application's state."""
+"""Services that routes work with: made once by `app.main`, found through the application's state."""
 
 from dataclasses import dataclass, field
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What owners share: each gets as much as is left for the others, or its turn."""
+"""Fair shares of what owners have in common: each gets as much as is left for the others, or its turn."""
 
 import asyncio
 from collections import Counter, deque

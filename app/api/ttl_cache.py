@@ -1,4 +1,4 @@
-"""What was looked up a moment ago: for routes whose own work is not much more than a look-up."""
+"""A cache of what was looked up a moment ago: for routes whose own work is not much more than a look-up."""
 
 import asyncio
 import time
@@ -36,7 +36,7 @@ class TtlCache(Generic[T]):
         self._found: OrderedDict[Hashable, _Found[T]] = OrderedDict()
 
     async def get(self, name: Hashable, look: Callable[[Session], T]) -> T:
-        """What `look` gives, which `name` stands for; whatever it raises is raised, and not remembered."""
+        """The result of `look`, which `name` stands for; whatever it raises is raised, and not remembered."""
         found = self._fresh(name) or self._look(name, look)
         try:
             # those that come meanwhile share the one look-up, which outlives whoever began it
@@ -47,7 +47,7 @@ class TtlCache(Generic[T]):
             raise
 
     def now(self, name: Hashable) -> T | None:
-        """What `get` would give without a look-up; None if it needs one."""
+        """The result that `get` would give without a look-up; None if it needs one."""
         found = self._fresh(name)
         if found is None or not found.future.done() or found.future.cancelled() or found.future.exception():
             return None

@@ -32,7 +32,7 @@ class Blob(NamedTuple):
     bytes: int
 
     def keep(self) -> None:
-        """It is where it belongs already; see `Staged`."""
+        """Do nothing: the blob is where it belongs already; see `Staged`."""
 
 
 class Aged(NamedTuple):
@@ -103,7 +103,7 @@ class Blobs:
             yield staged
 
     async def receive(self, body: AsyncIterable[bytes], *, expected: int = 0) -> Blob:
-        """The same, put at once."""
+        """Store a body that arrives, of `expected` bytes as far as is known: staged, then put at once."""
         async with self.receiving(body, expected=expected) as staged:
             return await asyncio.to_thread(staged.keep)
 
@@ -186,7 +186,7 @@ class Blobs:
                 raise errors.BlobLost
 
     def put_at(self, sha256: str) -> float | None:
-        """When it was last put, see `Aged`; None where there is no such blob."""
+        """The time of the blob's last put, see `Aged`; None where there is no such blob."""
         with _translated(), suppress(FileNotFoundError):
             return float(obstore.head(self._store, _key(sha256))["last_modified"].timestamp())
         return None
@@ -200,7 +200,8 @@ class Blobs:
             obstore.rename(self._store, _key(sha256), _trash_key(Trashed(at, sha256)), overwrite=True)
 
     def delete(self, sha256: str) -> None:
-        """At once, for good.  Only for what nobody else can come to mention; harmless where there is no such blob."""
+        """Delete the blob at once, for good.  Only for what nobody else can come to mention; harmless where there is no
+        such blob."""
         with _translated(), suppress(FileNotFoundError):
             obstore.delete(self._store, _key(sha256))
         with suppress(OSError):
@@ -212,7 +213,7 @@ class Blobs:
             obstore.rename(self._store, _trash_key(thrown_away), _key(thrown_away.sha256), overwrite=True)
 
     def erase(self, thrown_away: Trashed) -> None:
-        """For good; harmless where it is not in the trash any more."""
+        """Delete the blob from the trash for good; harmless where it is not there any more."""
         with _translated(), suppress(FileNotFoundError):
             obstore.delete(self._store, _trash_key(thrown_away))
 
@@ -399,7 +400,7 @@ def _translated() -> Iterator[None]:
 
 @contextmanager
 def _written() -> Iterator[None]:
-    """The same while a blob is written, of which nothing can be lost yet."""
+    """The store's own troubles as ours while a blob is written, of which nothing can be lost yet."""
     with _translated():
         try:
             yield
@@ -416,7 +417,7 @@ def _trash_key(thrown_away: Trashed) -> str:
 
 
 def _sync(path: Path) -> None:
-    """Until it is on the disk."""
+    """Wait until the file or folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

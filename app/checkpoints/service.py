@@ -223,7 +223,7 @@ def publish(db: Session, checkpoint_id: str, result: CheckpointResult, written: 
 
 
 def stored(db: Session, checkpoint_id: str) -> CheckpointRow:
-    """For the worker, whose claim has settled whose checkpoint it is.
+    """The checkpoint, whoever owns it: for the worker, whose claim has settled whose it is.
 
     Raises:
         NotFound: it was deleted meanwhile.

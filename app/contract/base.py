@@ -1,4 +1,4 @@
-"""What every document of the contract shares: parsed at the edge, closed, finite."""
+"""Bases that every document of the contract shares: parsed at the edge, closed, finite."""
 
 import json
 import re
@@ -103,7 +103,8 @@ class StrictModel(BaseModel):
 
 
 def either(*rules: JsonSchemaValue) -> JsonSchemaValue:
-    """Of `between_fields`: each rule has schemas by field, of which all hold; one rule at least holds."""
+    """The JSON Schema of `between_fields`: each rule has schemas by field, of which all hold; one rule at least
+    holds."""
     return {"anyOf": [{"properties": rule} for rule in rules]}
 
 

@@ -63,7 +63,7 @@ def spec(backbone: NetworkSpec, head: AnyHead, num_classes: int) -> NetworkSpec:
 
 
 def backbone(spec: NetworkSpec) -> NetworkSpec:
-    """What is under the graft; any other network is its own.
+    """The network under the graft; any other network is its own backbone.
 
     Raises:
         ValidationError: the options are none of a grafted network.

@@ -31,7 +31,7 @@ class Layer(StrictModel):
     name: ChildName | None = None
 
     def filled(self, shape: Shape) -> Self:
-        """The same layer, its input sizes filled in from the `shape` that comes in.
+        """The layer itself, its input sizes filled in from the `shape` that comes in.
 
         Raises:
             ValueError: it cannot take that shape, or was given another size.
@@ -39,7 +39,7 @@ class Layer(StrictModel):
         return self
 
     def output(self, shape: Shape) -> Shape:
-        """What a filled layer makes of `shape`.
+        """The shape that a filled layer makes of `shape`.
 
         Raises:
             ValueError: nothing is left of it.
@@ -52,7 +52,7 @@ class Layer(StrictModel):
         return False
 
     def parameters(self) -> int:
-        """Of a filled layer."""
+        """The number of parameters of a filled layer."""
         return 0
 
     def _fill(self, size: str, found: object) -> Self:
@@ -205,7 +205,8 @@ class GroupNorm(Layer):
 
 
 class LayerNorm(Layer):
-    """Over the whole of what comes in, or over its last dimensions where `normalized_shape` says so."""
+    """Layer normalisation over the whole of what comes in, or over its last dimensions where `normalized_shape` says
+    so."""
 
     type: Literal["LayerNorm"]
     normalized_shape: Width | Annotated[tuple[Width, ...], Field(min_length=1, max_length=3)] | None = None

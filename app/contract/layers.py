@@ -54,7 +54,7 @@ class Sequential(StrictModel):
 
 
 class Residual(StrictModel):
-    """What `layers` make of x, plus what `shortcut` makes of x (x itself without one).
+    """A residual block: what `layers` make of x, plus what `shortcut` makes of x (x itself without one).
 
     The layers are the block's own children; those of the shortcut are children of its child `shortcut`.
     """
@@ -106,7 +106,7 @@ class Resolved:
 
 
 class _Place(NamedTuple):
-    """Where a layer is: `keys` lead to it in the options, `path` in the network; `block`: within a residual one."""
+    """The place of a layer: `keys` lead to it in the options, `path` in the network; `block`: within a residual one."""
 
     keys: tuple[str | int, ...]
     path: tuple[str, ...]
@@ -156,7 +156,7 @@ def declared_input(spec: NetworkSpec) -> tuple[int, int, int] | None:
 
 
 def with_classes(spec: NetworkSpec, num_classes: int) -> NetworkSpec:
-    """The same network with another number of classes; of a grafted one, the network that it was grafted on."""
+    """A copy of the network with another number of classes; of a grafted one, the network that it was grafted on."""
     spec = grafted.backbone(spec)
     options = deepcopy(spec.options)
     if spec.name == NAME:
@@ -169,7 +169,7 @@ def with_classes(spec: NetworkSpec, num_classes: int) -> NetworkSpec:
 
 
 def for_input(spec: NetworkSpec, input: InputSpec) -> NetworkSpec:
-    """The same network for other images: a `layers` network that says what it takes says this."""
+    """The network, for other images: a `layers` network that says what it takes says the new input."""
     if spec.name != NAME or spec.options.get("input") is None:
         return spec
     options = spec.options | {"input": [input.channels, *input.size]}
@@ -195,7 +195,7 @@ def _fault(location: Sequence[str | int], message: str) -> LayerFault:
 
 
 def _shape(options: LayersOptions, input: InputSpec | None) -> Shape | None:
-    """What comes in: as the description says, as the input says, and the same if both do."""
+    """The shape that comes in: as the description says, as the input says, and the same if both do."""
     shape = None if input is None else (input.channels, *input.size)
     if None not in (shape, options.input) and options.input != shape:
         told, given = list(options.input or ()), list(shape or ())
@@ -215,7 +215,7 @@ def _resolved(options: LayersOptions, shape: Shape, num_classes: int) -> Resolve
 
 
 def _leaves(place: _Place, field: str, layers: Sequence[AnyLayer]) -> Iterator[tuple[_Place, Leaf]]:
-    """In order of execution; a shortcut's come behind those of its block."""
+    """All layers in order of execution; a shortcut's come behind those of its block."""
     for at, layer in place.children(field, layers):
         if isinstance(layer, Sequential):
             yield from _leaves(at, "layers", layer.layers)

@@ -38,13 +38,14 @@ class Recipe(StrictModel):
 
     @classmethod
     def of(cls, params: StrictModel, input: InputSpec) -> Self:
-        """Of a network that a method made for images as `input` says; its `params` have their defaults closed."""
+        """The recipe of a network that a method made for images as `input` says; its `params` have their defaults
+        closed."""
         told = {name: getattr(params, name) for name in cls.model_fields if name in type(params).model_fields}
         return cls(**told | {"version": 1, "input": input})
 
     @classmethod
     def read(cls, document: Mapping[str, Any] | None) -> Self | None:
-        """None where nothing is stored, or something from before recipes were checked."""
+        """The stored recipe; None where nothing is stored, or something from before recipes were checked."""
         try:
             return None if document is None else cls.model_validate(document)
         except ValidationError:

@@ -31,7 +31,7 @@ class Skipped(Record):
 
 
 class TensorReport(Record):
-    """What became of each tensor.
+    """A report of what became of each tensor.
 
     Every name of the network is in `copied`, `renamed` (to), `reshaped` (name) or `initialised`, every name of the
     file in `copied`, `renamed` (from), `reshaped` (name) or `skipped`.  A tensor of another name *and* another shape

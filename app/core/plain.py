@@ -1,4 +1,4 @@
-"""What both databases store alike: finite numbers, and text without NUL characters and lone surrogates."""
+"""Values that both databases store alike: finite numbers, and text without NUL characters and lone surrogates."""
 
 import json
 import math

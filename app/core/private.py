@@ -1,4 +1,5 @@
-"""What is stored is for the eyes of the user that the service runs as: other users of the machine have none."""
+"""Privacy of what is stored: it is for the eyes of the user that the service runs as; other users of the machine have
+none."""
 
 import logging
 import os
@@ -12,8 +13,8 @@ log = logging.getLogger(__name__)
 
 
 def keep(settings: Settings) -> None:
-    """For this process and its children: files that it makes have mode 600, folders 700.  The folders of the home and
-    of the blobs are closed to others if they are not, and so is all within them."""
+    """Keep the files of this process and its children private: those that it makes have mode 600, folders 700.  The
+    folders of the home and of the blobs are closed to others if they are not, and so is all within them."""
     os.umask(0o077)
     settings.home.mkdir(parents=True, exist_ok=True)
     blobs = urlsplit(settings.blobs)

@@ -14,7 +14,7 @@ MIB = 1024 * 1024
 
 
 class Settings(BaseSettings):
-    """What both halves are told.  Everything has a default; `home` holds all data of a single-machine set-up."""
+    """Settings of both halves.  Everything has a default; `home` holds all data of a single-machine set-up."""
 
     model_config = SettingsConfigDict(env_prefix="REGRAFT_", frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""Which code this is: the version, and the commit where that can be known."""
+"""The identity of this code: the version, and the commit where that can be known."""
 
 import subprocess
 from functools import cache

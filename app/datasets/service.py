@@ -126,7 +126,7 @@ def publish(db: Session, dataset_id: str, result: DatasetResult, written: Writte
 
 
 def stored(db: Session, dataset_id: str) -> DatasetRow:
-    """For the worker, whose claim has settled whose dataset it is.
+    """The dataset, whoever owns it: for the worker, whose claim has settled whose it is.
 
     Raises:
         NotFound: it was deleted meanwhile.

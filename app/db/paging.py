@@ -15,7 +15,7 @@ Order = Literal["asc", "desc"]
 
 @dataclass(frozen=True)
 class Page:
-    """What part of a list is asked for: up to `limit` objects that come after the object `after`."""
+    """The part of a list that is asked for: up to `limit` objects that come after the object `after`."""
 
     limit: int = 20
     after: str | None = None

@@ -7,7 +7,7 @@ HEAD = "0010"  # the newest of `migrations/versions`; a test holds it to that
 
 
 def fault(connection: Connection) -> str | None:
-    """What is wrong with the schema, in a sentence; None where nothing is."""
+    """The fault of the database's schema, in a sentence; None where nothing is wrong with it."""
     found = revision(connection)
     if found == HEAD:
         return None

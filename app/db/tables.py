@@ -50,7 +50,7 @@ class KeyRow(Owned, Base):
 
 
 class Rate(Base):
-    """Of a key with a rate limit: until when, at that rate, its requests so far would have taken."""
+    """The use of a key with a rate limit: until when, at that rate, its requests so far would have taken."""
 
     __tablename__ = "rates"
     key: Mapped[str] = mapped_column(ID, primary_key=True)
@@ -143,7 +143,7 @@ class Dependency(Base):
 
 
 class Turn(Base):
-    """When an owner last had a step started in a lane: owners take turns.
+    """An owner's turn in a lane: when the owner last had a step started there.
 
     From `ready_at` on the owner may have a step that can start; null: has none.
     """
@@ -191,7 +191,7 @@ class Metric(Base):
 
 
 class ServableRow(Owned):
-    """What checkpoints and models have in common: weights, and a graph that serves them."""
+    """Columns that checkpoints and models have in common: weights, and a graph that serves them."""
 
     network: Mapped[Document] = mapped_column(Json)
     input: Mapped[Document | None] = mapped_column(Json)
@@ -248,7 +248,7 @@ class DatasetRow(Owned, Base):
 
 
 class JobRow(Owned, Base):
-    """What was asked and what came of it; its status is that of its task."""
+    """A job: what was asked and what came of it; its status is that of its task."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -300,7 +300,7 @@ class WorkerProcess(Base):
 
 
 class NetworkRow(Base):
-    """What the workers can build, published by them, listed by the API without torch."""
+    """A network that the workers can build, published by them, listed by the API without torch."""
 
     __tablename__ = "networks"
     name: Mapped[str] = mapped_column(String(128), primary_key=True)

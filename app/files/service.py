@@ -54,7 +54,7 @@ def get(db: Session, owner: str, file_id: str, *, param: str | None = None) -> F
 
 
 def by_id(db: Session, file_id: str) -> FileRow:
-    """For the worker, whose claim has settled whose file it is.
+    """The file, whoever owns it: for the worker, whose claim has settled whose it is.
 
     Raises:
         NotFound: it was deleted meanwhile.
@@ -111,7 +111,7 @@ def upload(db: Session, owner: str, upload_id: str) -> Received:
 
 
 def expect(received: Received, number: int, max_bytes: int) -> int:
-    """How many bytes the part `number` may have, if the whole may have `max_bytes`.
+    """The number of bytes that the part `number` may have, if the whole may have `max_bytes`.
 
     Raises:
         Gone: the upload has expired.

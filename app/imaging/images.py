@@ -1,4 +1,4 @@
-"""From an image file to the pixels that a network takes: one path, for training, evaluation and prediction alike."""
+"""The path from an image file to the pixels that a network takes: one for training, evaluation and prediction alike."""
 
 import contextlib
 import io
@@ -92,7 +92,7 @@ def memory(image: ImageFile) -> int:
 
 
 def decoded(image: ImageFile, *, within: int | None = None) -> Pixels:
-    """What `opened` gave, as `decode` gives it.
+    """The pixels of what `opened` gave, as `decode` gives them.
 
     Raises:
         BadImage: see `decode`.
@@ -101,7 +101,7 @@ def decoded(image: ImageFile, *, within: int | None = None) -> Pixels:
 
 
 def changed(image: ImageFile, *, within: int | None = None) -> tuple[Pixels, frozenset[Change]]:
-    """The same, and what of the file is not kept as it was.
+    """The pixels of what `opened` gave, as `decode` gives them, and what of the file is not kept as it was.
 
     Raises:
         BadImage: see `decode`.
@@ -192,7 +192,7 @@ class _Timed(io.BytesIO):
         self.allow(cpu_s)
 
     def allow(self, cpu_s: float) -> None:
-        """So many seconds from now, of the thread that calls."""
+        """Allow `cpu_s` seconds of processor time from now, of the thread that calls."""
         self._until = time.thread_time() + cpu_s
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -217,7 +217,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _has_more_pages(image: Image.Image) -> bool:
-    """Of a TIFF, told by its first directory: counting them all would read every one."""
+    """Whether a TIFF has more than one page, told by its first directory: counting them all would read every one."""
     return isinstance(image, TiffImagePlugin.TiffImageFile) and bool(image.tag_v2.next)
 
 

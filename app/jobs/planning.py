@@ -1,4 +1,4 @@
-"""From a request to a plan: the parts found, their fit judged, open defaults closed."""
+"""Planning of jobs, from a request to a plan: the parts found, their fit judged, open defaults closed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
-"""What a job would come to, without queueing it: only figures that can be told without building the network."""
+"""An estimate of what a job would come to, without queueing it: only figures that can be told without building the
+network."""
 
 from dataclasses import dataclass
 

@@ -21,7 +21,7 @@ class StoredJob(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a follower of events looks at: where the step stands, and the last event of it."""
+    """The state that a follower of events looks at: where the step stands, and the last event of it."""
 
     status: Status
     last_seq: int
@@ -73,7 +73,7 @@ def _stored() -> Select[JobRow, Task, int | None]:
 
 
 def forget_model(db: Session, model_id: str) -> None:
-    """Its job no longer points to it."""
+    """Let the job that made the model no longer point to it."""
     db.execute(update(JobRow).where(JobRow.model == model_id).values(model=None))
 
 

@@ -191,7 +191,7 @@ def publish(db: Session, job_id: str, result: RunResult, written: Written) -> st
 
 
 def stored(db: Session, job_id: str) -> JobRow:
-    """For the worker, whose claim has settled whose job it is.
+    """The job, whoever owns it: for the worker, whose claim has settled whose it is.
 
     Raises:
         NotFound: it was deleted meanwhile.

@@ -1,4 +1,4 @@
-"""What a job starts from: a checkpoint, or a model that another job made."""
+"""The source that a job starts from: a checkpoint, or a model that another job made."""
 
 from dataclasses import dataclass
 

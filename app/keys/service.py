@@ -33,7 +33,8 @@ class Issued(NamedTuple):
 
 @dataclass(frozen=True)
 class Identity:
-    """Who calls: `owner` is whose objects the key opens; `rate_limit` in requests a minute, where there is one."""
+    """The identity of a caller: `owner` is whose objects the key opens; `rate_limit` in requests a minute, where there
+    is one."""
 
     key: str
     owner: str
@@ -126,7 +127,8 @@ def page(db: Session, maker: str, page: Page) -> list[KeyRow]:
 
 
 def revoke(db: Session, maker: str, key_id: str, *, cascade: bool = False) -> None:
-    """From the next request on; with `cascade` all keys that it made, too, those that these made, and so on.
+    """Revoke a key from the next request on; with `cascade` all keys that it made, too, those that these made, and so
+    on.
 
     Raises:
         NotFound: the owner may see no such key, or it was revoked.
@@ -138,7 +140,7 @@ def revoke(db: Session, maker: str, key_id: str, *, cascade: bool = False) -> No
 
 
 def ensure_first(db: Session, file: Path) -> None:
-    """If there is no key at all, make one that may do everything, and leave it in `file`, for its owner's eyes.
+    """Make a key that may do everything if there is no key at all, and leave it in `file`, for its owner's eyes.
 
     The file is there before the transaction ends: a crash in between leaves a file that opens nothing, and the next
     start writes it anew.
@@ -148,7 +150,7 @@ def ensure_first(db: Session, file: Path) -> None:
 
 
 def renew_first(db: Session, file: Path) -> None:
-    """The same, whatever keys there are."""
+    """Make a key that may do everything, whatever keys there are, and leave it in `file`, for its owner's eyes."""
     issued = create(db, FIRST_OWNER, name="first key", scopes=SCOPES)
     _write(file, issued.text)
 

@@ -1,4 +1,4 @@
-"""What a key looks like: `regraft_<id>_<256 random bits><checksum>`."""
+"""The form of a key's text: `regraft_<id>_<256 random bits><checksum>`."""
 
 import hashlib
 import re
@@ -26,7 +26,8 @@ def new(key_id: str) -> Token:
 
 
 def parse(text: str) -> Token | None:
-    """None for what no key can be: a slip of the hand costs no look-up, and scanners can tell a leaked key."""
+    """The key in `text`; None for what no key can be: a slip of the hand costs no look-up, and scanners can tell a
+    leaked key."""
     match = _FORM.fullmatch(text)
     if match is None or match[3] != _checksum(match[1]):
         return None

@@ -1,4 +1,4 @@
-"""Where a method begins that can do without a source: a network newly drawn, or the job's checkpoint."""
+"""The start of a method that can do without a source: a network newly drawn, or the job's checkpoint."""
 
 from typing import Self
 

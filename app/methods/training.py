@@ -34,7 +34,7 @@ Metric = Literal["accuracy", "nll"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """What a training loop follows, nothing of it left open.
+    """The schedule that a training loop follows, nothing of it left open.
 
     None says that something is not done: long gradients are not shortened, weights are not averaged, the training is
     not stopped early.  `divisible`: the loss of a batch is the mean of its examples', so that it may be computed in
@@ -59,7 +59,7 @@ class Schedule:
 
 
 class LabelBudget(Method):
-    """How much of the labelled training split a job may see; seeded, and nested: the 5 are among the 10."""
+    """A limit to how much of the labelled training split a job may see; seeded, and nested: the 5 are among the 10."""
 
     labels_per_class: Count | None = None
     train_size: Count | None = None
@@ -105,7 +105,7 @@ class EarlyStopping(StrictModel):
 
 
 class Loop(Method):
-    """How long, how fast and on what pixels a method with a training loop learns.
+    """Parameters of a training loop: how long, how fast and on what pixels a method learns.
 
     `class_weights` weighs the loss, `sampling` the drawing of examples, so that all classes count alike (of several
     labels: the positives of each as much as its negatives, and an image as one of its rarest class).  `terms` join the
@@ -231,7 +231,7 @@ class Training(Loop, Guardable):
 
     @property
     def all_epochs(self) -> int:
-        """Of all halves of the training, where the defaults are closed."""
+        """The epochs of all halves of the training, where the defaults are closed."""
         return self.epochs or 0
 
     @property

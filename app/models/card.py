@@ -91,7 +91,7 @@ def _figures(model: ModelRow) -> Iterator[str]:
 
 
 def _partial(measured: Measured) -> Iterator[str]:
-    """Where network and dataset share only some classes."""
+    """The lines of a card where network and dataset share only some classes."""
     if measured.among_shared is not None:
         among = measured.among_shared.accuracy
         yield ""

@@ -40,7 +40,7 @@ def origin(db: Session, owner: str, model_id: str) -> Origin | None:
 
 
 def curves(db: Session, job_id: str) -> list[Metric]:
-    """Of all that the job has measured, loss and accuracy, in the order of their steps."""
+    """The loss and accuracy curves of all that the job has measured, in the order of their steps."""
     wanted = or_(*(Metric.name.endswith(name, autoescape=True) for name in ("loss", "accuracy")))
     return list(db.scalars(select(Metric).where(Metric.job == job_id, wanted).order_by(Metric.step)))
 

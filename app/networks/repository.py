@@ -19,7 +19,7 @@ def names(db: Session) -> list[str]:
 
 
 def page(db: Session, page: Page, contains: str | None) -> list[NetworkRow]:
-    """By name; up to `page.limit + 1` entries."""
+    """A page of networks by name; up to `page.limit + 1` entries."""
     query = select(NetworkRow)
     if contains:
         query = query.where(NetworkRow.name.contains(contains, autoescape=True))

@@ -1,4 +1,4 @@
-"""What networks can be named: published by the workers, listed without torch."""
+"""Networks that can be named: published by the workers, listed without torch."""
 
 import difflib
 from collections.abc import Sequence
@@ -91,7 +91,7 @@ def _check_layers(spec: NetworkSpec, input: InputSpec | None, param: str) -> Non
 
 
 def _check_options(network: NetworkRow, spec: NetworkSpec, param: str) -> None:
-    """Their names; what they hold is for the network's builder to judge."""
+    """Check the names of a network's options; what they hold is for the network's builder to judge."""
     offered = network.options.get("properties", {})
     unknown = [] if network.options.get("additionalProperties", True) else sorted(spec.options.keys() - offered.keys())
     if unknown:

@@ -52,12 +52,12 @@ def lock(db: Session, task_id: str) -> Task | None:
 
 
 def lock_held(db: Session, task_id: str, token: str) -> Task | None:
-    """The same, if the claim still holds."""
+    """The step if the claim still holds, locked: nobody else changes it until the transaction ends."""
     return _lock(db, Task.id == task_id, Task.lease_token == token, Task.status.in_(HELD))
 
 
 def lock_expired(db: Session, task_id: str) -> Task | None:
-    """The same, if its lease has run out and nobody else has it locked."""
+    """The step if its lease has run out and nobody else has it locked, locked until the transaction ends."""
     return _lock(db, Task.id == task_id, Task.status.in_(HELD), Task.lease_expires_at < now(), skip_locked=True)
 
 
@@ -68,7 +68,8 @@ def _lock(db: Session, *criteria: ColumnElement[bool], skip_locked: bool = False
 
 
 def position() -> Case[int | None]:
-    """How many steps of its lane came before the `Task` of the enclosing query; null unless that is queued."""
+    """The number of steps of its lane that came before the `Task` of the enclosing query; null unless that is
+    queued."""
     other = aliased(Task)
     before = select(literal(1)).where(other.lane == Task.lane, other.status == Status.QUEUED, other.seq < Task.seq)
     counted = before.correlate(Task).limit(POSITION_LIMIT).subquery()
@@ -89,7 +90,7 @@ def wake(db: Session, lane: str, owner: str) -> None:
 
 
 def wake_all(db: Session) -> None:
-    """Whoever has steps that can start, by what the steps themselves say."""
+    """Wake every owner that has steps that can start, by what the steps themselves say."""
     ready = exists().where(_startable(Turn.lane, Turn.owner)).correlate(Turn)
     woken = update(Turn).where(Turn.ready_at.is_(None), ready).values(ready_at=now())
     db.execute(woken, execution_options={"synchronize_session": False})
@@ -174,7 +175,7 @@ def standing(db: Session, task_id: str, token: str) -> tuple[str, str | None] | 
 
 
 def renew(db: Session, task_id: str, token: str, lease_s: float) -> tuple[str, str | None] | None:
-    """The same, and prolong the lease, in one statement."""
+    """Status and wish, None if the claim no longer holds; prolongs the lease in the same statement."""
     renewed = (
         update(Task)
         .where(Task.id == task_id, Task.lease_token == token, Task.status.in_(HELD))

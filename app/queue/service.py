@@ -96,7 +96,8 @@ def forget(db: Session, object_id: str) -> None:
 
 
 def cancel(db: Session, task_id: str) -> None:
-    """At once where it waits; a running step is told to stop, and is cancelled even if it finishes first.
+    """Cancel a step, at once where it waits; a running step is told to stop, and is cancelled even if it finishes
+    first.
 
     Raises:
         NotFound, WrongStatus: it has ended.
@@ -113,7 +114,7 @@ def cancel(db: Session, task_id: str) -> None:
 
 
 def pause(db: Session, task_id: str) -> None:
-    """At once where it waits; a running step stops at its next batch and keeps its state.
+    """Pause a step, at once where it waits; a running step stops at its next batch and keeps its state.
 
     Raises:
         NotFound, WrongStatus: it neither waits nor runs.
@@ -139,7 +140,7 @@ def resume(db: Session, task_id: str) -> None:
 
 
 def retry(db: Session, task_id: str) -> None:
-    """From the start, with all its attempts before it.
+    """Queue a step again from the start, with all its attempts before it.
 
     Raises:
         NotFound, WrongStatus: it has neither failed nor been cancelled.
@@ -185,7 +186,7 @@ def claim(db: Session, lane: Lane, *, worker: str, lease_s: float, max_attempts:
 
 
 def wish(db: Session, claim: Claim) -> Wish | None:
-    """What is wished of the step.
+    """The wish that somebody has for the step, to cancel or to pause it; None where there is none.
 
     Raises:
         LeaseLost: the claim no longer holds.
@@ -194,7 +195,7 @@ def wish(db: Session, claim: Claim) -> Wish | None:
 
 
 def heartbeat(db: Session, claim: Claim, lease_s: float) -> Wish | None:
-    """The same, and prolong the lease.
+    """The wish for the step, see `wish`; prolongs the lease in the same statement.
 
     Raises:
         LeaseLost: the claim no longer holds.
@@ -235,7 +236,7 @@ def report(
 
 
 def tell(db: Session, task: Task, notes: Sequence[Mapping[str, Any]]) -> None:
-    """What the step says of its work, {level, type, message, data} each; its object keeps the warnings among them.
+    """Note what the step says of its work, {level, type, message, data} each; its object keeps the warnings among them.
 
     `task` is locked by this transaction, or made in it.
     """
@@ -327,12 +328,12 @@ def reap(db: Session) -> list[str]:
 
 
 def events(db: Session, subject: str, *, after: int | None, order: Order, limit: int) -> list[EventRow]:
-    """What the step of the object `subject` has said, by sequence number."""
+    """The events of the step of the object `subject`, by sequence number."""
     return repository.events(db, subject, after=after, order=order, limit=limit)
 
 
 def warnings(db: Session, subject: str) -> list[Warned]:
-    """What the step of `subject` has warned of."""
+    """The warnings of the step of `subject`."""
     task = repository.get(db, subject)
     return [] if task is None else task.warnings
 
@@ -486,7 +487,8 @@ def _wake(db: Session, task: Task) -> None:
 
 
 def _fail_waiting(db: Session, ended: Task) -> None:
-    """What waits for a step that did not succeed will never start: so many fail now, see `cascade` for the rest."""
+    """Fail what waits for a step that did not succeed, since it will never start: so many now, see `cascade` for the
+    rest."""
     left, steps = FAILED_AT_ONCE, deque([ended])
     while steps and left:
         ended = steps.popleft()

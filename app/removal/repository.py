@@ -60,7 +60,7 @@ def dependents(db: Session, object_id: str) -> list[str]:
 
 
 def active(db: Session, object_ids: Collection[str]) -> list[str]:
-    """Those that are jobs and have not ended."""
+    """The ids of those objects that are jobs and have not ended."""
     ended = [status.value for status in TERMINAL]
     query = select(Task.id).where(Task.id.in_(object_ids), Task.kind == "run", Task.status.not_in(ended))
     return list(db.scalars(query.order_by(Task.id)))

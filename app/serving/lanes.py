@@ -35,7 +35,7 @@ class Lanes:
         self._taken_bytes = 0
 
     async def run(self, owner: str, function: Callable[[], T], *, memory_bytes: int = 0) -> T:
-        """What `function` gives in a thread of the pool, once it is the owner's turn."""
+        """Run `function` in a thread of the pool, once it is the owner's turn, and give its result."""
         task = _Task(owner, function, memory_bytes, asyncio.get_running_loop().create_future())
         self._waiting.setdefault(owner, deque()).append(task)
         self._start_what_may()

@@ -14,14 +14,14 @@ Floats = NDArray[np.float32]
 
 
 class ImagePrediction(NamedTuple):
-    """Of one image: probabilities [K] and, where they were asked for, features [D]."""
+    """The prediction of one image: probabilities [K] and, where they were asked for, features [D]."""
 
     probabilities: Floats
     features: Floats | None = None
 
 
 class Predictor(Protocol):
-    """What serves a model."""
+    """A predictor, which serves a model."""
 
     nbytes: int  # memory that it holds, as far as that can be told
     features: int  # D, how many numbers an image's features are
@@ -30,7 +30,7 @@ class Predictor(Protocol):
         """`images` uint8 [N,H,W,C] at the model's size → probabilities [N,K] and, if asked for, features [N,D]."""
 
     def close(self) -> None:
-        """It is not asked any more."""
+        """Release what the predictor holds: it is not asked any more."""
 
 
 class TorchPredictor:
@@ -67,7 +67,7 @@ class OpenVinoPredictor:
         return found["probabilities"], found["features"] if features else None
 
     def close(self) -> None:
-        """Its memory goes with it."""
+        """Do nothing: the memory goes with the predictor."""
 
 
 class OnnxPredictor:
@@ -93,4 +93,4 @@ class OnnxPredictor:
         return found[0], found[1] if features else None
 
     def close(self) -> None:
-        """Its memory goes with it."""
+        """Do nothing: the memory goes with the predictor."""

@@ -46,7 +46,7 @@ MAX_NUMBERS = 2**22  # of one answer with embeddings: as JSON they take some ten
 
 @dataclass(frozen=True)
 class Servable:
-    """What is to be served: the graph's content address, and the pixels that it takes.
+    """The network that is to be served: the graph's content address, and the pixels that it takes.
 
     `image_bytes` is what the network takes of memory for each image; `document` and `weights` are what PyTorch makes
     the same network of.
@@ -223,7 +223,7 @@ class Serving:
         return _Loaded(predictor, Batcher(process, max_batch=batch, capacity=capacity, name=servable.graph[:8]), chunk)
 
     def require_few(self, servable: Servable, count: int) -> None:
-        """For a network that adapts to all images of a request at once.
+        """Refuse more images than a network can adapt to at once, as it does to all of a request.
 
         Raises:
             NotServable: it takes too much memory for a single image.
@@ -281,7 +281,7 @@ class Serving:
         return pixels
 
     def _decoded_or_opened(self, encoded: Sequence[bytes], spec: InputSpec, first: int) -> list[Pixels | int]:
-        """Of each image its pixels; of one that is large what its decoding takes of memory."""
+        """The pixels of each image; for a large one the memory that its decoding takes, in bytes."""
         found: list[Pixels | int] = []
         for index, data in enumerate(encoded, first):
             with _naming(index):

@@ -1,4 +1,4 @@
-"""What a network may take of memory to be served."""
+"""The memory that a network may take to be served."""
 
 
 def too_large(image_bytes: int, most: int) -> str:

@@ -21,7 +21,7 @@ WAITING = 64  # requests; beyond, they are refused
 
 @dataclass(frozen=True)
 class Adaptable:
-    """What is to adapt, by the name of its object."""
+    """A network that is to adapt, by the name of its object."""
 
     name: str
     document: dict[str, object]  # network and input contract
@@ -80,7 +80,7 @@ class Streams:
         return list(map(ImagePrediction, probabilities_NK)), AdaptationState(**told)
 
     async def told(self, name: str) -> AdaptationState:
-        """Where the adaptation of the object stands; at its beginning where nothing is known of it."""
+        """The state of the object's adaptation; that of its beginning where nothing is known of it."""
         told = await self._in_turn(self._torch_process.ask, "tell", name) if self._torch_process.alive else None
         return AdaptationState(**(told or {}))
 

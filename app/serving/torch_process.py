@@ -27,7 +27,7 @@ class TorchProcess:
         self._turn = threading.Lock()
 
     def ask(self, verb: str, *args: Any) -> Any:
-        """What the process answers.
+        """The answer of the process.
 
         Raises:
             DoesNotFit: see there.

@@ -21,6 +21,6 @@ def stored_bytes(db: Session, owner: str) -> int:
 
 
 def take_turns(db: Session, owner: str) -> None:
-    """Until the transaction ends nobody else may store anything for the owner; SQLite has one writer anyway."""
+    """Let nobody else store anything for the owner until the transaction ends; SQLite has one writer anyway."""
     if db.get_bind().dialect.name == "postgresql":
         db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"usage of {owner}", 0))))

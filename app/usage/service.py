@@ -7,7 +7,7 @@ from app.usage import repository
 
 
 def left(db: Session, owner: str, most: int) -> int | None:
-    """How many more bytes the owner may store, of `most`; None where `most` is 0, which is any number."""
+    """The number of bytes that the owner may still store, of `most`; None where `most` is 0, which is any number."""
     return max(0, most - repository.stored_bytes(db, owner)) if most else None
 
 

@@ -69,7 +69,7 @@ Adapt = Annotated[
 async def adapting(
     request: Request, id: str, sender: Sender, services: Services, find: Callable[[Session], Row], give: Give
 ) -> Response:
-    """The same by the network that adapts to the stream of such requests, and where its adaptation stands."""
+    """Answer by the network that adapts to the stream of such requests, and say where its adaptation stands."""
     if sender.key is not None:
         said = "An adapting network answers differently every time: leave the Idempotency-Key out."
         raise errors.Invalid(said, param="adapt")
@@ -93,7 +93,8 @@ async def answer(
     give: Give,
     precision: Precision = "float32",
 ) -> Response:
-    """What the network of the row that `find` gives makes of the images of the request, in the order sent."""
+    """Answer with what the network of the row that `find` gives makes of the images of the request, in the order
+    sent."""
     row = await run_in_threadpool(sender.reads, find)
     servable = Servable.of(row, precision)
     sent = await images.read(request, services.settings.max_predict_bytes)
@@ -121,7 +122,7 @@ def encoded(data: list[dict[str, object]]) -> bytes:
 
 
 async def written(row: Row, predictions: Sequence[ImagePrediction], give: Give, **more: Any) -> bytes:
-    """The same of any number of images, a few at a time: a long answer holds nobody up."""
+    """The JSON of an answer for any number of images, written a few at a time: a long answer holds nobody up."""
     pieces = []
     for start in range(0, len(predictions), AT_ONCE):
         data = give(row, predictions[start : start + AT_ONCE])

@@ -113,7 +113,7 @@ OVERLOADED = _refusal(errors.Overloaded(retry_after_s=1))
 
 
 def _asked(scope: Scope) -> _Head | None:
-    """What the request asks for; None unless it is one for the fast path."""
+    """The request's head, parsed; None unless the request is one for the fast path."""
     if scope["type"] != "http" or scope["method"] != "POST":
         return None
     path, query = _PATH.fullmatch(scope["path"]), _QUERY.fullmatch(scope["query_string"])

@@ -1,4 +1,4 @@
-"""What can be named: methods and networks."""
+"""Schemas of what can be named in a request: methods and networks."""
 
 from typing import Any, Literal, Self
 

@@ -54,7 +54,7 @@ class Promoted(_NewCheckpoint):
 
 
 def _form(body: Any) -> str:
-    """Which of the three forms a body takes; a body that takes none is judged as the commonest."""
+    """The one of the three forms that a body takes; a body that takes none is judged as the commonest."""
     given = body if isinstance(body, dict) else getattr(body, "model_fields_set", ())
     return next((f"by {form}" for form in ("pretrained", "model") if form in given and "file" not in given), "by file")
 

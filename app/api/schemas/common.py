@@ -24,13 +24,13 @@ class Shape(BaseModel):
 
 
 class Listed(Shape):
-    """What can stand in a list: its id is the cursor."""
+    """An object that can stand in a list: its id is the cursor."""
 
     id: str
 
 
 class Object(Listed):
-    """What every object carries."""
+    """Fields that every object carries."""
 
     created_at: datetime
 
@@ -49,7 +49,7 @@ class Listing(Shape, Generic[Item]):
 
     @classmethod
     def of(cls, items: Sequence[Item], limit: int) -> Self:
-        """Of up to `limit` + 1 items: the one too many says that there are more."""
+        """A page made of up to `limit` + 1 items: the one too many says that there are more."""
         data = list(items[:limit])
         first, last = (data[0].id, data[-1].id) if data else (None, None)
         return cls(data=data, first_id=first, last_id=last, has_more=len(items) > limit)
@@ -104,5 +104,6 @@ class NetworkShape(Shape):
 
     @classmethod
     def of(cls, network: Document) -> Self | None:
-        """None for a pretrained network that has not been fetched yet: its classes are not known."""
+        """The network as it is shown; None for a pretrained one that has not been fetched yet: its classes are not
+        known."""
         return None if network["num_classes"] is None else cls.model_validate(network)

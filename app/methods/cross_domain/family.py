@@ -1,4 +1,5 @@
-"""What the methods share that bring a network to images without labels: selection, and learning from two domains."""
+"""Parts shared by the methods that bring a network to images without labels: selection, and learning from two
+domains."""
 
 import math
 from collections.abc import Iterator
@@ -66,7 +67,7 @@ class CrossDomain(Loop, Selecting):
         return closed.model_copy(update={"epochs": epochs})
 
     def strength(self, progress: float) -> float:
-        """What the term counts where `progress` of the run is behind (Ganin & Lempitsky 2015, eq. 14, times λ)."""
+        """The weight of the term where `progress` of the run is behind (Ganin & Lempitsky 2015, eq. 14, times λ)."""
         return self.weight * (1.0 if self.ramp is None else 2 / (1 + math.exp(-self.ramp * progress)) - 1)
 
 

@@ -104,8 +104,8 @@ def union(spaces: Sequence[Sequence[str]]) -> list[str]:
 
 
 def untold(classes: Sequence[str], spaces: Sequence[Sequence[str]]) -> str | None:
-    """What teachers who know these `spaces` cannot tell of `classes`, where no label does: one that none of them
-    knows, or two that no chain of teachers compares.  None: they tell all."""
+    """The gap in what teachers who know these `spaces` can tell of `classes`, where no label does: a class that none of
+    them knows, or two that no chain of teachers compares.  None: they tell all."""
     reached = [set(space) & set(classes) for space in spaces]
     unknown = [name for name in classes if not any(name in space for space in reached)]
     if unknown:

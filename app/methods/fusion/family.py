@@ -1,4 +1,4 @@
-"""What all methods share that calculate one network's weights from those of several."""
+"""Parts shared by all methods that calculate one network's weights from those of several."""
 
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple

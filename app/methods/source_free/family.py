@@ -1,4 +1,4 @@
-"""What the methods share that adapt a network to images alone: no label of the target, no image of the source."""
+"""Parts shared by the methods that adapt a network to images alone: no label of the target, no image of the source."""
 
 from app.contract.inputs import InputOverride
 from app.methods.base import Method

@@ -1,1 +1,1 @@
-"""From labels of the target."""
+"""Methods that learn from labels of the target."""

@@ -1,4 +1,4 @@
-"""What the methods share that continue training from the source's weights."""
+"""Parts shared by the methods that continue training from the source's weights."""
 
 from typing import Annotated, Literal
 

@@ -94,7 +94,7 @@ class RuleTransfer(Training):
         return self._ruled([], 0.0, None)
 
     def input_under(self, recipe: Recipe, source: InputSpec) -> InputSpec | None:
-        """None where `input` is no part of the rule: then it is as without."""
+        """The input under the rule; None where `input` is no part of the rule: then it is as without."""
         return (recipe.input or source) if "input" in self.rule else None
 
     def _ruled(self, augmentation: list[AugmentationStep], label_smoothing: float, mixing: Any) -> Self:
