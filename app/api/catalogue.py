@@ -27,7 +27,7 @@ def methods(caller: Reader, page: NamePaging) -> Listing[Method]:
 def networks_(
     caller: Reader, page: NamePaging, contains: Annotated[Text | None, Query(max_length=128)] = None
 ) -> Listing[Network]:
-    """Whatever the workers can build; empty until one has said so."""
+    """The list has whatever networks the workers can build; it is empty until one has said so."""
     return caller.reads(
         lambda db: Listing.of([Network.of(row) for row in networks.page(db, page, contains)], page.limit)
     )

@@ -34,7 +34,8 @@ router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"], route_class=b
     responses=openapi.refusals(errors.NotFound, *openapi.BODY),
 )
 def create(body: Annotated[NewCheckpoint, Body(openapi_examples=examples.NEW_CHECKPOINT)], sender: Poster) -> Response:
-    """From a file of weights and the network that it belongs to, from published weights, or from a model."""
+    """A checkpoint is made from a file of weights and the network that it belongs to, from published weights, or from a
+    model."""
 
     def make(db: Any) -> StoredCheckpoint:
         fields = {name: getattr(body, name) for name in type(body).model_fields}
@@ -92,7 +93,7 @@ def recipe(id: Id, caller: Reader) -> Response:
 def weights(
     id: Id, request: Request, caller: Reader, services: ServicesDep, format: downloads.Format = "safetensors"
 ) -> Response:
-    """With ETag, ranges and conditions."""
+    """The file comes with an ETag; ranges and conditions are heeded."""
     row = caller.reads(lambda db: checkpoints.ready(db, caller.owner, id))
     return downloads.weights(request, services.blobs, id, row, format)
 
@@ -125,7 +126,7 @@ async def predict(
 
 @router.get("/{id}/adaptation", summary="Where its adaptation stands", responses=openapi.refusals(errors.NotFound))
 async def adaptation(id: Id, caller: Reader, services: ServicesDep) -> Adaptation:
-    """Of predictions with `adapt`, by this server process since it started."""
+    """The state is that of predictions with `adapt`, by this server process since it started."""
     await run_in_threadpool(caller.reads, lambda db: checkpoints.get(db, caller.owner, id))
     return Adaptation.model_validate(await services.streams.told(id), from_attributes=True)
 

@@ -28,7 +28,8 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=bodies.
     responses=openapi.refusals(errors.NotFound, *openapi.BODY),
 )
 def create(body: Annotated[NewDataset, Body(openapi_examples=examples.NEW_DATASET)], sender: Poster) -> Response:
-    """Of the images in a file; splits that it does not bring are carved out of its training images."""
+    """A dataset is made of the images in a file; splits that it does not bring are carved out of its training
+    images."""
     fields = body.model_dump()
     return sender.once(lambda db: Dataset.of(datasets.create(db, sender.owner, **fields)))
 

@@ -49,7 +49,7 @@ def add_route(router: APIRouter, get: Get) -> None:
             str | None, Header(pattern=SEQ, description="Of a stream: go on after this event.")
         ] = None,
     ) -> Listing[Event] | Response:
-        """With `Accept: text/event-stream` as they happen, for as long as your key is valid."""
+        """Events come as they happen with `Accept: text/event-stream`, for as long as your key is valid."""
         if sse.MEDIA_TYPE in request.headers.get("Accept", ""):
             await run_in_threadpool(caller.reads, lambda db: get(db, caller.owner, id))
             if not services.followers.take(caller.owner):

@@ -28,7 +28,7 @@ MOVING = openapi.refusals(
 
 @router.post("", status_code=202, response_model=Job, summary="Submit a job", responses=CREATING)
 def create(body: Spec, sender: Poster) -> Response:
-    """It may name a checkpoint and datasets that are still being processed, and starts once they are ready."""
+    """A job may name a checkpoint and datasets that are still being processed, and starts once they are ready."""
     return sender.once(
         lambda db: Job.of(jobs.create(db, sender.owner, body.request, name=body.name, metadata=body.metadata))
     )
@@ -75,7 +75,7 @@ def delete(id: Id, caller: Writer, cascade: Cascade = False) -> None:
 
 @router.post("/{id}/cancel", response_model=Job, summary="Cancel a job", responses=MOVING)
 def cancel(id: Id, sender: Poster) -> Response:
-    """At once where it waits, within a batch where it runs."""
+    """A waiting job is cancelled at once, a running one within a batch."""
     return sender.once(lambda db: Job.of(jobs.cancel(db, sender.owner, id)))
 
 
@@ -87,13 +87,13 @@ def pause(id: Id, sender: Poster) -> Response:
 
 @router.post("/{id}/resume", response_model=Job, summary="Resume a paused job", responses=MOVING)
 def resume(id: Id, sender: Poster) -> Response:
-    """It goes on exactly where it stopped."""
+    """The job goes on exactly where it stopped."""
     return sender.once(lambda db: Job.of(jobs.resume(db, sender.owner, id)))
 
 
 @router.post("/{id}/retry", response_model=Job, summary="Queue a failed or cancelled job again", responses=MOVING)
 def retry(id: Id, sender: Poster) -> Response:
-    """From its start."""
+    """The job begins again from its start."""
     return sender.once(lambda db: Job.of(jobs.retry(db, sender.owner, id)))
 
 

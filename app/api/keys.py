@@ -26,7 +26,8 @@ def create(body: Annotated[NewKey, Body(openapi_examples=examples.NEW_KEY)], sen
 
 @router.get("", summary="List the keys that you made")
 def index(caller: Admin, page: Paging) -> Listing[Key]:
-    """And those that were made by administrators to whom you gave their keys, whether these still have them or not."""
+    """The list also has the keys that were made by administrators to whom you gave their keys, whether these still have
+    them or not."""
     return caller.reads(lambda db: Listing.of([Key.of(row) for row in keys.page(db, caller.owner, page)], page.limit))
 
 
@@ -41,5 +42,6 @@ def delete(
     caller: Admin,
     cascade: Annotated[bool, Query(description="All keys that it made, too, and those that these made.")] = False,
 ) -> None:
-    """From the next request on.  What it made of keys stays valid, and in your list, unless you say `cascade`."""
+    """The key is refused from the next request on.  What it made of keys stays valid, and in your list, unless you say
+    `cascade`."""
     caller.writes(lambda db: keys.revoke(db, caller.owner, id, cascade=cascade))

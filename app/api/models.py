@@ -69,7 +69,7 @@ def delete(id: Id, caller: Writer, cascade: Cascade = False) -> None:
 def weights(
     id: Id, request: Request, caller: Reader, services: ServicesDep, format: downloads.Format = "safetensors"
 ) -> Response:
-    """With ETag, ranges and conditions."""
+    """The file comes with an ETag; ranges and conditions are heeded."""
     row = caller.reads(lambda db: models.get(db, caller.owner, id))
     return downloads.weights(request, services.blobs, id, row, format)
 
@@ -87,7 +87,7 @@ def recipe(id: Id, caller: Reader) -> Response:
 
 @router.get("/{id}/card", summary="Its card", responses=openapi.refusals(errors.NotFound), response_class=_Markdown)
 def card(id: Id, caller: Reader) -> Response:
-    """What it is, from what, how, how good, and where it ends: in Markdown."""
+    """The card says in Markdown what the model is, from what, how it was made, how good it is, and where it ends."""
     return _Markdown(caller.reads(lambda db: models.describe(db, caller.owner, id)))
 
 
@@ -149,7 +149,7 @@ def quantize(id: Id, body: Quantization, sender: Poster) -> Response:
 
 @router.get("/{id}/adaptation", summary="Where its adaptation stands", responses=openapi.refusals(errors.NotFound))
 async def adaptation(id: Id, caller: Reader, services: ServicesDep) -> Adaptation:
-    """Of predictions with `adapt`, by this server process since it started."""
+    """The state is that of predictions with `adapt`, by this server process since it started."""
     await run_in_threadpool(caller.reads, lambda db: models.get(db, caller.owner, id))
     return Adaptation.model_validate(await services.streams.told(id), from_attributes=True)
 
@@ -169,7 +169,7 @@ async def reset(id: Id, caller: Guest, services: ServicesDep) -> None:
     openapi_extra=answering.BODY,
 )
 async def embed(id: Id, request: Request, sender: Predictor, services: ServicesDep) -> Response:
-    """What the head sees of each image."""
+    """The features of each image, as the head sees them."""
     return await answering.answer(
         request, sender, services, lambda db: models.get(db, sender.owner, id), answering.embedded
     )

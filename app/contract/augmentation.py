@@ -76,9 +76,9 @@ class RandomResizedCrop(StrictModel):
 
 
 class ColourJitter(StrictModel):
-    """With probability `p` multiply brightness, contrast and saturation by a factor from 1 − x to 1 + x each, and turn
-    the hue by up to `hue` of the circle either way, in a random order.  Grey images have neither saturation nor hue.
-    """
+    """Multiply, with probability `p`, brightness, contrast and saturation by a factor from 1 − x to 1 + x each, and
+    turn the hue by up to `hue` of the circle either way, in a random order.  Grey images have neither saturation nor
+    hue."""
 
     name: Literal["colour_jitter"] = "colour_jitter"
     brightness: Strength = 0.4
@@ -89,14 +89,14 @@ class ColourJitter(StrictModel):
 
 
 class Greyscale(StrictModel):
-    """With probability `p` make an image grey: all channels its luma (Chen et al. 2020, appendix A)."""
+    """Make an image grey with probability `p`: all channels its luma (Chen et al. 2020, appendix A)."""
 
     name: Literal["greyscale"] = "greyscale"
     p: Fraction = 0.2
 
 
 class GaussianBlur(StrictModel):
-    """With probability `p` blur by a Gaussian whose deviation, in pixels, is drawn from `sigma` (Chen et al. 2020,
+    """Blur with probability `p` by a Gaussian whose deviation, in pixels, is drawn from `sigma` (Chen et al. 2020,
     appendix A, have 0.1 to 2 at 224 pixels)."""
 
     name: Literal["gaussian_blur"] = "gaussian_blur"
@@ -105,7 +105,7 @@ class GaussianBlur(StrictModel):
 
 
 class Solarise(StrictModel):
-    """With probability `p` invert all values from `threshold` of 255 on (Grill et al. 2020, appendix B)."""
+    """Invert, with probability `p`, all values from `threshold` of 255 on (Grill et al. 2020, appendix B)."""
 
     name: Literal["solarise"] = "solarise"
     p: Fraction = 0.2
@@ -127,7 +127,7 @@ class TrivialAugment(StrictModel):
 
 
 class RandomErasing(StrictModel):
-    """With probability `p` make a box of `scale` of the image's area black (Zhong et al. 2020).
+    """Make, with probability `p`, a box of `scale` of the image's area black (Zhong et al. 2020).
 
     Its height is `ratio` times its width; a box that would not fit is drawn again, ten times at most.
     """

@@ -83,8 +83,8 @@ class Measured(Record):
 
 
 class Opponent(Record):
-    """What else the labels could have been spent on, or why it could not: the model's accuracy less this one's, in
-    fractions of 1, on the same images."""
+    """An alternative use of the labels, or the reason why there was none: the accuracy of the model less that of this
+    one, in fractions of 1, on the same images."""
 
     NULLS: ClassVar[frozenset[str]] = frozenset({"accuracy", "accuracy_interval", "difference", "interval", "reason"})
 
@@ -116,7 +116,7 @@ class Compared(Record):
 
 
 class Ablation(Record):
-    """What a rule is worth: a network that learned under it and one that did not, on the same test images.
+    """The worth of a rule: a network that learned under it and one that did not, on the same test images.
 
     `difference` is the accuracy `with` less that `without`, `interval` its 95 % interval; `helped` is null where that
     holds zero.

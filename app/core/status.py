@@ -37,7 +37,7 @@ def may_move(source: Status, target: Status) -> bool:
 
 
 class Readiness(StrEnum):
-    """What a checkpoint or dataset shows of the step that ingests it."""
+    """The state that a checkpoint or dataset shows of the step that ingests it."""
 
     PROCESSING = "processing"
     READY = "ready"

@@ -68,7 +68,7 @@ NewCheckpoint = Annotated[
 
 
 class Report(Shape):
-    """What became of each tensor: names as they are in the file and in the network."""
+    """A report of what became of each tensor: names as they are in the file and in the network."""
 
     copied: list[Any]
     renamed: list[Any]

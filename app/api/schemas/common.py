@@ -64,7 +64,7 @@ class ProblemDetail(Shape):
 
 
 class Problem(Shape):
-    """Why a request was refused (RFC 9457).  Act on `code`; `detail` is for people."""
+    """The reason why a request was refused (RFC 9457).  Act on `code`; `detail` is for people."""
 
     type: str
     title: str
@@ -76,14 +76,14 @@ class Problem(Shape):
 
 
 class Warned(Shape):
-    """What somebody should know of an object that is usable all the same: a stable code, and a sentence."""
+    """A warning about an object that is usable all the same: a stable code, and a sentence."""
 
     code: str
     message: str
 
 
 class Fault(Shape):
-    """Why a background step failed: a stable code, and what to change."""
+    """The reason why a background step failed: a stable code, and what to change."""
 
     code: str
     message: str

@@ -17,7 +17,7 @@ Format = Literal["auto", "folder", "cifar10", "cifar100", "idx", "npz", "csv"]
 
 
 class Splits(StrictModel):
-    """What part of the training images each split gets, where the archive does not bring it.  The three sum to 1."""
+    """The shares of the training images that splits get, where the archive does not bring it.  The three sum to 1."""
 
     train: Annotated[float, Field(gt=0, le=1)] = 0.7
     validation: Fraction = 0.1
@@ -35,8 +35,8 @@ OwnNames = Annotated[list[Annotated[Text, Field(min_length=1, max_length=256)]],
 
 
 class Columns(StrictModel):
-    """Which columns of a table have what, where their names are not known.  `label` has one an image, `labels` any
-    number: not both."""
+    """Names of the columns of a table, where they are not known.  `label` has one an image, `labels` any number: not
+    both."""
 
     between_fields = (either({"label": NULL}, {"labels": NULL}),)
 
@@ -53,8 +53,8 @@ class Columns(StrictModel):
 
 
 class SplitNames(StrictModel):
-    """What folders, or the cells of a table, call splits, beside the names that people give; in any case.  Among all
-    three a name stands once."""
+    """Names by which folders, or the cells of a table, call splits, beside the names that people give; in any case.
+    Among all three a name stands once."""
 
     train: OwnNames = []
     validation: OwnNames = []

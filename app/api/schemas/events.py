@@ -48,7 +48,7 @@ class Point(Shape):
 
 
 class Points(Shape):
-    """In the order of their steps; where there are more, `?after_step=` of the last one goes on."""
+    """Points in the order of their steps; where there are more, `?after_step=` of the last one goes on."""
 
     object: Literal["list"] = "list"
     data: list[Point]

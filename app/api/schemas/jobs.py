@@ -109,7 +109,7 @@ class Job(Object):
 
 
 class Preflight(Shape):
-    """What a job would come to; a figure that cannot be told without building the network is null.
+    """An estimate of what a job would come to; a figure that cannot be told without building the network is null.
 
     `images` of the training split would be seen in `steps` optimiser steps.  `parameters`, `weights_bytes` and
     `optimizer_bytes` are those of the source's network as it is stored.

@@ -13,7 +13,7 @@ from app.methods.utilities.quantize import Quantize
 
 
 class Quantization(StrictModel):
-    """What may be lost by it."""
+    """Limits to what a model may lose by being quantized."""
 
     precision: Literal["int8"] = "int8"
     max_accuracy_drop: Annotated[float, Field(ge=0, le=1)] = Quantize().max_accuracy_drop

@@ -46,7 +46,7 @@ class Score(Shape):
 
 
 class Prediction(Shape):
-    """Of the image with this index in the request: the likeliest class, and the likeliest `top_k`.
+    """The prediction for the image with this index in the request: the likeliest class, and the likeliest `top_k`.
 
     `labels` are those of at least even odds, where an image has any number of labels; elsewhere it is left out.
     """
@@ -59,7 +59,7 @@ class Prediction(Shape):
 
 
 class Adaptation(Shape):
-    """Where a network stands that adapts to the images it is asked about.
+    """The state of a network that adapts to the images it is asked about.
 
     `steps` since it began (anew), on `images`; `entropy` of its last batch, in nats.  Up to 15 images of small requests
     are `waiting` to be enough for a step.  Where its predictions collapse to few classes it begins anew: `collapses`.
@@ -73,7 +73,7 @@ class Adaptation(Shape):
 
 
 class Predictions(Shape):
-    """In the order sent; `adaptation` where that was asked for."""
+    """Predictions in the order in which the images were sent; `adaptation` where that was asked for."""
 
     object: Literal["list"] = "list"
     data: list[Prediction]
@@ -86,7 +86,7 @@ class Embedding(Shape):
 
 
 class Embeddings(Shape):
-    """In the order sent: the features that the head sees."""
+    """Features that the head sees, in the order in which the images were sent."""
 
     object: Literal["list"] = "list"
     data: list[Embedding]

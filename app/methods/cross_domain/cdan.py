@@ -9,7 +9,7 @@ from app.methods.cross_domain.family import CrossDomain, Hidden
 
 
 class Cdan(CrossDomain):
-    """As `dann`, on the outer product of features and predicted probabilities.
+    """A domain discriminator as in `dann`, on the outer product of features and predicted probabilities.
 
     `entropy`: sure predictions count more (CDAN+E).  `randomised`: the product through random maps of `dimension`
     numbers; left out, where it has more than 4,096 of its own.

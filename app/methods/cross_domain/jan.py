@@ -7,7 +7,7 @@ from app.methods.cross_domain.family import Matching
 
 
 class Jan(Matching):
-    """As `dan`, under the kernels' product with one on the predicted probabilities."""
+    """The discrepancy of `dan`, under the kernels' product with one on the predicted probabilities."""
 
     info = Info(
         summary="Features and predictions of the same joint distribution in both domains, by joint MMD.",

@@ -9,9 +9,8 @@ from app.methods.fusion.family import FromAncestor, Scale
 
 
 class Ties(FromAncestor):
-    """Of each wᵢ − w₀ the share `keep` of the largest entries stays; where signs differ the weightier one wins, and the
-    mean is over the entries that have it.  `scale` as in `task_arithmetic`.
-    """
+    """The share `keep` of the largest entries of each wᵢ − w₀ stays; where signs differ the weightier one wins, and the
+    mean is over the entries that have it.  `scale` as in `task_arithmetic`."""
 
     info = Info(
         summary="The source's weights and the large changes of several tunings; where signs differ, the weightier one.",

@@ -9,7 +9,8 @@ from app.methods.self_supervised.family import Pretraining
 
 
 class Rotation(Pretraining):
-    """For square images that have an upright: not for data that look alike when turned.  `input` is square, too."""
+    """Pretraining by quarter turns, for square images that have an upright: not for data that look alike when turned.
+    `input` is square, too."""
 
     info = Info(
         summary="Features from images alone: by which quarter turn an image was turned.",
