@@ -12,7 +12,7 @@ LOCK = 0x72656772616674  # "regraft"
 
 
 def run(connection: Connection) -> None:
-    """On SQLite the transaction has begun IMMEDIATE: whoever comes second waits there."""
+    """The transaction, on SQLite, has begun IMMEDIATE: whoever comes second waits there."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})

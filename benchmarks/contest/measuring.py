@@ -143,7 +143,7 @@ def _run(
         with device.reproducible(run.device, seed, threads=1):
             adapted = METHODS[method["name"]](task, parse(method))
             evaluation = measure.evaluation(task, adapted)
-    return adapted, math.nan if evaluation is None else evaluation["target"]["accuracy"]
+    return adapted, math.nan if evaluation is None else evaluation.target.accuracy
 
 
 def _domain(packed: Packed) -> Domain:

@@ -1,4 +1,4 @@
-"""What a checkpoint's request said of how its file is to be read."""
+"""Options of checkpoints: what a request said of how its file is to be read."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What objects take: bytes that they store, and memory that their networks take for each image.
+"""Sizes of objects: bytes that they store, and memory that their networks take for each image.
 
 Of objects that are there already neither is known: they count as nothing, and as a guess.
 """

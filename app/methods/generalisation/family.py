@@ -19,8 +19,7 @@ class Generalisation(Start):
     The classes are those that all environments share by name.  A step takes `batch_size` images of each, through batch
     norm together.  `selection`: the weights with the best `mean` or `worst` accuracy on the validation splits of
     `validation`, a dataset of its own, else of the environments; or the `last`.  `leave_one_out`: also learn without
-    each environment in turn, and measure on the one that was left out; it takes three of them.  `validation` is none
-    of the environments.
+    each environment in turn, and measure on the one that was left out; it takes three of them.
     """
 
     between_fields = (either({"leave_one_out": {"const": False}}, {"environments": {"minItems": 3}}),)
@@ -29,7 +28,7 @@ class Generalisation(Start):
     compared = True
 
     environments: Annotated[list[ObjectId], Field(min_length=2, max_length=16), DISTINCT]
-    validation: ObjectId | None = None
+    validation: Annotated[ObjectId | None, Field(description="`validation` is none of the environments.")] = None
     selection: Literal["mean", "worst", "last"] = "mean"
     leave_one_out: bool = False
     batch_size: Annotated[int, Field(ge=4, le=65_536)] | None = None
