@@ -183,7 +183,7 @@ class Metric(Base):
     __tablename__ = "metrics"
     job: Mapped[str] = mapped_column(ID, primary_key=True)
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
-    split: Mapped[str] = mapped_column(String(16), primary_key=True)
+    split: Mapped[str] = mapped_column(String(64), primary_key=True)
     step: Mapped[int] = mapped_column(Integer, primary_key=True)
     epoch: Mapped[float] = mapped_column(Double)
     value: Mapped[float] = mapped_column(Double)
