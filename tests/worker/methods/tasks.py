@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from sqlalchemy import String
 from torch import nn
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.specs import RunSpec
+from app.db import tables
 from app.imaging.packed import PackedWriter
 from app.methods.registry import parse
 from worker.export import package
@@ -24,7 +26,7 @@ from worker.networks import build
 from worker.runs import run_job
 from worker.runs.run_job import Measured
 from worker.runtime import digest
-from worker.runtime.contract import Result, Spec
+from worker.runtime.contract import Metric, Result, Spec
 from worker.runtime.recorder import Recorder
 
 SIDE = 8
@@ -228,7 +230,17 @@ class Outcome:
 
 def run(setting: Setting, workdir: Path, order: Callable[[Recorder], Any] | None = None, **changes: Any) -> Outcome:
     recorder = Recorder(order)
-    return Outcome(run_job.learn(setting.spec(workdir, **changes), recorder), workdir, recorder)
+    measured = run_job.learn(setting.spec(workdir, **changes), recorder)
+    require_names_fit(recorder)
+    return Outcome(measured, workdir, recorder)
+
+
+def require_names_fit(recorder: Recorder) -> None:
+    """PostgreSQL refuses a name that is longer than its column, where SQLite, on which most tests run, takes any."""
+    for column in (tables.Metric.__table__.c.name, tables.Metric.__table__.c.split):
+        assert isinstance(column.type, String)
+        assert column.type.length is not None
+        assert max((len(getattr(point, column.key)) for point in recorder.of(Metric)), default=0) <= column.type.length
 
 
 @contextmanager
