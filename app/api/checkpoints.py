@@ -1,6 +1,6 @@
 """`/v1/checkpoints`: source models."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import JSONResponse
@@ -11,7 +11,7 @@ from app.api import bodies, downloads, events, examples, openapi
 from app.api.dependencies import Guest, Poster, Predictor, Reader, Writer
 from app.api.pagination import Cascade, Id, Paging
 from app.api.predictions import answering
-from app.api.schemas.checkpoints import Checkpoint, FromFile, NewCheckpoint, Pretrained
+from app.api.schemas.checkpoints import Checkpoint, FromFile, NewCheckpoint, Pretrained, Promoted
 from app.api.schemas.common import Listing
 from app.api.schemas.predictions import Adaptation, Predictions
 from app.api.services import ServicesDep
@@ -37,15 +37,15 @@ def create(body: Annotated[NewCheckpoint, Body(openapi_examples=examples.NEW_CHE
     """A checkpoint is made from a file of weights and the network that it belongs to, from published weights, or from a
     model."""
 
-    def make(db: Any) -> StoredCheckpoint:
-        fields = {name: getattr(body, name) for name in type(body).model_fields}
+    def make(db: Session) -> StoredCheckpoint:
+        owner, name, metadata = sender.owner, body.name, body.metadata
         match body:
-            case FromFile():
-                return checkpoints.create(db, sender.owner, **fields)
-            case Pretrained():
-                return checkpoints.create_pretrained(db, sender.owner, **fields)
-            case _:
-                return checkpoints.promote(db, sender.owner, **fields)
+            case FromFile(file=file):
+                return checkpoints.create(db, owner, name=name, file=file, ingest=body.ingest(), metadata=metadata)
+            case Pretrained(pretrained=pretrained):
+                return checkpoints.create_pretrained(db, owner, name=name, pretrained=pretrained, metadata=metadata)
+            case Promoted(model=model):
+                return checkpoints.promote(db, owner, name=name, model=model, metadata=metadata)
 
     return sender.once(lambda db: Checkpoint.of(make(db)))
 

@@ -30,8 +30,12 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=bodies.
 def create(body: Annotated[NewDataset, Body(openapi_examples=examples.NEW_DATASET)], sender: Poster) -> Response:
     """A dataset is made of the images in a file; splits that it does not bring are carved out of its training
     images."""
-    fields = body.model_dump()
-    return sender.once(lambda db: Dataset.of(datasets.create(db, sender.owner, **fields)))
+    ingest = body.ingest()
+    return sender.once(
+        lambda db: Dataset.of(
+            datasets.create(db, sender.owner, name=body.name, file=body.file, ingest=ingest, metadata=body.metadata)
+        )
+    )
 
 
 @router.get("", summary="List datasets")

@@ -8,9 +8,6 @@ from app.checkpoints import repository
 from app.checkpoints.repository import StoredCheckpoint
 from app.contract import record
 from app.contract.blobs import Artifact, Input, Written
-from app.contract.inputs import InputSpec
-from app.contract.networks import NetworkSpec
-from app.contract.recipe import Recipe
 from app.contract.results import CheckpointResult
 from app.contract.specs import CheckpointIngest, Prepared
 from app.core import errors, ids
@@ -32,30 +29,18 @@ UNKNOWN: dict[str, object] = {
 
 
 def create(
-    db: Session,
-    owner: str,
-    *,
-    name: str,
-    file: str,
-    network: NetworkSpec | None,
-    input: InputSpec | None,
-    classes: Sequence[str] | None,
-    multi_label: bool,
-    recipe: Recipe | None,
-    metadata: dict[str, str],
-    weights: str | None = None,
-    allow_missing: bool = False,
+    db: Session, owner: str, *, name: str, file: str, ingest: CheckpointIngest, metadata: dict[str, str]
 ) -> StoredCheckpoint:
-    """A checkpoint that a worker is to make of the weights in `file`.  Without a `network` the file names it.
+    """Create a checkpoint that a worker is to make of the weights in `file` as `ingest` says.
 
-    `weights` names one of several sets in the file; `allow_missing`: the file need not hold the whole network, nor the
-    network all that is in the file.
+    Without a `network` the file names it.
 
     Raises:
         NotFound: the owner has no such file.
         Invalid: no worker can build such a network, or `classes` are not as many as its outputs.
     """
     files.get(db, owner, file, param="file")
+    network, input, classes = ingest.network, ingest.input, ingest.classes
     if network is not None:
         networks.check(db, network, input, "network")
     if input is not None:
@@ -66,12 +51,12 @@ def create(
         )
     checkpoint = CheckpointRow(
         file=file,
-        network=UNKNOWN if network is None else network.model_dump(mode="json"),
-        input=input and input.model_dump(mode="json"),
-        classes=classes and list(classes),
-        multi_label=multi_label,
-        recipe=recipe and recipe.document(),
-        options={"weights": weights, "allow_missing": allow_missing},
+        network=UNKNOWN if network is None else network.document(),
+        input=record.stored(input),
+        classes=classes,
+        multi_label=ingest.multi_label,
+        recipe=record.stored(ingest.recipe),
+        options={"weights": ingest.weights, "allow_missing": ingest.allow_missing},
         **_common(owner, name, metadata),
     )
     return _ingest(db, checkpoint, needs=[file])

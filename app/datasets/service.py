@@ -1,6 +1,5 @@
 """The rules of datasets: born from a file, ingested by a worker, read by jobs."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 from sqlalchemy.orm import Session
@@ -20,24 +19,13 @@ from app.files import service as files
 from app.queue import service as queue
 
 KIND = "ingest_dataset"
+OPTIONS = ("splits", "seed", "labels", "columns", "split_names")  # fields without a column of their own
 
 
 def create(
-    db: Session,
-    owner: str,
-    *,
-    name: str,
-    file: str,
-    format: str,
-    splits: Mapping[str, float] | None,
-    seed: int,
-    labelled: bool | Literal["test"],
-    labels: str,
-    columns: Mapping[str, str] | None,
-    split_names: Mapping[str, list[str]] | None,
-    metadata: dict[str, str],
+    db: Session, owner: str, *, name: str, file: str, ingest: DatasetIngest, metadata: dict[str, str]
 ) -> StoredDataset:
-    """A dataset that a worker is to make of `file`.
+    """Create a dataset that a worker is to make of `file` as `ingest` says.
 
     Raises:
         NotFound: the owner has no such file.
@@ -49,16 +37,10 @@ def create(
         created_at=now(),
         name=name,
         file=file,
-        format=format,
-        options={
-            "splits": splits and dict(splits),
-            "seed": seed,
-            "labels": labels,
-            "columns": columns and {role: name for role, name in columns.items() if name is not None},
-            "split_names": split_names and dict(split_names),
-        },
-        labelled=bool(labelled),
-        only_tests_labelled=labelled == "test",
+        format=ingest.format,
+        options={option: getattr(ingest, option) for option in OPTIONS},
+        labelled=bool(ingest.labelled),
+        only_tests_labelled=ingest.labelled == "test",
         user_metadata=metadata,
     )
     repository.add(db, dataset)

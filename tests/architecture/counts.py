@@ -18,6 +18,7 @@ import grimp
 ROOT = Path(__file__).parents[2]
 HALVES = ("app", "worker", "regraft")
 PACKAGES = (*HALVES, "migrations")
+SERVER = ("app", "worker", "migrations")
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 # A docstring that begins with one of these has no subject: it leans on the name above it, or on a neighbour's
@@ -79,13 +80,35 @@ def is_untyped(node: ast.AST) -> bool:
 
 
 def most_arguments() -> int:
-    return max(len(arguments(node)) for node in nodes(*PACKAGES) if isinstance(node, FUNCTIONS))
+    return max(len(arguments(node)) for node in nodes(*SERVER) if isinstance(node, FUNCTIONS))
 
 
-def arguments(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+def most_positional_arguments() -> int:
+    """Arguments in `regraft` that a caller may pass without their name.
+
+    A request's fields are passed to the client by keyword, each under its own name: that is the field list of the
+    document, and to hide it in a class would take it from the editor's help.  A command's parameters are never passed
+    by position: typer reads them as the options of a command line.
+    """
+    counted = [
+        len(arguments(node, keyword_only=False))
+        for node in nodes("regraft")
+        if isinstance(node, FUNCTIONS) and not is_command(node)
+    ]
+    return max(counted)
+
+
+def is_command(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Tell whether typer calls the function: `@app.command()`, or a callback of the whole application."""
+    called = [decorator.func for decorator in function.decorator_list if isinstance(decorator, ast.Call)]
+    return any(isinstance(one, ast.Attribute) and one.attr in ("command", "callback") for one in called)
+
+
+def arguments(function: ast.FunctionDef | ast.AsyncFunctionDef, *, keyword_only: bool = True) -> list[str]:
     """Names of what a caller may pass, `self` and `cls` aside."""
     every = function.args
-    named = [argument.arg for argument in (*every.posonlyargs, *every.args, *every.kwonlyargs)]
+    counted = (*every.posonlyargs, *every.args, *(every.kwonlyargs if keyword_only else ()))
+    named = [argument.arg for argument in counted]
     return [name for name in named if name not in ("self", "cls")]
 
 
@@ -130,7 +153,8 @@ COUNTS = (
     Count("isinstance on a method, app/jobs", lambda: asks_for_the_method("app/jobs"), target=0, ceiling=0),
     Count("isinstance on a method, worker", lambda: asks_for_the_method("worker"), target=2, ceiling=2),
     Count("dict[str, Any] in 1000 lines", untyped_documents, target=3, ceiling=2.2),
-    Count("most arguments of a function", most_arguments, target=8, ceiling=14),
+    Count("most arguments of a function", most_arguments, target=8, ceiling=8),
+    Count("most positional ones, regraft", most_positional_arguments, target=8, ceiling=8),
     Count("modules on circles of imports", import_circles, target=0, ceiling=0),
     Count("class names twice within a half", lambda: len(repeated_classes()), target=0, ceiling=1),
     Count("docstrings without a subject", lambda: len(docstrings_without_a_subject()), target=0, ceiling=0),

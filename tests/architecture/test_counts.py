@@ -1,6 +1,7 @@
 """The counts by which the architecture is judged: none is above its ceiling."""
 
 import ast
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,18 @@ def test_an_untyped_document_is_seen(written):
 def test_arguments_are_counted_however_they_are_passed(written):
     written("class A:\n    def f(self, a, /, b, *, c): ...\n    async def g(self, d): ...")
     assert counts.most_arguments() == 3
+
+
+def test_the_client_counts_what_is_passed_by_position(monkeypatch):
+    client = """
+def create(self, a, /, b, *, c, d, e): ...
+
+@app.command()
+@online
+def command(session, f, g, h, i): ...
+"""
+    monkeypatch.setattr(counts, "trees", lambda under: {Path("client.py"): ast.parse(client)})
+    assert counts.most_positional_arguments() == 2
 
 
 def test_a_class_name_that_stands_twice_is_seen(written):

@@ -10,6 +10,7 @@ from app.contract.base import ObjectId, StrictModel
 from app.contract.inputs import InputShape, InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Recipe
+from app.contract.specs import CheckpointIngest
 from app.core.status import Readiness, Status, readiness
 
 
@@ -37,6 +38,18 @@ class FromFile(_NewCheckpoint):
     recipe: Recipe | None = None
     weights: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
     allow_missing: bool = False
+
+    def ingest(self) -> CheckpointIngest:
+        """Say to a worker how the checkpoint is to be made."""
+        return CheckpointIngest(
+            network=self.network,
+            input=self.input,
+            classes=self.classes,
+            multi_label=self.multi_label,
+            recipe=self.recipe,
+            weights=self.weights,
+            allow_missing=self.allow_missing,
+        )
 
 
 class Pretrained(_NewCheckpoint):

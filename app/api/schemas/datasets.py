@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from app.api.schemas.common import Fault, Listed, Metadata, Name, Object, Warned
 from app.contract.base import DISTINCT, NULL, Fraction, ObjectId, Seed, StrictModel, Text, either
 from app.contract.datasets import ClassCounts, Counts, Duplicates, ImageShape, Refused, Split
+from app.contract.specs import DatasetIngest
 from app.core.status import Readiness, Status, readiness
 from app.datasets import service as datasets
 from app.datasets.repository import StoredDataset
@@ -82,6 +83,10 @@ class NewDataset(StrictModel):
     split_names: SplitNames | None = None
     labels: Literal["fine", "coarse"] = "fine"
     metadata: Metadata = {}
+
+    def ingest(self) -> DatasetIngest:
+        """Say to a worker how the dataset is to be made; what was left out keeps its default."""
+        return DatasetIngest.load(self.model_dump(exclude={"name", "file", "metadata"}, exclude_none=True))
 
 
 class Dataset(Object):
