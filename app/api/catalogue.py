@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from app.api import bodies
 from app.api.dependencies import Reader
 from app.api.pagination import NamePaging
-from app.api.schemas.catalogue import Method, Network
+from app.api.schemas.catalogue import MethodEntry, Network
 from app.api.schemas.common import Listing
 from app.contract.base import Text
 from app.db.paging import Page
@@ -18,9 +18,9 @@ router = APIRouter(prefix="/v1", tags=["catalogue"], route_class=bodies.Route)
 
 
 @router.get("/methods", summary="What a job can do")
-def methods(caller: Reader, page: NamePaging) -> Listing[Method]:
+def methods(caller: Reader, page: NamePaging) -> Listing[MethodEntry]:
     """Each with the JSON Schema of its parameters, what it needs, and when it is the right choice."""
-    return Listing.of([Method.of(name, METHODS[name]) for name in _names(page)], page.limit)
+    return Listing.of([MethodEntry.of(name, METHODS[name]) for name in _names(page)], page.limit)
 
 
 @router.get("/networks", summary="What networks there are")

@@ -5,11 +5,10 @@ from typing import Any, Literal, Self
 from app.api.schemas.common import Listed
 from app.contract.inputs import InputShape
 from app.db.tables import NetworkRow as Row
-from app.methods import base
-from app.methods.base import Need
+from app.methods.base import Method, Need
 
 
-class Method(Listed):
+class MethodEntry(Listed):
     """`parameters` is the JSON Schema of what a job's `method` may hold beside its name; `takes` is what it can use, or
     do without.
 
@@ -28,7 +27,7 @@ class Method(Listed):
     parameters: dict[str, Any]
 
     @classmethod
-    def of(cls, name: str, method: type[base.Method]) -> Self:
+    def of(cls, name: str, method: type[Method]) -> Self:
         info = method.info
         return cls(
             id=name,
