@@ -97,9 +97,9 @@ class Opponent(Record):
 
 
 class Guard(Record):
-    """Whether the transfer helped: `helped` is against `scratch` (`guard: true`), or against `unchanged` where a method
-    learns without the target's labels; null where that is not clear.  `regressions` are those that are clearly better.
-    """
+    """The verdict whether the transfer helped: `helped` is against `scratch` (`guard: true`), or against
+    `unchanged` where a method learns without the target's labels; null where that is not clear.  `regressions` are
+    those that are clearly better."""
 
     against: list[Opponent]
     helped: bool | None

@@ -7,7 +7,7 @@ from app.methods.generalisation.family import Generalisation, Weight
 
 
 class CoralDg(Generalisation):
-    """See `Generalisation`."""
+    """Deep CORAL between all environments, with the parameters of `Generalisation`."""
 
     info = Info(
         summary="Features of the same means and covariances in every environment.",

@@ -7,7 +7,7 @@ from app.methods.generalisation.family import Generalisation
 
 
 class Erm(Generalisation):
-    """See `Generalisation`."""
+    """Empirical risk minimisation over all environments, with the parameters of `Generalisation`."""
 
     info = Info(
         summary="Several labelled datasets together, for images that are like none of them.",

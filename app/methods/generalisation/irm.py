@@ -7,7 +7,7 @@ from app.methods.generalisation.family import Penalised, Weight
 
 
 class Irm(Penalised):
-    """See `Penalised`."""
+    """Invariant risk minimisation, with the parameters of `Penalised`."""
 
     info = Info(
         summary="Features on which one classifier is the best in every environment at once.",

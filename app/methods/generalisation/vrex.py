@@ -7,7 +7,10 @@ from app.methods.generalisation.family import Penalised, Weight
 
 
 class Vrex(Penalised):
-    """See `Penalised`.  The default weight is that of the paper's coloured digits; smaller ones hardly act."""
+    """Risk extrapolation, with the parameters of `Penalised`.
+
+    The default weight is that of the paper's coloured digits; smaller ones hardly act.
+    """
 
     info = Info(
         summary="A network that is as good in one environment as in the other.",

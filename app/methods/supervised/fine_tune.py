@@ -13,7 +13,7 @@ from app.methods.supervised.family import Tuning
 
 
 class FineTune(Tuning):
-    """See `Tuning`."""
+    """Fine-tuning, with the parameters of `Tuning`."""
 
     info = Info(
         summary="Continue training from the source's weights, with a new head where the classes differ.",
