@@ -152,8 +152,8 @@ class Opponent(Record):
 
 
 class Guard(Record):
-    """Whether the transfer helped, against a network from scratch, or the unchanged source where a method learns
-    without the target's labels; None where that is not clear."""
+    """The verdict whether the transfer helped, against a network from scratch, or the unchanged source where a
+    method learns without the target's labels; None where that is not clear."""
 
     against: list[Opponent]
     helped: bool | None = None

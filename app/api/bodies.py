@@ -182,7 +182,7 @@ def unless_known(request: Request, answer: Response) -> Response:
 
 
 def known(tags: str, tag: str) -> bool:
-    """Whether `tag` is among the `tags` of an If-Match or If-None-Match header."""
+    """Tell whether `tag` is among the `tags` of an If-Match or If-None-Match header."""
     return tags.strip() == "*" or tag in (one.strip().removeprefix("W/") for one in tags.split(","))
 
 

@@ -56,7 +56,7 @@ class Connections:
         return len(self._open)
 
     def enter(self, connection: "Bounded", address: str) -> bool:
-        """Whether there is room for it, made if need be."""
+        """Tell whether there is room for the connection, made if need be."""
         if len(self._open) >= self.limits.connections and not self._make_room():
             return False
         self._open[connection] = address

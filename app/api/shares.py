@@ -23,7 +23,7 @@ class Shares:
         self._owned: Counter[str] = Counter()
 
     def take(self, owner: str, amount: int = 1) -> bool:
-        """Whether the owner gets so much more; what it gets has to be given back."""
+        """Take `amount` for the owner, and tell whether there was as much; what was taken has to be given back."""
         if self._owned[owner] + amount > self.total - self.used - amount:
             return False
         self.take_anyway(owner, amount)

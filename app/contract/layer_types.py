@@ -48,7 +48,7 @@ class Layer(StrictModel):
 
     @property
     def weighted(self) -> bool:
-        """Whether it has parameters."""
+        """Tell whether the layer has parameters."""
         return False
 
     def parameters(self) -> int:

@@ -126,5 +126,5 @@ def spec(dataset: DatasetRow) -> DatasetSpec:
 
 
 def labelled(dataset: DatasetRow) -> bool | Literal["test"]:
-    """Whether its images have labels; `test`: not where one would learn from them."""
+    """Tell whether the dataset's images have labels; `test`: not where one would learn from them."""
     return "test" if dataset.only_tests_labelled else dataset.labelled

@@ -1,4 +1,4 @@
-"""Whether a database has the schema that this code was written for.  Needs neither Alembic nor the migrations."""
+"""A check that a database has the schema that this code was written for.  Needs neither Alembic nor the migrations."""
 
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import OperationalError

@@ -59,6 +59,6 @@ def forget_parts(db: Session, upload_id: str) -> None:
 
 
 def forget_upload(db: Session, owner: str, upload_id: str) -> bool:
-    """Whether there was one; its parts go with it."""
+    """Delete an upload with its parts, and tell whether there was one."""
     mine = delete(UploadRow).where(UploadRow.id == upload_id, UploadRow.owner == owner).returning(UploadRow.id)
     return db.scalar(mine) is not None

@@ -24,12 +24,12 @@ _WIDE = ("I", "F")
 
 
 def wide(image: Image.Image) -> bool:
-    """Whether its numbers are not of 8 bits."""
+    """Tell whether an image's numbers are not of 8 bits."""
     return image.mode in _WIDE or image.mode.startswith("I;")
 
 
 def transparent(image: Image.Image) -> bool:
-    """Whether it has transparency, be it of no pixel."""
+    """Tell whether an image has transparency, be it of no pixel."""
     return image.mode in _ALPHA or "transparency" in image.info
 
 

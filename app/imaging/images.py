@@ -217,7 +217,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _has_more_pages(image: Image.Image) -> bool:
-    """Whether a TIFF has more than one page, told by its first directory: counting them all would read every one."""
+    """Tell whether a TIFF has more than one page, by its first directory: counting them all would read every one."""
     return isinstance(image, TiffImagePlugin.TiffImageFile) and bool(image.tag_v2.next)
 
 

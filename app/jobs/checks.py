@@ -1,4 +1,4 @@
-"""Whether checkpoint, dataset and method fit together: everything that can be said without torch.
+"""Checks that checkpoint, dataset and method fit together: everything that can be said without torch.
 
 What holds for every job is here, what is particular to a method with the method (`Method.check`).  Each check is a pure
 function of what is stored; what is still being processed is not judged yet (it is looked at again when the job starts).

@@ -40,7 +40,7 @@ def page(db: Session, owner: str, page: Page) -> list[KeyRow]:
 
 
 def revoke(db: Session, owner: str, key_id: str) -> bool:
-    """Whether there was such a key, see `find`."""
+    """Revoke a key, and tell whether there was such a one, see `find`."""
     seen = update(KeyRow).where(KeyRow.id == key_id, KeyRow.owner.in_(_makers(owner)), KeyRow.revoked_at.is_(None))
     return db.scalar(seen.values(revoked_at=now()).returning(KeyRow.id)) is not None
 
@@ -79,7 +79,7 @@ def _makers(owner: str) -> Select[str]:
 
 
 def lock_empty(db: Session) -> bool:
-    """Whether there is no key at all; if so, nobody else makes one until the transaction ends."""
+    """Tell whether there is no key at all; if so, nobody else makes one until the transaction ends."""
     if db.get_bind().dialect.name == "postgresql":  # on SQLite a write transaction is alone in any case
         db.execute(text("LOCK TABLE keys IN SHARE ROW EXCLUSIVE MODE"))
     return not db.scalar(select(exists().where(KeyRow.id.is_not(None))))

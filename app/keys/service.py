@@ -60,7 +60,7 @@ def authenticate(db: Session, text: str) -> Identity:
 
 
 def alive(db: Session, key_id: str) -> bool:
-    """Whether it has neither been revoked nor expired."""
+    """Tell whether a key has neither been revoked nor expired."""
     found = repository.get(db, key_id)
     return found is not None and found.key.revoked_at is None and not found.expired
 

@@ -78,12 +78,12 @@ class Method(StrictModel):
 
     @property
     def guarded(self) -> bool:
-        """Whether the result is compared with what the same labels and steps give without the transfer."""
+        """Tell whether the result is compared with what the same labels and steps give without the transfer."""
         return False
 
     @property
     def calibrated(self) -> bool:
-        """Whether a temperature is fitted to the scores."""
+        """Tell whether a temperature is fitted to the scores."""
         return False
 
     def networks(self) -> dict[str, str]:

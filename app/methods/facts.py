@@ -25,14 +25,14 @@ class SourceFacts:
     multi_label: bool
 
     def shares_classes(self, dataset: "DatasetFacts") -> bool:
-        """Whether network and dataset have a class of one name, as far as both are known."""
+        """Tell whether network and dataset have a class of one name, as far as both are known."""
         if self.classes is None or dataset.classes is None:
             return True
         return not set(self.classes).isdisjoint(dataset.classes)
 
     @property
     def is_model(self) -> bool:
-        """Whether a job made it and it is served, unlike a checkpoint."""
+        """Tell whether a job made the network and it is served, unlike a checkpoint."""
         return self.id.startswith("model_")
 
 
@@ -59,7 +59,7 @@ class DatasetFacts:
 
     @property
     def validation_labels(self) -> bool:
-        """Whether there are any, as far as is known of a dataset that is still processing."""
+        """Tell whether there are validation labels, as far as is known of a dataset that is still processing."""
         if not self.labelled or self.lacks("validation"):
             return False
         return not self.only_tests_labelled or (self.counts is not None and any(self.counts["validation"]))
@@ -82,7 +82,7 @@ class DatasetFacts:
         return f"{self.id} has none{' but for tests' if self.only_tests_labelled else ''}"
 
     def lacks(self, split: str) -> bool:
-        """Whether a split is known to be empty."""
+        """Tell whether a split is known to be empty."""
         return self.splits is not None and not self.splits[split]
 
 

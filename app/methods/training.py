@@ -236,7 +236,7 @@ class Training(Loop, Guardable):
 
     @property
     def divisible(self) -> bool:
-        """Whether the loss of a batch is the mean of its parts' losses."""
+        """Tell whether the loss of a batch is the mean of its parts' losses."""
         return not self.terms and self.class_weights is None
 
     @property

@@ -163,7 +163,7 @@ def retry(db: Session, task_id: str) -> None:
 
 
 def waits(db: Session, lane: Lane) -> bool:
-    """Whether there may be a step in the lane that can start."""
+    """Tell whether there may be a task in the lane that can start."""
     return repository.any_ready(db, lane)
 
 
@@ -339,7 +339,7 @@ def warnings(db: Session, subject: str) -> list[Warned]:
 
 
 def cascades(db: Session) -> bool:
-    """Whether there may be something for `cascade` to do."""
+    """Tell whether there may be something for `cascade` to do."""
     return repository.any_cascading(db)
 
 

@@ -44,7 +44,7 @@ _TABLES: dict[str, type[Owned]] = {
 
 
 def hold(db: Session, owner: str, object_id: str) -> bool:
-    """Whether the owner has the object; if so, nothing can come to depend on it until the transaction ends."""
+    """Tell whether the owner has the object; if so, nothing can come to depend on it until the transaction ends."""
     table = _TABLES.get(_prefix(object_id))
     if table is None:
         return False

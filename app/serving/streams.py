@@ -43,7 +43,7 @@ class Adaptable:
 
 @dataclass(frozen=True)
 class AdaptationState:
-    """See `worker.torch_server.tent.Told`."""
+    """The state of a stream's adaptation, as `worker.torch_server.tent.Told` describes it."""
 
     steps: int = 0
     images: int = 0

@@ -22,11 +22,11 @@ SERVER = ("app", "worker", "migrations")
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 # A docstring that begins with one of these has no subject: it leans on the name above it, or on a neighbour's
-# docstring, and says nothing by itself in a hover.
+# docstring, and says nothing by itself in a hover.  Methods and private functions count as all others do.
 LEANING = re.compile(
     r"(The same|The like|The others?|Likewise|Also|And|Or|But|So|As|Of|For|By|With|Without|From|To|In|Into|On|At|Under|"
     r"Over|Beside|Between|Among|Per|Those|These|This|That|Such|It|Its|They|Their|What|Whatever|Where|Wherever|When|"
-    r"Whenever|Which|Whichever|Who|Whoever|Whose|Whom|How|Why|If|Until|Unless|Since|Because|None)\b"
+    r"Whenever|Which|Whichever|Who|Whoever|Whose|Whom|How|Why|Whether|See|If|Until|Unless|Since|Because|None)\b"
 )
 
 

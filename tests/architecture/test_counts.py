@@ -52,6 +52,8 @@ def test_a_class_name_that_stands_twice_is_seen(written):
         ("The same, sorted.", True),
         ("What a run is told.", True),
         ("Of a dataset.", True),
+        ("Whether it fits.", True),
+        ("See `other`.", True),
         ("Offers are sorted.", False),
     ],
 )

@@ -59,7 +59,7 @@ def compose(steps: Sequence[AugmentationStep], size: Size | None = None) -> Augm
 
 
 def cuts(steps: Sequence[AugmentationStep]) -> bool:
-    """Whether parts of the images as they are given are brought to the network's size: more pixels show more then."""
+    """Tell whether parts of the given images are brought to the network's size: more pixels show more then."""
     return bool(steps) and isinstance(steps[0], RandomResizedCrop)
 
 

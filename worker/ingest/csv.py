@@ -111,7 +111,7 @@ def tables(archive: Archive) -> list[str]:
 
 
 def suits(archive: Archive, request: Request) -> bool:
-    """Whether tables list images and their labels; or should, because no folders give any."""
+    """Tell whether tables list images and their labels; or should, because no folders give any."""
     names = tables(archive)
     if archive.bare or not names:
         return False
@@ -159,7 +159,7 @@ def _usable(
 
 
 def _folders_of_classes(archive: Archive, request: Request) -> bool:
-    """Whether the names of files alone would make a dataset of folders."""
+    """Tell whether the names of files alone would make a dataset of folders."""
     try:
         images = [name for name in archive.files if not _NO_IMAGE.search(name)]
         laid_out = folder.lay_out(images, archive.folders, request)
@@ -458,7 +458,7 @@ def _separator(cells: set[str], several: bool) -> str | None:
 
 
 def _recur(cells: set[str], separator: str) -> bool:
-    """Whether parts of cells come back in other cells so often that there are no more parts than cells."""
+    """Tell whether parts of cells come back in other cells so often that there are no more parts than cells."""
     parts = Counter(part for cell in cells for part in set(_parted(cell, separator)))
     joined = [cell for cell in cells if len(_parted(cell, separator)) > 1]
     recurring = [cell for cell in joined if any(parts[part] > 1 for part in _parted(cell, separator))]
@@ -499,7 +499,7 @@ class Files:
         return self._plainly(listed, table) or self._by_its_end(listed)
 
     def plain(self, listed: str, table: str) -> bool:
-        """Whether the path is right as it stands, but perhaps for the suffix."""
+        """Tell whether the path is right as it stands, but perhaps for the suffix."""
         path = _path(listed)
         name = self._plainly(listed, table)
         return name is not None or "/" not in path

@@ -87,7 +87,7 @@ def _for_tests(found: Found, split_N: Codes) -> Found:
 
 
 def _labelled(images: PackedImages) -> Labelled:
-    """Whether there are labels; `test`, if not where one would learn from them."""
+    """Tell whether there are labels; `test`, if not where one would learn from them."""
     if images.target is not None:
         return True
     train = images.label[images.rows("train")]

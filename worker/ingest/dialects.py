@@ -63,7 +63,7 @@ def _resnet(name: str) -> str:
 
 
 def pooled(names: Iterable[str], places: Iterable[str]) -> bool:
-    """Whether the file's transformer averages its tokens (a norm after the pooling, as MAE fine-tunes) where the
+    """Tell whether the file's transformer averages its tokens (a norm after the pooling, as MAE fine-tunes) where the
     network takes the class token (a norm before it)."""
     given, own = set(names), set(places)
     return "fc_norm.weight" in given - own and "norm.weight" in own - given

@@ -93,24 +93,24 @@ def speaks_of_splits(names: Iterable[str]) -> set[int]:
 
 
 def is_unlabelled(name: str) -> bool:
-    """Whether a folder says itself that its images have no labels."""
+    """Tell whether a folder says itself that its images have no labels."""
     return bool(_UNLABELLED & set(_letters(name)))
 
 
 def are_parts(names: Collection[str]) -> bool:
-    """Whether the names are numbered parts of one whole: `images_part_1` and `images_part_2`, not `grade_1`."""
+    """Tell whether the names are numbered parts of one whole: `images_part_1` and `images_part_2`, not `grade_1`."""
     stems = {tuple(word for word in _letters(name) if len(word) > 1) for name in names}
     return len(names) > 1 and len(stems) == 1 and bool(_PARTS & set(*stems))
 
 
 def is_wrapping(name: str) -> bool:
-    """Whether a folder is called what it holds, not what that shows: `images`."""
+    """Tell whether a folder is called what it holds, not what that shows: `images`."""
     letters = set(_letters(name))
     return bool(letters) and letters <= _WRAPPING and not letters.isdisjoint(_IMAGES)
 
 
 def is_beside(name: str) -> bool:
-    """Whether a folder is called as those are that hold what belongs to the images: `masks`."""
+    """Tell whether a folder is called as those are that hold what belongs to the images: `masks`."""
     letters = set(_letters(name))
     return bool(letters) and letters <= _BESIDE
 

@@ -167,7 +167,7 @@ def _on_source(task: Task, adapted: Adapted) -> Measured | None:
 
 
 def _goes_on(adapted: Adapted, network: nn.Module, heads: tuple[str, ...]) -> bool:
-    """Whether the adapted network began as the source's, tensor by tensor: one that did not has nothing to forget."""
+    """Tell whether the adapted network began as the source's, tensor by tensor: else it has nothing to forget."""
     found, head = _base(adapted.classifier.module).state_dict(), _within((*heads, *adapted.classifier.structure.heads))
     beneath = {name: tensor for name, tensor in _base(network).state_dict().items() if not name.startswith(head)}
     same = all(name in found and found[name].shape == tensor.shape for name, tensor in beneath.items())

@@ -156,7 +156,7 @@ class Task:
 
     @property
     def same_kind(self) -> bool:
-        """Whether source and target give an image one label each, or any number each: else no head fits both."""
+        """Tell whether source and target give an image one label each, or any number each: else no head fits both."""
         return self.source is not None and self.source.multi_label == self.target.multi_label
 
     @cached_property

@@ -64,7 +64,7 @@ def _family(name: str) -> Family:
 
 
 def _fillable(network: nn.Module) -> bool:
-    """Whether all that it holds is in its `state_dict`, each once: no tied weights, no constants beside them."""
+    """Tell whether all that a network holds is in its `state_dict`, each once: no tied weights, no other constants."""
     held = dict(network.named_parameters(remove_duplicate=False)) | dict(network.named_buffers(remove_duplicate=False))
     tied = len({id(tensor) for tensor in held.values()}) < len(held)
     loose = any(isinstance(value, torch.Tensor) for module in network.modules() for value in vars(module).values())

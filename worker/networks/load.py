@@ -279,7 +279,7 @@ def left_over(tensors: Mapping[str, Tensor], structure: Structure, report: Repor
 
 
 def new_head(report: Report, structure: Structure) -> bool:
-    """Whether a head of the network was drawn."""
+    """Tell whether a head of the network was drawn."""
     return any(name.startswith(_within(structure)) for name in report.initialised)
 
 

@@ -192,7 +192,7 @@ def _watch(network: nn.Module, input: InputSpec) -> _Seen:
 
 
 def _holds_tensors(module: nn.Module) -> bool:
-    """Whether it has parameters or buffers of its own."""
+    """Tell whether a module has parameters or buffers of its own."""
     return any(True for _ in (*module.parameters(recurse=False), *module.buffers(recurse=False)))
 
 
@@ -248,7 +248,7 @@ def _pooled(module: nn.Module, given: Tensor) -> Tensor:
 
 
 def _same(head: _Call, output: Tensor) -> bool:
-    """Whether the head's scores leave the network as they were made."""
+    """Tell whether the head's scores leave the network as they were made."""
     stored = head.made.untyped_storage()._cdata == output.untyped_storage()._cdata
     return stored and head.made.shape == output.shape and head.version == output._version
 

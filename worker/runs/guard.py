@@ -1,4 +1,4 @@
-"""Whether the transfer helped: the same labels and the same number of steps, spent otherwise."""
+"""The guard of a transfer, whether it helped: the same labels and the same number of steps, spent otherwise."""
 
 import math
 from collections.abc import Iterator

@@ -60,7 +60,7 @@ def place(network: nn.Module, device: torch.device) -> None:
 
 
 def holds(nbytes: int, on: torch.device) -> bool:
-    """Whether a GPU has room for so much, and for a training beside it."""
+    """Tell whether a GPU has room for so much, and for a training beside it."""
     free, _ = torch.cuda.mem_get_info(on)
     return nbytes <= free * RESIDENT_SHARE
 

@@ -33,7 +33,7 @@ class Divisible(Protocol):
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether memory ran out, on whichever device."""
+    """Tell whether memory ran out, on whichever device."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(text in str(error) for text in _ALLOCATOR)
     )

@@ -103,5 +103,5 @@ def _frozen(module: nn.Module, path: str, trainable: Collection[str]) -> Iterato
 
 
 def _above(path: str, trainable: Collection[str]) -> bool:
-    """Whether a module that learns lies below `path`."""
+    """Tell whether a module that learns lies below `path`."""
     return path not in trainable and any(not path or other.startswith(f"{path}.") for other in trainable)

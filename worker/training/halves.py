@@ -95,7 +95,7 @@ def _learning(network: nn.Module, nodes: Iterable[Node]) -> dict[Node, None]:
 
 
 def _changes(module: nn.Module) -> bool:
-    """Whether its mode or its weights make it give something else for the same, from one step to the next."""
+    """Tell whether a module's mode or its weights make it give something else for the same at the next step."""
     return module.training and not isinstance(module, STEADY)
 
 
@@ -105,7 +105,7 @@ def _requires_grad(network: nn.Module, path: str) -> bool:
 
 
 def _draws(node: Node) -> bool:
-    """Whether it is a dropout outside any module, which would stay as the mode was when it was traced."""
+    """Tell whether a node is a dropout outside any module, which would stay as the mode was when it was traced."""
     return node.op != "call_module" and "dropout" in str(getattr(node.target, "__name__", node.target))
 
 

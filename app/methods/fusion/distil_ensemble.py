@@ -67,7 +67,7 @@ class DistilEnsemble(Loop, LabelBudget):
 
     @property
     def chooses(self) -> bool:
-        """Whether validation labels of the target are read."""
+        """Tell whether validation labels of the target are read."""
         return self.selection == "target_validation"
 
     def check_networks(self, facts: JobFacts) -> Iterator[Detail]:

@@ -56,7 +56,7 @@ class Fusing(LabelBudget):
 
     @property
     def chooses(self) -> bool:
-        """Whether validation labels of the target are read."""
+        """Tell whether validation labels of the target are read."""
         return False
 
     def check_networks(self, facts: JobFacts) -> Iterator[Detail]:
@@ -128,7 +128,7 @@ def _unlike(one: SourceFacts, other: SourceFacts, classes: bool) -> str | None:
 
 
 def same_classes(one: Sequence[str] | None, other: Sequence[str] | None) -> bool:
-    """Whether two have the same classes, in any order; classes without names are only like others without."""
+    """Tell whether two networks have the same classes, in any order, or both no names."""
     return (one is None and other is None) or (one is not None and other is not None and set(one) == set(other))
 
 

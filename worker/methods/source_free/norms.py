@@ -31,7 +31,9 @@ def require(learner: Classifier, method: str) -> list[str]:
 def estimate(
     run: Run, learner: Classifier, images: Images, batch_size: int, prior: int = 0, *, tell: bool = False
 ) -> None:
-    """See `statistics.estimate`.  The images come in a random order: sorted by class, no batch would stand for all.
+    """Estimate batch-norm statistics by `statistics.estimate`.
+
+    The images come in a random order: sorted by class, no batch would stand for all.
 
     `tell`: this is the run's work, and is reported as such.
     """
