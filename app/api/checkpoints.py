@@ -128,7 +128,7 @@ async def predict(
 async def adaptation(id: Id, caller: Reader, services: ServicesDep) -> Adaptation:
     """The state is that of predictions with `adapt`, by this server process since it started."""
     await run_in_threadpool(caller.reads, lambda db: checkpoints.get(db, caller.owner, id))
-    return Adaptation.model_validate(await services.streams.told(id), from_attributes=True)
+    return Adaptation.model_validate(await services.streams.state(id), from_attributes=True)
 
 
 @router.delete("/{id}/adaptation", status_code=204, summary="Begin anew", responses=openapi.refusals(errors.NotFound))

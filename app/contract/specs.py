@@ -1,4 +1,4 @@
-"""Orders to a worker: one class for each kind of background step."""
+"""Orders to a worker: one class for each kind of background task."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -112,12 +112,12 @@ class CatalogueRequest(Record):
     """The question which networks a worker can build."""
 
 
-Told = TypeVar("Told", bound=Record, covariant=True)
+Payload = TypeVar("Payload", bound=Record, covariant=True)
 
 
 @dataclass(frozen=True)
-class Prepared(Generic[Told]):
-    """The spec of a step, and the content addresses of what it reads, by role."""
+class Prepared(Generic[Payload]):
+    """The spec of a task, and the content addresses of what it reads, by role."""
 
-    spec: Told
+    spec: Payload
     inputs: Mapping[str, str]

@@ -11,7 +11,7 @@ from app.db.tables import KeyRow, Rate
 from app.db.upsert import upsert
 
 
-class Found(NamedTuple):
+class StoredKey(NamedTuple):
     key: KeyRow
     expired: bool
 
@@ -21,10 +21,10 @@ def add(db: Session, key: KeyRow) -> None:
     db.flush()
 
 
-def get(db: Session, key_id: str) -> Found | None:
+def get(db: Session, key_id: str) -> StoredKey | None:
     query = select(KeyRow, func.coalesce(KeyRow.expires_at <= now(), False).label("expired")).where(KeyRow.id == key_id)
     row = db.execute(query).one_or_none()
-    return row and Found(row[0], bool(row[1]))
+    return row and StoredKey(row[0], bool(row[1]))
 
 
 def find(db: Session, owner: str, key_id: str) -> KeyRow | None:

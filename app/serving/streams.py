@@ -43,7 +43,7 @@ class Adaptable:
 
 @dataclass(frozen=True)
 class AdaptationState:
-    """The state of a stream's adaptation, as `worker.torch_server.tent.Told` describes it."""
+    """The state of a stream's adaptation, as `worker.torch_server.tent.StreamState` describes it."""
 
     steps: int = 0
     images: int = 0
@@ -76,13 +76,13 @@ class Streams:
                 path = self._blobs.path(what.weights)
                 return self._torch_process.ask("adapt", what.name, what.document, path, np.stack(pixels))
 
-        probabilities_NK, told = await self._in_turn(adapt)
-        return list(map(ImagePrediction, probabilities_NK)), AdaptationState(**told)
+        probabilities_NK, state = await self._in_turn(adapt)
+        return list(map(ImagePrediction, probabilities_NK)), AdaptationState(**state)
 
-    async def told(self, name: str) -> AdaptationState:
+    async def state(self, name: str) -> AdaptationState:
         """The state of the object's adaptation; that of its beginning where nothing is known of it."""
-        told = await self._in_turn(self._torch_process.ask, "tell", name) if self._torch_process.alive else None
-        return AdaptationState(**(told or {}))
+        state = await self._in_turn(self._torch_process.ask, "tell", name) if self._torch_process.alive else None
+        return AdaptationState(**(state or {}))
 
     async def reset(self, name: str) -> None:
         """Back to what is stored."""

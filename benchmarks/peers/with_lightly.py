@@ -45,7 +45,7 @@ class Turns:
             if self._seen:
                 self._gate.done()
             if self._seen == self._task.steps * self._task.epochs:
-                network.forward = network.forward_backend  # type: ignore[assignment]
+                network.forward = network.forward_backend  # type: ignore[assignment]  # a method is put in the place of another
                 self._gate.end(self._task, network)
                 raise SystemExit(0)
             self._gate.wait()

@@ -17,13 +17,22 @@ def rows() -> list[list[str]]:
 
 @cache
 def names() -> frozenset[str]:
-    """Dotted names of all modules, and of the classes and functions at their top."""
+    """Dotted names of all modules, and of the classes, functions and aliases at their top."""
     found = set()
     for path in (path for half in HALVES for path in (ROOT / half).rglob("*.py")):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        defined = (node.name for node in ast.parse(path.read_text()).body if hasattr(node, "name"))
+        defined = (name for node in ast.parse(path.read_text()).body for name in defines(node))
         found |= {module, *(f"{module}.{name}" for name in defined)}
     return frozenset(found)
+
+
+def defines(node: ast.stmt) -> list[str]:
+    match node:
+        case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+            return [name]
+        case ast.Assign(targets=[ast.Name(id=name)]):
+            return [name]
+    return []
 
 
 def test_every_word_names_something():

@@ -9,9 +9,9 @@ from app.imaging.images import MAX_PIXELS
 from app.imaging.packed import SPLITS
 from worker.ingest import classes
 from worker.ingest.archive import Readable
-from worker.ingest.found import Block, Found, Request, Rows, join
 from worker.ingest.naming import UNSPLIT
 from worker.ingest.pack import MAX_IMAGES, Pack
+from worker.ingest.parsed import Block, ParsedDataset, Request, Rows, join
 from worker.runtime.contract import Failure
 
 CHUNK_BYTES = 4 * 2**20  # of pixels that are read at a time
@@ -49,7 +49,7 @@ class Arrays:
         _claim(self.labels, split, name)
         self.labels[split] = label_N
 
-    def found(self, request: Request) -> Found:
+    def parsed(self, request: Request) -> ParsedDataset:
         """Images with the labels of their split; classes are the numbers that occur.
 
         Raises:
@@ -65,7 +65,7 @@ class Arrays:
         if not request.labelled:
             return joined
         names, label_N = classes.number_values(joined.label_N)
-        return Found(joined.row_N, label_N, joined.split_N, names)
+        return ParsedDataset(joined.row_N, label_N, joined.split_N, names)
 
     def _labels(self, split: int, count: int, request: Request) -> Rows:
         where = "" if split == UNSPLIT else f" of the split {SPLITS[split]}"

@@ -9,9 +9,9 @@ from app.imaging.images import Pixels
 from worker.ingest import classes, pickled
 from worker.ingest.archive import Archive, Member
 from worker.ingest.arrays import read_exactly
-from worker.ingest.found import Block, Found, Request, Rows, join
 from worker.ingest.naming import TEST, TRAIN
 from worker.ingest.pack import Pack
+from worker.ingest.parsed import Block, ParsedDataset, Request, Rows, join
 from worker.runtime.contract import Failure
 
 SIDE = 32
@@ -48,7 +48,7 @@ _TEN = Form(
 )
 
 
-def read(archive: Archive, pack: Pack, request: Request) -> Found:
+def read(archive: Archive, pack: Pack, request: Request) -> ParsedDataset:
     """Training batches in the order of their names, then the test batch.
 
     Raises:
@@ -63,10 +63,10 @@ def read(archive: Archive, pack: Pack, request: Request) -> Found:
             blocks.append((_binary if file.endswith(".bin") else _pickled)(member, form, pack))
     if not names or not blocks:
         raise Failure("wrong_format", f"The archive lacks what {request.format} has: names of classes, and batches.")
-    found = join(blocks, classes.checked(names))
-    if not 0 <= found.label_N.min() <= found.label_N.max() < len(names):
+    parsed = join(blocks, classes.checked(names))
+    if not 0 <= parsed.label_N.min() <= parsed.label_N.max() < len(names):
         raise Failure("bad_array", f"There are labels beside those of the {len(names)} classes that are named.")
-    return found
+    return parsed
 
 
 def suits_ten(archive: Archive, _: Request) -> bool:

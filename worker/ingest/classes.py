@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 
 import numpy as np
 
-from worker.ingest.found import Codes, Found, Rows
+from worker.ingest.parsed import Codes, ParsedDataset, Rows
 from worker.runtime.contract import Failure
 
 MAX_CLASSES = 10_000
@@ -15,21 +15,21 @@ MAX_TARGETS = 2**30  # images × classes where an image may have several: a byte
 _LINE_BREAKING = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's categories of controls, surrogates and separators
 
 
-def found(
+def parsed(
     rows: Sequence[int], labels: Sequence[str | None] | None, splits: Sequence[int], names: Sequence[str]
-) -> Found:
+) -> ParsedDataset:
     """The images `rows` of a pack with a label each, some or all without; `names` are those of their files.
 
     Raises:
         Failure: see `number`.
     """
     classes, label_N = number([None] * len(rows) if labels is None else labels)
-    return Found(np.array(rows, np.int64), label_N, np.array(splits, np.uint8), classes, names=names)
+    return ParsedDataset(np.array(rows, np.int64), label_N, np.array(splits, np.uint8), classes, names=names)
 
 
 def found_several(
     rows: Sequence[int], labels: Sequence[AbstractSet[str]], splits: Sequence[int], names: Sequence[str]
-) -> Found:
+) -> ParsedDataset:
     """The images `rows` of a pack with any number of labels each.
 
     Raises:
@@ -47,7 +47,9 @@ def found_several(
     target_NK = np.zeros((len(rows), len(classes)), np.uint8)
     for row, own in enumerate(labels):
         target_NK[row, [place[name] for name in own]] = 1
-    return Found(np.array(rows, np.int64), rarest(target_NK), np.array(splits, np.uint8), classes, target_NK, names)
+    return ParsedDataset(
+        np.array(rows, np.int64), rarest(target_NK), np.array(splits, np.uint8), classes, target_NK, names
+    )
 
 
 def rarest(target_NK: Codes) -> Rows:

@@ -20,9 +20,9 @@ from app.imaging.packed import SPLITS
 from worker.ingest import classes, columns, folder, naming
 from worker.ingest.archive import Archive
 from worker.ingest.columns import Columns
-from worker.ingest.found import Found, Request
 from worker.ingest.naming import UNSPLIT
 from worker.ingest.pack import Pack
+from worker.ingest.parsed import ParsedDataset, Request
 from worker.runtime.contract import Failure, Note
 
 MAX_TABLES, MAX_TABLE_BYTES = 1000, 256 * 2**20  # that are read of an archive, together
@@ -64,7 +64,7 @@ class Table:
     lines: dict[str, Line] = field(default_factory=dict)
 
 
-def read(archive: Archive, pack: Pack, request: Request) -> Found:
+def read(archive: Archive, pack: Pack, request: Request) -> ParsedDataset:
     """The listed images in the order of their names; others are refused.
 
     Raises:
@@ -99,11 +99,11 @@ def read(archive: Archive, pack: Pack, request: Request) -> Found:
     kept = [lines[name] for name in listed]
     splits = _splits(kept, listed, request, pack)
     if not request.labelled:
-        return classes.found(rows, None, splits, listed)
+        return classes.parsed(rows, None, splits, listed)
     classes.require_images(_named(lines.values()), _named(kept))
     if several:
         return classes.found_several(rows, [line.labels for line in kept], splits, listed)
-    return classes.found(rows, [label for line in kept for label in line.labels], splits, listed)
+    return classes.parsed(rows, [label for line in kept for label in line.labels], splits, listed)
 
 
 def tables(archive: Archive) -> list[str]:

@@ -9,9 +9,9 @@ from app.contract.results import DatasetResult
 from app.contract.specs import DatasetIngest, Labelled
 from app.imaging.packed import PackedImages, PackedWriter
 from worker.ingest import archive, detect, disk, duplicates, measure, splits, warnings
-from worker.ingest.found import Codes, Found, Request
 from worker.ingest.naming import TEST
 from worker.ingest.pack import Pack
+from worker.ingest.parsed import Codes, ParsedDataset, Request
 from worker.ingest.watch import DiskWatch
 from worker.runtime.contract import Channel, Failure, Note, Result, Spec
 
@@ -33,57 +33,57 @@ def ingest(spec: Spec[DatasetIngest], channel: Channel) -> Result[DatasetResult]
         request = replace(request, format=detect.format_of(opened, request))
         channel.emit(Note("reading", f"{len(opened.files):,} files, read as {request.format}."))
         pack = Pack(writer, disk.PixelFile(spec.workdir, packed, spec.pixel_bytes, spec.min_free_bytes))
-        found = _checked(detect.FORMATS[request.format].read(opened, pack, request), request.labelled)
-        split_N = splits.carve(found.label_N, found.split_N, request.fractions, request.seed)
+        parsed = _checked(detect.FORMATS[request.format].read(opened, pack, request), request.labelled)
+        split_N = splits.carve(parsed.label_N, parsed.split_N, request.fractions, request.seed)
         if request.labelled == "test":
-            found = _for_tests(found, split_N)
-        writer.finish(index, found.row_N, found.label_N, split_N, found.target_NK)
+            parsed = _for_tests(parsed, split_N)
+        writer.finish(index, parsed.row_N, parsed.label_N, split_N, parsed.target_NK)
     images = PackedImages.open(pixels, index)
     mean, std = measure.moments(images, watch.checkpoint_or_stop)
     result = DatasetResult(
         format=request.format,
         labelled=_labelled(images),
         refused=pack.refused,
-        classes=found.classes or None,
+        classes=parsed.classes or None,
         multi_label=images.target is not None,
         image=measure.shape(images),
         splits=measure.splits(images),
-        counts=measure.counts(images, found.classes) if found.classes else None,
+        counts=measure.counts(images, parsed.classes) if parsed.classes else None,
         mean=mean,
         std=std,
-        sha256=measure.sha256(images, found.classes, watch.checkpoint_or_stop),
-        duplicates=duplicates.find(images, found.names, watch.checkpoint_or_stop),
+        sha256=measure.sha256(images, parsed.classes, watch.checkpoint_or_stop),
+        duplicates=duplicates.find(images, parsed.names, watch.checkpoint_or_stop),
     )
-    for note in (*pack.notes, *warnings.of(result, found, split_N, pack, request)):
+    for note in (*pack.notes, *warnings.of(result, parsed, split_N, pack, request)):
         channel.emit(note)
     return Result(result, {Artifact.PIXELS: pixels, Artifact.INDEX: index})
 
 
-def _checked(found: Found, labelled: bool | str) -> Found:
+def _checked(parsed: ParsedDataset, labelled: bool | str) -> ParsedDataset:
     """Labels that nobody wants are dropped; those that are wanted must tell at least two classes apart."""
     if not labelled:
-        return replace(found, label_N=np.full_like(found.label_N, -1), classes=[], target_NK=None)
-    if found.target_NK is not None and not found.target_NK.all():
-        return found
-    present = np.unique(found.label_N[found.label_N >= 0])
+        return replace(parsed, label_N=np.full_like(parsed.label_N, -1), classes=[], target_NK=None)
+    if parsed.target_NK is not None and not parsed.target_NK.all():
+        return parsed
+    present = np.unique(parsed.label_N[parsed.label_N >= 0])
     if len(present) < 2:
-        only = found.classes[present[0]]
+        only = parsed.classes[present[0]]
         raise Failure("one_class", f"All images are of the class {only!r}: add another, or pass `labelled`: false.")
-    return found
+    return parsed
 
 
-def _for_tests(found: Found, split_N: Codes) -> Found:
+def _for_tests(parsed: ParsedDataset, split_N: Codes) -> ParsedDataset:
     """Drop the labels of all but the test split.
 
     Raises:
         Failure: `no_labels`, that has none; `two_labels`, images have several.
     """
-    if found.target_NK is not None:
+    if parsed.target_NK is not None:
         raise Failure("two_labels", 'With `labelled`: "test" an image has one label, not any number of them.')
-    label_N = np.where(split_N == TEST, found.label_N, -1)
+    label_N = np.where(split_N == TEST, parsed.label_N, -1)
     if not (label_N >= 0).any():
         raise Failure("no_labels", "No image of the test split has a label.")
-    return replace(found, label_N=label_N)
+    return replace(parsed, label_N=label_N)
 
 
 def _labelled(images: PackedImages) -> Labelled:

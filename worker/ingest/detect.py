@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from worker.ingest import cifar, csv, folder, idx, npz
 from worker.ingest.archive import Archive
-from worker.ingest.found import Found, Request
 from worker.ingest.pack import Pack
+from worker.ingest.parsed import ParsedDataset, Request
 from worker.runtime.contract import Failure
 
 
@@ -15,7 +15,7 @@ class Format:
     """`suits` judges by names and first bytes; `read` puts the images into the pack and says what they are."""
 
     suits: Callable[[Archive, Request], bool]
-    read: Callable[[Archive, Pack, Request], Found]
+    read: Callable[[Archive, Pack, Request], ParsedDataset]
 
 
 FORMATS: Mapping[str, Format] = {  # in the order in which they are tried

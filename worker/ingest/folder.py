@@ -7,17 +7,17 @@ from collections.abc import Iterable, Sequence
 from app.imaging.packed import SPLITS
 from worker.ingest import classes, layout
 from worker.ingest.archive import Archive
-from worker.ingest.found import Found, Request
 from worker.ingest.layout import FilePlace, Folder, Layout
 from worker.ingest.naming import TEST, TRAIN, UNSPLIT
 from worker.ingest.pack import Pack
+from worker.ingest.parsed import ParsedDataset, Request
 from worker.runtime.contract import Failure, Note
 
 MAX_LISTS, MAX_LIST_BYTES = 100, 64 * 2**20  # that are read of an archive, together
 _LIST = re.compile(r"(^|/)[^/]*annotations?\.txt$", re.IGNORECASE)
 
 
-def read(archive: Archive, pack: Pack, request: Request) -> Found:
+def read(archive: Archive, pack: Pack, request: Request) -> ParsedDataset:
     """The images in the order of their names.
 
     Where the training split alone has no labels its images stay, without any.
@@ -39,7 +39,7 @@ def read(archive: Archive, pack: Pack, request: Request) -> Found:
         rows = _kept(rows, names, places, label, pack)
         labels = [label[row] for row in rows]
         classes.require_images(laid_out.classes(), filter(None, labels))
-    return classes.found(rows, labels, [places[row].split for row in rows], [names[row] for row in rows])
+    return classes.parsed(rows, labels, [places[row].split for row in rows], [names[row] for row in rows])
 
 
 def suits(archive: Archive, _: Request) -> bool:

@@ -7,9 +7,9 @@ import numpy as np
 
 from worker.ingest.archive import Archive, Member
 from worker.ingest.arrays import Arrays, read_exactly, require_count, require_end
-from worker.ingest.found import Found, Request
 from worker.ingest.naming import split_in
 from worker.ingest.pack import Pack
+from worker.ingest.parsed import ParsedDataset, Request
 from worker.runtime.contract import Failure
 
 UNSIGNED_BYTE = 0x08  # IDX's code of the type
@@ -19,7 +19,7 @@ IMAGES = (3, 4)  # dimensions
 _NAME = re.compile(r"idx[134]-ubyte(\.gz)?$")
 
 
-def read(archive: Archive, pack: Pack, request: Request) -> Found:
+def read(archive: Archive, pack: Pack, request: Request) -> ParsedDataset:
     """Training images first, each split in the order of its file.
 
     Raises:
@@ -28,7 +28,7 @@ def read(archive: Archive, pack: Pack, request: Request) -> Found:
     arrays = Arrays()
     for member in archive.walk():
         _read(member, arrays, pack)
-    return arrays.found(request)
+    return arrays.parsed(request)
 
 
 def suits(archive: Archive, _: Request) -> bool:

@@ -8,9 +8,9 @@ import numpy as np
 
 from worker.ingest.archive import Archive, Member
 from worker.ingest.arrays import Arrays, read_exactly, require_count, require_end
-from worker.ingest.found import Found, Request, Rows
 from worker.ingest.naming import split_in, words
 from worker.ingest.pack import Pack
+from worker.ingest.parsed import ParsedDataset, Request, Rows
 from worker.runtime.contract import Failure
 
 SUFFIX = ".npy"
@@ -25,7 +25,7 @@ _SHAPE = r"(?:\d{1,18}L?, ?)*(?:\d{1,18}L?)?"
 _HEADER = re.compile(rf"\{{'descr': '({_TYPE})', 'fortran_order': (True|False), 'shape': \(({_SHAPE})\), ?\}}\s*")
 
 
-def read(archive: Archive, pack: Pack, request: Request) -> Found:
+def read(archive: Archive, pack: Pack, request: Request) -> ParsedDataset:
     """Training images first, each split in the order of its array.
 
     Raises:
@@ -41,7 +41,7 @@ def read(archive: Archive, pack: Pack, request: Request) -> Found:
         raise Failure("no_images", f"Of the arrays {', '.join(unknown)} none is known: they are called {WANTED}.")
     if unknown and request.labelled and not arrays.labels:
         raise Failure("no_labels", f"No labels are among the arrays {', '.join(unknown)}: they are called {WANTED}.")
-    return arrays.found(request)
+    return arrays.parsed(request)
 
 
 def suits(archive: Archive, _: Request) -> bool:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from app.imaging.packed import SPLITS, Split
-from worker.ingest.found import Codes, Rows
 from worker.ingest.naming import TEST, TRAIN, UNSPLIT, VALIDATION
+from worker.ingest.parsed import Codes, Rows
 from worker.runtime.contract import Failure
 
 CARVED = (TEST, VALIDATION)  # in this order, where a class has too few images for both

@@ -8,9 +8,9 @@ import numpy as np
 from app.contract.datasets import Duplicates
 from app.contract.results import DatasetResult
 from app.imaging.packed import SPLITS
-from worker.ingest.found import Codes, Found, Request
 from worker.ingest.naming import UNSPLIT
 from worker.ingest.pack import Pack
+from worker.ingest.parsed import Codes, ParsedDataset, Request
 from worker.runtime.contract import Note
 
 _CHANGES = {
@@ -21,21 +21,21 @@ _CHANGES = {
 }
 
 
-def of(result: DatasetResult, found: Found, split_N: Codes, pack: Pack, request: Request) -> Iterator[Note]:
+def of(result: DatasetResult, parsed: ParsedDataset, split_N: Codes, pack: Pack, request: Request) -> Iterator[Note]:
     """`result` is the dataset's, `split_N` the splits that its images have in the end."""
     if pack.refusals:
         yield _warning("files_refused", f"{pack.refusals:,} files could not be used.", count=pack.refusals)
     for change, said in _CHANGES.items():
         if count := pack.changes[change]:
             yield _warning(f"images_changed_{change}", f"{count:,} images {said}.", count=count)
-    yield from _on_splits(found, split_N, request)
-    yield from _on_classes(result, found)
+    yield from _on_splits(parsed, split_N, request)
+    yield from _on_classes(result, parsed)
     if result.duplicates is not None:
         yield from _on_duplicates(result.duplicates)
 
 
-def _on_splits(found: Found, split_N: Codes, request: Request) -> Iterator[Note]:
-    brought = set(np.unique(found.split_N).tolist()) - {UNSPLIT}
+def _on_splits(parsed: ParsedDataset, split_N: Codes, request: Request) -> Iterator[Note]:
+    brought = set(np.unique(parsed.split_N).tolist()) - {UNSPLIT}
     carved = {SPLITS[split]: int((split_N == split).sum()) for split in (1, 2) if split not in brought}
     if told := [f"{count:,} {name} images" for name, count in carved.items() if count]:
         drawn = f"{' and '.join(told)} were drawn at random (seed {request.seed}) from training"
@@ -43,7 +43,7 @@ def _on_splits(found: Found, split_N: Codes, request: Request) -> Iterator[Note]
         yield _warning("splits_carved", text, **carved)
 
 
-def _on_classes(result: DatasetResult, found: Found) -> Iterator[Note]:
+def _on_classes(result: DatasetResult, parsed: ParsedDataset) -> Iterator[Note]:
     classes = result.classes
     if not classes or result.labelled == "test":
         return
@@ -55,22 +55,22 @@ def _on_classes(result: DatasetResult, found: Found) -> Iterator[Note]:
     if len({name.casefold().strip() for name in classes}) < len(classes):
         yield _warning("classes_differ_in_case", "Names of some classes differ in case alone: they are two classes.")
     if result.format == "csv":
-        yield from _on_table(found)
+        yield from _on_table(parsed)
 
 
-def _on_table(found: Found) -> Iterator[Note]:
+def _on_table(parsed: ParsedDataset) -> Iterator[Note]:
     """Labels that were perhaps meant otherwise than they are read."""
-    if found.target_NK is not None and found.target_NK.sum(axis=1).max() == 1:
+    if parsed.target_NK is not None and parsed.target_NK.sum(axis=1).max() == 1:
         yield _warning("one_label_each", "No image has more than one label; in a column `labels` `|` separates them.")
-    joined = sum("|" in name for name in found.classes)
+    joined = sum("|" in name for name in parsed.classes)
     if joined:
         text = f"{joined} classes have a `|` in their names; lists of labels belong in a column `labels`."
         yield _warning("labels_with_bars", text, count=joined)
 
 
-def _on_duplicates(found: Duplicates) -> Iterator[Note]:
-    if count := found.across:
-        pair = " and ".join(found.examples[0].images)
+def _on_duplicates(duplicates: Duplicates) -> Iterator[Note]:
+    if count := duplicates.across:
+        pair = " and ".join(duplicates.examples[0].images)
         text = (
             f"{count:,} validation and test images are training images as well ({pair}): figures on them are too good."
         )

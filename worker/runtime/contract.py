@@ -12,23 +12,23 @@ from app.contract.record import Record
 
 Level = Literal["info", "warning", "error"]
 Command = Literal["cancel", "pause", "shutdown"]
-Told = TypeVar("Told", bound=Record, covariant=True)
+Payload = TypeVar("Payload", bound=Record, covariant=True)
 Outcome = TypeVar("Outcome", bound=Record, covariant=True)
 
 
 @dataclass(frozen=True)
-class Spec(Generic[Told]):
-    """One background step.
+class Spec(Generic[Payload]):
+    """One background task.
 
     `kind` names what is to be done, `payload` says how, `inputs` maps a role to a local file that is only read,
-    `workdir` is an empty folder for what the step writes, `snapshot` is the state to go on from.  `cache` is a folder
-    that steps share, in which they keep what others may need: at most `cache_bytes`.  Pixels of more than
+    `workdir` is an empty folder for what the task writes, `snapshot` is the state to go on from.  `cache` is a folder
+    that tasks share, in which they keep what others may need: at most `cache_bytes`.  Pixels of more than
     `resident_bytes` are kept in `workdir`.
     """
 
     kind: str
     subject: str
-    payload: Told
+    payload: Payload
     inputs: dict[str, Path]
     workdir: Path
     snapshot: Path | None = None

@@ -29,9 +29,9 @@ from app.serving import sizes
 from app.usage import service as usage
 from worker.executors.base import Attempt, Crashed, Executor
 from worker.runtime.contract import Command, Failure, Interrupted, Note, Result, Retry, Snapshot, Spec
-from worker.steps.registry import STEPS
 from worker.supervisor.journal import Journal
 from worker.supervisor.lease import Lease
+from worker.tasks.registry import KINDS
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +87,8 @@ class _Attempt:
             self._end_without_result(self._cause(how))
 
     def _spec(self, workdir: Path) -> Spec[Record]:
-        settings, blobs, step = self._place.settings, self._place.blobs, STEPS[self._claim.kind]
-        prepared = self._write(lambda db, task: step.prepare(db, task.id))
+        settings, blobs, kind = self._place.settings, self._place.blobs, KINDS[self._claim.kind]
+        prepared = self._write(lambda db, task: kind.prepare(db, task.id))
         self._inputs = list(prepared.inputs.values())
         return Spec(
             kind=self._claim.kind,
@@ -99,8 +99,8 @@ class _Attempt:
             snapshot=self._resumed(),
             device=settings.device,
             snapshot_every_s=settings.snapshot_every_s,
-            memory_bytes=settings.ingest_memory_bytes if step.untrusted else None,
-            cache=None if step.untrusted else settings.cache / "features",
+            memory_bytes=settings.ingest_memory_bytes if kind.untrusted else None,
+            cache=None if kind.untrusted else settings.cache / "features",
             cache_bytes=settings.feature_cache_bytes,
             resident_bytes=settings.resident_bytes,
             pixel_bytes=settings.max_dataset_bytes,
@@ -176,7 +176,7 @@ class _Attempt:
             def publish(db: Session, task: Task) -> None:
                 if task.status == Status.CANCELLING:
                     return queue.stop(db, task)
-                STEPS[self._claim.kind].publish(db, task.id, outcome, written)
+                KINDS[self._claim.kind].publish(db, task.id, outcome, written)
                 usage.require(db, task.owner, self._place.settings.max_owner_bytes)
                 queue.succeed(db, task)
                 for blob in staged.values():

@@ -40,11 +40,11 @@ class Networks:
         pixels_NHWC = torch.from_numpy(images).to(self._device)
         x_BCHW = prepare.normalised(prepare.pixels(pixels_NHWC, torch.arange(len(images), device=self._device)))
         probabilities_NK, _ = stream.predict(x_BCHW)
-        return probabilities_NK.cpu().numpy(), asdict(stream.told())
+        return probabilities_NK.cpu().numpy(), asdict(stream.state())
 
     def tell(self, name: str) -> Any:
         """The state of a network's adaptation; None where nothing is known of it."""
-        return asdict(self._streams[name][0].told()) if name in self._streams else None
+        return asdict(self._streams[name][0].state()) if name in self._streams else None
 
     def reset(self, name: str) -> None:
         self._streams.pop(name, None)

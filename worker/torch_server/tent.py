@@ -25,7 +25,7 @@ ONE_CLASS, SOUND = 1.5, 0.5  # classes that predictions come to, and share of th
 
 
 @dataclass(frozen=True)
-class Told:
+class StreamState:
     """The state of a stream: `steps` of adaptation since it began (anew), on `images`; `entropy` of the last batch, in
     nats; `waiting` images are too few to adapt to; it has collapsed, and begun anew, `collapses` times."""
 
@@ -74,8 +74,8 @@ class Stream:
         adapted = self._adapt(x_BCHW)
         return self._look(x_BCHW) if self._collapsed() else adapted
 
-    def told(self) -> Told:
-        return Told(self._steps, self._images, self._entropy, sum(map(len, self._waiting)), self._collapses)
+    def state(self) -> StreamState:
+        return StreamState(self._steps, self._images, self._entropy, sum(map(len, self._waiting)), self._collapses)
 
     def _wait(self, x_BCHW: Tensor) -> None:
         """Keep images until they are enough for a step."""

@@ -12,7 +12,7 @@ from app.contract.specs import DatasetIngest
 from app.core.status import Readiness, Status, readiness
 from app.datasets import service as datasets
 from app.datasets.repository import StoredDataset
-from app.datasets.samples import StoredSample as Found
+from app.datasets.samples import StoredSample
 
 Format = Literal["auto", "folder", "cifar10", "cifar100", "idx", "npz", "csv"]
 
@@ -160,7 +160,7 @@ class Sample(Listed):
     image: str
 
     @classmethod
-    def of(cls, found: Found, split: Split, classes: list[str] | None) -> Self:
-        label = None if found.label is None or classes is None else classes[found.label]
-        labels = None if found.labels is None or classes is None else [classes[place] for place in found.labels]
-        return cls(id=f"sample_{found.row}", split=split, label=label, labels=labels, image=found.image)
+    def of(cls, sample: StoredSample, split: Split, classes: list[str] | None) -> Self:
+        label = None if sample.label is None or classes is None else classes[sample.label]
+        labels = None if sample.labels is None or classes is None else [classes[place] for place in sample.labels]
+        return cls(id=f"sample_{sample.row}", split=split, label=label, labels=labels, image=sample.image)

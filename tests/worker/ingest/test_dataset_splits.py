@@ -5,8 +5,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from worker.ingest.found import DEFAULT_FRACTIONS
 from worker.ingest.naming import TEST, TRAIN, UNSPLIT, VALIDATION
+from worker.ingest.parsed import DEFAULT_FRACTIONS
 from worker.ingest.splits import carve
 from worker.runtime.contract import Failure
 

@@ -12,8 +12,8 @@ from app.contract.specs import CatalogueRequest, Prepared
 from app.core.settings import Settings
 from app.db.session import Database
 from worker.runtime.contract import Result, Spec
-from worker.steps.registry import STEPS, Step
 from worker.supervisor.attempt import Workplace
+from worker.tasks.registry import KINDS, TaskKind
 
 DONE = Result(Catalogue(entries=[]))
 
@@ -65,5 +65,5 @@ def prepared(**inputs: str) -> Prepared[CatalogueRequest]:
 
 def steps_do(monkeypatch, *, prepare: Callable | None = None, publish: Callable | None = None) -> None:
     """In the place of what the steps of jobs do with the database."""
-    step = Step(prepare or (lambda db, id_: prepared()), publish or (lambda db, id_, outcome, written: None), False)
-    monkeypatch.setitem(STEPS, "run", step)
+    kind = TaskKind(prepare or (lambda db, id_: prepared()), publish or (lambda db, id_, outcome, written: None), False)
+    monkeypatch.setitem(KINDS, "run", kind)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from worker.methods.generalisation.family import Course, EnvironmentOutputs
+from worker.methods.generalisation.family import EnvironmentOutputs, EnvironmentTraining
 from worker.methods.generalisation.group_dro import Reweighting
 from worker.methods.generalisation.irm import penalty
 from worker.methods.generalisation.penalised import MeanRisk, Penalty
@@ -82,10 +82,14 @@ def test_risk_variance_is_numpys():
 @pytest.mark.parametrize(("step", "weight"), [(0, 1.0), (4, 1.0), (5, 10.0), (9, 10.0)])
 def test_the_penalty_gets_its_weight_at_the_turn(step, weight):
     batch = outputs()
-    found = Penalty(Course(3, 5, CPU), 10.0, lambda outputs: risk_variance(outputs.risk_E))(batch, Moment(step, 0, 0.0))
+    found = Penalty(EnvironmentTraining(3, 5, CPU), 10.0, lambda outputs: risk_variance(outputs.risk_E))(
+        batch, Moment(step, 0, 0.0)
+    )
     risks = batch.risk_E.detach().numpy()
     assert found["loss"].item() == pytest.approx((risks.mean() + weight * risks.var()) / weight, rel=1e-6)
-    assert MeanRisk(Course(3, 0, CPU))(batch, Moment(step, 0, 0.0))["loss"].item() == pytest.approx(risks.mean())
+    assert MeanRisk(EnvironmentTraining(3, 0, CPU))(batch, Moment(step, 0, 0.0))["loss"].item() == pytest.approx(
+        risks.mean()
+    )
 
 
 def test_group_dro_by_hand():
@@ -96,7 +100,7 @@ def test_group_dro_by_hand():
 
 def test_group_dro_remembers_its_weights():
     batch = outputs()
-    whole, first = (Reweighting(Course(3, 0, CPU), 0.5) for _ in range(2))
+    whole, first = (Reweighting(EnvironmentTraining(3, 0, CPU), 0.5) for _ in range(2))
     for step in range(3):
         loss = whole(batch, Moment(step, 0, 0.0))["loss"]
     risks = batch.risk_E.detach().numpy()
@@ -104,7 +108,7 @@ def test_group_dro_remembers_its_weights():
     assert loss.item() == pytest.approx((weights * risks).sum(), rel=1e-5)
     for step in range(2):
         first(batch, Moment(step, 0, 0.0))
-    second = Reweighting(Course(3, 0, CPU), 0.5)
+    second = Reweighting(EnvironmentTraining(3, 0, CPU), 0.5)
     second.load_state_dict(first.state_dict())
     assert second(batch, Moment(2, 0, 0.0))["loss"].item() == loss.item()
 

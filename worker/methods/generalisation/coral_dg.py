@@ -11,7 +11,7 @@ from worker.training.protocols import Losses, Moment, Stateful
 
 
 def run(task: Task, params: CoralDg) -> Adapted:
-    return generalisation.learn(task, params, lambda course: Aligned(params.weight))
+    return generalisation.learn(task, params, lambda training: Aligned(params.weight))
 
 
 class Aligned:

@@ -49,7 +49,7 @@ class RiskObjective(Protocol):
 
 
 @dataclass(frozen=True)
-class Course:
+class EnvironmentTraining:
     """The training that an objective is built for: so many environments, and the step at which a penalty gets its
     weight."""
 
@@ -58,34 +58,34 @@ class Course:
     device: torch.device
 
 
-Build = Callable[[Course], RiskObjective]
-Around = Callable[[Classifier], AbstractContextManager[None]]
+Build = Callable[[EnvironmentTraining], RiskObjective]
+TrainingContext = Callable[[Classifier], AbstractContextManager[None]]
 
 
 def learn(
-    task: Task, params: Generalisation, build: Build, *, around: Around = lambda learner: nullcontext()
+    task: Task, params: Generalisation, build: Build, *, context: TrainingContext = lambda learner: nullcontext()
 ) -> Adapted:
-    """Minimise what `build` makes of the environments' risks; within `around` the network is trained."""
+    """Minimise what `build` makes of the environments' risks; within `context` the network is trained."""
     domains = {id_: task.environments[id_] for id_ in params.environments}
     classes, left_out = _shared(domains)
     _require_measurable(task, classes)
     largest = max(domains.values(), key=lambda domain: len(domain.images.rows("train")))
     start = starting.begin(task, params, largest, classes)
-    course = _Learning(task, params, start, build, around)
-    known = {id_: course.examples(domain) for id_, domain in domains.items()}
-    course = replace(course, params=params.resolve(max(len(one.train) for one in known.values()), _size(start)))
-    task.run.expect((1 + (len(known) if params.leave_one_out else 0)) * course.steps(known))
+    learning = _Learning(task, params, start, build, context)
+    known = {id_: learning.examples(domain) for id_, domain in domains.items()}
+    learning = replace(learning, params=params.resolve(max(len(one.train) for one in known.values()), _size(start)))
+    task.run.expect((1 + (len(known) if params.leave_one_out else 0)) * learning.steps(known))
     drawn = deepcopy(start.learner.module) if params.leave_one_out else None
-    course.train(start.learner, known, task.run)
-    without = [] if drawn is None else [course.without(id_, deepcopy(drawn), known) for id_ in known]
+    learning.train(start.learner, known, task.run)
+    without = [] if drawn is None else [learning.without(id_, deepcopy(drawn), known) for id_ in known]
     transfer = start.report | {
         "environments": {id_: {"train": len(e.train), "validation": len(e.validation)} for id_, e in known.items()},
         "classes_left_out": left_out,
     }
     if without:
-        left_out_one = [course.measured(id_, other) for id_, other in zip(known, without, strict=True)]
+        left_out_one = [learning.measured(id_, other) for id_, other in zip(known, without, strict=True)]
         transfer |= {"leave_one_out": left_out_one}
-    return Adapted(start.learner, start.spec, course.params, _use(task, params, known, course), transfer)
+    return Adapted(start.learner, start.spec, learning.params, _use(task, params, known, learning), transfer)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class _Learning:
     params: Generalisation
     start: Start
     build: Build
-    around: Around
+    context: TrainingContext
 
     def examples(self, domain: Domain) -> Examples:
         input, classes = self.start.learner.input, self.start.classes
@@ -123,7 +123,7 @@ class _Learning:
         params, names = self.params, list(known)
         prepare = Prepare(learner.input, run.device, device.memory_format(learner.module))
         turn = params.turn(self.steps(known))
-        objective = self.build(Course(len(names), turn, run.device))
+        objective = self.build(EnvironmentTraining(len(names), turn, run.device))
 
         def loss(batch: Together, moment: Moment) -> Losses:
             parts = [batch.of[name] for name in names]
@@ -136,7 +136,7 @@ class _Learning:
             shown = {f"{name}/loss": risk for name, risk in zip(names, risks, strict=True)}
             return {**objective(EnvironmentOutputs(logits, features, labels, torch.stack(risks)), moment), **shown}
 
-        with self.around(learner):
+        with self.context(learner):
             Trainer(run, learner, params.schedule, stateful=objective.stateful).fit(
                 Parallel({name: self._batches(name, known[name].train, run, prepare) for name in names}),
                 loss,
@@ -217,9 +217,9 @@ def _size(start: Start) -> tuple[int, int]:
     return start.learner.input.size
 
 
-def _use(task: Task, params: Generalisation, known: Mapping[str, Examples], course: _Learning) -> LabelUse:
+def _use(task: Task, params: Generalisation, known: Mapping[str, Examples], learning: _Learning) -> LabelUse:
     """The target's own where it is among the environments, or is what validates."""
-    held_out = {} if params.selection == "last" else course.held_out(known)
+    held_out = {} if params.selection == "last" else learning.held_out(known)
     train = {id_: len(one.train) for id_, one in known.items()}
     validation = {id_: len(images) for id_, images in held_out.items()}
     ours = [id_ for id_, domain in task.environments.items() if domain is task.target]

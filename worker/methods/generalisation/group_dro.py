@@ -6,7 +6,7 @@ import torch
 
 from app.methods.generalisation.group_dro import GroupDro
 from worker.methods.generalisation import family as generalisation
-from worker.methods.generalisation.family import Course, EnvironmentOutputs
+from worker.methods.generalisation.family import EnvironmentOutputs, EnvironmentTraining
 from worker.methods.task import Adapted, Task
 from worker.runtime.run import State
 from worker.terms import environments
@@ -14,15 +14,15 @@ from worker.training.protocols import Losses, Moment, Stateful
 
 
 def run(task: Task, params: GroupDro) -> Adapted:
-    return generalisation.learn(task, params, lambda course: Reweighting(course, params.eta))
+    return generalisation.learn(task, params, lambda training: Reweighting(training, params.eta))
 
 
 class Reweighting:
     """Σ wₑ · riskₑ; the weights are equal at first, and part of the snapshot."""
 
-    def __init__(self, course: Course, eta: float) -> None:
+    def __init__(self, training: EnvironmentTraining, eta: float) -> None:
         self._eta = eta
-        self._weight_E = torch.full((course.environments,), 1 / course.environments, device=course.device)
+        self._weight_E = torch.full((training.environments,), 1 / training.environments, device=training.device)
 
     @property
     def stateful(self) -> Mapping[str, Stateful]:

@@ -12,7 +12,7 @@ from worker.terms import environments
 
 
 def run(task: Task, params: Irm) -> Adapted:
-    return generalisation.learn(task, params, lambda course: Penalty(course, params.weight, penalty))
+    return generalisation.learn(task, params, lambda training: Penalty(training, params.weight, penalty))
 
 
 def penalty(outputs: EnvironmentOutputs) -> Tensor:

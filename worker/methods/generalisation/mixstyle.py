@@ -20,7 +20,7 @@ from worker.terms.environments import mix_style
 
 
 def run(task: Task, params: MixStyle) -> Adapted:
-    return generalisation.learn(task, params, MeanRisk, around=partial(mixing, params=params))
+    return generalisation.learn(task, params, MeanRisk, context=partial(mixing, params=params))
 
 
 @contextmanager

@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from worker.methods.generalisation.family import Course, EnvironmentOutputs
+from worker.methods.generalisation.family import EnvironmentOutputs, EnvironmentTraining
 from worker.training.protocols import Losses, Moment, Stateful
 
 
 class MeanRisk:
     stateful: Mapping[str, Stateful] = {}
 
-    def __init__(self, course: Course) -> None:
+    def __init__(self, training: EnvironmentTraining) -> None:
         pass
 
     def __call__(self, outputs: EnvironmentOutputs, moment: Moment) -> Losses:
@@ -23,8 +23,10 @@ class Penalty:
 
     stateful: Mapping[str, Stateful] = {}
 
-    def __init__(self, course: Course, weight: float, penalty: Callable[[EnvironmentOutputs], Tensor]) -> None:
-        self._turn, self._weight, self._penalty = course.turn, weight, penalty
+    def __init__(
+        self, training: EnvironmentTraining, weight: float, penalty: Callable[[EnvironmentOutputs], Tensor]
+    ) -> None:
+        self._turn, self._weight, self._penalty = training.turn, weight, penalty
 
     def __call__(self, outputs: EnvironmentOutputs, moment: Moment) -> Losses:
         weight = self._weight if moment.step >= self._turn else min(1.0, self._weight)

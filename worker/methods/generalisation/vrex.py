@@ -11,5 +11,5 @@ def run(task: Task, params: Vrex) -> Adapted:
     return generalisation.learn(
         task,
         params,
-        lambda course: Penalty(course, params.weight, lambda outputs: environments.risk_variance(outputs.risk_E)),
+        lambda training: Penalty(training, params.weight, lambda outputs: environments.risk_variance(outputs.risk_E)),
     )

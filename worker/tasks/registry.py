@@ -1,4 +1,4 @@
-"""The kinds of background steps: how rows become a spec, and how a result becomes rows."""
+"""The kinds of background tasks: how rows become a spec, and how a result becomes rows."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from app.contract.specs import Prepared
 from app.datasets import service as datasets
 from app.jobs import service as jobs
 
-Told = TypeVar("Told", bound=Record)
+Payload = TypeVar("Payload", bound=Record)
 Outcome = TypeVar("Outcome", bound=Record)
 
 
 @dataclass(frozen=True)
-class Step(Generic[Told, Outcome]):
-    """`prepare` gives the spec, and the blobs that the step reads; `publish` records its outcome, and the blobs that it
+class TaskKind(Generic[Payload, Outcome]):
+    """`prepare` gives the spec, and the blobs that the task reads; `publish` records its outcome, and the blobs that it
     wrote, in the transaction that ends it.  `untrusted`: it reads what users sent, in bounded memory."""
 
-    prepare: Callable[[Session, str], Prepared[Told]]
+    prepare: Callable[[Session, str], Prepared[Payload]]
     publish: Callable[[Session, str, Outcome, Written], object]
     untrusted: bool
 
 
-STEPS: Mapping[str, Step[Any, Any]] = {
-    datasets.KIND: Step(datasets.prepare, datasets.publish, untrusted=True),
-    checkpoints.KIND: Step(checkpoints.prepare, checkpoints.publish, untrusted=True),
-    jobs.KIND: Step(jobs.prepare, jobs.publish, untrusted=False),
+KINDS: Mapping[str, TaskKind[Any, Any]] = {
+    datasets.KIND: TaskKind(datasets.prepare, datasets.publish, untrusted=True),
+    checkpoints.KIND: TaskKind(checkpoints.prepare, checkpoints.publish, untrusted=True),
+    jobs.KIND: TaskKind(jobs.prepare, jobs.publish, untrusted=False),
 }

@@ -51,7 +51,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Found:
+class ParsedDataset:
     """The images of a dataset in its order, which does not hang on that of the archive.
 
     `row_N` is an image's number in the pack, `label_N` its place in `classes` (−1: none), `split_N` a place in `SPLITS`
@@ -77,9 +77,9 @@ class Block:
     label_N: Rows
 
 
-def join(blocks: Sequence[Block], classes: list[str]) -> Found:
+def join(blocks: Sequence[Block], classes: list[str]) -> ParsedDataset:
     blocks = sorted(blocks, key=lambda block: (block.split, block.name))
-    return Found(
+    return ParsedDataset(
         np.concatenate([np.arange(block.start, block.start + len(block.label_N)) for block in blocks]),
         np.concatenate([block.label_N for block in blocks]),
         np.concatenate([np.full(len(block.label_N), block.split, np.uint8) for block in blocks]),
