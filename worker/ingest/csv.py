@@ -9,17 +9,15 @@ import csv
 import io
 import itertools
 import posixpath
-import re
-import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from app.imaging.packed import SPLITS
-from worker.ingest import classes, columns, folder, naming
+from worker.ingest import cells, classes, columns, folder, naming
 from worker.ingest.archive import Archive
 from worker.ingest.columns import Columns
+from worker.ingest.listed import NO_IMAGE, Files
 from worker.ingest.naming import UNSPLIT
 from worker.ingest.pack import Pack
 from worker.ingest.parsed import ParsedDataset, Request
@@ -29,16 +27,12 @@ MAX_TABLES, MAX_TABLE_BYTES = 1000, 256 * 2**20  # that are read of an archive, 
 FEW = 50  # lines that show which column lists images
 SHOWN = 5  # names in a message
 SUFFIXES = (".csv", ".tsv", ".tab")
-SEPARATORS = "|;,"  # of several labels in a cell, the first that any cell has; then blanks
 DELIMITERS = ",;\t|"
 SAY = "Say which it is: `columns`: {image, label or labels, split}."
 FLAGS = {"0": False, "0.0": False, "1": True, "1.0": True}
 ONE_HOT = "_classes.csv"  # Roboflow's name of tables whose images may have several labels
 
 _SUBMISSION = {"submission", "submissions"}
-_NO_IMAGE = re.compile(
-    r"\.(csv|tsv|tab|txt|md|json|xml|yaml|yml|html|pdf|py|ipynb|parquet|xlsx?|h5|mat)$", re.IGNORECASE
-)
 
 Labels = frozenset[str]
 Record = tuple[int, list[str]]  # the number of its line, its cells
@@ -134,7 +128,7 @@ class _Unusable(Failure):
 
 
 def _usable(
-    archive: Archive, names: Sequence[str], files: "Files", request: Request, *, folders_too: bool
+    archive: Archive, names: Sequence[str], files: Files, request: Request, *, folders_too: bool
 ) -> tuple[list[Table], dict[str, _Unusable]]:
     """Tables that list images of the archive with what is wanted of them, and why others are none.
 
@@ -161,7 +155,7 @@ def _usable(
 def _folders_of_classes(archive: Archive, request: Request) -> bool:
     """Tell whether the names of files alone would make a dataset of folders."""
     try:
-        images = [name for name in archive.files if not _NO_IMAGE.search(name)]
+        images = [name for name in archive.files if not NO_IMAGE.search(name)]
         laid_out = folder.lay_out(images, archive.folders, request)
     except Failure:
         return False
@@ -204,7 +198,7 @@ def _split_by_name(name: str, request: Request) -> int:
 # --- one table: its dialect, its columns
 
 
-def _table(text: str, name: str, files: "Files", request: Request, folders_too: bool) -> Table:
+def _table(text: str, name: str, files: Files, request: Request, folders_too: bool) -> Table:
     """
     Raises:
         Failure: `bad_table`, it lacks a column; `missing_files`, it lists none of the archive's images.
@@ -227,13 +221,13 @@ def _table(text: str, name: str, files: "Files", request: Request, folders_too: 
     else:
         found = _label_columns(header, records, name, image, split, folders_too)
     if records and not any(files.match(record[image], name) is not None for _, record in records):
-        cells = _some([record[image][:80] for _, record in records])
+        examples = _some([record[image][:80] for _, record in records])
         text = f"{name} lists {len(records):,} files in its column {header[image].strip()!r} that the archive lacks"
-        raise _Unusable("missing_files", f"{text}: {cells}.")
+        raise _Unusable("missing_files", f"{text}: {examples}.")
     return Table(name, found, header, records)
 
 
-def _image_column(header: list[str], records: list[Record], table: str, files: "Files") -> int | None:
+def _image_column(header: list[str], records: list[Record], table: str, files: Files) -> int | None:
     """The column of images: of those called so the one that lists most of the archive's files, else any that lists most
     of them."""
 
@@ -336,7 +330,7 @@ def _text(content: bytes, table: str) -> str:
 # --- its lines
 
 
-def _read_lines(table: Table, files: "Files", request: Request, pack: Pack, several: bool) -> None:
+def _read_lines(table: Table, files: Files, request: Request, pack: Pack, several: bool) -> None:
     """
     Raises:
         Failure: `bad_table`, `missing_files`, `two_labels`.
@@ -389,13 +383,13 @@ def _splits_of_cells(table: Table, request: Request) -> dict[int, int]:
     place = table.columns.split
     if place is None:
         return {}
-    cells = {number: record[place].strip() for number, record in table.records}
-    known = naming.splits_of(set(cells.values()), request.split_names)
-    for number, cell in cells.items():
+    names = {number: record[place].strip() for number, record in table.records}
+    known = naming.splits_of(set(names.values()), request.split_names)
+    for number, cell in names.items():
         if cell and known[cell] == UNSPLIT:
             fault = f"has the split {cell[:40]!r}: say train, validation or test, or name it in `split_names`"
             raise _bad_line(table.name, number, fault)
-    return {number: known[cell] for number, cell in cells.items()}
+    return {number: known[cell] for number, cell in names.items()}
 
 
 def _splits(lines: Sequence[Line], files: Sequence[str], request: Request, pack: Pack) -> list[int]:
@@ -421,119 +415,28 @@ def _unlabelled(request: Request) -> Request:
 def _separate(chosen: Sequence[Table], lines: dict[str, Line], several: bool, pack: Pack) -> bool:
     """Part the cells at their separator, in place; gives whether images may have several labels.
 
-    In a column of lists that is the first of `SEPARATORS` that any cell has, or blanks where the words recur as labels
-    do.  In a column of one label it is one by which the words recur so, and for blanks only where each word also stands
-    alone; else the cells stay whole, and that is said where it may be doubted.
+    In a column of lists that is the first of `cells.SEPARATORS` that any cell has, or blanks where the words recur as
+    labels do.  In a column of one label it is one by which the words recur so, and for blanks only where each word also
+    stands alone; else the cells stay whole, and that is said where it may be doubted.
     """
     if any(table.columns.classes for table in chosen):
         return several
-    cells = {cell for line in lines.values() for cell in line.labels}
-    separator = _separator(cells, several)
+    texts = {cell for line in lines.values() for cell in line.labels}
+    separator = cells.separator(texts, several)
     if separator is None:
-        if not several and (doubtful := _doubtful(cells)):
+        if not several and (doubtful := cells.doubtful(texts)):
             text = f"Blanks, commas and the like do not separate labels here: {doubtful[:80]!r} is read as one class."
             pack.tell(Note("labels_not_separated", text, "warning"))
         return several
     for name, line in lines.items():
-        lines[name] = Line(frozenset(label for cell in line.labels for label in _parted(cell, separator)), line.split)
+        labels = frozenset(label for cell in line.labels for label in cells.parted(cell, separator))
+        lines[name] = Line(labels, line.split)
     if separator != "|" or not several:
-        example = max(cells, key=lambda cell: len(_parted(cell, separator)))
-        text = (
-            f"Cells hold several labels, separated by {separator!r}: {example[:80]!r} is {_parted(example, separator)}."
-        )
+        example = max(texts, key=lambda cell: len(cells.parted(cell, separator)))
+        parts = cells.parted(example, separator)
+        text = f"Cells hold several labels, separated by {separator!r}: {example[:80]!r} is {parts}."
         pack.tell(Note("labels_separated", text, "warning", {"separator": separator}))
     return True
-
-
-def _separator(cells: set[str], several: bool) -> str | None:
-    for separator in SEPARATORS:
-        if any(separator in cell for cell in cells) and (several or _recur(cells, separator)):
-            return separator
-    if any(" " in cell for cell in cells):
-        alone = {cell for cell in cells if len(cell.split()) == 1}
-        words = {word for cell in cells for word in cell.split()}
-        if _recur(cells, " ") and (several or words <= alone):
-            return " "
-    return None
-
-
-def _recur(cells: set[str], separator: str) -> bool:
-    """Tell whether parts of cells come back in other cells so often that there are no more parts than cells."""
-    parts = Counter(part for cell in cells for part in set(_parted(cell, separator)))
-    joined = [cell for cell in cells if len(_parted(cell, separator)) > 1]
-    recurring = [cell for cell in joined if any(parts[part] > 1 for part in _parted(cell, separator))]
-    return bool(joined) and len(parts) <= len(cells) and len(recurring) == len(joined)
-
-
-def _doubtful(cells: set[str]) -> str | None:
-    """A cell of one label that might be several: parts of it stand alone elsewhere."""
-    for separator in ",; /+&":
-        for cell in sorted(cells):
-            parts = _parted(cell, separator)
-            if len(parts) > 1 and any(part in cells for part in parts):
-                return cell
-    return None
-
-
-def _parted(cell: str, separator: str) -> list[str]:
-    return [part for part in map(str.strip, cell.split(separator)) if part]
-
-
-# --- files
-
-
-class Files:
-    """The archive's files by what tables call them."""
-
-    def __init__(self, archive: Archive) -> None:
-        self._all = set(archive.files)
-        self._by_end: dict[str, list[str]] = {}
-        for name in archive.files:
-            if not _NO_IMAGE.search(name):
-                base = name.rpartition("/")[2]
-                for end in {base, base.rpartition(".")[0] or base}:
-                    self._by_end.setdefault(end, []).append(name)
-
-    def match(self, listed: str, table: str) -> str | None:
-        """The file that is meant; None if there is none, or several might be."""
-        return self._plainly(listed, table) or self._by_its_end(listed)
-
-    def plain(self, listed: str, table: str) -> bool:
-        """Tell whether the path is right as it stands, but perhaps for the suffix."""
-        path = _path(listed)
-        name = self._plainly(listed, table)
-        return name is not None or "/" not in path
-
-    def _plainly(self, listed: str, table: str) -> str | None:
-        """A path from the table's folder, or from the top of the archive."""
-        for above in (posixpath.dirname(table), ""):
-            name = posixpath.normpath(posixpath.join(above, _path(listed)))
-            if name in self._all:
-                return name
-        return None
-
-    def _by_its_end(self, listed: str) -> str | None:
-        """The file that has the most parts of the path in common, from its end, if it is the only one."""
-        path = [part for part in _path(listed).split("/") if part not in ("", ".")]
-        found = self._by_end.get(path[-1], []) if path and ".." not in path else []
-        if len(found) < 2:
-            return found[0] if found else None
-        common = {name: _in_common(path[:-1], name.split("/")[:-1]) for name in found}
-        longest = max(common.values())
-        best = [name for name in found if common[name] == longest]
-        return best[0] if len(best) == 1 else None
-
-
-def _path(listed: str) -> str:
-    return unicodedata.normalize("NFC", listed.strip().replace("\\", "/"))
-
-
-def _in_common(one: list[str], other: list[str]) -> int:
-    """Folders that two paths share, counted from their end."""
-    count = 0
-    while count < min(len(one), len(other)) and one[-1 - count] == other[-1 - count]:
-        count += 1
-    return count
 
 
 def _tell_of_folders(archive: Archive, lines: dict[str, Line], request: Request, pack: Pack) -> None:
