@@ -3,17 +3,16 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.status import Status
-from app.db.held import held
-from app.db.paging import Page, paged
+from app.db import ingested
+from app.db.paging import Page
 from app.db.tables import CheckpointRow, Task
 
 
 class StoredCheckpoint(NamedTuple):
-    """A checkpoint and the step that ingests it."""
+    """A checkpoint and the task that ingests it."""
 
     checkpoint: CheckpointRow
     task: Task
@@ -30,15 +29,10 @@ def get(db: Session, checkpoint_id: str) -> CheckpointRow | None:
 
 def find(db: Session, owner: str, checkpoint_id: str, *, hold: bool = False) -> StoredCheckpoint | None:
     """The owner's checkpoint; somebody else's is as good as none.  `hold`: it cannot be deleted before we are done."""
-    query = select(CheckpointRow, Task).join(Task, Task.id == CheckpointRow.id)
-    query = query.where(CheckpointRow.id == checkpoint_id, CheckpointRow.owner == owner)
-    row = db.execute(held(db, query, CheckpointRow) if hold else query).one_or_none()
+    row = ingested.find(db, CheckpointRow, owner, checkpoint_id, hold=hold)
     return row and StoredCheckpoint(*row)
 
 
 def page(db: Session, owner: str, page: Page, statuses: Collection[Status]) -> list[StoredCheckpoint]:
     """Up to `page.limit + 1` checkpoints: the one too many says that there are more."""
-    query = select(CheckpointRow, Task).join(Task, Task.id == CheckpointRow.id)
-    if statuses:
-        query = query.where(Task.status.in_(statuses))
-    return [StoredCheckpoint(*row) for row in db.execute(paged(db, query, CheckpointRow, owner, page))]
+    return [StoredCheckpoint(*row) for row in ingested.page(db, CheckpointRow, owner, page, statuses)]

@@ -3,17 +3,16 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.status import Status
-from app.db.held import held
-from app.db.paging import Page, paged
+from app.db import ingested
+from app.db.paging import Page
 from app.db.tables import DatasetRow, Task
 
 
 class StoredDataset(NamedTuple):
-    """A dataset and the step that ingests it."""
+    """A dataset and the task that ingests it."""
 
     dataset: DatasetRow
     task: Task
@@ -30,15 +29,10 @@ def get(db: Session, dataset_id: str) -> DatasetRow | None:
 
 def find(db: Session, owner: str, dataset_id: str, *, hold: bool = False) -> StoredDataset | None:
     """The owner's dataset; somebody else's is as good as none.  `hold`: it cannot be deleted before we are done."""
-    query = select(DatasetRow, Task).join(Task, Task.id == DatasetRow.id)
-    query = query.where(DatasetRow.id == dataset_id, DatasetRow.owner == owner)
-    row = db.execute(held(db, query, DatasetRow) if hold else query).one_or_none()
+    row = ingested.find(db, DatasetRow, owner, dataset_id, hold=hold)
     return row and StoredDataset(*row)
 
 
 def page(db: Session, owner: str, page: Page, statuses: Collection[Status]) -> list[StoredDataset]:
     """Up to `page.limit + 1` datasets: the one too many says that there are more."""
-    query = select(DatasetRow, Task).join(Task, Task.id == DatasetRow.id)
-    if statuses:
-        query = query.where(Task.status.in_(statuses))
-    return [StoredDataset(*row) for row in db.execute(paged(db, query, DatasetRow, owner, page))]
+    return [StoredDataset(*row) for row in ingested.page(db, DatasetRow, owner, page, statuses)]
