@@ -16,6 +16,8 @@ import pytest
 from regraft.processes import free_port
 from tests.services import until
 
+pytestmark = pytest.mark.xdist_group("distributions")  # what its fixture starts is dear
+
 ROOT = Path(__file__).parents[2]
 SERVER = ("app", "worker", "migrations")
 BUILT = ("regraft", *SERVER, "server", "pyproject.toml", "setup.py", "README.md", "LICENSE")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("trial")  # what its fixture starts is dear
+
 ROOT = Path(__file__).parents[2]
 PARAMETERS = '''"""`slow_probe`: a linear head that takes its time."""
 

@@ -25,6 +25,8 @@ from tests.system.faults import watched
 from tests.system.faults.bystander import Bystander
 from tests.system.faults.watched import Watched
 
+pytestmark = pytest.mark.xdist_group("attacks_costs")  # what its fixture starts is dear
+
 SETTINGS = {
     "REGRAFT_PREDICT_MEMORY_BYTES": str(96 * MIB),
     "REGRAFT_MAX_BODY_BYTES": str(4 * MIB),

@@ -15,6 +15,8 @@ from tests.app.api.world import World
 from tests.system.faults import watched
 from tests.system.faults.watched import Watched
 
+pytestmark = pytest.mark.xdist_group("attacks_http")  # what its fixture starts is dear
+
 LARGE = {
     "REGRAFT_MAX_BODY_BYTES": str(4 * MIB),
     "REGRAFT_MAX_PREDICT_BYTES": str(64 * MIB),
