@@ -33,7 +33,10 @@ from worker.networks import build
 from worker.runtime.contract import Interrupted, Metric, Progress, Snapshot
 
 GOLDEN = Path(__file__).parent / "golden"
-ROUGH = {"fine_tune_bfloat16": 0.02}  # golden traces of eight bits: processors round in their own ways
+ROUGH = {  # golden traces where processors' own ways of rounding show
+    "fine_tune_bfloat16": 0.02,  # of eight bits
+    "byol": 1e-3,  # batch norm in both heads makes them more: 2.7e-4 was seen within 20 steps
+}
 COMMON = {"epochs": 4, "batch_size": 8}
 VIEWS = {"hidden": 16, "dimensions": 8}
 
