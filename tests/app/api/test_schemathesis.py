@@ -19,7 +19,10 @@ from safetensors.numpy import save
 from tests.app.api import server as servers
 from tests.app.api.world import SIDE, World
 
-SEEDS = {"sqlite": (1, 2), "postgres": (3,)}
+SEEDS = [  # a kind of database, and a seed
+    pytest.param(kind, seed, marks=pytest.mark.xdist_group(kind))
+    for kind, seed in (("sqlite", 1), ("sqlite", 2), ("postgres", 3))
+]
 CASES = int(os.environ.get("REGRAFT_SCHEMATHESIS_CASES", "3"))  # of each operation and kind, at random
 EVERY = int(os.environ.get("REGRAFT_SCHEMATHESIS_EVERY", "120"))  # of the cases that cover a job, one in so many
 LIMIT_S = int(os.environ.get("REGRAFT_SCHEMATHESIS_LIMIT_S", "280"))
@@ -46,24 +49,23 @@ class Asked:
     ids: dict[str, str]
 
 
-@pytest.fixture(scope="module", params=[0, 1])
+@pytest.fixture(scope="module")
 def asked(request: pytest.FixtureRequest, each_database, tmp_path_factory) -> Iterator[Asked]:
-    seeds = SEEDS[each_database.kind]
-    if request.param >= len(seeds):
-        pytest.skip("two of the three seeds are on SQLite, one is on Postgres")
+    seed = request.param
     weights = {"1.weight": np.zeros((3, SIDE * SIDE), np.float32), "1.bias": np.zeros(3, np.float32)}
     folder = tmp_path_factory.mktemp("asked")
     with pytest.MonkeyPatch.context() as patched, servers.serving(folder / "home", each_database.migrated()) as api:
         patched.setattr("tests.app.api.world.WEIGHTS", save(weights))  # `adapt` builds the network in PyTorch
         world = World(api, "ann", folder)
-        model, checkpoint = world.model(servable=request.param == 0), world.checkpoint()
+        model, checkpoint = world.model(servable=seed != 2), world.checkpoint()
         ids = {"file": world.file()["id"], "checkpoint": checkpoint["id"], "model": model["id"]}
         ids["dataset"] = model["dataset"]
-        yield Asked(api, api.key("ann", "read", "write", "predict", "admin"), seeds[request.param], ids)
+        yield Asked(api, api.key("ann", "read", "write", "predict", "admin"), seed, ids)
         world.close()
 
 
 @pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize(("each_database", "asked"), SEEDS, indirect=True)
 def test_answers_are_those_that_are_documented(asked, tmp_path: Path, part):
     """No server error, no answer that is not documented, nothing taken that the document calls invalid, and nothing
     refused that it does not say."""
