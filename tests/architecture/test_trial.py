@@ -1,17 +1,13 @@
-"""A method that is made up, written into a copy by the checklist, is listed, documented, planned, run and resumed."""
+"""A made-up method, written into a copy by the checklist, is listed, documented, planned, run and resumed."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
+from tests.architecture.trial import Copy, listed
+
 pytestmark = pytest.mark.xdist_group("trial")  # what its fixture starts is dear
 
-ROOT = Path(__file__).parents[2]
 PARAMETERS = '''"""`slow_probe`: a linear head that takes its time."""
 
 from collections.abc import Iterator
@@ -83,56 +79,38 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository with the method's two files and its section; `make` makes its golden trace and the tables."""
-    folder = tmp_path_factory.mktemp("trial")
-    for part in ("app", "worker", "tests", "docs"):
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for page in ("README.md", "pyproject.toml"):
-        shutil.copy(ROOT / page, folder / page)
-    (folder / "app/methods/supervised/slow_probe.py").write_text(PARAMETERS)
-    probe = (folder / "worker/methods/supervised/linear_probe.py").read_text()
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """With the method's two files and its section; `make` makes its golden trace and the tables."""
+    copy = Copy.within(tmp_path_factory.mktemp("trial"))
+    copy.write("app/methods/supervised/slow_probe.py", PARAMETERS)
+    probe = copy.read("worker/methods/supervised/linear_probe.py")
     body = probe[probe.index("def run(") :].replace("LinearProbe", "SlowProbe")
-    (folder / "worker/methods/supervised/slow_probe.py").write_text(FUNCTION + body)
-    with (folder / "docs/methods.md").open("a") as page_:
-        page_.write(SECTION)
-    python(folder, "tests/architecture/tables.py")
-    suite(folder, "tests/worker/methods/test_conformance.py", "-k", "golden and slow_probe", REGRAFT_RENEW_GOLDEN="1")
-    return folder
-
-
-def python(folder: Path, *arguments: str, **variables: str) -> str:
-    environment = os.environ | {"PYTHONPATH": str(folder)} | variables
-    made = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
-    assert made.returncode == 0, made.stdout + made.stderr
-    return made.stdout
-
-
-def suite(folder: Path, *arguments: str, **variables: str) -> str:
-    return python(folder, "-m", "pytest", *arguments, **variables)
+    copy.write("worker/methods/supervised/slow_probe.py", FUNCTION + body)
+    copy.append("docs/methods.md", SECTION)
+    copy.make_tables()
+    return copy
 
 
 def test_it_is_listed_checked_and_documented(copy):
-    assert json.loads(python(copy, "-W", "error", "-c", PLANNED)) == {
+    assert json.loads(copy.python("-W", "error", "-c", PLANNED)) == {
         "listed": "slow_probe",
         "faults": ["method.patience"],
         "documented": True,
         "closed": 8,
     }
-    assert (
-        "| `slow_probe` | Train a new linear head without haste | There is time |"
-        in (copy / "docs/methods.md").read_text()
-    )
-    assert "`lora`, `slow_probe` |" in (copy / "README.md").read_text()
+    assert "| `slow_probe` | Train a new linear head without haste | There is time |" in copy.read("docs/methods.md")
+    assert "`lora`, `slow_probe` |" in copy.read("README.md")
 
 
 @pytest.mark.slow
 def test_the_suites_take_it_in(copy):
     """They show seeds, cancelling, resuming, exports, its golden trace, and what is asked of every method's files."""
-    told = suite(copy, "tests/worker/methods/test_conformance.py", "-k", "slow_probe or every_method")
-    assert int(told.rpartition(" passed")[0].split()[-1]) > 10
-    told = suite(
-        copy, "tests/architecture/test_docs.py", "tests/app/contract/test_closed.py", "-k", "slow_probe or tables"
+    suites = (
+        "tests/worker/methods/test_conformance.py",
+        "tests/app/contract/test_closed.py",
+        "tests/architecture/test_docs.py",
+        "tests/architecture/test_methods.py",
     )
-    assert int(told.rpartition(" passed")[0].split()[-1]) >= 4
-    suite(copy, "tests/architecture/test_methods.py")
+    chosen = "slow_probe or every_method or tables or test_methods"
+    assert copy.passed(chosen, *suites, REGRAFT_RENEW_GOLDEN="1") > 20
+    assert copy.changed() == listed("method", family="supervised", name="slow_probe")
