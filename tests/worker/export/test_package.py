@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.serving.predictor import OnnxPredictor
+from tests.worker.networks.families import OWN
 from worker.export import package
 from worker.export.package import metadata
 from worker.networks import build
@@ -30,6 +31,7 @@ SQUARE = InputSpec(size=(64, 64), channels=3, mean=(0.5,) * 3, std=(0.5,) * 3)
 NETWORKS = [
     ("cnn3", SMALL),
     ("cnn3", GREY),
+    *OWN.items(),
     ("torchvision/resnet18", GREY),
     ("torchvision/squeezenet1_1", SMALL),
     pytest.param("torchvision/mobilenet_v3_small", SMALL, marks=pytest.mark.matrix),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import save_file
 from sqlalchemy import String
@@ -26,7 +27,7 @@ from worker.networks import build
 from worker.runs import run_job
 from worker.runs.run_job import Measured
 from worker.runtime import digest
-from worker.runtime.contract import Metric, Result, Spec
+from worker.runtime.contract import Interrupted, Metric, Result, Spec
 from worker.runtime.recorder import Recorder
 
 SIDE = 8
@@ -233,6 +234,19 @@ def run(setting: Setting, workdir: Path, order: Callable[[Recorder], Any] | None
     measured = run_job.learn(setting.spec(workdir, **changes), recorder)
     require_names_fit(recorder)
     return Outcome(measured, workdir, recorder)
+
+
+def resumed(setting: Setting, folder: Path, moment: int) -> Outcome:
+    """The outcome of a job that was stopped at the `moment`-th question and resumed: that of one that ran through."""
+    whole = run(setting, folder / "whole")
+    orders = iter([None] * moment + ["shutdown"])
+    with pytest.raises(Interrupted):
+        run(setting, folder / "part", lambda recorder: next(orders))
+    [snapshot] = (folder / "part").glob("snapshot-*")
+    rest = run(setting, folder / "rest", snapshot=snapshot)
+    assert rest.document == whole.document
+    assert all(torch.equal(tensor, rest.weights[name]) for name, tensor in whole.weights.items())
+    return rest
 
 
 def require_names_fit(recorder: Recorder) -> None:

@@ -11,6 +11,7 @@ from torchvision import models
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
+from tests.worker.networks.families import OWN
 from worker.networks import build, from_torchvision
 from worker.runtime.contract import Failure
 
@@ -45,8 +46,8 @@ def scores(network: nn.Module, input: InputSpec) -> torch.Tensor:
         ("timm/test_vit", (64, 64)),
         ("timm/test_efficientnet", (40, 32)),
         ("timm/convnext_atto", (32, 32)),
-        ("cnn3", (32, 32)),
         ("cnn3", (28, 35)),
+        *((name, usual.size) for name, usual in OWN.items()),
     ],
 )
 def test_channels_and_size_follow_the_input(name: str, size: tuple[int, int], channels: int) -> None:
@@ -63,7 +64,7 @@ def test_for_colour_a_network_is_what_torchvision_builds() -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-@pytest.mark.parametrize("name", ["torchvision/resnet18", "timm/test_vit", "cnn3", "torchvision/googlenet"])
+@pytest.mark.parametrize("name", ["torchvision/resnet18", "timm/test_vit", "torchvision/googlenet", *OWN])
 def test_weights_come_from_the_global_generator_alone(name: str) -> None:
     def drawn() -> dict[str, torch.Tensor]:
         torch.manual_seed(3)

@@ -1,6 +1,7 @@
 """The catalogue as workers publish it, and what the API refuses by it."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from app.core import errors
 from app.db.session import Database
 from app.networks import service as networks
 from tests.weights_files import INPUT, NETWORK
-from worker.networks import catalogue, from_torchvision
+from worker.networks import catalogue, from_timm, from_torchvision, plugins
+from worker.networks.build import FAMILIES
 
+LIBRARIES = (from_torchvision, from_timm, plugins)
 GREY = InputSpec.model_validate(INPUT)
 
 
@@ -32,6 +35,13 @@ def test_all_networks_are_listed_quickly() -> None:
         assert entry["summary"].endswith(".")
         assert entry["input"] is None or InputSpec.model_validate(entry["input"])
         assert entry["options"]["type"] == "object"
+
+
+def test_families_of_our_own_are_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs/methods.md").read_text().partition("\n## Networks\n")[2]
+    own = [entry["name"] for family in FAMILIES if family not in LIBRARIES for entry in family.entries()]
+    assert len(own) >= 3
+    assert [name for name in own if f"\n- `{name}`: " not in page] == []
 
 
 @pytest.fixture
