@@ -59,14 +59,14 @@ def main() -> None:
     services: Services = app.state.services
     schema.require_current(services.database.engine)
     _, headers, body = OVERLOADED
-    told = [*headers, (b"content-length", str(len(body)).encode())]
+    headers_of_refusal = [*headers, (b"content-length", str(len(body)).encode())]
     limits = Limits(
         connections=room(settings.max_connections),
         body_s=settings.body_idle_s,
         body_bytes_s=settings.body_bytes_s,
     )
     shedding = partial(
-        LoadShedding, connections=Connections(limits), refusals=services.refusals, headers=told, body=body
+        LoadShedding, connections=Connections(limits), refusals=services.refusals, headers=headers_of_refusal, body=body
     )
     config = uvicorn.Config(
         Logged(FastPredictions(app, services)),

@@ -72,7 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(noun.router, responses=openapi.COMMON)
     app.include_router(health.router)
     app.include_router(pages.router)
-    app.openapi = openapi.describing(app)  # type: ignore[method-assign]
+    app.openapi = openapi.describing(app)  # type: ignore[method-assign]  # as FastAPI documents it
     return app
 
 

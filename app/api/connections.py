@@ -76,9 +76,9 @@ class Connections:
         idle = [one for one in self._open if one.idle]
         if not idle:
             return False
-        given_up = max(idle, key=lambda one: (self._addresses[self._open[one]], one.waited))
-        self.leave(given_up)
-        given_up.transport.abort()
+        victim = max(idle, key=lambda one: (self._addresses[self._open[one]], one.waited))
+        self.leave(victim)
+        victim.transport.abort()
         return True
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -120,7 +120,7 @@ class Bounded(HttpToolsProtocol):
 
     # --- what uvicorn's server calls
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         super().connection_made(transport)
         if not self._among.enter(self, self.client[0] if self.client else ""):
             self.hang_up(errors.Unavailable("This server has all the connections that it can hold.", retry_after_s=5))

@@ -80,5 +80,5 @@ def samples(
     """Thumbnails with their labels, in the order of the store."""
     dataset = caller.reads(lambda db: datasets.ready(db, caller.owner, id))
     row = None if after is None else int(after.removeprefix("sample_"))
-    found = thumbnails.of(services.blobs, dataset, split=split, label=label, after=row, limit=limit + 1)
-    return Listing.of([Sample.of(sample, split, dataset.classes) for sample in found], limit)
+    page = thumbnails.of(services.blobs, dataset, split=split, label=label, after=row, limit=limit + 1)
+    return Listing.of([Sample.of(sample, split, dataset.classes) for sample in page], limit)

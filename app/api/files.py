@@ -80,13 +80,13 @@ async def _field(pieces: AsyncIterator[Piece], names: list[str]) -> AsyncIterato
     Raises:
         Invalid: the form has another field, or not exactly one file.
     """
-    found = -1
+    number = -1
     async for part, piece in pieces:
-        if part.name != FIELD or found not in (-1, part.number):
+        if part.name != FIELD or number not in (-1, part.number):
             raise errors.Invalid(f"The form is to have one field `{FIELD}` and nothing else.", param=FIELD)
-        if found < 0:
+        if number < 0:
             names.append(part.filename)
-        found = part.number
+        number = part.number
         yield piece
-    if found < 0:
+    if number < 0:
         raise errors.Invalid(f"The form has no field `{FIELD}`.", param=FIELD)

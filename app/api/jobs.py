@@ -109,7 +109,7 @@ def metrics(
     after_step: Annotated[int | None, Query(ge=0, le=2**31 - 1, description="Beyond this step.")] = None,
 ) -> Points:
     """Points by step."""
-    found, more = caller.reads(
+    rows, more = caller.reads(
         lambda db: jobs.metrics(db, caller.owner, id, names=name, split=split, after_step=after_step)
     )
-    return Points(data=[Point.model_validate(row) for row in found], has_more=more)
+    return Points(data=[Point.model_validate(row) for row in rows], has_more=more)

@@ -69,7 +69,7 @@ class LoadShedding(Bounded):
     ) -> None:
         super().__init__(*args, **options)
         self._refusals = refusals
-        self._told = b"".join(b"%s: %s\r\n" % header for header in headers) + b"\r\n" + body
+        self._refusal = b"".join(b"%s: %s\r\n" % header for header in headers) + b"\r\n" + body
         self._within = False  # a request that the parser has begun
         self._unread = 0  # bytes of a request that was refused
         self._inside: re.Match[bytes] | None = None  # the head of one that was let in and counted
@@ -129,7 +129,7 @@ class LoadShedding(Bounded):
         self._refusals.count(head)
         self.server_state.total_requests += 1
         usual = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
-        self.transport.write(b"HTTP/1.1 503 Service Unavailable\r\n" + usual + self._told)
+        self.transport.write(b"HTTP/1.1 503 Service Unavailable\r\n" + usual + self._refusal)
 
     def _leave(self) -> None:
         if self._inside:

@@ -82,20 +82,20 @@ def form(field: str, *, many: bool) -> dict[str, Any]:
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema of a parameter in a query or a header, which may be left out, but has no way to be null."""
-    given = [one for one in schema.get("anyOf", []) if one.get("type") != "null"]
-    if len(given) != 1 or len(given) == len(schema["anyOf"]):
+    forms = [one for one in schema.get("anyOf", []) if one.get("type") != "null"]
+    if len(forms) != 1 or len(forms) == len(schema["anyOf"]):
         return schema
-    return {name: value for name, value in schema.items() if name != "anyOf"} | dict(given[0])
+    return {name: value for name, value in schema.items() if name != "anyOf"} | dict(forms[0])
 
 
 def _named(paths: object, schemas: Mapping[str, object]) -> dict[str, object]:
     """The schemas that the paths name, or that those name: parts of a record that are not documented are none."""
-    waiting, found = [paths], set[str]()
+    waiting, used = [paths], set[str]()
     while waiting:
-        names = set(_REFERENCE.findall(json.dumps(waiting.pop()))) - found
-        found |= names
+        names = set(_REFERENCE.findall(json.dumps(waiting.pop()))) - used
+        used |= names
         waiting += [schemas[name] for name in names]
-    return {name: schema for name, schema in schemas.items() if name in found}
+    return {name: schema for name, schema in schemas.items() if name in used}
 
 
 def describing(app: FastAPI) -> Callable[[], dict[str, Any]]:

@@ -45,8 +45,8 @@ class Services:
 
 
 async def services(request: Request) -> Services:
-    found: Services = request.app.state.services
-    return found
+    shared: Services = request.app.state.services
+    return shared
 
 
 ServicesDep = Annotated[Services, Depends(services)]

@@ -18,7 +18,7 @@ CAPACITY = 1024
 
 
 @dataclass(frozen=True)
-class _Found(Generic[T]):
+class _Entry(Generic[T]):
     future: asyncio.Future[T]
     commits: int
     until: float  # time.monotonic()
@@ -33,40 +33,40 @@ class TtlCache(Generic[T]):
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._found: OrderedDict[Hashable, _Found[T]] = OrderedDict()
+        self._entries: OrderedDict[Hashable, _Entry[T]] = OrderedDict()
 
     async def get(self, name: Hashable, look: Callable[[Session], T]) -> T:
         """The result of `look`, which `name` stands for; whatever it raises is raised, and not remembered."""
-        found = self._fresh(name) or self._look(name, look)
+        entry = self._fresh(name) or self._look(name, look)
         try:
             # those that come meanwhile share the one look-up, which outlives whoever began it
-            return await asyncio.shield(found.future)
+            return await asyncio.shield(entry.future)
         except BaseException:
-            if self._found.get(name) is found:
-                del self._found[name]
+            if self._entries.get(name) is entry:
+                del self._entries[name]
             raise
 
     def now(self, name: Hashable) -> T | None:
         """The result that `get` would give without a look-up; None if it needs one."""
-        found = self._fresh(name)
-        if found is None or not found.future.done() or found.future.cancelled() or found.future.exception():
+        entry = self._fresh(name)
+        if entry is None or not entry.future.done() or entry.future.cancelled() or entry.future.exception():
             return None
-        return found.future.result()
+        return entry.future.result()
 
-    def _fresh(self, name: Hashable) -> _Found[T] | None:
-        found = self._found.get(name)
-        if found is None or found.commits != self._database.commits or found.until < time.monotonic():
+    def _fresh(self, name: Hashable) -> _Entry[T] | None:
+        entry = self._entries.get(name)
+        if entry is None or entry.commits != self._database.commits or entry.until < time.monotonic():
             return None
-        return found
+        return entry
 
-    def _look(self, name: Hashable, look: Callable[[Session], T]) -> _Found[T]:
+    def _look(self, name: Hashable, look: Callable[[Session], T]) -> _Entry[T]:
         commits, until = self._database.commits, time.monotonic() + LIFETIME_S
-        found = _Found(asyncio.ensure_future(run_in_threadpool(self._read, look)), commits, until)
-        self._found[name] = found
-        self._found.move_to_end(name)
-        if len(self._found) > CAPACITY:
-            self._found.popitem(last=False)
-        return found
+        entry = _Entry(asyncio.ensure_future(run_in_threadpool(self._read, look)), commits, until)
+        self._entries[name] = entry
+        self._entries.move_to_end(name)
+        if len(self._entries) > CAPACITY:
+            self._entries.popitem(last=False)
+        return entry
 
     def _read(self, look: Callable[[Session], T]) -> T:
         with self._database.reading() as db:

@@ -114,11 +114,11 @@ class Blobs:
         """
         with _translated():
             try:
-                found = obstore.get(self._store, _key(sha256))
+                blob = obstore.get(self._store, _key(sha256))
             except FileNotFoundError:
                 self._take_back(sha256)
-                found = obstore.get(self._store, _key(sha256))
-            for chunk in found.stream(min_chunk_size=CHUNK):
+                blob = obstore.get(self._store, _key(sha256))
+            for chunk in blob.stream(min_chunk_size=CHUNK):
                 yield bytes(chunk)
 
     async def stream(self, sha256: str, start: int, end: int) -> AsyncIterator[bytes]:
@@ -179,10 +179,10 @@ class Blobs:
         for sha256 in sha256s:
             if self._root is None:
                 (self._cache / sha256).unlink(missing_ok=True)
-            found = hashlib.sha256()
+            digest = hashlib.sha256()
             for chunk in self.read(sha256):
-                found.update(chunk)
-            if found.hexdigest() != sha256:
+                digest.update(chunk)
+            if digest.hexdigest() != sha256:
                 raise errors.BlobLost
 
     def put_at(self, sha256: str) -> float | None:
@@ -238,9 +238,9 @@ class Blobs:
                 return folder.stat().st_mtime
             key = f"{UNFINISHED}/{secrets.token_hex(16)}"
             obstore.put(self._store, key, b"")
-            found = obstore.head(self._store, key)
+            head = obstore.head(self._store, key)
             obstore.delete(self._store, key)
-            return float(found["last_modified"].timestamp())
+            return float(head["last_modified"].timestamp())
 
     def list(self) -> Iterator[Aged]:
         """Every blob, in no order."""

@@ -160,10 +160,10 @@ def recipe(db: Session, owner: str, checkpoint_id: str) -> dict[str, object]:
         NotFound: there is no such checkpoint.
         NoRecipe: it was stored without one.
     """
-    found = get(db, owner, checkpoint_id).checkpoint.recipe
-    if found is None:
+    document = get(db, owner, checkpoint_id).checkpoint.recipe
+    if document is None:
         raise errors.NoRecipe(f"The checkpoint {checkpoint_id} has no recipe.")
-    return found
+    return document
 
 
 def prepare(db: Session, checkpoint_id: str) -> Prepared[CheckpointIngest]:

@@ -90,16 +90,16 @@ class StrictModel(BaseModel):
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """A `name` that tells a class from others must be given, although an instance made in code has it already; and
         what has no key of a given pattern is refused."""
-        told = handler.resolve_ref_schema(handler(schema))
-        if "const" in told.get("properties", {}).get("name", {}):
-            told["required"] = sorted({*told.get("required", ()), "name"})
-        for field in told.get("properties", {}).values():
+        document = handler.resolve_ref_schema(handler(schema))
+        if "const" in document.get("properties", {}).get("name", {}):
+            document["required"] = sorted({*document.get("required", ()), "name"})
+        for field in document.get("properties", {}).values():
             for form in (field, *field.get("anyOf", ())):
                 if "patternProperties" in form:  # of a dict whose keys have a pattern
                     form["additionalProperties"] = False
         if rules := [rule for base in cls.__mro__ for rule in vars(base).get("between_fields", ())]:
-            told["allOf"] = rules
-        return told
+            document["allOf"] = rules
+        return document
 
 
 def either(*rules: JsonSchemaValue) -> JsonSchemaValue:

@@ -55,11 +55,11 @@ class Layer(StrictModel):
         """The number of parameters of a filled layer."""
         return 0
 
-    def _fill(self, size: str, found: object) -> Self:
-        given = getattr(self, size)
-        if given is not None and given != found:
-            raise ValueError(f"{size} is {_plain(given)}, but what comes in has {_plain(found)}")
-        return self.model_copy(update={size: found})
+    def _fill(self, size: str, actual: object) -> Self:
+        declared = getattr(self, size)
+        if declared is not None and declared != actual:
+            raise ValueError(f"{size} is {_plain(declared)}, but what comes in has {_plain(actual)}")
+        return self.model_copy(update={size: actual})
 
 
 class _Convolution(Layer):
@@ -215,10 +215,12 @@ class LayerNorm(Layer):
     bias: bool = True
 
     def filled(self, shape: Shape) -> Self:
-        given = (self.normalized_shape,) if isinstance(self.normalized_shape, int) else self.normalized_shape or shape
-        if shape[-len(given) :] != given:
-            raise ValueError(f"normalized_shape is {list(given)}, but what comes in is {list(shape)}")
-        return self.model_copy(update={"normalized_shape": given})
+        dimensions = (
+            (self.normalized_shape,) if isinstance(self.normalized_shape, int) else self.normalized_shape or shape
+        )
+        if shape[-len(dimensions) :] != dimensions:
+            raise ValueError(f"normalized_shape is {list(dimensions)}, but what comes in is {list(shape)}")
+        return self.model_copy(update={"normalized_shape": dimensions})
 
     @property
     def weighted(self) -> bool:

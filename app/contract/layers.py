@@ -198,8 +198,10 @@ def _shape(options: LayersOptions, input: InputSpec | None) -> Shape | None:
     """The shape that comes in: as the description says, as the input says, and the same if both do."""
     shape = None if input is None else (input.channels, *input.size)
     if None not in (shape, options.input) and options.input != shape:
-        told, given = list(options.input or ()), list(shape or ())
-        raise Unbuildable([LayerFault("input", f"input: the layers take {told}, but the images come as {given}")])
+        declared, of_images = list(options.input or ()), list(shape or ())
+        raise Unbuildable(
+            [LayerFault("input", f"input: the layers take {declared}, but the images come as {of_images}")]
+        )
     return options.input or shape
 
 

@@ -40,8 +40,8 @@ class Recipe(StrictModel):
     def of(cls, params: StrictModel, input: InputSpec) -> Self:
         """The recipe of a network that a method made for images as `input` says; its `params` have their defaults
         closed."""
-        told = {name: getattr(params, name) for name in cls.model_fields if name in type(params).model_fields}
-        return cls(**told | {"version": 1, "input": input})
+        entries = {name: getattr(params, name) for name in cls.model_fields if name in type(params).model_fields}
+        return cls(**entries | {"version": 1, "input": input})
 
     @classmethod
     def read(cls, document: Mapping[str, Any] | None) -> Self | None:

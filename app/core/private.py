@@ -28,13 +28,13 @@ def keep(settings: Settings) -> None:
 
 def _close(path: Path) -> None:
     try:
-        found = path.lstat()
-        if not stat.S_IMODE(found.st_mode) & 0o077 or stat.S_ISLNK(found.st_mode):
+        status = path.lstat()
+        if not stat.S_IMODE(status.st_mode) & 0o077 or stat.S_ISLNK(status.st_mode):
             return
-        if found.st_mode & stat.S_ISVTX:  # such as /tmp, which is everybody's
+        if status.st_mode & stat.S_ISVTX:  # such as /tmp, which is everybody's
             log.warning("%s is shared with all users of this machine: what is stored in it can be read by them", path)
         else:
-            path.chmod(stat.S_IMODE(found.st_mode) & 0o700)
+            path.chmod(stat.S_IMODE(status.st_mode) & 0o700)
     except FileNotFoundError:
         return
     except OSError as error:  # it belongs to somebody else, who knows why

@@ -8,14 +8,14 @@ HEAD = "0011"  # the newest of `migrations/versions`; a test holds it to that
 
 def fault(connection: Connection) -> str | None:
     """The fault of the database's schema, in a sentence; None where nothing is wrong with it."""
-    found = revision(connection)
-    if found == HEAD:
+    applied = revision(connection)
+    if applied == HEAD:
         return None
-    if found is None:
+    if applied is None:
         return "The database has no schema yet: run `regraft migrate`."
-    if found < HEAD:
-        return f"The database has schema {found}, this code needs {HEAD}: run `regraft migrate`."
-    return f"The database has schema {found}, this code knows {HEAD} at most: install the newer version of Regraft."
+    if applied < HEAD:
+        return f"The database has schema {applied}, this code needs {HEAD}: run `regraft migrate`."
+    return f"The database has schema {applied}, this code knows {HEAD} at most: install the newer version of Regraft."
 
 
 def require_current(engine: Engine) -> None:
@@ -36,5 +36,5 @@ def revision(connection: Connection) -> str | None:
     """The last migration that was applied, such as `0001`."""
     if not inspect(connection).has_table("alembic_version"):
         return None
-    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    return found
+    applied: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return applied

@@ -69,7 +69,7 @@ def opened(data: bytes) -> ImageFile:
     """
     if not data:
         raise BadImage(f"The file is empty; a {READABLE} is read.")
-    with _told(), _QUIET:
+    with _as_bad_image(), _QUIET:
         image: ImageFile = Image.open(_Timed(data, HEAD_CPU_S), formats=FORMATS)
     width, height = image.size
     if not 0 < width * height <= MAX_PIXELS:
@@ -106,7 +106,7 @@ def changed(image: ImageFile, *, within: int | None = None) -> tuple[Pixels, fro
     Raises:
         BadImage: see `decode`.
     """
-    with _told():
+    with _as_bad_image():
         pages: frozenset[Change] = frozenset({"pages"} if _has_more_pages(image) else ())
         if isinstance(image.fp, _Timed):
             image.fp.allow(CPU_S)
@@ -138,7 +138,7 @@ def fit(image: Pixels, spec: InputSpec) -> Pixels:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _as_bad_image() -> Iterator[None]:
     """Within, whatever goes wrong with a file is a BadImage."""
     try:
         yield

@@ -93,17 +93,17 @@ def resolve(db: Session, owner: str, request: Request) -> Plan:
 
 
 def _source(db: Session, owner: str, request: Request) -> Source | None:
-    name, given, info = request.method.name, request.checkpoint, request.method.info
+    name, checkpoint, info = request.method.name, request.checkpoint, request.method.info
     if "checkpoint" in info.takes:
         _one_start(request)
-    if "checkpoint" not in info.needs and (given is None or "checkpoint" not in info.takes):
-        for param, value in (("checkpoint", given), ("source_dataset", request.source_dataset)):
+    if "checkpoint" not in info.needs and (checkpoint is None or "checkpoint" not in info.takes):
+        for param, value in (("checkpoint", checkpoint), ("source_dataset", request.source_dataset)):
             if value is not None:
                 raise errors.Invalid(f"`{name}` starts from nothing: leave `{param}` out.", param=param)
         return None
-    if given is None:
+    if checkpoint is None:
         raise errors.Invalid(f"`{name}` needs a checkpoint or a model to start from.", param="checkpoint")
-    source = sources.find(db, owner, given, "checkpoint")
+    source = sources.find(db, owner, checkpoint, "checkpoint")
     _refuse_failed(source.id, source.readiness, "checkpoint")
     return source
 
@@ -120,11 +120,11 @@ def _one_start(request: Request) -> None:
 
 def _teachers(db: Session, owner: str, method: Method) -> dict[str, Source]:
     """Checkpoints and models that the method's parameters name, by id."""
-    found = {}
+    teachers = {}
     for param, teacher_id in method.networks().items():
-        found[teacher_id] = sources.find(db, owner, teacher_id, f"method.{param}")
-        _refuse_failed(teacher_id, found[teacher_id].readiness, f"method.{param}")
-    return found
+        teachers[teacher_id] = sources.find(db, owner, teacher_id, f"method.{param}")
+        _refuse_failed(teacher_id, teachers[teacher_id].readiness, f"method.{param}")
+    return teachers
 
 
 def _environments(db: Session, owner: str, method: Method) -> dict[str, DatasetRow]:

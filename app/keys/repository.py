@@ -41,8 +41,10 @@ def page(db: Session, owner: str, page: Page) -> list[KeyRow]:
 
 def revoke(db: Session, owner: str, key_id: str) -> bool:
     """Revoke a key, and tell whether there was such a one, see `find`."""
-    seen = update(KeyRow).where(KeyRow.id == key_id, KeyRow.owner.in_(_makers(owner)), KeyRow.revoked_at.is_(None))
-    return db.scalar(seen.values(revoked_at=now()).returning(KeyRow.id)) is not None
+    revocation = update(KeyRow).where(
+        KeyRow.id == key_id, KeyRow.owner.in_(_makers(owner)), KeyRow.revoked_at.is_(None)
+    )
+    return db.scalar(revocation.values(revoked_at=now()).returning(KeyRow.id)) is not None
 
 
 def revoke_made(db: Session, key_id: str) -> None:

@@ -49,20 +49,20 @@ def authenticate(db: Session, text: str) -> Identity:
         Unauthenticated: there is no such key, or it has expired or was revoked.
     """
     token = tokens.parse(text)
-    found = token and repository.get(db, token.key_id)
-    if not token or not found or not hmac.compare_digest(found.key.sha256, token.sha256):
+    row = token and repository.get(db, token.key_id)
+    if not token or not row or not hmac.compare_digest(row.key.sha256, token.sha256):
         raise errors.Unauthenticated("There is no such API key.")
-    if found.key.revoked_at is not None:
+    if row.key.revoked_at is not None:
         raise errors.Unauthenticated("This API key was revoked.")
-    if found.expired:
+    if row.expired:
         raise errors.Unauthenticated("This API key has expired.")
-    return Identity(found.key.id, found.key.acts_for, frozenset(found.key.scopes), found.key.rate_limit)
+    return Identity(row.key.id, row.key.acts_for, frozenset(row.key.scopes), row.key.rate_limit)
 
 
 def alive(db: Session, key_id: str) -> bool:
     """Tell whether a key has neither been revoked nor expired."""
-    found = repository.get(db, key_id)
-    return found is not None and found.key.revoked_at is None and not found.expired
+    row = repository.get(db, key_id)
+    return row is not None and row.key.revoked_at is None and not row.expired
 
 
 def spend(database: Database, identity: Identity) -> None:

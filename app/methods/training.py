@@ -131,7 +131,7 @@ class Loop(Method):
 
     def epoch_images(self, dataset: DatasetFacts) -> int | None:
         count = self.train_count(dataset)
-        return None if count is None else self._seen(count)
+        return None if count is None else self._per_epoch(count)
 
     def steps(self, images: int) -> int | None:
         if self.epochs is None or self.batch_size is None:
@@ -140,9 +140,9 @@ class Loop(Method):
 
     def resolve(self, train_count: int, size: tuple[int, int]) -> Self:
         """Close the open defaults for `train_count` training images of `size` (height, width)."""
-        seen = self._seen(train_count)
-        batch_size = self.batch_size or _batch_size(seen)
-        steps_per_epoch = math.ceil(seen / batch_size)
+        epoch_images = self._per_epoch(train_count)
+        batch_size = self.batch_size or _batch_size(epoch_images)
+        steps_per_epoch = math.ceil(epoch_images / batch_size)
         rate, decay = self.usual()
         closed: dict[str, object] = {
             "learning_rate": rate if self.learning_rate is None else self.learning_rate,
@@ -189,7 +189,7 @@ class Loop(Method):
     def _fewest_steps(self) -> int:
         return MIN_STEPS
 
-    def _seen(self, train_count: int) -> int:
+    def _per_epoch(self, train_count: int) -> int:
         return train_count
 
     def _auto_augmentation(self, size: tuple[int, int]) -> list[AugmentationStep]:
@@ -257,8 +257,8 @@ class Training(Loop, Guardable):
 
     @model_validator(mode="after")
     def _terms_look_into_the_network(self) -> Self:
-        for name, given in (("precision", self.precision == "bfloat16"), ("compile", self.compile)):
-            if given and self.terms:
+        for name, switched_on in (("precision", self.precision == "bfloat16"), ("compile", self.compile)):
+            if switched_on and self.terms:
                 raise ValueError(f"`{name}` does not go with `terms`, which look into the network")
         return self
 
@@ -314,7 +314,7 @@ class Training(Loop, Guardable):
         for i, term in enumerate(self.terms):
             yield from term.check_kind(f"method.terms.{i}", facts)
 
-    def _seen(self, train_count: int) -> int:
+    def _per_epoch(self, train_count: int) -> int:
         return min(train_count, self.train_size or train_count)
 
 

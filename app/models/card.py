@@ -147,8 +147,8 @@ def _row(domain: str, measured: Measured) -> str:
 def _limits(model: ModelRow, job: JobRow, dataset: DatasetRow) -> Iterator[str]:
     yield "## Where it ends"
     yield ""
-    given = "says yes or no to each of them" if model.multi_label else "gives one of them"
-    yield f"- It knows the classes above and {given} for every image, whatever the image shows."
+    verb = "says yes or no to each of them" if model.multi_label else "gives one of them"
+    yield f"- It knows the classes above and {verb} for every image, whatever the image shows."
     yield f"- The figures hold for images like those of `{dataset.id}`; elsewhere, measure again (method `evaluate`)."
     if job.method.get("labels_per_class") or job.method.get("train_size"):
         yield "- It has seen a narrowed part of the training split."

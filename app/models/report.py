@@ -61,8 +61,8 @@ def _charts(metrics: Iterable[Metric]) -> list[Chart]:
             part, _, name = metric.name.rpartition("/")
             label = f"{part} {metric.split}".strip()
             points.setdefault(name, {}).setdefault(label, []).append((metric.epoch, metric.value))
-    found = [plots.chart(title, points[name]) for title, name in CURVES if name in points]
-    return [chart for chart in found if chart is not None]
+    charts = [plots.chart(title, points[name]) for title, name in CURVES if name in points]
+    return [chart for chart in charts if chart is not None]
 
 
 def _rows(evaluation: Evaluation) -> list[tuple[str, Measured]]:

@@ -109,10 +109,10 @@ def recipe(db: Session, owner: str, model_id: str) -> dict[str, object]:
         NotFound: the owner has no such model.
         NoRecipe: it was made without one.
     """
-    found = get(db, owner, model_id).recipe
-    if found is None:
+    document = get(db, owner, model_id).recipe
+    if document is None:
         raise errors.NoRecipe(f"The model {model_id} has no recipe.")
-    return found
+    return document
 
 
 def describe(db: Session, owner: str, model_id: str) -> str:

@@ -379,7 +379,7 @@ def arrive(db: Session, worker: WorkerProcess) -> None:
     repository.wake_all(db)
 
 
-def seen(db: Session, worker_id: str, *, warm: bool, silence_s: float) -> None:
+def confirm_alive(db: Session, worker_id: str, *, warm: bool, silence_s: float) -> None:
     """The worker lives; those that were silent for longer than `silence_s` do not."""
     repository.see_worker(db, worker_id, warm=warm)
     repository.forget_silent_workers(db, silence_s)

@@ -54,9 +54,9 @@ def hold(db: Session, owner: str, object_id: str) -> bool:
 
 def dependents(db: Session, object_id: str) -> list[str]:
     """All that would be left without what it needs, at any distance, sorted."""
-    found = select(Dependency.dependent).where(Dependency.needs == object_id).cte("found", recursive=True)
-    found = found.union(select(Dependency.dependent).join(found, Dependency.needs == found.c.dependent))
-    return list(db.scalars(select(found.c.dependent).order_by(found.c.dependent)))
+    reached = select(Dependency.dependent).where(Dependency.needs == object_id).cte("found", recursive=True)
+    reached = reached.union(select(Dependency.dependent).join(reached, Dependency.needs == reached.c.dependent))
+    return list(db.scalars(select(reached.c.dependent).order_by(reached.c.dependent)))
 
 
 def active(db: Session, object_ids: Collection[str]) -> list[str]:

@@ -39,12 +39,12 @@ class TorchPredictor:
     def __init__(self, torch_process: TorchProcess, name: str, document: dict[str, object], weights: Path) -> None:
         """`name` is nobody else's; `document`: {network, input, multi_label}."""
         self._torch_process, self._known = torch_process, (name, document, weights)
-        found: tuple[int, int] = torch_process.ask("load", *self._known)
-        self.nbytes, self.features = found
+        size: tuple[int, int] = torch_process.ask("load", *self._known)
+        self.nbytes, self.features = size
 
     def predict(self, images: Images, *, features: bool = False) -> tuple[Floats, Floats | None]:
-        found: tuple[Floats, Floats | None] = self._torch_process.ask("predict", *self._known, images, features)
-        return found
+        answer: tuple[Floats, Floats | None] = self._torch_process.ask("predict", *self._known, images, features)
+        return answer
 
     def close(self) -> None:
         if self._torch_process.alive:
@@ -63,8 +63,8 @@ class OpenVinoPredictor:
         self.features: int = self._network.output("features").partial_shape[1].get_length()
 
     def predict(self, images: Images, *, features: bool = False) -> tuple[Floats, Floats | None]:
-        found = self._network({"image": images})
-        return found["probabilities"], found["features"] if features else None
+        outputs = self._network({"image": images})
+        return outputs["probabilities"], outputs["features"] if features else None
 
     def close(self) -> None:
         """Do nothing: the memory goes with the predictor."""
@@ -89,8 +89,8 @@ class OnnxPredictor:
 
     def predict(self, images: Images, *, features: bool = False) -> tuple[Floats, Floats | None]:
         wanted = ["probabilities", "features"] if features else ["probabilities"]
-        found = self._session.run(wanted, {"image": images})
-        return found[0], found[1] if features else None
+        outputs = self._session.run(wanted, {"image": images})
+        return outputs[0], outputs[1] if features else None
 
     def close(self) -> None:
         """Do nothing: the memory goes with the predictor."""

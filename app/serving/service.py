@@ -262,17 +262,17 @@ class Serving:
         starts = range(0, len(encoded), DECODED_AT_ONCE)
         parts = [self._decoded_part(encoded[i : i + DECODED_AT_ONCE], spec, owner, first + i) for i in starts]
         pixels: list[Pixels] = []
-        for found in await asyncio.gather(*parts, return_exceptions=True):  # of several bad ones the first is named
-            if isinstance(found, BaseException):
-                raise found
-            pixels += found
+        for part in await asyncio.gather(*parts, return_exceptions=True):  # of several bad ones the first is named
+            if isinstance(part, BaseException):
+                raise part
+            pixels += part
         return pixels
 
     async def _decoded_part(self, encoded: Sequence[bytes], spec: InputSpec, owner: str, first: int) -> list[Pixels]:
         """A few of them; those that are large by themselves, each when there is room for it."""
-        found = await self._lanes.run(owner, partial(self._decoded_or_opened, encoded, spec, first))
+        parts = await self._lanes.run(owner, partial(self._decoded_or_opened, encoded, spec, first))
         pixels: list[Pixels] = []
-        for index, image in enumerate(found, first):
+        for index, image in enumerate(parts, first):
             if isinstance(image, np.ndarray):
                 pixels.append(image)
             else:
@@ -282,7 +282,7 @@ class Serving:
 
     def _decoded_or_opened(self, encoded: Sequence[bytes], spec: InputSpec, first: int) -> list[Pixels | int]:
         """The pixels of each image; for a large one the memory that its decoding takes, in bytes."""
-        found: list[Pixels | int] = []
+        decoded: list[Pixels | int] = []
         for index, data in enumerate(encoded, first):
             with _naming(index):
                 image = images.opened(data)
@@ -291,8 +291,8 @@ class Serving:
                     raise images.BadImage(
                         f"Decoding it takes {needed:,} bytes of memory; this server gives {self._lanes.memory_bytes:,}."
                     )
-                found.append(_fitted(image, spec) if needed <= LARGE_BYTES else needed)
-        return found
+                decoded.append(_fitted(image, spec) if needed <= LARGE_BYTES else needed)
+        return decoded
 
     def _evict(self, keep: Servable) -> None:
         loaded = {s: f.result() for s, f in self._loaded.items() if f.done() and not f.exception()}

@@ -138,8 +138,8 @@ class Shuffled:
         return {"generators": [generator.get_state() for generator in self._generators]}
 
     def load_state_dict(self, state: State) -> None:
-        for generator, found in zip(self._generators, state["generators"], strict=True):
-            generator.set_state(found)
+        for generator, generator_state in zip(self._generators, state["generators"], strict=True):
+            generator.set_state(generator_state)
 
 
 def image_batches(

@@ -55,8 +55,8 @@ class SingleLabel:
         return torch.stack((y.double(), predicted_B.double(), confidence_B.exp(), nll_B))
 
     def verdict(self, parts: list[Tensor]) -> Judged:
-        found = torch.cat(parts, dim=1).cpu().numpy()
-        return Judged(found[0].astype(np.int64), found[1].astype(np.int64), found[2], found[3])
+        judged_4N = torch.cat(parts, dim=1).cpu().numpy()
+        return Judged(judged_4N[0].astype(np.int64), judged_4N[1].astype(np.int64), judged_4N[2], judged_4N[3])
 
 
 class MultiLabel:

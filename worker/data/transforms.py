@@ -135,9 +135,9 @@ def random_resized_crop(
     sides_2B = sides_2TB.gather(1, first_B.expand(2, 1, batch))[:, 0]
     at_2B = torch.rand((2, batch), generator=generator, device=x_BCHW.device).mul(whole_21 - sides_2B + 1).floor_()
     central_21 = torch.tensor(_central(height, width, ratio), device=x_BCHW.device)[:, None]
-    found_B = fits_TB.any(0)
-    sides_2B = torch.where(found_B, sides_2B, central_21)
-    at_2B = torch.where(found_B, at_2B, (whole_21 - central_21).div(2, rounding_mode="floor"))
+    fits_B = fits_TB.any(0)
+    sides_2B = torch.where(fits_B, sides_2B, central_21)
+    at_2B = torch.where(fits_B, at_2B, (whole_21 - central_21).div(2, rounding_mode="floor"))
     return resized_crop(x_BCHW, at_2B, sides_2B, size or (height, width))
 
 

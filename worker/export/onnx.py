@@ -108,10 +108,10 @@ def _options() -> onnxruntime.SessionOptions:
     return options
 
 
-def _require_close(what: str, found: NDArray[np.float32], wanted: NDArray[np.float32], tolerance: float) -> None:
-    if found.shape != wanted.shape:
-        raise NotExportable(f"the graph's {what} have shape {found.shape}, the network's {wanted.shape}")
-    gap = float(np.abs(found - wanted).max())
+def _require_close(what: str, outputs: NDArray[np.float32], wanted: NDArray[np.float32], tolerance: float) -> None:
+    if outputs.shape != wanted.shape:
+        raise NotExportable(f"the graph's {what} have shape {outputs.shape}, the network's {wanted.shape}")
+    gap = float(np.abs(outputs - wanted).max())
     if not gap <= tolerance:  # NaN compares false
         raise NotExportable(f"the graph's {what} differ from the network's by {gap:.2g}")
 

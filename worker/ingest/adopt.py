@@ -64,11 +64,11 @@ def adopt(
     shell = build.shell(network, input)
     places, structure = shell.state_dict(), Structure.of(shell, input)
     choice = weight_sets.choose(
-        {plain[given]: t for given, t in tensors.items()}, _backbone(places, structure), weights
+        {plain[original]: t for original, t in tensors.items()}, _backbone(places, structure), weights
     )
-    aside = {given for given in tensors if plain[given] in choice.aside}
-    taken = {given: tensor for given, tensor in tensors.items() if given not in aside}
-    names = {given: plain[given].removeprefix(choice.prefix) for given in taken}
+    aside = {original for original in tensors if plain[original] in choice.aside}
+    taken = {original: tensor for original, tensor in tensors.items() if original not in aside}
+    names = {original: plain[original].removeprefix(choice.prefix) for original in taken}
     warnings = [Note("weights_chosen", choice.sentence, "warning")] if choice.others else []
     if network.name.startswith(from_timm.PREFIX) and dialects.pooled(names.values(), places):
         network = network.model_copy(update={"options": network.options | {"global_pool": "avg"}})
@@ -79,7 +79,7 @@ def adopt(
     head = _renamed_head(taken, names, places, structure)
     if head:
         names |= head
-        moved = ", ".join(f"{given} → {name}" for given, name in head.items())
+        moved = ", ".join(f"{original} → {name}" for original, name in head.items())
         warnings.append(
             Note("head_renamed", f"The file's head goes by another name, and was taken: {moved}.", "warning")
         )
@@ -88,9 +88,9 @@ def adopt(
         made = load.make(network, input, taken, names=names, aside=others, allow_missing=allow_missing)
     except Failure as failure:
         raise dialects.explained(failure, plain.values(), filename) from failure
-    warnings += _told(made, taken, others)
+    warnings += _notes(made, taken, others)
     made.report.skipped += [
-        {"name": given, "reason": "it is of a set of weights that was left aside"} for given in aside
+        {"name": original, "reason": "it is of a set of weights that was left aside"} for original in aside
     ]
     drawn = load.new_head(made.report, made.structure)
     return Adopted(network, made, drawn, warnings)
@@ -101,14 +101,14 @@ def _plain(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 
     Where two come to the same, the second keeps its own, under which nothing has a place.
     """
-    plain = {given: given.replace(COMPILED, "") for given in tensors}
+    plain = {original: original.replace(COMPILED, "") for original in tensors}
     others = dialects.renamed(plain.values())
-    used, found = set[str](), dict[str, str]()
-    for given, name in plain.items():
+    used, plain_names = set[str](), dict[str, str]()
+    for original, name in plain.items():
         name = others.get(name, name)
-        found[given] = given if name in used else name
+        plain_names[original] = original if name in used else name
         used.add(name)
-    return found
+    return plain_names
 
 
 def _backbone(places: Mapping[str, Tensor], structure: Structure) -> dict[str, Tensor]:
@@ -127,10 +127,10 @@ def _renamed_head(
         return {}
     wanted = {name.removeprefix(path): tensor.shape for name, tensor in places.items() if name.startswith(path)}
     layers: dict[str, dict[str, str]] = {}
-    for given, name in names.items():
+    for original, name in names.items():
         layer, _, part = name.rpartition(".")
         if name not in places and HEADS & set(layer.split(".")):
-            layers.setdefault(layer, {})[part] = given
+            layers.setdefault(layer, {})[part] = original
     fitting = [
         parts
         for parts in layers.values()
@@ -138,7 +138,7 @@ def _renamed_head(
     ]
     if len(fitting) != 1:
         return {}
-    return {given: path + part for part, given in fitting[0].items()}
+    return {original: path + part for part, original in fitting[0].items()}
 
 
 def _other_heads(
@@ -148,17 +148,17 @@ def _other_heads(
     if any(name.startswith(f"{head}.") for name in names.values() for head in structure.heads):
         return []
     root = prefix.split(".")[:-1]
-    found = []
-    for given in tensors:
-        parts = names[given].split(".")
+    others = []
+    for original in tensors:
+        parts = names[original].split(".")
         while root and len(parts) > 1 and parts[0] in root:
             parts = parts[1:]
         if parts[0] in HEADS:
-            found.append(given)
-    return found
+            others.append(original)
+    return others
 
 
-def _told(made: Made, tensors: Mapping[str, Tensor], others: list[str]) -> Iterator[Note]:
+def _notes(made: Made, tensors: Mapping[str, Tensor], others: list[str]) -> Iterator[Note]:
     """Notes on the weights that were drawn at random, left out or converted."""
     report, structure = made.report, made.structure
     heads = tuple(f"{head}." for head in structure.heads)

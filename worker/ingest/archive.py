@@ -150,14 +150,14 @@ class Archive:
         Raises:
             Failure: `corrupt_archive`.
         """
-        found: dict[str, bytes] = {}
+        contents: dict[str, bytes] = {}
         for member in self.walk():
             if member.name in names and member.size <= limit:
-                found[member.name] = member.read(limit)
+                contents[member.name] = member.read(limit)
                 limit -= member.size
-            if len(found) == len(names):
+            if len(contents) == len(names):
                 break
-        return found
+        return contents
 
     def _visible(self) -> Iterator["ArchiveEntry"]:
         allowance = Allowance(self._path.stat().st_size, self._watch)

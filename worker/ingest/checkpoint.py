@@ -40,8 +40,8 @@ def ingest(spec: Spec[CheckpointIngest], channel: Channel) -> Result[CheckpointR
         Interrupted: an order to stop was given.
         Retry: the disk is full.
     """
-    watch, told = DiskWatch(channel), spec.payload
-    source = _uploaded(spec, watch) if told.pretrained is None else _published(told.pretrained)
+    watch, request = DiskWatch(channel), spec.payload
+    source = _uploaded(spec, watch) if request.pretrained is None else _published(request.pretrained)
     watch.checkpoint_or_stop()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # what the file lacks is drawn, the same for the same file
@@ -49,13 +49,13 @@ def ingest(spec: Spec[CheckpointIngest], channel: Channel) -> Result[CheckpointR
             source.network,
             source.input,
             source.tensors,
-            weights=told.weights,
-            allow_missing=told.allow_missing,
-            filename=told.filename,
+            weights=request.weights,
+            allow_missing=request.allow_missing,
+            filename=request.filename,
         )
     network, structure, report = adopted.made
     untrained_head = adopted.untrained_head or source.untrained_head
-    channel.emit(_told(report))
+    channel.emit(_tensors_note(report))
     for warning in adopted.warnings:
         channel.emit(warning)
     watch.checkpoint_or_stop()
@@ -90,21 +90,21 @@ def ingest(spec: Spec[CheckpointIngest], channel: Channel) -> Result[CheckpointR
 def _uploaded(spec: Spec[CheckpointIngest], watch: DiskWatch) -> _Source:
     """Read an uploaded checkpoint.  Where the request leaves something out, what the file says of itself holds, else
     what is usual for the network."""
-    told, path = spec.payload, spec.inputs[Input.FILE]
+    request, path = spec.payload, spec.inputs[Input.FILE]
     tensors = weights.read(path, watch)
     about = own.read(weights.metadata(path))
-    network = about.network if told.network is None and about is not None else told.network
+    network = about.network if request.network is None and about is not None else request.network
     if network is None:
         message = (
             "The file does not say of which network it holds the weights: give `network`; GET /v1/networks lists them."
         )
         raise Failure("network_needed", message)
     same = about if about is not None and about.network == network else None
-    input = told.input or (same.input if same else build.usual_input(network))
+    input = request.input or (same.input if same else build.usual_input(network))
     if input is None:
         message = f"Nothing says what images {network.name} takes: give `input` with size, channels, mean and std."
         raise Failure("does_not_fit", message)
-    classes = told.classes
+    classes = request.classes
     if classes is None and same:
         classes = same.classes
     if classes is not None and len(classes) != network.num_classes:
@@ -114,8 +114,8 @@ def _uploaded(spec: Spec[CheckpointIngest], watch: DiskWatch) -> _Source:
         network,
         input,
         classes,
-        told.multi_label or (same.multi_label if same else False),
-        told.recipe,
+        request.multi_label or (same.multi_label if same else False),
+        request.recipe,
         tensors,
         same.untrained_head if same else False,
     )
@@ -124,12 +124,12 @@ def _uploaded(spec: Spec[CheckpointIngest], watch: DiskWatch) -> _Source:
 def _published(name: str) -> _Source:
     """Fetch published weights.  Of the rule they were trained by, the libraries tell what images are brought to; the
     rest is in their training scripts."""
-    found = pretrained.fetch(name)
-    recipe = Recipe(version=1, input=found.input)
-    return _Source(found.network, found.input, found.classes, False, recipe, found.tensors)
+    published = pretrained.fetch(name)
+    recipe = Recipe(version=1, input=published.input)
+    return _Source(published.network, published.input, published.classes, False, recipe, published.tensors)
 
 
-def _told(report: Report) -> Note:
+def _tensors_note(report: Report) -> Note:
     data: dict[str, Any] = {name: len(entries) for name, entries in asdict(report).items()}
-    told = ", ".join(f"{count} {name}" for name, count in data.items() if count)
-    return Note("weights_read", f"Tensors: {told}.", data=data)
+    counts = ", ".join(f"{count} {name}" for name, count in data.items() if count)
+    return Note("weights_read", f"Tensors: {counts}.", data=data)

@@ -27,7 +27,7 @@ def parsed(
     return ParsedDataset(np.array(rows, np.int64), label_N, np.array(splits, np.uint8), classes, names=names)
 
 
-def found_several(
+def parsed_several(
     rows: Sequence[int], labels: Sequence[AbstractSet[str]], splits: Sequence[int], names: Sequence[str]
 ) -> ParsedDataset:
     """The images `rows` of a pack with any number of labels each.
@@ -93,12 +93,12 @@ def checked(classes: list[str]) -> list[str]:
     return classes
 
 
-def require_images(wanted: Iterable[str], found: Iterable[str]) -> None:
+def require_images(wanted: Iterable[str], readable: Iterable[str]) -> None:
     """
     Raises:
         Failure: `empty_class`, naming the classes of which no image was found.
     """
-    empty = sorted(set(wanted) - set(found))
+    empty = sorted(set(wanted) - set(readable))
     if empty:
         names = ", ".join(repr(name[:40]) for name in empty[:5]) + (", …" if len(empty) > 5 else "")
         raise Failure("empty_class", f"No image of {names} can be read: add images, or remove the class.")

@@ -82,13 +82,13 @@ def asked(header: Sequence[str], wanted: Mapping[str, str], table: str) -> dict[
     """
     places = {}
     for role, name in wanted.items():
-        found = [place for place, one in enumerate(header) if tidy(one) == tidy(name)]
-        if len(found) != 1:
+        matches = [place for place, one in enumerate(header) if tidy(one) == tidy(name)]
+        if len(matches) != 1:
             raise Failure(
                 "bad_table",
                 f"`columns` names {name!r} as that of the {role}, but {table} has the columns {listed(header)}.",
             )
-        places[role] = found[0]
+        places[role] = matches[0]
     return places
 
 

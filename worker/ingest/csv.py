@@ -96,7 +96,7 @@ def read(archive: Archive, pack: Pack, request: Request) -> ParsedDataset:
         return classes.parsed(rows, None, splits, listed)
     classes.require_images(_named(lines.values()), _named(kept))
     if several:
-        return classes.found_several(rows, [line.labels for line in kept], splits, listed)
+        return classes.parsed_several(rows, [line.labels for line in kept], splits, listed)
     return classes.parsed(rows, [label for line in kept for label in line.labels], splits, listed)
 
 
@@ -135,7 +135,7 @@ def _usable(
     Raises:
         Failure: `bad_table`, the only table that there is cannot be read.
     """
-    found, faults = [], dict[str, _Unusable]()
+    usable, faults = [], dict[str, _Unusable]()
     contents = archive.read_some(set(names[:MAX_TABLES]), MAX_TABLE_BYTES)
     for name in names:
         try:
@@ -144,12 +144,12 @@ def _usable(
             if name not in contents:
                 text = f"{name} is beyond the first {MAX_TABLES:,} tables or {MAX_TABLE_BYTES:,} bytes of tables."
                 raise _Unusable("bad_table", text, says_labels=False)
-            found.append(_table(_text(contents.pop(name), name), name, files, request, folders_too))
+            usable.append(_table(_text(contents.pop(name), name), name, files, request, folders_too))
         except _Unusable as fault:
             faults[name] = fault
         except Failure as fault:
             faults[name] = _Unusable(fault.code, fault.message)
-    return found, faults
+    return usable, faults
 
 
 def _folders_of_classes(archive: Archive, request: Request) -> bool:
@@ -163,27 +163,27 @@ def _folders_of_classes(archive: Archive, request: Request) -> bool:
     return len(labels - {None}) > 1
 
 
-def _join(found: Sequence[Table], request: Request, pack: Pack) -> None:
+def _join(chosen: Sequence[Table], request: Request, pack: Pack) -> None:
     """Give each of several tables the split that its name says.
 
     Raises:
         Failure: `bad_table`, they do not say each another.
     """
-    splits = _splits_by_name(found, request)
+    splits = _splits_by_name(chosen, request)
     if splits is None:
         raise Failure(
             "bad_table",
-            f"Several tables list images and labels ({_some([table.name for table in found])}), and their names do not "
-            "say each another split: leave one of them.",
+            f"Several tables list images and labels ({_some([table.name for table in chosen])}), and their names do "
+            "not say each another split: leave one of them.",
         )
-    for table, split in zip(found, splits, strict=True):
+    for table, split in zip(chosen, splits, strict=True):
         table.split = split
-    said = ", ".join(f"{table.name} ({len(table.records):,} lines) as {SPLITS[table.split]}" for table in found)
+    said = ", ".join(f"{table.name} ({len(table.records):,} lines) as {SPLITS[table.split]}" for table in chosen)
     pack.tell(Note("tables_joined", f"Tables are read together: {said}."))
 
 
-def _splits_by_name(found: Sequence[Table], request: Request) -> list[int] | None:
-    splits = [_split_by_name(table.name, request) for table in found]
+def _splits_by_name(chosen: Sequence[Table], request: Request) -> list[int] | None:
+    splits = [_split_by_name(table.name, request) for table in chosen]
     return splits if UNSPLIT not in splits and len(set(splits)) == len(splits) else None
 
 
@@ -215,16 +215,16 @@ def _table(text: str, name: str, files: Files, request: Request, folders_too: bo
     header, records = _records(text, name)  # of tables of images alone: those of pixels have millions of cells
     split = asked.get("split", next(iter(columns.candidates(header, columns.SPLIT)), None))
     if not request.labelled:
-        found = Columns(image, None, split)
+        table_columns = Columns(image, None, split)
     elif label := asked.keys() & {"label", "labels"}:
-        found = Columns(image, asked[min(label)], split, several="labels" in label)
+        table_columns = Columns(image, asked[min(label)], split, several="labels" in label)
     else:
-        found = _label_columns(header, records, name, image, split, folders_too)
+        table_columns = _label_columns(header, records, name, image, split, folders_too)
     if records and not any(files.match(record[image], name) is not None for _, record in records):
         examples = _some([record[image][:80] for _, record in records])
         text = f"{name} lists {len(records):,} files in its column {header[image].strip()!r} that the archive lacks"
         raise _Unusable("missing_files", f"{text}: {examples}.")
-    return Table(name, found, header, records)
+    return Table(name, table_columns, header, records)
 
 
 def _image_column(header: list[str], records: list[Record], table: str, files: Files) -> int | None:
@@ -272,20 +272,20 @@ def _label_columns(
     )
 
 
-def _one_of_equals(found: list[int], header: list[str], records: list[Record], table: str) -> int:
+def _one_of_equals(places: list[int], header: list[str], records: list[Record], table: str) -> int:
     """The column in words, of those that name the same classes by words and by numbers.
 
     Raises:
         Failure: `bad_table`, they do not name the same, or some of them hold lists.
     """
-    first, lists = found[0], any(char in record[place] for _, record in records for place in found for char in "|;")
-    for other in found[1:]:
+    first, lists = places[0], any(char in record[place] for _, record in records for place in places for char in "|;")
+    for other in places[1:]:
         pairs = {(record[first], record[other]) for _, record in records}
         if lists or not len({one for one, _ in pairs}) == len({other for _, other in pairs}) == len(pairs):
-            names = columns.listed([header[place] for place in found])
+            names = columns.listed([header[place] for place in places])
             raise _Unusable("bad_table", f"{table} has several columns of labels that differ: {names}. {SAY}")
-    in_words = [place for place in found if not all(record[place].strip().isdigit() for _, record in records)]
-    return (in_words or found)[0]
+    in_words = [place for place in places if not all(record[place].strip().isdigit() for _, record in records)]
+    return (in_words or places)[0]
 
 
 def _records(text: str, table: str, most: int | None = None) -> tuple[list[str], list[Record]]:

@@ -30,21 +30,21 @@ def refuse_adapters(names: Iterable[str]) -> None:
     Raises:
         Failure: `unmerged_adapter`, the file is of peft, its corrections beside the weights that they correct.
     """
-    found = [name for name in names if ADAPTER.search(name)]
-    if found:
+    adapters = [name for name in names if ADAPTER.search(name)]
+    if adapters:
         raise Failure(
             "unmerged_adapter",
-            f"These are weights of peft whose corrections are not merged ({len(found)} tensors such as {found[0]}): "
-            "call `model.merge_and_unload()`, and save `state_dict()` of what it gives.",
+            f"These are weights of peft whose corrections are not merged ({len(adapters)} tensors such as "
+            f"{adapters[0]}): call `model.merge_and_unload()`, and save `state_dict()` of what it gives.",
         )
 
 
 def renamed(names: Iterable[str]) -> dict[str, str]:
     """transformers' names of ResNets as torchvision and timm have them, by the names in the file; {} if it has none."""
-    given = list(names)
-    if not any(".embedder.embedder." in f".{name}" for name in given):
+    originals = list(names)
+    if not any(".embedder.embedder." in f".{name}" for name in originals):
         return {}
-    return {name: _resnet(name) for name in given}
+    return {name: _resnet(name) for name in originals}
 
 
 def _resnet(name: str) -> str:
@@ -65,8 +65,8 @@ def _resnet(name: str) -> str:
 def pooled(names: Iterable[str], places: Iterable[str]) -> bool:
     """Tell whether the file's transformer averages its tokens (a norm after the pooling, as MAE fine-tunes) where the
     network takes the class token (a norm before it)."""
-    given, own = set(names), set(places)
-    return "fc_norm.weight" in given - own and "norm.weight" in own - given
+    theirs, own = set(names), set(places)
+    return "fc_norm.weight" in theirs - own and "norm.weight" in own - theirs
 
 
 def explained(failure: Failure, names: Iterable[str], filename: str | None) -> Failure:

@@ -65,7 +65,7 @@ def _listed_labels(
     A list counts for the images of its folder and below, if all that it says of them are classes that have folders.
     """
     known = {place.label for place in places.values() if place.label is not None}
-    found: dict[int, str | None] = {}
+    labels: dict[int, str | None] = {}
     contents = archive.read_some(lists, MAX_LIST_BYTES)
     for name in lists:
         above, content = _folder(name), contents.get(name, b"")
@@ -75,11 +75,11 @@ def _listed_labels(
         fields = [line.split("\t") for line in content.decode("utf-8", "replace").splitlines()]
         said = {open_rows[line[0]]: line[1] for line in fields if len(line) > 1 and line[0] in open_rows}
         if said and known.issuperset(said.values()):
-            found |= said
+            labels |= said
             pack.tell(Note("labels_listed", f"{len(said):,} images have the labels that {name} gives them."))
         else:
             pack.refuse(name, "It lists no images without labels by classes that have folders.")
-    return found
+    return labels
 
 
 def _is_open(name: str, place: FilePlace, above: Folder) -> bool:

@@ -101,8 +101,8 @@ class _Reader:
         self._rest = {folder: rest[1:] for folder, rest in kept.items()}
 
     def _roles(self, tops: set[str]) -> dict[str, int]:
-        found = naming.splits_of(tops, self._own)
-        return {name: split for name, split in found.items() if split != UNSPLIT}
+        splits = naming.splits_of(tops, self._own)
+        return {name: split for name, split in splits.items() if split != UNSPLIT}
 
     def _splits(self, tops: set[str]) -> dict[str, int] | None:
         """The split of each folder, `UNSPLIT` where it says that its images have no labels; None if they are none."""
@@ -190,5 +190,5 @@ def _unclear(fault: str) -> Failure:
 
 
 def _listed(names: Iterable[str]) -> str:
-    found = sorted(names)
-    return ", ".join(found[:SHOWN]) + (", …" if len(found) > SHOWN else "")
+    ordered = sorted(names)
+    return ", ".join(ordered[:SHOWN]) + (", …" if len(ordered) > SHOWN else "")

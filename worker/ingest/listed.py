@@ -44,12 +44,12 @@ class Files:
     def _by_its_end(self, listed: str) -> str | None:
         """The file that has the most parts of the path in common, from its end, if it is the only one."""
         path = [part for part in _path(listed).split("/") if part not in ("", ".")]
-        found = self._by_end.get(path[-1], []) if path and ".." not in path else []
-        if len(found) < 2:
-            return found[0] if found else None
-        common = {name: _in_common(path[:-1], name.split("/")[:-1]) for name in found}
+        candidates = self._by_end.get(path[-1], []) if path and ".." not in path else []
+        if len(candidates) < 2:
+            return candidates[0] if candidates else None
+        common = {name: _in_common(path[:-1], name.split("/")[:-1]) for name in candidates}
         longest = max(common.values())
-        best = [name for name in found if common[name] == longest]
+        best = [name for name in candidates if common[name] == longest]
         return best[0] if len(best) == 1 else None
 
 

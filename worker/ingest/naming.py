@@ -67,11 +67,11 @@ def split_of(name: str, own: OwnNames) -> int:
 
 def splits_of(names: Iterable[str], own: OwnNames) -> dict[str, int]:
     """The split of each of the names that stand side by side; where there is a test split, `eval` is not another."""
-    found = {name: split_of(name, own) for name in names}
-    evaluations = {name for name in found if name.lower() not in own and _EVALUATION & set(_letters(name))}
-    if any(split == TEST and name not in evaluations for name, split in found.items()):
-        found |= dict.fromkeys(evaluations, VALIDATION)
-    return found
+    splits = {name: split_of(name, own) for name in names}
+    evaluations = {name for name in splits if name.lower() not in own and _EVALUATION & set(_letters(name))}
+    if any(split == TEST and name not in evaluations for name, split in splits.items()):
+        splits |= dict.fromkeys(evaluations, VALIDATION)
+    return splits
 
 
 def family(names: Collection[str]) -> dict[str, int] | None:
@@ -83,8 +83,8 @@ def family(names: Collection[str]) -> dict[str, int] | None:
     rests = {tuple(word for word in _letters(name) if word not in marks[name] + list(_WRAPPING)) for name in names}
     if len(names) < 2 or len(rests) > 1 or any(len(mark) != 1 for mark in marks.values()):
         return None
-    found = {name: _SPLITS.get(mark[0], UNSPLIT) for name, mark in marks.items()}
-    return found if set(found.values()) - {UNSPLIT} else None
+    splits = {name: _SPLITS.get(mark[0], UNSPLIT) for name, mark in marks.items()}
+    return splits if set(splits.values()) - {UNSPLIT} else None
 
 
 def speaks_of_splits(names: Iterable[str]) -> set[int]:

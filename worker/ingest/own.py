@@ -35,14 +35,14 @@ def read(metadata: Mapping[str, Any]) -> About | None:
     if PREFIX + "network" not in metadata:
         return None
     try:
-        told = {name: json.loads(text) for name, text in metadata.items() if name.startswith(PREFIX)}
-        network = NetworkSpec.model_validate(told[PREFIX + "network"])
+        entries = {name: json.loads(text) for name, text in metadata.items() if name.startswith(PREFIX)}
+        network = NetworkSpec.model_validate(entries[PREFIX + "network"])
         about = About(
             network,
-            InputSpec.model_validate(told.get(PREFIX + "input")),
-            _Classes.validate_python(told.get(PREFIX + "classes")),
-            told.get(PREFIX + "multi_label") is True,
-            told.get(PREFIX + "untrained_head") is True,
+            InputSpec.model_validate(entries.get(PREFIX + "input")),
+            _Classes.validate_python(entries.get(PREFIX + "classes")),
+            entries.get(PREFIX + "multi_label") is True,
+            entries.get(PREFIX + "untrained_head") is True,
         )
     except (ValidationError, ValueError, TypeError, RecursionError) as error:
         message = f"What the file's metadata says of its network cannot be read: {reason(error)}. Give `network`."

@@ -29,8 +29,8 @@ def load(name: str, data: bytes) -> dict[str, object]:
     """
     try:
         _inspect(data)
-        found = _Unpickler(io.BytesIO(data), encoding="bytes").load()
-        return {_text(key): value.array if isinstance(value, _Array) else value for key, value in found.items()}
+        entries = _Unpickler(io.BytesIO(data), encoding="bytes").load()
+        return {_text(key): value.array if isinstance(value, _Array) else value for key, value in entries.items()}
     except MemoryError:
         raise
     except Exception as error:  # a pickle is a program, and a wrong one may end in nearly anything

@@ -37,8 +37,8 @@ def of(result: DatasetResult, parsed: ParsedDataset, split_N: Codes, pack: Pack,
 def _on_splits(parsed: ParsedDataset, split_N: Codes, request: Request) -> Iterator[Note]:
     brought = set(np.unique(parsed.split_N).tolist()) - {UNSPLIT}
     carved = {SPLITS[split]: int((split_N == split).sum()) for split in (1, 2) if split not in brought}
-    if told := [f"{count:,} {name} images" for name, count in carved.items() if count]:
-        drawn = f"{' and '.join(told)} were drawn at random (seed {request.seed}) from training"
+    if counts := [f"{count:,} {name} images" for name, count in carved.items() if count]:
+        drawn = f"{' and '.join(counts)} were drawn at random (seed {request.seed}) from training"
         text = f"The file brings no such split: {drawn}."
         yield _warning("splits_carved", text, **carved)
 

@@ -10,7 +10,7 @@ TELL_EVERY_S = 0.5
 class DiskWatch:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._started_at = self._told_at = time.monotonic()
+        self._started_at = self._reported_at = time.monotonic()
 
     def checkpoint_or_stop(self) -> None:
         """
@@ -24,6 +24,6 @@ class DiskWatch:
     def tell(self, done: int, total: int) -> None:
         """Report progress, about twice a second however often it is called."""
         now = time.monotonic()
-        if done and now - self._told_at >= TELL_EVERY_S:
-            self._told_at = now
+        if done and now - self._reported_at >= TELL_EVERY_S:
+            self._reported_at = now
             self._channel.emit(Progress(done, total, (total - done) * (now - self._started_at) / done))

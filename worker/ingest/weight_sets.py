@@ -56,20 +56,20 @@ def choose(tensors: Mapping[str, Tensor], backbone: Mapping[str, Tensor], wanted
         Failure: `ambiguous_weights`, several fit equally, or there is none such as is wanted: the choices are named.
     """
     names, fits = Counter[str](), Counter[str]()
-    for given, tensor in tensors.items():
-        parts = given.split(".")
+    for tensor_name, tensor in tensors.items():
+        parts = tensor_name.split(".")
         for i in range(len(parts)):
             place = backbone.get(".".join(parts[i:]))
             if place is not None:
                 prefix = ".".join([*parts[:i], ""])
                 names[prefix] += 1
                 fits[prefix] += _sides(tensor) == _sides(place)
-    found = sorted(prefix for prefix, count in names.items() if count >= ENOUGH * len(backbone))
-    if not found:
+    prefixes = sorted(prefix for prefix, count in names.items() if count >= ENOUGH * len(backbone))
+    if not prefixes:
         return Choice("", RAW)
-    labels = {prefix: _label(prefix, swapped=SWAPPED in tensors) for prefix in found}
-    chosen = _wanted(found, labels, wanted) if wanted else _best(tensors, backbone, found, fits, labels)
-    others = [prefix for prefix in found if prefix != chosen]
+    labels = {prefix: _label(prefix, swapped=SWAPPED in tensors) for prefix in prefixes}
+    chosen = _wanted(prefixes, labels, wanted) if wanted else _best(tensors, backbone, prefixes, fits, labels)
+    others = [prefix for prefix in prefixes if prefix != chosen]
     aside = {name for other in others for name in _under(tensors, backbone, chosen, other)}
     return Choice(chosen, labels[chosen], others, aside, labels)
 
@@ -82,12 +82,12 @@ def named(prefix: str, label: str) -> str:
 def _best(
     tensors: Mapping[str, Tensor],
     backbone: Mapping[str, Tensor],
-    found: Sequence[str],
+    prefixes: Sequence[str],
     fits: Mapping[str, int],
     labels: Mapping[str, str],
 ) -> str:
-    most = max(fits[prefix] for prefix in found)
-    equal = [prefix for prefix in found if fits[prefix] == most]
+    most = max(fits[prefix] for prefix in prefixes)
+    equal = [prefix for prefix in prefixes if fits[prefix] == most]
     better = [
         one for one in equal if all(labels[other] in BETTER.get(labels[one], ()) for other in equal if other != one)
     ]
@@ -98,21 +98,21 @@ def _best(
     raise _ambiguous("Several sets of weights in the file fit the network equally", equal, labels)
 
 
-def _wanted(found: Sequence[str], labels: Mapping[str, str], wanted: str) -> str:
-    by_label = [prefix for prefix in found if labels[prefix] == wanted]
+def _wanted(prefixes: Sequence[str], labels: Mapping[str, str], wanted: str) -> str:
+    by_label = [prefix for prefix in prefixes if labels[prefix] == wanted]
     asked = f"{wanted.rstrip('.')}."
     by_prefix = [
-        prefix for prefix in found if f".{prefix}".endswith(f".{asked}") or f".{prefix}".startswith(f".{asked}")
+        prefix for prefix in prefixes if f".{prefix}".endswith(f".{asked}") or f".{prefix}".startswith(f".{asked}")
     ]
-    by_part = [prefix for prefix in found if f".{asked}" in f".{prefix}"]
+    by_part = [prefix for prefix in prefixes if f".{asked}" in f".{prefix}"]
     for choices in (by_label, by_prefix, by_part):
         if len(choices) == 1:
             return choices[0]
-    raise _ambiguous(f"The file has not exactly one set of weights for `weights: {wanted}`", found, labels)
+    raise _ambiguous(f"The file has not exactly one set of weights for `weights: {wanted}`", prefixes, labels)
 
 
-def _ambiguous(said: str, found: Sequence[str], labels: Mapping[str, str]) -> Failure:
-    choices = ", ".join(named(prefix, labels[prefix]) for prefix in found)
+def _ambiguous(said: str, prefixes: Sequence[str], labels: Mapping[str, str]) -> Failure:
+    choices = ", ".join(named(prefix, labels[prefix]) for prefix in prefixes)
     return Failure("ambiguous_weights", f"{said}: {choices}. Name one by `weights`.")
 
 

@@ -93,8 +93,8 @@ class Nothing:
 
     path = ""
 
-    def __new__(cls, *given: object) -> Any:
-        cls._refuse_tensors(given)
+    def __new__(cls, *args: object) -> Any:
+        cls._refuse_tensors(args)
         return super().__new__(cls)
 
     def __setstate__(self, state: object) -> None:
@@ -109,18 +109,18 @@ class Nothing:
 class _Items(Nothing):
     """A kind of dict: read as a plain one, since there may be weights in it."""
 
-    def __new__(cls, *given: object) -> Any:
-        cls._refuse_tensors(given)
+    def __new__(cls, *args: object) -> Any:
+        cls._refuse_tensors(args)
         return OrderedDict[Any, Any]()
 
 
 class _List(list[Any]):
     """A kind of list: read as a plain one, since there may be weights in it."""
 
-    def __new__(cls, *given: object) -> Self:
+    def __new__(cls, *args: object) -> Self:
         return super().__new__(cls)
 
-    def __init__(self, *given: object) -> None:
+    def __init__(self, *args: object) -> None:
         super().__init__()
 
     def __setstate__(self, state: object) -> None:

@@ -41,8 +41,8 @@ def metadata(path: Path) -> dict[str, object]:
     Raises:
         Failure: `corrupt_file`.
     """
-    found = _header(path)[0].get(METADATA)
-    return found if isinstance(found, dict) else {}
+    entries = _header(path)[0].get(METADATA)
+    return entries if isinstance(entries, dict) else {}
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -83,10 +83,10 @@ def _parsed(text: bytes) -> dict[str, object]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         raise ValueError("a name occurs twice")
-    return found
+    return values
 
 
 def _check(header: dict[str, object], room: int) -> None:

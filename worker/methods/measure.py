@@ -168,9 +168,9 @@ def _on_source(task: Task, adapted: Adapted) -> Measured | None:
 
 def _goes_on(adapted: Adapted, network: nn.Module, heads: tuple[str, ...]) -> bool:
     """Tell whether the adapted network began as the source's, tensor by tensor: else it has nothing to forget."""
-    found, head = _base(adapted.classifier.module).state_dict(), _within((*heads, *adapted.classifier.structure.heads))
+    state, head = _base(adapted.classifier.module).state_dict(), _within((*heads, *adapted.classifier.structure.heads))
     beneath = {name: tensor for name, tensor in _base(network).state_dict().items() if not name.startswith(head)}
-    same = all(name in found and found[name].shape == tensor.shape for name, tensor in beneath.items())
+    same = all(name in state and state[name].shape == tensor.shape for name, tensor in beneath.items())
     return same and adapted.transfer.tensors != TensorReport()
 
 
@@ -186,8 +186,8 @@ def _within(paths: tuple[str, ...]) -> tuple[str, ...]:
 def _regrafted(source: nn.Module, adapted: nn.Module) -> nn.Module:
     """The source's head on what became of its base; under a graft that is what it was."""
     if isinstance(source, Grafted) and not isinstance(adapted, Grafted):
-        base, found = source.backbone.state_dict(), adapted.state_dict()
-        fitting = {name: found[name] for name in base.keys() & found.keys() if found[name].shape == base[name].shape}
+        base, state = source.backbone.state_dict(), adapted.state_dict()
+        fitting = {name: state[name] for name in base.keys() & state.keys() if state[name].shape == base[name].shape}
         source.backbone.load_state_dict(base | fitting)
     return source
 

@@ -77,11 +77,11 @@ def build(task: Task, learner: Classifier, params: Training, train: Images, exam
         examples=examples,
     )
     total = Counter(params.name for params in params.terms)
-    seen: Counter[str] = Counter()
+    numbers: Counter[str] = Counter()
     weighted = []
     for one in params.terms:
-        seen[one.name] += 1
-        name = one.name if total[one.name] == 1 else f"{one.name}_{seen[one.name]}"
+        numbers[one.name] += 1
+        name = one.name if total[one.name] == 1 else f"{one.name}_{numbers[one.name]}"
         weighted.append(_Weighted(name, one, TERMS[one.name](one, setting)))
     weight_K = None
     if params.class_weights == "balanced" and learner.classes is not None:

@@ -67,13 +67,13 @@ class Selector:
         """Figures of a network in evaluation mode: `entropy` and `predicted_classes` on the target's images;
         `source_loss` and `source_accuracy`; `loss` and `accuracy` on the target's validation labels, if the selection
         is by them."""
-        found = confidence(self.task.run, network, self.splits["target"]())
+        figures = confidence(self.task.run, network, self.splits["target"]())
         for split, prefix in (("source", "source_"), ("validation", "")):
             if split in self.splits:
                 with self._under_source_norms(network) if split == "source" and adapted else nullcontext():
                     judged = evaluate.judge(self.task.run, network, self.splits[split]())
-                found |= {f"{prefix}loss": judged.nll, f"{prefix}accuracy": judged.accuracy}
-        return found
+                figures |= {f"{prefix}loss": judged.nll, f"{prefix}accuracy": judged.accuracy}
+        return figures
 
     def rank(self, values: Values) -> tuple[float, ...]:
         """The greater the better.  By entropy a network that has collapsed onto few classes comes last: nothing is

@@ -64,15 +64,15 @@ def examples(run: Run, domain: Domain, params: LabelBudget, input: InputSpec, cl
     train = domain.within(domain.labelled("train"), params, run.seed)
     validation = domain.within(domain.labelled("validation"), params, run.seed)
     larger = domain.oversampled(input)
-    found = Examples(
+    split_examples = Examples(
         domain.examples(train, input, classes),
         domain.examples(validation, input, classes),
         {"train": _whole(domain, "train", train, input), "validation": _whole(domain, "validation", validation, input)},
         (lambda: domain.examples(train, larger, classes)) if larger else None,
     )
-    if not len(found.train):
+    if not len(split_examples.train):
         raise Failure("does_not_fit", "The training split has no labelled image of the network's classes.")
-    return found
+    return split_examples
 
 
 def _whole(domain: Domain, split: Split, rows: NDArray[np.int64], input: InputSpec) -> Whole:
@@ -159,11 +159,11 @@ def _numerics(run: Run, learner: Classifier, params: Training, examples: Example
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     if params.precision != "auto" or params.terms:
         precisions = ("bfloat16",) if params.precision == "bfloat16" else ("float32",)
-    as_told = replace(precision.usual(learner.module), precision=precisions[0])
+    declared = replace(precision.usual(learner.module), precision=precisions[0])
     if "auto" not in (params.precision, params.layout):
-        return as_told
+        return declared
     if run.numerics is None and not whole:
-        run.numerics = vars(as_told)  # a trial of later parts would compare two trainings that were computed otherwise
+        run.numerics = vars(declared)  # a trial of later parts would compare two trainings that were computed otherwise
     shape = (learner.input.channels, *learner.input.size)
     schedule, layouts = params.schedule, params.layout == "auto"
     work = Workload(

@@ -59,12 +59,12 @@ def take_over(source: Source, learner: Classifier, *, with_head: bool) -> Tensor
     `with_head`: the head's, too.
     """
     weights = learner.module.state_dict()
-    given = tensors(source)
+    source_tensors = tensors(source)
     if not with_head:
-        given = load.beneath(learner.structure, given)
-    found, report = load.match(stem.recoloured(given, weights), weights)
+        source_tensors = load.beneath(learner.structure, source_tensors)
+    fitting, report = load.match(stem.recoloured(source_tensors, weights), weights)
     with torch.no_grad():
-        for name, tensor in found.items():
+        for name, tensor in fitting.items():
             weights[name].copy_(tensor)
     report.was_drawn(source.drawn)
     return report.document()
@@ -118,25 +118,25 @@ def tensors(source: Source) -> dict[str, Tensor]:
 
 
 def _weights(source: Source) -> dict[str, Tensor]:
-    found, prefix = load_file(source.weights), source.prefix
-    return {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
+    stored, prefix = load_file(source.weights), source.prefix
+    return {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
 
 
 def adapters(domain: Domain, input: InputSpec) -> list[str]:
     """Descriptions of how the dataset's images come to the network's input."""
     height, width = input.size
     image = domain.image
-    found = []
+    descriptions = []
     if image is None:
-        found.append(f"images of mixed sizes → {height}×{width}, {_colour(input.channels)}")
+        descriptions.append(f"images of mixed sizes → {height}×{width}, {_colour(input.channels)}")
     else:
         if image.channels != input.channels:
-            found.append(f"{_colour(image.channels)} → {_colour(input.channels)}")
+            descriptions.append(f"{_colour(image.channels)} → {_colour(input.channels)}")
         if (image.height, image.width) != (height, width) or input.margin:
-            found.append(f"{image.height}×{image.width} → {height}×{width}")
-    if found:
-        found.append(f"fit: {input.fit}" + (f", margin {input.margin}" if input.margin else ""))
-    return found
+            descriptions.append(f"{image.height}×{image.width} → {height}×{width}")
+    if descriptions:
+        descriptions.append(f"fit: {input.fit}" + (f", margin {input.margin}" if input.margin else ""))
+    return descriptions
 
 
 def _colour(channels: int) -> str:

@@ -99,8 +99,8 @@ class _Sent:
         self._arrived: torch.cuda.Event | None = None
         self._values = torch.stack([value.float() for value in values])
         if self._values.is_cuda:
-            found = torch.empty(len(values), pin_memory=True)
-            self._values = found.copy_(self._values, non_blocking=True)
+            pinned = torch.empty(len(values), pin_memory=True)
+            self._values = pinned.copy_(self._values, non_blocking=True)
             self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._arrived.record()
 

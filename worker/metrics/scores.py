@@ -201,10 +201,10 @@ def average_precision(truth_N: NDArray[np.bool_], score_N: NDArray[np.float64]) 
     """Σ (Rₙ − Rₙ₋₁) Pₙ over all thresholds, from the highest score; NaN where nothing is true."""
     order_N = np.argsort(-score_N, kind="stable")
     end_T = np.flatnonzero(np.diff(score_N[order_N], append=-np.inf))  # equal scores have one threshold
-    found_T = truth_N[order_N].cumsum()[end_T]
-    if not found_T[-1]:
+    true_T = truth_N[order_N].cumsum()[end_T]
+    if not true_T[-1]:
         return math.nan
-    return float((np.diff(found_T, prepend=0) * found_T / (end_T + 1)).sum() / found_T[-1])
+    return float((np.diff(true_T, prepend=0) * true_T / (end_T + 1)).sum() / true_T[-1])
 
 
 class Difference(NamedTuple):

@@ -61,7 +61,7 @@ def watching(network: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, Ten
 
     def keep(path: str) -> torch.utils.hooks.RemovableHandle:
         return network.get_submodule(path).register_forward_hook(
-            lambda module, given, made: outputs.update({path: made})
+            lambda module, inputs, output: outputs.update({path: output})
         )
 
     hooks = [keep(path) for path in paths]

@@ -90,11 +90,11 @@ def make(
     network = build.shell(spec, input)
     if without_heads:
         tensors = beneath(Structure.of(network, input), tensors)
-    found, report = match(tensors, network.state_dict(), names)
+    fitting, report = match(tensors, network.state_dict(), names)
     if report.initialised:
         network = build.build(spec, input)
     weights = network.state_dict()
-    network.load_state_dict(weights | _apart(found), assign=True)
+    network.load_state_dict(weights | _apart(fitting), assign=True)
     structure = Structure.of(network, input)
     require_complete(network, tensors, structure, report, aside=aside, allow_missing=allow_missing)
     return Made(network, structure, report)
@@ -108,10 +108,10 @@ def load(network: nn.Module, tensors: Mapping[str, Tensor], structure: Structure
             `not_finite`.
     """
     weights = network.state_dict()
-    found, report = match(tensors, weights)
+    fitting, report = match(tensors, weights)
     require_complete(network, tensors, structure, report)
     with torch.no_grad():
-        for name, tensor in found.items():
+        for name, tensor in fitting.items():
             weights[name].copy_(tensor)
     return report
 
@@ -131,26 +131,26 @@ def match(
     """
     if names is None:
         prefix = _prefix(tensors, weights)
-        names = {given: given.replace(COMPILED, "").removeprefix(prefix) for given in tensors}
-    report, found = Report(), dict[str, Tensor]()
-    for given, tensor in tensors.items():
-        name = names.get(given, given)
+        names = {original: original.replace(COMPILED, "").removeprefix(prefix) for original in tensors}
+    report, fitting = Report(), dict[str, Tensor]()
+    for original, tensor in tensors.items():
+        name = names.get(original, original)
         converted = _converted(tensor, name, weights)
-        refusal = "another of its name came before it" if name in found else _refusal(converted, weights.get(name))
+        refusal = "another of its name came before it" if name in fitting else _refusal(converted, weights.get(name))
         if refusal:
-            report.skipped.append({"name": given, "reason": refusal})
+            report.skipped.append({"name": original, "reason": refusal})
         else:
-            found[name] = _fitted(converted, weights[name], given)
-            _enter(report, given, name, tensor, weights[name])
-    report.initialised = [name for name in weights if name not in found]
-    return found, report
+            fitting[name] = _fitted(converted, weights[name], original)
+            _enter(report, original, name, tensor, weights[name])
+    report.initialised = [name for name in weights if name not in fitting]
+    return fitting, report
 
 
 def _prefix(tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
     """The prefix of most of the network's own names; the shorter of two that are as good."""
     votes: Counter[str] = Counter()
-    for given, tensor in tensors.items():
-        parts = given.replace(COMPILED, "").split(".")
+    for original, tensor in tensors.items():
+        parts = original.replace(COMPILED, "").split(".")
         for i in range(len(parts)):
             place = weights.get(".".join(parts[i:]))
             if place is not None:
@@ -175,10 +175,10 @@ def _refusal(tensor: Tensor, place: Tensor | None) -> str | None:
     return None
 
 
-def _fitted(tensor: Tensor, place: Tensor, given: str) -> Tensor:
+def _fitted(tensor: Tensor, place: Tensor, original: str) -> Tensor:
     fitted = tensor.detach().to(place.dtype).reshape(place.shape).contiguous()
     if fitted.is_floating_point() and not torch.isfinite(fitted).all():
-        raise Failure("not_finite", f"{given} holds infinite values or NaN.")
+        raise Failure("not_finite", f"{original} holds infinite values or NaN.")
     return fitted
 
 
@@ -197,12 +197,12 @@ def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return apart
 
 
-def _enter(report: Report, given: str, name: str, tensor: Tensor, place: Tensor) -> None:
-    if name != given:
-        report.renamed.append({"from": given, "to": name})
+def _enter(report: Report, original: str, name: str, tensor: Tensor, place: Tensor) -> None:
+    if name != original:
+        report.renamed.append({"from": original, "to": name})
     if tensor.shape != place.shape:
         report.reshaped.append({"name": name, "from": list(tensor.shape), "to": list(place.shape)})
-    if name == given and tensor.shape == place.shape:
+    if name == original and tensor.shape == place.shape:
         report.copied.append(name)
     if tensor.dtype != place.dtype:
         report.cast.append({"name": name, "from": _type(tensor), "to": _type(place)})

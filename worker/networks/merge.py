@@ -25,16 +25,16 @@ def between(start: Weights, end: Weights, alpha: float) -> dict[str, Tensor]:
 
 def combined(members: Sequence[Weights], shares: Sequence[float]) -> dict[str, Tensor]:
     """Σ shareᵢ · memberᵢ, summed in float64; whole numbers are the first's."""
-    found = {}
+    weights = {}
     for name, first in members[0].items():
         if first.is_floating_point():
             total = torch.zeros_like(first, dtype=torch.float64)
             for member, share in zip(members, shares, strict=True):
                 total += share * member[name].double()
-            found[name] = total.to(first.dtype)
+            weights[name] = total.to(first.dtype)
         else:
-            found[name] = first.clone()
-    return found
+            weights[name] = first.clone()
+    return weights
 
 
 def task_vector(ancestor: Weights, tuned: Weights) -> dict[str, Tensor]:

@@ -21,8 +21,8 @@ def knows(name: str) -> bool:
 
 
 def build(spec: NetworkSpec, input: InputSpec) -> nn.Module:
-    [found] = entry_points(group=GROUP, name=spec.name)
-    network: nn.Module = found.load()(spec.num_classes, input, **spec.options)
+    [plugin] = entry_points(group=GROUP, name=spec.name)
+    network: nn.Module = plugin.load()(spec.num_classes, input, **spec.options)
     return network
 
 
@@ -31,5 +31,5 @@ def usual_input(spec: NetworkSpec) -> InputSpec | None:
 
 
 def entries() -> Iterator[CatalogueEntry]:
-    for found in entry_points(group=GROUP):
-        yield entry(found.name, f"A plug-in: {found.value}.", options={"type": "object"})
+    for plugin in entry_points(group=GROUP):
+        yield entry(plugin.name, f"A plug-in: {plugin.value}.", options={"type": "object"})

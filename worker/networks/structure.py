@@ -51,16 +51,16 @@ class Structure:
         known = getattr(network, "structure", None)
         if isinstance(known, Structure):
             return known
-        seen = _watch(network, input)
-        heads = _heads(seen)
+        trace = _watch(network, input)
+        heads = _heads(trace)
         paths = tuple(head.path for head in heads)
-        order = [path for path in seen.order if path not in paths]
+        order = [path for path in trace.order if path not in paths]
         return cls(
             heads=paths,
             stages=_stages(network, order, paths),
-            features=sum(_pooled(head.module, head.given).shape[1] for head in heads),
-            separable=len(heads) == 1 and heads[0].given.ndim == 2 and _same(heads[0], seen.output),
-            order=tuple(Executed(path, holds) for path, holds in seen.executed.items()),
+            features=sum(_pooled(head.module, head.input).shape[1] for head in heads),
+            separable=len(heads) == 1 and heads[0].input.ndim == 2 and _same(heads[0], trace.output),
+            order=tuple(Executed(path, holds) for path, holds in trace.executed.items()),
         )
 
     @property
@@ -97,10 +97,12 @@ class Structure:
     def forward(self, network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B,K] of a network of this structure, and what its heads saw, [B,D]: the mean over places where that
         is more than a vector, and one head's after another's."""
-        seen: dict[str, Tensor] = {}
+        features: dict[str, Tensor] = {}
 
         def keep(path: str, head: nn.Module) -> torch.utils.hooks.RemovableHandle:
-            return head.register_forward_pre_hook(lambda module, given: seen.update({path: _pooled(module, given[0])}))
+            return head.register_forward_pre_hook(
+                lambda module, inputs: features.update({path: _pooled(module, inputs[0])})
+            )
 
         hooks = [keep(path, network.get_submodule(path)) for path in self.heads]
         try:
@@ -108,7 +110,7 @@ class Structure:
         finally:
             for hook in hooks:
                 hook.remove()
-        return logits_BK, torch.cat([seen[path] for path in self.heads], dim=1)
+        return logits_BK, torch.cat([features[path] for path in self.heads], dim=1)
 
     def extract(self, network: nn.Module, x: Tensor) -> Tensor:
         """Features [B,D] of images; where the network is separable, its logits are its head of these."""
@@ -138,15 +140,15 @@ class _Call(NamedTuple):
 
     path: str
     module: nn.Module
-    given: Tensor
-    made: Tensor
+    input: Tensor
+    output: Tensor
     version: int
     needs: Any
     gives: Any
 
 
 @dataclass
-class _Seen:
+class _Trace:
     """`order`: paths of all modules with weights of their own, as they were first entered; `executed`: see
     `Structure.order`."""
 
@@ -156,23 +158,23 @@ class _Seen:
     output: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
-def _watch(network: nn.Module, input: InputSpec) -> _Seen:
-    seen = _Seen()
+def _watch(network: nn.Module, input: InputSpec) -> _Trace:
+    trace = _Trace()
 
     def enter(path: str) -> Callable[..., None]:
-        return lambda module, given: seen.order.setdefault(path)
+        return lambda module, inputs: trace.order.setdefault(path)
 
     def execute(path: str) -> Callable[..., None]:
-        def hook(module: nn.Module, given: Any) -> None:
+        def hook(module: nn.Module, inputs: Any) -> None:
             if not _holds_tensors(module):
-                seen.executed.pop(path, None)
-            seen.executed.setdefault(path, _holds_tensors(module))
+                trace.executed.pop(path, None)
+            trace.executed.setdefault(path, _holds_tensors(module))
 
         return hook
 
     def leave(path: str) -> Callable[..., None]:
-        return lambda module, given, made: seen.calls.append(
-            _Call(path, module, given[0], made, made._version, given[0].grad_fn, made.grad_fn)
+        return lambda module, inputs, output: trace.calls.append(
+            _Call(path, module, inputs[0], output, output._version, inputs[0].grad_fn, output.grad_fn)
         )
 
     hooks = []
@@ -184,11 +186,11 @@ def _watch(network: nn.Module, input: InputSpec) -> _Seen:
         if isinstance(module, Head):
             hooks.append(module.register_forward_hook(leave(path)))
     try:
-        seen.output = _run(network, input)
+        trace.output = _run(network, input)
     finally:
         for hook in hooks:
             hook.remove()
-    return seen
+    return trace
 
 
 def _holds_tensors(module: nn.Module) -> bool:
@@ -211,46 +213,46 @@ def _run(network: nn.Module, input: InputSpec) -> Tensor:
     return output
 
 
-def _heads(seen: _Seen) -> list[_Call]:
+def _heads(trace: _Trace) -> list[_Call]:
     """The last layer with a number a class, and those before it that work beside it, not for it."""
-    classes = seen.output.shape[1]
-    scoring = [call for call in seen.calls if _width(call.module) == classes]
+    classes = trace.output.shape[1]
+    scoring = [call for call in trace.calls if _width(call.module) == classes]
     if not scoring:
         raise Failure("does_not_fit", f"No layer of the network has {classes} outputs: it has no classification head.")
     last = scoring[-1]
     feeding = _ancestors(last.needs)
     beside = [call for call in scoring[-PARALLEL_HEADS:-1] if call.gives not in feeding and call.path != last.path]
-    ends = _ancestors(seen.output.grad_fn)
+    ends = _ancestors(trace.output.grad_fn)
     return [call for call in beside if call.gives in ends] + [last]
 
 
 def _ancestors(node: Any) -> set[Any]:
     """All that a node of the autograd graph was computed from, itself included."""
-    found: set[Any] = set()
+    ancestors: set[Any] = set()
     open_ = [node]
     while open_:
         node = open_.pop()
-        if node is not None and node not in found:
-            found.add(node)
+        if node is not None and node not in ancestors:
+            ancestors.add(node)
             open_.extend(parent for parent, _ in node.next_functions)
-    return found
+    return ancestors
 
 
 def _width(module: nn.Module) -> int:
-    return module.out_channels if isinstance(module, nn.Conv2d) else int(module.out_features)  # type: ignore[arg-type]
+    return module.out_channels if isinstance(module, nn.Conv2d) else int(module.out_features)  # type: ignore[arg-type]  # a linear layer
 
 
-def _pooled(module: nn.Module, given: Tensor) -> Tensor:
+def _pooled(module: nn.Module, x: Tensor) -> Tensor:
     """[B,C,H,W] before a convolution, [B,…,D] before a linear layer, to [B,D]."""
     if isinstance(module, nn.Conv2d):
-        return given.mean((2, 3))
-    return given.flatten(1, -2).mean(1) if given.ndim > 2 else given
+        return x.mean((2, 3))
+    return x.flatten(1, -2).mean(1) if x.ndim > 2 else x
 
 
 def _same(head: _Call, output: Tensor) -> bool:
     """Tell whether the head's scores leave the network as they were made."""
-    stored = head.made.untyped_storage()._cdata == output.untyped_storage()._cdata
-    return stored and head.made.shape == output.shape and head.version == output._version
+    stored = head.output.untyped_storage()._cdata == output.untyped_storage()._cdata
+    return stored and head.output.shape == output.shape and head.version == output._version
 
 
 def _stages(network: nn.Module, order: list[str], heads: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:

@@ -30,15 +30,15 @@ def calibrate(task: Task, adapted: Adapted, params: Training) -> Adapted:
     """
     images = _validation(task, adapted, params)
     before_NK = _logits(task, adapted, images)
-    found = temperature(before_NK, images.label_N.to(before_NK.device))
-    _divide(adapted.classifier.module, adapted.classifier.structure.heads, found)
+    divisor = temperature(before_NK, images.label_N.to(before_NK.device))
+    _divide(adapted.classifier.module, adapted.classifier.structure.heads, divisor)
     after_NK = _logits(task, adapted, images)
-    if (after_NK * found - before_NK).abs().max() > TOLERANCE * before_NK.abs().max():
-        _divide(adapted.classifier.module, adapted.classifier.structure.heads, 1 / found)
+    if (after_NK * divisor - before_NK).abs().max() > TOLERANCE * before_NK.abs().max():
+        _divide(adapted.classifier.module, adapted.classifier.structure.heads, 1 / divisor)
         message = "Not calibrated: the network's scores are not proportional to those of its head."
         task.run.emit(Note("calibration", message, "warning"))
         return adapted
-    return replace(adapted, temperature=found, adapter=_adapter(adapted, found))
+    return replace(adapted, temperature=divisor, adapter=_adapter(adapted, divisor))
 
 
 def temperature(logits_NK: Tensor, y: Tensor) -> float:
@@ -49,8 +49,8 @@ def temperature(logits_NK: Tensor, y: Tensor) -> float:
     def loss(log_temperature: float) -> float:
         return float(kind.loss(logits_NK * torch.tensor(-log_temperature).exp(), y, None, 0.0))
 
-    found = minimize_scalar(loss, bounds=BOUNDS, method="bounded", options={"xatol": 1e-6})
-    return float(torch.tensor(found.x).exp())
+    minimum = minimize_scalar(loss, bounds=BOUNDS, method="bounded", options={"xatol": 1e-6})
+    return float(torch.tensor(minimum.x).exp())
 
 
 def _validation(task: Task, adapted: Adapted, params: Training) -> Images:

@@ -112,13 +112,13 @@ def _outputs(
     """[N, at most `NUMBERS`] by path, of the modules that were executed."""
     images = task.target.unlabelled(rows, input).to(task.run.device)
     prepare = Prepare(input, task.run.device, device.memory_format(network))
-    found: dict[str, list[Tensor]] = {}
+    by_path: dict[str, list[Tensor]] = {}
     with torch.inference_mode(), _thinned(network, paths) as outputs:
         for x_BCHW, _ in evaluate.image_batches(task.run, images, prepare):
             network(x_BCHW)
             for path, output_BD in outputs.items():
-                found.setdefault(path, []).append(output_BD)
-    return {path: torch.cat(parts) for path, parts in found.items()}
+                by_path.setdefault(path, []).append(output_BD)
+    return {path: torch.cat(parts) for path, parts in by_path.items()}
 
 
 @contextmanager
@@ -128,9 +128,9 @@ def _thinned(network: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, Ten
     outputs: dict[str, Tensor] = {}
 
     def keep(path: str) -> RemovableHandle:
-        def hook(module: nn.Module, given: tuple[Any, ...], made: Any) -> None:
-            output = made[0] if isinstance(made, tuple) else made
-            flat_BD = output.reshape(len(given[0]), -1)
+        def hook(module: nn.Module, inputs: tuple[Any, ...], result: Any) -> None:
+            output = result[0] if isinstance(result, tuple) else result
+            flat_BD = output.reshape(len(inputs[0]), -1)
             outputs[path] = flat_BD[:, :: -(-flat_BD.shape[1] // NUMBERS)].float().clone()
 
         return network.get_submodule(path).register_forward_hook(hook)

@@ -76,19 +76,19 @@ def learn(spec: Spec[RunSpec[Method]], channel: Channel) -> Measured:
     Raises:
         Failure, Interrupted: from the method.
     """
-    told = spec.payload
+    job = spec.payload
     run = Run(
         channel,
         spec.workdir,
-        seed=told.seed,
+        seed=job.seed,
         device=device.resolve(spec.device),
         snapshot=spec.snapshot,
         snapshot_every_s=spec.snapshot_every_s,
         cache=None if spec.cache is None else Cache(spec.cache, spec.cache_bytes),
     )
-    params = told.method
+    params = job.method
     with device.reproducible(run.device, run.seed, run.threads):
-        task = _task(run, told, spec.inputs, MemmapPolicy(spec.workdir, spec.resident_bytes, spec.min_free_bytes))
+        task = _task(run, job, spec.inputs, MemmapPolicy(spec.workdir, spec.resident_bytes, spec.min_free_bytes))
         channel.emit(Note("training" if params.info.gives_model else "measuring", f"On {run.device}."))
         adapted, evaluation = _adapt(task, params)
     if adapted.quantised is not None:
@@ -152,21 +152,21 @@ def _adapt(task: Task, params: Any) -> tuple[Adapted, Evaluation | None]:
     return adapted, evaluation
 
 
-def _task(run: Run, told: RunSpec[Method], inputs: Mapping[str, Path], memmap: MemmapPolicy) -> Task:
-    target = Domain.open(told.target, inputs[Input.TARGET_PIXELS], inputs[Input.TARGET_INDEX], memmap)
-    known = told.source_dataset
+def _task(run: Run, job: RunSpec[Method], inputs: Mapping[str, Path], memmap: MemmapPolicy) -> Task:
+    target = Domain.open(job.target, inputs[Input.TARGET_PIXELS], inputs[Input.TARGET_INDEX], memmap)
+    known = job.source_dataset
     return Task(
         run,
         target=target,
-        source=None if told.source is None else Source.of(told.source, inputs[Input.SOURCE_WEIGHTS]),
+        source=None if job.source is None else Source.of(job.source, inputs[Input.SOURCE_WEIGHTS]),
         source_domain=None
         if known is None
         else Domain.open(known, inputs[Input.SOURCE_DATASET_PIXELS], inputs[Input.SOURCE_DATASET_INDEX], memmap),
-        teachers={id_: Source.of(spec, inputs[blobs.teacher_weights(id_)]) for id_, spec in told.teachers.items()},
+        teachers={id_: Source.of(spec, inputs[blobs.teacher_weights(id_)]) for id_, spec in job.teachers.items()},
         environments={
             id_: target
-            if spec == told.target
+            if spec == job.target
             else Domain.open(spec, inputs[blobs.environment_pixels(id_)], inputs[blobs.environment_index(id_)], memmap)
-            for id_, spec in told.environments.items()
+            for id_, spec in job.environments.items()
         },
     )

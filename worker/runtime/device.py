@@ -28,12 +28,12 @@ def reproducible(device: torch.device, seed: int, threads: int | None = None) ->
     A GPU is left free to choose its fastest kernels.
     """
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    fill = deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    fill = deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]  # a property of the module itself
     benchmark = torch.backends.cudnn.benchmark
     torch.set_num_threads(threads or before[0])
     torch.use_deterministic_algorithms(device.type == "cpu")
     # Filling would cost a write of every buffer, and nothing reads one before it is written.
-    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of the module itself
     torch.backends.cudnn.benchmark = True
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -42,7 +42,7 @@ def reproducible(device: torch.device, seed: int, threads: int | None = None) ->
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
-        deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+        deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]  # a property of the module itself
         torch.backends.cudnn.benchmark = benchmark
 
 

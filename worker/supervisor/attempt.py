@@ -187,10 +187,10 @@ class _Attempt:
 
     def _servable(self, outcome: Record) -> Record:
         """A network that takes more for one image than all predictions may is not served, and says why."""
-        given = self._place.settings.predict_memory_bytes
-        if not isinstance(outcome, Packaged) or (outcome.image_bytes or 0) <= given:
+        limit_bytes = self._place.settings.predict_memory_bytes
+        if not isinstance(outcome, Packaged) or (outcome.image_bytes or 0) <= limit_bytes:
             return outcome
-        return outcome.model_copy(update={"not_servable": sizes.too_large(outcome.image_bytes or 0, given)})
+        return outcome.model_copy(update={"not_servable": sizes.too_large(outcome.image_bytes or 0, limit_bytes)})
 
     def _finite(self, outcome: Record) -> Record:
         """The outcome with null and a warning in the place of remarks that are no finite numbers.
@@ -313,7 +313,7 @@ class _Orders:
 
     def __init__(self, running: Attempt, grace_s: float) -> None:
         self._running, self._grace_s = running, grace_s
-        self._given: Command | None = None
+        self._passed_on: Command | None = None
         self._deadline = 0.0
 
     def pass_on(self, wanted: Command | None) -> None:
@@ -323,9 +323,9 @@ class _Orders:
         """
         if wanted is None:
             return
-        if wanted != self._given:
+        if wanted != self._passed_on:
             self._running.order(wanted)
-            self._given, self._deadline = wanted, time.monotonic() + self._grace_s
+            self._passed_on, self._deadline = wanted, time.monotonic() + self._grace_s
         elif time.monotonic() > self._deadline:
             raise Interrupted(wanted)
 

@@ -52,8 +52,8 @@ class Journal:
         Raises:
             LeaseLost: the claim no longer holds.
         """
-        told = self._progress
-        progress = None if told is None else (told.step, told.total_steps, _finite(told.eta_s))
+        latest = self._progress
+        progress = None if latest is None else (latest.step, latest.total_steps, _finite(latest.eta_s))
         queue.report(db, self._claim, progress=progress, notes=self._notes, points=self._points)
 
     def written(self) -> None:

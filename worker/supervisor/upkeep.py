@@ -123,7 +123,7 @@ def clear_scratch(place: Workplace) -> None:
 
 def _say_alive(place: Workplace) -> None:
     with place.database.unit_of_work() as db:
-        queue.seen(db, place.worker, warm=True, silence_s=SILENT_LEASES * place.settings.lease_s)
+        queue.confirm_alive(db, place.worker, warm=True, silence_s=SILENT_LEASES * place.settings.lease_s)
 
 
 def _sweep(place: Workplace) -> None:

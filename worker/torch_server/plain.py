@@ -40,8 +40,8 @@ class Plain:
         """uint8 [N,H,W,C] → probabilities [N,K] and, if asked for, features [N,D]."""
         starts = range(0, len(images), SIZES[-1])
         parts = [self._answer(torch.from_numpy(images[i : i + SIZES[-1]]))[: 1 + features] for i in starts]
-        found = [torch.cat(each).cpu().numpy() for each in zip(*parts, strict=True)]
-        return found[0], found[1] if features else None
+        outputs = [torch.cat(each).cpu().numpy() for each in zip(*parts, strict=True)]
+        return outputs[0], outputs[1] if features else None
 
     @torch.inference_mode()
     def _answer(self, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,10 +23,10 @@ def reestimate(network: nn.Module, batches: Iterable[Tensor]) -> None:
     All else is in evaluation mode meanwhile, and the whole network afterwards.  Batches are to be of one size and
     drawn at random; of a single image some layers have no statistics.
     """
-    found = layers(network)
-    momenta = {path: layer.momentum for path, layer in found.items()}
+    norms = layers(network)
+    momenta = {path: layer.momentum for path, layer in norms.items()}
     network.eval()
-    for layer in found.values():
+    for layer in norms.values():
         layer.reset_running_stats()
         layer.momentum = None  # PyTorch then keeps the mean over all batches
         layer.train()
@@ -34,6 +34,6 @@ def reestimate(network: nn.Module, batches: Iterable[Tensor]) -> None:
         for x_BCHW in batches:
             network(x_BCHW)
     finally:
-        for path, layer in found.items():
+        for path, layer in norms.items():
             layer.momentum = momenta[path]
             layer.eval()

@@ -66,17 +66,17 @@ def _trace(network: nn.Module) -> Graph | None:
 
 
 def _halves(network: nn.Module, graph: Graph) -> Halves | None:
-    given, *nodes, output = graph.nodes
+    input_node, *nodes, output = graph.nodes
     learning = _learning(network, nodes)
-    if any(_draws(node) for node in nodes) or given.op != "placeholder":
+    if any(_draws(node) for node in nodes) or input_node.op != "placeholder":
         return None
     edges = {e for node in (*learning, output) for e in node.all_input_nodes if e not in learning}
-    if len(edges) != 1 or edges == {given}:
+    if len(edges) != 1 or edges == {input_node}:
         return None
     [edge] = edges
     frozen = [node for node in nodes if node not in learning]
     return Halves(
-        _part(network, given, frozen, edge),
+        _part(network, input_node, frozen, edge),
         _part(network, edge, learning, output.all_input_nodes[0]),
         edge.name,
     )
@@ -85,13 +85,13 @@ def _halves(network: nn.Module, graph: Graph) -> Halves | None:
 def _learning(network: nn.Module, nodes: Iterable[Node]) -> dict[Node, None]:
     """Nodes that change while the network trains, in order: what holds a weight that learns, and all that follows
     it."""
-    found: dict[Node, None] = {}
+    learning: dict[Node, None] = {}
     for node in nodes:
         own = node.op == "call_module" and _changes(network.get_submodule(str(node.target)))
         own = own or (node.op == "get_attr" and _requires_grad(network, str(node.target)))
-        if own or any(one in found for one in node.all_input_nodes):
-            found[node] = None
-    return found
+        if own or any(one in learning for one in node.all_input_nodes):
+            learning[node] = None
+    return learning
 
 
 def _changes(module: nn.Module) -> bool:
@@ -109,12 +109,12 @@ def _draws(node: Node) -> bool:
     return node.op != "call_module" and "dropout" in str(getattr(node.target, "__name__", node.target))
 
 
-def _part(network: nn.Module, given: Node, nodes: Iterable[Node], made: Node) -> GraphModule:
+def _part(network: nn.Module, input_node: Node, nodes: Iterable[Node], output_node: Node) -> GraphModule:
     graph = Graph()
-    placed = {given: graph.placeholder("x")}
+    placed = {input_node: graph.placeholder("x")}
     for node in nodes:
         placed[node] = graph.node_copy(node, placed.__getitem__)
-    graph.output(placed[made])
+    graph.output(placed[output_node])
     return GraphModule(network, graph)
 
 

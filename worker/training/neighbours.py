@@ -17,11 +17,11 @@ def vote(known: Features, x_ND: Tensor, classes: int, k: int = NEIGHBOURS) -> Te
     """
     memory_MD = F.normalize(known.x_ND.float(), dim=1)
     k = min(k, len(known))
-    found = []
+    winners = []
     for x_QD in torch.split(x_ND.float(), CHUNK):
         cosine_QM = F.normalize(x_QD, dim=1) @ memory_MD.T
         nearest_Qk, place_Qk = cosine_QM.topk(k, dim=1)
         label_Qk = F.one_hot(known.label_N[place_Qk], classes)
         weight_Qk1 = torch.exp((nearest_Qk - 1) / TEMPERATURE)[:, :, None]
-        found.append((weight_Qk1 * label_Qk).sum(1).argmax(1))
-    return torch.cat(found)
+        winners.append((weight_Qk1 * label_Qk).sum(1).argmax(1))
+    return torch.cat(winners)

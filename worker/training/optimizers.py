@@ -25,14 +25,14 @@ def groups(module: nn.Module, factor: Callable[[str], float], weight_decay: floa
     of tricks), nor do embeddings (of places, class tokens), layer scales, or what the network names in a method
     `no_weight_decay`, as timm's do.  A tensor that goes by several names is taken once, under its first.
     """
-    found: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
+    by_setting: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
     exempt = set(_exempt(module))
     for name, parameter in module.named_parameters():
         decay = 0.0 if parameter.ndim < 2 or name in exempt else weight_decay
-        found.setdefault((factor(name), decay), []).append((name, parameter))
+        by_setting.setdefault((factor(name), decay), []).append((name, parameter))
     return [
         {"params": [p for _, p in named], "names": [n for n, _ in named], "factor": factor, "weight_decay": decay}
-        for (factor, decay), named in found.items()
+        for (factor, decay), named in by_setting.items()
     ]
 
 
@@ -43,9 +43,9 @@ def _exempt(module: nn.Module) -> Iterator[str]:
         for name, _ in owner.named_parameters(recurse=False):
             if isinstance(owner, nn.Embedding) or not NO_WEIGHTS.isdisjoint(name.lower().split("_")):
                 yield prefix + name
-        told = getattr(owner, "no_weight_decay", None)
-        if callable(told):
-            yield from (prefix + name for name in told())
+        no_weight_decay = getattr(owner, "no_weight_decay", None)
+        if callable(no_weight_decay):
+            yield from (prefix + name for name in no_weight_decay())
 
 
 class Optimiser:

@@ -74,12 +74,12 @@ def settle(run: Run, network: nn.Module, work: Workload) -> Numerics:
     if run.numerics is not None:
         return Numerics(**run.numerics)
     first = replace(usual(network), precision=work.precisions[0])
-    found = _fastest(run.device, network, first, work)
-    run.numerics = vars(found)
-    if found != first:
-        message = f"Trains in {found.precision} and {found.layout}, which was clearly faster in a trial."
-        run.emit(Note("pace", message, data=vars(found)))
-    return found
+    fastest = _fastest(run.device, network, first, work)
+    run.numerics = vars(fastest)
+    if fastest != first:
+        message = f"Trains in {fastest.precision} and {fastest.layout}, which was clearly faster in a trial."
+        run.emit(Note("pace", message, data=vars(fastest)))
+    return fastest
 
 
 @contextmanager

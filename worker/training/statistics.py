@@ -26,16 +26,16 @@ def estimate(network: nn.Module, batches: Iterable[Tensor], prior: int = 0) -> N
     the whole network afterwards.  With `prior` the old statistics count as those of so many images (Schneider et al.
     2020).
     """
-    found = norms(network)
-    before = {path: [buffer.clone() for buffer in _statistics(norm)] for path, norm in found.items()}
+    batch_norms = norms(network)
+    before = {path: [buffer.clone() for buffer in _statistics(norm)] for path, norm in batch_norms.items()}
     images = 0
-    with _pooling(network, found) as moments:
+    with _pooling(network, batch_norms) as moments:
         for x_BCHW in batches:
             network(x_BCHW)
             images += len(x_BCHW)
     share = images / (images + prior)
     for path, pooled in moments.items():
-        for buffer, old_C, new_C in zip(_statistics(found[path]), before[path], pooled.statistics(), strict=True):
+        for buffer, old_C, new_C in zip(_statistics(batch_norms[path]), before[path], pooled.statistics(), strict=True):
             buffer.copy_(old_C.lerp(new_C.to(old_C.dtype), share))
 
 
@@ -85,18 +85,18 @@ class _Moments:
 
 
 @contextmanager
-def _pooling(network: nn.Module, found: Mapping[str, _BatchNorm]) -> Iterator[dict[str, _Moments]]:
+def _pooling(network: nn.Module, batch_norms: Mapping[str, _BatchNorm]) -> Iterator[dict[str, _Moments]]:
     """Within, the batch norms take their statistics from each batch, and their inputs' moments are gathered."""
     moments: dict[str, _Moments] = {}
 
     def keep(path: str, norm: nn.Module) -> torch.utils.hooks.RemovableHandle:
         return norm.register_forward_pre_hook(
-            lambda module, given: moments.setdefault(path, _Moments()).add(given[0].detach())
+            lambda module, inputs: moments.setdefault(path, _Moments()).add(inputs[0].detach())
         )
 
-    hooks = [keep(path, norm) for path, norm in found.items()]
+    hooks = [keep(path, norm) for path, norm in batch_norms.items()]
     network.eval()
-    for norm in found.values():
+    for norm in batch_norms.values():
         norm.train()
     try:
         yield moments

@@ -199,11 +199,11 @@ class _Loop(Generic[B]):
         self._meter.require_finite(self._step)
         with self._averaged():
             self._network.eval()
-            found = self._validate()
+            validation = self._validate()
             self._validated_at = self._step
-            self._log("validation", self._step, found.values)
-            if self._best is None or found.rank > self._best.rank or self._restarted_since(self._best):
-                self._best = _Best(epochs, found.values, found.rank, *self._weights())
+            self._log("validation", self._step, validation.values)
+            if self._best is None or validation.rank > self._best.rank or self._restarted_since(self._best):
+                self._best = _Best(epochs, validation.values, validation.rank, *self._weights())
         patience = self._schedule.patience
         self._stopped = patience is not None and epochs - self._best.epoch >= patience
 
@@ -284,7 +284,7 @@ class _Clock:
     def __init__(self, run: Run, total: int) -> None:
         self._run, self._total = run, total
         self._first = 0
-        self._started_at = self._told_at = 0.0
+        self._started_at = self._reported_at = 0.0
 
     def start(self, step: int) -> None:
         self._first, self._started_at = step, time.monotonic()
@@ -292,9 +292,9 @@ class _Clock:
 
     def tick(self, step: int) -> None:
         now = time.monotonic()
-        if now - self._told_at < PROGRESS_EVERY_S:
+        if now - self._reported_at < PROGRESS_EVERY_S:
             return
-        self._told_at = now
+        self._reported_at = now
         left = (self._total - step) * (now - self._started_at) / (step - self._first)
         self._run.tell(step, self._total, left)
 

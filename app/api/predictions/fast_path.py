@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 _PATH = re.compile(PATH)
 _QUERY = re.compile(rb"(?:top_k=([1-9]\d{0,2}|1000))?(?:(?:^|&)precision=(float32|int8))?")
-_Told = tuple[int, list[tuple[bytes, bytes]], bytes]  # status, headers, body
+_RawAnswer = tuple[int, list[tuple[bytes, bytes]], bytes]  # status, headers, body
 _GOOD = [*guards(), (b"content-type", b"application/json")]
 _FIND: dict[str, Callable[[Session, str, str], Row]] = {
     "models": models.answering,
@@ -103,7 +103,7 @@ async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], bod
     await send({"type": "http.response.body", "body": body})
 
 
-def _refusal(error: errors.RegraftError) -> _Told:
+def _refusal(error: errors.RegraftError) -> _RawAnswer:
     answer = problems.answer(error)
     own = [(name, value) for name, value in answer.raw_headers if name != b"content-length"]
     return answer.status_code, [*guards(answer.headers), *own], bytes(answer.body)

@@ -68,8 +68,10 @@ class Promoted(_NewCheckpoint):
 
 def _form(body: Any) -> str:
     """The one of the three forms that a body takes; a body that takes none is judged as the commonest."""
-    given = body if isinstance(body, dict) else getattr(body, "model_fields_set", ())
-    return next((f"by {form}" for form in ("pretrained", "model") if form in given and "file" not in given), "by file")
+    fields = body if isinstance(body, dict) else getattr(body, "model_fields_set", ())
+    return next(
+        (f"by {form}" for form in ("pretrained", "model") if form in fields and "file" not in fields), "by file"
+    )
 
 
 NewCheckpoint = Annotated[

@@ -30,6 +30,6 @@ class Coral(CrossDomain):
 
     @model_validator(mode="before")
     @classmethod
-    def _weight_of_scores(cls, given: Any) -> Any:
-        scores = isinstance(given, dict) and given.get("on") == "scores"
-        return {"weight": 1.0} | given if scores else given
+    def _weight_of_scores(cls, document: Any) -> Any:
+        scores = isinstance(document, dict) and document.get("on") == "scores"
+        return {"weight": 1.0} | document if scores else document

@@ -110,11 +110,11 @@ def untold(classes: Sequence[str], spaces: Sequence[Sequence[str]]) -> str | Non
     unknown = [name for name in classes if not any(name in space for space in reached)]
     if unknown:
         return f"no teacher knows the class {unknown[0]!r}"
-    found = {classes[0]}
+    connected = {classes[0]}
     while True:
-        near = found.union(*(space for space in reached if space & found))
-        if near == found:
+        near = connected.union(*(space for space in reached if space & connected))
+        if near == connected:
             break
-        found = near
-    apart = [name for name in classes if name not in found]
+        connected = near
+    apart = [name for name in classes if name not in connected]
     return f"no teacher tells {classes[0]!r} from {apart[0]!r}, nor does a chain of them" if apart else None

@@ -53,8 +53,8 @@ class TwoViews(Pretraining):
         closed = super().resolve(train_count, size)
         second = self.second_augmentation
         if second == "auto":
-            given = self.augmentation
-            second = list(given) if isinstance(given, list) else self._auto_second(size)
+            first = self.augmentation
+            second = list(first) if isinstance(first, list) else self._auto_second(size)
         return closed.model_copy(update={"second_augmentation": second})
 
     def _auto_augmentation(self, size: tuple[int, int]) -> list[AugmentationStep]:

@@ -80,9 +80,9 @@ class Present:
         """float32: P entries of `axis` to their places among K, `absent` in the others."""
         shape = list(values.shape)
         shape[axis] = self.classes
-        found = np.full(shape, absent, np.float64)
-        np.moveaxis(found, axis, 0)[self.place_P] = np.moveaxis(values, axis, 0)
-        return self.everywhere(found)
+        spread = np.full(shape, absent, np.float64)
+        np.moveaxis(spread, axis, 0)[self.place_P] = np.moveaxis(values, axis, 0)
+        return self.everywhere(spread)
 
     @staticmethod
     def everywhere(values: Floats) -> Tensor:
@@ -100,9 +100,9 @@ class Fitting:
         input = params.input.apply(self._source.input) if params.input else self._source.input
         self._learner = replace(transferred.unchanged(self._source), input=input, classes=task.target.classes)
         device.place(self._learner.module, self._run.device)
-        self._seen = supervision.examples(self._run, task.target, params, input, task.target.classes)
+        self._examples = supervision.examples(self._run, task.target, params, input, task.target.classes)
         self._seed = seeds.derive(self._run.seed, "classical") % 2**32
-        train, validation = extraction.features(task, self._learner, self._seen)
+        train, validation = extraction.features(task, self._learner, self._examples)
         x_ND, label_N = train.x_ND.cpu(), train.label_N.cpu().numpy()
         self._mean_D, self._scale_D = _standardisation(x_ND)
         self._present = Present(np.unique(label_N), len(task.target.classes))
@@ -133,12 +133,12 @@ class Fitting:
         self._run.expect(len(candidates) + 1)
 
         def accuracy(candidate: H) -> float:
-            return float(np.mean([_accuracy(fit(candidate, seen), held) for seen, held in parts]))
+            return float(np.mean([_accuracy(fit(candidate, train), held) for train, held in parts]))
 
-        found = [self._once(f"choose {i}", lambda c=c: accuracy(c)) for i, c in enumerate(candidates)]  # type: ignore[misc]
-        best = int(np.argmax(found))
+        accuracies = [self._once(f"choose {i}", lambda c=c: accuracy(c)) for i, c in enumerate(candidates)]  # type: ignore[misc]
+        best = int(np.argmax(accuracies))
         said = f"{say(candidates[best])}: the best of {len(candidates)} on images that were not fitted to"
-        self._run.emit(Note("chosen", f"{said}, accuracy {found[best]:.3f}."))
+        self._run.emit(Note("chosen", f"{said}, accuracy {accuracies[best]:.3f}."))
         return candidates[best]
 
     def fit(self, fit: Callable[[Rows], M]) -> M:
@@ -159,7 +159,7 @@ class Fitting:
             return 1.0
 
         def fitted() -> float:
-            scores = np.concatenate([fit(seen).scores(held.z_ND) for seen, held in parts])
+            scores = np.concatenate([fit(train).scores(held.z_ND) for train, held in parts])
             return _temperature(scores, np.concatenate([held.y_N for _, held in parts]))
 
         return self._once("temperature", fitted)
@@ -179,7 +179,7 @@ class Fitting:
         )
         device.place(network, self._run.device)
         classifier = Classifier(network.eval(), structure, self._learner.input, self._learner.classes)
-        return Adapted(classifier, spec, params, self._seen.use, transfer | about)
+        return Adapted(classifier, spec, params, self._examples.use, transfer | about)
 
     def _rows(self, x_ND: Tensor, label_N: Indices) -> Rows:
         place_K = np.full(self._present.classes, -1)
@@ -197,28 +197,28 @@ class Fitting:
         from sklearn.model_selection import StratifiedKFold
 
         split = StratifiedKFold(folds, shuffle=True, random_state=self.seed).split(self.train.z_ND, self.train.y_N)
-        return [(self.train.take(seen), self.train.take(held)) for seen, held in split]
+        return [(self.train.take(train), self.train.take(held)) for train, held in split]
 
     def _once(self, phase: str, compute: Callable[[], float]) -> float:
-        found = self._run.result(phase)
-        if found is None:
+        result = self._run.result(phase)
+        if result is None:
             self._run.checkpoint_or_stop()
             with _quietly(self._run.emit):
-                found = {"value": compute()}
-        self._run.done(phase, found, 1)
+                result = {"value": compute()}
+        self._run.done(phase, result, 1)
         self._run.tell(0, 1)
-        return float(found["value"])
+        return float(result["value"])
 
     def _report(self, head: heads.Head) -> None:
         if len(self.validation.y_N):
             with torch.inference_mode():
                 log_p_NK = F.log_softmax(head.logits(torch.from_numpy(self.validation.z_ND).float()).double(), dim=1)
-            label_N = self._seen.validation.label_N
-            found = {
+            label_N = self._examples.validation.label_N
+            figures = {
                 "loss": float(F.nll_loss(log_p_NK, label_N)),
                 "accuracy": float((log_p_NK.argmax(1) == label_N).double().mean()),
             }
-            self._run.log(found, "validation", 1, 1.0)
+            self._run.log(figures, "validation", 1, 1.0)
         self._run.done("fit", {}, 1)
         self._run.expect(0)
         self._run.tell(0, 0)

@@ -24,11 +24,11 @@ def run(task: Task, params: Adda) -> Adapted:
     """Adapt a network that knows the source's classes; its head is frozen while the target's encoder learns."""
     begun = cross_domain.start(task, params)
     learner = begun.learner
-    seen = cross_domain.domains(task, learner)
-    params = params.resolve(seen.longest, learner.input.size)
-    batches = cross_domain.batches(task, params, seen, learner.input, device.memory_format(learner.module))
+    domain_images = cross_domain.domains(task, learner)
+    params = params.resolve(domain_images.longest, learner.input.size)
+    batches = cross_domain.batches(task, params, domain_images, learner.input, device.memory_format(learner.module))
     params = _pretrained(task, learner, params, batches, new=begun.report.head == "new")
-    chosen = cross_domain.selector(task, learner, params, seen)
+    chosen = cross_domain.selector(task, learner, params, domain_images)
     encoder = replace(learner, module=deepcopy(learner.module).requires_grad_(False).eval())
     discriminator = Discriminator(learner.structure.features, params.hidden).to(task.run.device)
     scope = Scope(lambda epoch: Except(learner.structure.heads))
@@ -78,12 +78,12 @@ class Game:
             source_SD = self._encoder.forward(batch.of["source"].x).features_BD
         target_TD = self._learner.forward(batch.of["target"].x).features_BD
         logits = self._discriminator(source_SD), self._discriminator(target_TD.detach())
-        told_apart = adversarial.domain_loss(*logits)
+        domain_loss = adversarial.domain_loss(*logits)
         mapping = self._inverted(target_TD)
         strength = self._params.strength(moment.progress)
         return {
-            "loss": told_apart + strength * mapping,
-            "discriminator": told_apart,
+            "loss": domain_loss + strength * mapping,
+            "discriminator": domain_loss,
             "mapping": mapping,
             "domain_accuracy": adversarial.domain_accuracy(*logits),
         }

@@ -71,14 +71,14 @@ def domains(task: Task, learner: Classifier) -> Domains:
         Failure: `does_not_fit`, one of the training splits is empty.
     """
     source, input, classes = known(task), task.known_source.input, learner.classes or []
-    found = Domains(
+    domain_images = Domains(
         source.examples(source.labelled("train"), input, classes),
         source.examples(source.labelled("validation"), input, classes),
         task.target.unlabelled(task.target.images.rows("train"), learner.input),
     )
-    if min(len(found.source), len(found.target)) < 2:
+    if min(len(domain_images.source), len(domain_images.target)) < 2:
         raise Failure("does_not_fit", "Both domains need two training images at least, the source's with labels.")
-    return found
+    return domain_images
 
 
 def known(task: Task) -> Domain:
@@ -87,7 +87,9 @@ def known(task: Task) -> Domain:
     return task.source_domain
 
 
-def batches(task: Task, params: CrossDomain, seen: Domains, input: InputSpec, layout: torch.memory_format) -> Parallel:
+def batches(
+    task: Task, params: CrossDomain, domain_images: Domains, input: InputSpec, layout: torch.memory_format
+) -> Parallel:
     """A batch of each domain at every step; `params` are resolved."""
     prepare = Prepare(input, task.run.device, layout)
     schedule = params.schedule
@@ -100,7 +102,7 @@ def batches(task: Task, params: CrossDomain, seen: Domains, input: InputSpec, la
             augment=transforms.compose(schedule.augmentation),
             stream=name,
         )
-        for name, images in (("source", seen.source), ("target", seen.target))
+        for name, images in (("source", domain_images.source), ("target", domain_images.target))
     }
     return Parallel(streams)
 
@@ -109,10 +111,10 @@ def adapt(task: Task, params: CrossDomain, build: Build) -> Adapted:
     """Minimise cross-entropy on the source's labels + the alignment that `build` gives; then select."""
     begun = start(task, params)
     learner = begun.learner
-    seen = domains(task, learner)
-    params = params.resolve(seen.longest, learner.input.size)
+    domain_images = domains(task, learner)
+    params = params.resolve(domain_images.longest, learner.input.size)
     alignment = build(learner)
-    chosen = selector(task, learner, params, seen)
+    chosen = selector(task, learner, params, domain_images)
     objective = AlignmentObjective(learner, params, alignment)
     trainer = Trainer(
         task.run,
@@ -121,15 +123,15 @@ def adapt(task: Task, params: CrossDomain, build: Build) -> Adapted:
         Scope(factor=lambda name: factor(name, params, learner)),
         companions={} if alignment.module is None else {"alignment": alignment.module},
     )
-    pairs = batches(task, params, seen, learner.input, device.memory_format(learner.module))
+    pairs = batches(task, params, domain_images, learner.input, device.memory_format(learner.module))
     fitted = trainer.fit(pairs, objective, chosen.validate, keep=chosen.keep)
     return adapted(begun, params, chosen, fitted.best_epoch if chosen.keep == "best" else fitted.epochs)
 
 
-def selector(task: Task, learner: Classifier, params: CrossDomain, seen: Domains) -> Selector:
+def selector(task: Task, learner: Classifier, params: CrossDomain, domain_images: Domains) -> Selector:
     """The selector of the weights that are kept: where each domain is normalised by its own, the network is judged on
     the source under the source's statistics."""
-    run, source = task.run, seen.source
+    run, source = task.run, domain_images.source
     rows = torch.linspace(0, len(source) - 1, min(STATISTICS_IMAGES, len(source))).long()
     prepare = Prepare(learner.input, run.device, device.memory_format(learner.module))
 
@@ -141,7 +143,7 @@ def selector(task: Task, learner: Classifier, params: CrossDomain, seen: Domains
             yield batch.x
 
     separate = params.batch_norm == "separate" and bool(statistics.norms(learner.module))
-    return selection.selector(task, learner, params, seen.held_out, source_norms if separate else None)
+    return selection.selector(task, learner, params, domain_images.held_out, source_norms if separate else None)
 
 
 def adapted(begun: Start, params: CrossDomain, chosen: Selector, epoch: int | None) -> Adapted:
@@ -160,12 +162,12 @@ class AlignmentObjective:
         source, target = forward(self._learner, labelled, batch.of["target"], self._params.batch_norm)
         on_labels = cross_entropy(source, labelled, self._params)
         strength = self._params.strength(moment.progress)
-        found = self._alignment(source, target, strength)
+        losses = self._alignment(source, target, strength)
         return {
-            "loss": on_labels + found["alignment"],
+            "loss": on_labels + losses["alignment"],
             "cross_entropy": on_labels,
             "strength": on_labels.new_full((), strength),
-            **found,
+            **losses,
         }
 
 

@@ -58,7 +58,7 @@ def run(task: Task, params: DistilEnsemble) -> Adapted:
     )
     validate, validated = _validation(task, params, learner, terms, prepare)
     Trainer(run, learner, schedule).fit(batches, _Loss(params, learner, terms), validate)
-    transfer = student.report | {"teachers": _told(task, params, classes)}
+    transfer = student.report | {"teachers": _teachers_report(task, params, classes)}
     return Adapted(learner, student.spec, params, LabelUse(used, validated), transfer)
 
 
@@ -71,12 +71,12 @@ class _Loss:
 
     def __call__(self, batch: Batch, moment: Moment) -> Losses:
         outputs = self._learner.forward(batch.x)
-        told = agreement(self._terms, batch, outputs)
+        from_teachers = agreement(self._terms, batch, outputs)
         if not self._weight:
-            return {"loss": told}
+            return {"loss": from_teachers}
         on_labels = self._on_labels(outputs.logits_BK, batch.y_B)
-        loss = (1 - self._weight) * told + self._weight * on_labels
-        return {"loss": loss, "distillation": told, "cross_entropy": on_labels}
+        loss = (1 - self._weight) * from_teachers + self._weight * on_labels
+        return {"loss": loss, "distillation": from_teachers, "cross_entropy": on_labels}
 
     def _on_labels(self, logits_BK: Tensor, y_B: Tensor) -> Tensor:
         """0 where no image has one."""
@@ -122,9 +122,9 @@ def _training(task: Task, params: DistilEnsemble, learner: Classifier) -> tuple[
     rows = target.images.rows("train")
     label_N = np.full(len(rows), -1, np.int64)
     if params.label_weight:
-        seen = np.isin(rows, target.within(target.labelled("train"), params, task.run.seed))
+        labelled_N = np.isin(rows, target.within(target.labelled("train"), params, task.run.seed))
         place_K = np.array([(learner.classes or []).index(name) for name in target.classes])
-        label_N[seen] = place_K[target.images.label[rows[seen]]]
+        label_N[labelled_N] = place_K[target.images.label[rows[labelled_N]]]
     return target.pictures(rows, learner.input, torch.from_numpy(label_N)), int((label_N >= 0).sum())
 
 
@@ -167,7 +167,7 @@ def _agreed(run: Run, learner: Classifier, terms: list[Term], images: Images, pr
     return Validation({"loss": mean}, (-mean,))
 
 
-def _told(task: Task, params: DistilEnsemble, classes: list[str]) -> list[dict[str, object]]:
+def _teachers_report(task: Task, params: DistilEnsemble, classes: list[str]) -> list[dict[str, object]]:
     return [
         {"id": id_, "classes": sum(name in classes for name in task.teachers[id_].classes or ())}
         for id_ in params.teachers

@@ -75,17 +75,19 @@ class Merger:
         """Judge weights also on other splits, by name.  Each candidate once, also where the job goes on from a
         snapshot."""
         self._judged += 1
-        found = self._run.result(phase)
-        if found is None:
+        figures_by_split = self._run.result(phase)
+        if figures_by_split is None:
             self._run.checkpoint_or_stop()
             self.put(weights(), merged=merged)
-            found = {split: self._figures(examine, split, at) for split, examine in self._examined(others).items()}
-        self.passed(phase, found)
-        return {split: Candidate(**figures) for split, figures in found.items()}
+            figures_by_split = {
+                split: self._figures(examine, split, at) for split, examine in self._examined(others).items()
+            }
+        self.passed(phase, figures_by_split)
+        return {split: Candidate(**figures) for split, figures in figures_by_split.items()}
 
-    def passed(self, phase: str, found: dict[str, Any] | None = None) -> None:
+    def passed(self, phase: str, result: dict[str, Any] | None = None) -> None:
         """A step is done."""
-        self._run.done(phase, found or {}, 1)
+        self._run.done(phase, result or {}, 1)
         self._run.tell(0, 1)
 
     def put(self, weights: Weights, *, merged: bool) -> None:
@@ -134,11 +136,11 @@ class Merger:
     def _validation(self) -> tuple[LabelUse, Examine]:
         target = self._task.target
         rows = target.within(target.labelled("validation"), self._params, self._run.seed)
-        found = measure.examiner(self._run, self.classifier.input, self.classifier.classes, target, rows)
-        if found is None:
+        examine = measure.examiner(self._run, self.classifier.input, self.classifier.classes, target, rows)
+        if examine is None:
             reason = "has no labelled validation image of the networks' classes"
             raise Failure("does_not_fit", f"`{self._params.name}` chooses on the validation split, and it {reason}.")
-        return LabelUse(0, len(rows)), found
+        return LabelUse(0, len(rows)), examine
 
     def _examined(self, others: Mapping[str, Examine]) -> dict[str, Examine]:
         if self._validate is None:
@@ -164,12 +166,12 @@ class Merger:
     def _distances(self) -> list[dict[str, Any]]:
         """Distances of the sources from the checkpoint: ‖w − w₀‖ / ‖w₀‖ over the matrices and kernels that both
         have."""
-        found = {id_: self._distance(weights) for id_, weights in self.of.sources.items()}
-        for id_, distance in found.items():
+        distances = {id_: self._distance(weights) for id_, weights in self.of.sources.items()}
+        for id_, distance in distances.items():
             if distance is not None and distance > FAR:
                 message = f"{id_} is so far from the checkpoint that it was hardly fine-tuned from it."
                 self._run.emit(Note("far_apart", message, "warning", {"id": id_, "distance": distance}))
-        return [{"id": id_, "distance": distance} for id_, distance in found.items()]
+        return [{"id": id_, "distance": distance} for id_, distance in distances.items()]
 
     def _distance(self, weights: Weights) -> float | None:
         moved = norm = 0.0
@@ -191,10 +193,10 @@ def along(merger: Merger, vector: Weights, scale: float | str) -> Adapted:
     origin = merger.of.learned(merger.of.origin)
     if not isinstance(scale, str):
         return merger.adapted(weights(scale), merged=scale != 0, about={"chosen": {"scale": scale}})
-    found = {one: merger.judge(f"scale {one}", partial(weights, one), merged=one != 0, at=one) for one in SCALES}
-    best = max(found, key=lambda one: (found[one].accuracy, -found[one].nll))
+    candidates = {one: merger.judge(f"scale {one}", partial(weights, one), merged=one != 0, at=one) for one in SCALES}
+    best = max(candidates, key=lambda one: (candidates[one].accuracy, -candidates[one].nll))
     about = {
-        "candidates": [{"scale": one, **candidate._asdict()} for one, candidate in found.items()],
-        "chosen": {"scale": best, **found[best]._asdict()},
+        "candidates": [{"scale": one, **candidate._asdict()} for one, candidate in candidates.items()],
+        "chosen": {"scale": best, **candidates[best]._asdict()},
     }
     return merger.adapted(weights(best), merged=best != 0, about=about)

@@ -119,12 +119,12 @@ def _origin(checkpoint: Source, classes: list[str] | None) -> dict[str, Tensor]:
     return _ordered(CHECKPOINT, _made(CHECKPOINT, checkpoint), checkpoint.classes, wanted)
 
 
-def _ordered(name: str, made: Made, given: list[str] | None, wanted: list[str] | None) -> dict[str, Tensor]:
-    """The state, the head's outputs from the classes `given` to those that are `wanted`."""
+def _ordered(name: str, made: Made, classes: list[str] | None, wanted: list[str] | None) -> dict[str, Tensor]:
+    """The state, the head's outputs from the order of `classes` to that of those that are `wanted`."""
     state = {key: tensor.detach().clone() for key, tensor in made.network.state_dict().items()}
-    if given is None or wanted is None or given == wanted:
+    if classes is None or wanted is None or classes == wanted:
         return state
-    place = torch.tensor([given.index(one) for one in wanted])
+    place = torch.tensor([classes.index(one) for one in wanted])
     for path in made.structure.heads:
         head = made.network.get_submodule(path)
         if not isinstance(head, nn.Linear | nn.Conv2d):
@@ -138,7 +138,7 @@ def _require_shapes(all_: Mapping[str, Weights]) -> None:
     (first, weights), *others = all_.items()
     for other, tensors in others:
         for name in sorted(weights.keys() | tensors.keys()):
-            shapes = [list(found[name].shape) if name in found else None for found in (tensors, weights)]
+            shapes = [list(state[name].shape) if name in state else None for state in (tensors, weights)]
             if shapes[0] != shapes[1]:
                 raise _unlike(f"{name} is {shapes[0]} in {other}, but {shapes[1]} in {first}.")
 

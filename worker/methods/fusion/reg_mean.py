@@ -69,8 +69,8 @@ def _summing(layers: dict[str, nn.Module]) -> Iterator[Grams]:
     grams: Grams = {}
 
     def add(path: str, rows: Callable[[Tensor], Tensor]) -> Any:
-        def hook(module: nn.Module, given: tuple[Tensor, ...]) -> None:
-            x_ND = rows(given[0])
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            x_ND = rows(inputs[0])
             gram_DD = (x_ND.T @ x_ND).double()
             grams[path] = grams[path] + gram_DD if path in grams else gram_DD
 

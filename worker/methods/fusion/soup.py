@@ -24,20 +24,20 @@ def _greedy(merger: Merger) -> tuple[list[str], dict[str, object]]:
     }
     first, *others = sorted(alone, key=lambda id_: _rank(alone[id_]), reverse=True)
     kept, best = [first], _rank(alone[first])
-    tried: list[dict[str, object]] = [{"sources": [id_], **found._asdict()} for id_, found in alone.items()]
+    tried: list[dict[str, object]] = [{"sources": [id_], **candidate._asdict()} for id_, candidate in alone.items()]
     for id_ in others:
         with_it = [*kept, id_]
-        found = merger.judge(f"with {id_}", partial(_mean, merger, with_it), merged=True)
-        tried.append({"sources": with_it, **found._asdict()})
-        if _rank(found) > best:
-            kept, best = with_it, _rank(found)
+        candidate = merger.judge(f"with {id_}", partial(_mean, merger, with_it), merged=True)
+        tried.append({"sources": with_it, **candidate._asdict()})
+        if _rank(candidate) > best:
+            kept, best = with_it, _rank(candidate)
     return kept, {"candidates": tried}
 
 
-def _rank(found: Candidate) -> tuple[float, float]:
+def _rank(candidate: Candidate) -> tuple[float, float]:
     """The rank of a candidate: of equally accurate ones that of less loss is the better; on a small split ties are
     common, and say nothing."""
-    return found.accuracy, -found.nll
+    return candidate.accuracy, -candidate.nll
 
 
 def _mean(merger: Merger, ids: list[str]) -> Weights:

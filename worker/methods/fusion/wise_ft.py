@@ -32,15 +32,15 @@ def _on_source(task: Task) -> dict[str, measure.Examine]:
     source, domain = task.known_source, task.source_domain
     if domain is None or not set(source.classes or domain.classes) & set(domain.classes):
         return {}
-    found = measure.examiner(task.run, source.input, source.classes, domain, domain.labelled("validation"))
-    return {} if found is None else {SOURCE: found}
+    examine = measure.examiner(task.run, source.input, source.classes, domain, domain.labelled("validation"))
+    return {} if examine is None else {SOURCE: examine}
 
 
 def _point(merger: Merger, others: dict[str, measure.Examine], alpha: float) -> dict[str, Any]:
     weights = partial(_at, merger, alpha)
-    found = merger.look(f"alpha {alpha}", weights, others, merged=True, at=alpha)
-    source = found.get(SOURCE)
-    return {"alpha": alpha, "target": found[VALIDATION]._asdict(), "source": source and source._asdict()}
+    candidates = merger.look(f"alpha {alpha}", weights, others, merged=True, at=alpha)
+    source = candidates.get(SOURCE)
+    return {"alpha": alpha, "target": candidates[VALIDATION]._asdict(), "source": source and source._asdict()}
 
 
 def _adapted(merger: Merger, alpha: float, about: dict[str, Any]) -> Adapted:

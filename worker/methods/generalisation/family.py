@@ -193,9 +193,9 @@ class _Learning:
     def measured(self, left: str, learner: Classifier) -> dict[str, object]:
         """Figures on the test split of the environment that was left out."""
         domain, run = self.task.environments[left], self.task.run
-        found = measure.on_test_split(run, learner.module, learner.input, learner.classes, domain)
+        evaluation = measure.on_test_split(run, learner.module, learner.input, learner.classes, domain)
         figures = ("n", "accuracy", "accuracy_interval")
-        return {"environment": left} | {name: getattr(found, name, None) for name in figures}
+        return {"environment": left} | {name: getattr(evaluation, name, None) for name in figures}
 
 
 def _shared(domains: Mapping[str, Domain]) -> tuple[list[str], list[str]]:

@@ -60,30 +60,30 @@ def places(learner: Classifier) -> list[MixingPlace]:
     """
     stages = learner.structure.stages
     maps = _maps(learner)
-    found = []
+    candidates = []
     for stage, following in zip(stages, (*stages[1:], ()), strict=True):
         place = MixingPlace(stage[-1], "output")
         if following and not _children(learner.module, stage[-1]):
             place = MixingPlace(following[0], "input")
         if place in maps:
-            found.append((place, _layers(learner.module, stage)))
-    deepest = max((layers for _, layers in found), default=0)
-    while deepest > 1 and found[0][1] == 1:
-        found.pop(0)
-    if not found:  # of a network with a single convolution, whose output goes into a linear layer
-        found = [(MixingPlace(end, "output"), 1) for end in learner.ends if MixingPlace(end, "output") in maps]
-    if not found:
+            candidates.append((place, _layers(learner.module, stage)))
+    deepest = max((layers for _, layers in candidates), default=0)
+    while deepest > 1 and candidates[0][1] == 1:
+        candidates.pop(0)
+    if not candidates:  # of a network with a single convolution, whose output goes into a linear layer
+        candidates = [(MixingPlace(end, "output"), 1) for end in learner.ends if MixingPlace(end, "output") in maps]
+    if not candidates:
         raise Failure("does_not_fit", "`mixstyle` mixes feature maps, and no stage of the network gives any.")
-    return [place for place, _ in found]
+    return [place for place, _ in candidates]
 
 
 def _maps(learner: Classifier) -> set[MixingPlace]:
     """Places where a stage begins or ends with [B,C,H,W]: found by running the network once."""
-    found: set[MixingPlace] = set()
+    starts: set[MixingPlace] = set()
 
-    def enter(path: str, module: nn.Module, given: tuple[Any, ...]) -> None:
-        if given and isinstance(given[0], Tensor) and given[0].ndim == 4:
-            found.add(MixingPlace(path, "input"))
+    def enter(path: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if inputs and isinstance(inputs[0], Tensor) and inputs[0].ndim == 4:
+            starts.add(MixingPlace(path, "input"))
 
     x_BCHW = torch.zeros(1, learner.input.channels, *learner.input.size, device=_device(learner.module))
     hooks = [
@@ -96,10 +96,10 @@ def _maps(learner: Classifier) -> set[MixingPlace]:
     finally:
         for hook in hooks:
             hook.remove()
-    given = {
+    ends = {
         MixingPlace(path, "output") for path, made in outputs.items() if isinstance(made, Tensor) and made.ndim == 4
     }
-    return found | given
+    return starts | ends
 
 
 def _children(network: nn.Module, path: str) -> bool:
@@ -112,12 +112,12 @@ def _layers(network: nn.Module, stage: Sequence[str]) -> int:
     return sum(any(own.ndim > 1 for own in module.parameters(recurse=False)) for module in modules)
 
 
-def _mixed_output(module: nn.Module, given: Any, made: Tensor, *, params: MixStyle) -> Tensor:
-    return mixed(made, params) if module.training else made
+def _mixed_output(module: nn.Module, inputs: Any, output: Tensor, *, params: MixStyle) -> Tensor:
+    return mixed(output, params) if module.training else output
 
 
-def _mixed_input(module: nn.Module, given: tuple[Any, ...], *, params: MixStyle) -> tuple[Any, ...]:
-    return (mixed(given[0], params), *given[1:]) if module.training else given
+def _mixed_input(module: nn.Module, inputs: tuple[Any, ...], *, params: MixStyle) -> tuple[Any, ...]:
+    return (mixed(inputs[0], params), *inputs[1:]) if module.training else inputs
 
 
 def mixed(x_BCHW: Tensor, params: MixStyle) -> Tensor:

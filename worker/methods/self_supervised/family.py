@@ -65,8 +65,8 @@ def begin(task: Task, params: Pretraining) -> Pretext:
 def projector(task: Task, widths: list[int]) -> nn.Sequential:
     """A perceptron with batch norm and ReLU between its layers."""
     layers: list[nn.Module] = [nn.Linear(widths[0], widths[1])]
-    for given, made in pairwise(widths[1:]):
-        layers += [nn.BatchNorm1d(given), nn.ReLU(), nn.Linear(given, made)]
+    for width, next_width in pairwise(widths[1:]):
+        layers += [nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, next_width)]
     return nn.Sequential(*layers).to(task.run.device)
 
 
@@ -118,12 +118,12 @@ def share_recognised(task: Task, pretext: Pretext, look: views.Look, right: Call
     rows = task.target.images.rows("validation")
     held_out = task.target.unlabelled(rows, learner.input) if len(rows) else pretext.images
     prepare = Prepare(learner.input, run.device, device.memory_format(learner.module))
-    generator, found = run.generator("recognised"), []
+    generator, parts = run.generator("recognised"), []
     with torch.no_grad():
         for place_B in torch.split(torch.arange(len(held_out)), evaluate.BATCH[run.device.type]):
             x_BCHW = look(prepare.pixels(held_out.pixels_NHWC, place_B), generator)
-            found.append(right(pretext.features(prepare.normalised(x_BCHW))))
-    return float(torch.cat(found).mean())
+            parts.append(right(pretext.features(prepare.normalised(x_BCHW))))
+    return float(torch.cat(parts).mean())
 
 
 def _augmented(steps: list[AugmentationStep], pretext: Pretext) -> transforms.Augment:
@@ -132,8 +132,8 @@ def _augmented(steps: list[AugmentationStep], pretext: Pretext) -> transforms.Au
 
 def _distributions(params: Pretraining) -> list[list[AugmentationStep]]:
     """The steps by which each view is made."""
-    given = [params.augmentation] + ([params.second_augmentation] if isinstance(params, TwoViews) else [])
-    return [_steps(one) for one in given]
+    augmentations = [params.augmentation] + ([params.second_augmentation] if isinstance(params, TwoViews) else [])
+    return [_steps(one) for one in augmentations]
 
 
 def _steps(augmentation: str | list[AugmentationStep]) -> list[AugmentationStep]:

@@ -31,8 +31,8 @@ class NeighbourValidation:
 
     @property
     def use(self) -> LabelUse:
-        seen = len(self._train) + len(self._validation) if self.possible else 0
-        return LabelUse(watched=seen)
+        images = len(self._train) + len(self._validation) if self.possible else 0
+        return LabelUse(watched=images)
 
     def validate(self) -> Validation:
         """The validation of a training, none of which is better than another."""

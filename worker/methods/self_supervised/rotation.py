@@ -30,13 +30,13 @@ def run(task: Task, params: Rotation) -> Adapted:
 
     adapted = pretraining.learn(task, pretext, pretraining.turned(pretext), loss, companions={"turns": classifier})
     upright = replace(pretext, params=pretext.params.model_copy(update={"augmentation": []}))
-    told = pretraining.share_recognised(
+    accuracy = pretraining.share_recognised(
         task, pretext, pretraining.turned(upright), lambda features_ND: right(classifier(features_ND))
     )
-    if told < HARDLY:
-        message = f"Only {told:.0%} of the quarter turns are recognised: the images look alike when turned."
+    if accuracy < HARDLY:
+        message = f"Only {accuracy:.0%} of the quarter turns are recognised: the images look alike when turned."
         task.run.emit(Note("no_upright", message, "warning"))
-    return replace(adapted, transfer=adapted.transfer | {"rotation_accuracy": told})
+    return replace(adapted, transfer=adapted.transfer | {"rotation_accuracy": accuracy})
 
 
 def turns(logits_NK: Tensor) -> Tensor:

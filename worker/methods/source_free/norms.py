@@ -19,13 +19,13 @@ def require(learner: Classifier, method: str) -> list[str]:
     Raises:
         Failure: `does_not_fit`, there are none.
     """
-    found = list(statistics.norms(learner.module))
-    if not found:
+    paths = list(statistics.norms(learner.module))
+    if not paths:
         raise Failure(
             "does_not_fit",
             f"`{method}` adapts batch norm alone, and the network has none that keeps statistics: `shot` needs none.",
         )
-    return found
+    return paths
 
 
 def estimate(

@@ -25,13 +25,13 @@ def run(task: Task, params: Shot) -> Adapted:
     """Liang, Hu & Feng 2020."""
     run = task.run
     learner, report = transferred.itself(task, params.input)
-    seen, columns_L = unlabelled.images(task, learner), unlabelled.shared(task, learner)
-    params = params.resolve(len(seen.train), learner.input.size)
+    images, columns_L = unlabelled.images(task, learner), unlabelled.shared(task, learner)
+    params = params.resolve(len(images.train), learner.input.size)
     schedule = params.schedule
-    before = unlabelled.predict(run, learner, seen.train)
+    before = unlabelled.predict(run, learner, images.train)
     batches = data.image_batches(
         run,
-        seen.train,
+        images.train,
         prepare=unlabelled.prepare(run, learner),
         batch_size=schedule.batch_size,
         augment=transforms.compose(schedule.augmentation),
@@ -39,13 +39,13 @@ def run(task: Task, params: Shot) -> Adapted:
     chosen = selection.selector(task, learner, params)
     heads = learner.structure.heads
     fitted = Trainer(run, learner, schedule, Scope(lambda epoch: Except(heads))).fit(
-        Relabelled(batches, lambda: labels(run, learner, seen.train, columns_L)),
+        Relabelled(batches, lambda: labels(run, learner, images.train, columns_L)),
         _Objective(learner, params, columns_L),
         chosen.validate,
         keep=chosen.keep,
     )
     settled = chosen.settle(fitted.best_epoch if chosen.keep == "best" else fitted.epochs)
-    after = unlabelled.predict(run, learner, seen.train)
+    after = unlabelled.predict(run, learner, images.train)
     transfer = report | {"selection": settled, "predictions": unlabelled.report(run, before, after)}
     return Adapted(learner, task.known_source.network, params, chosen.use, transfer)
 

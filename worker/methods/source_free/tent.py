@@ -38,13 +38,13 @@ def run(task: Task, params: Tent) -> Adapted:
     run = task.run
     learner, report = transferred.itself(task, params.input)
     paths = norms.require(learner, params.name)
-    seen = unlabelled.images(task, learner)
-    params = params.resolve(len(seen.train), learner.input.size)
-    before = unlabelled.predict(run, learner, seen.train)
-    collapse = _tiny(seen.train, params) or _adapt(run, learner, params, seen, paths)
+    images = unlabelled.images(task, learner)
+    params = params.resolve(len(images.train), learner.input.size)
+    before = unlabelled.predict(run, learner, images.train)
+    collapse = _tiny(images.train, params) or _adapt(run, learner, params, images, paths)
     if collapse is not None:
         run.emit(Note("collapse", collapse.message, "warning"))
-    after = unlabelled.predict(run, learner, seen.train)
+    after = unlabelled.predict(run, learner, images.train)
     transfer = report | {
         "trainable": paths,
         "collapse": collapse and asdict(collapse),
@@ -62,22 +62,22 @@ def _tiny(train: Images, params: Tent) -> Collapse | None:
     return Collapse("tiny_batches", "source", message)
 
 
-def _adapt(run: Run, learner: Classifier, params: Tent, seen: Unlabelled, paths: list[str]) -> Collapse | None:
+def _adapt(run: Run, learner: Classifier, params: Tent, images: Unlabelled, paths: list[str]) -> Collapse | None:
     """The statistics first; then scales and shifts, under each batch's own statistics; then those of what they make."""
     network, batch_size = learner.module, params.schedule.batch_size
-    watched = seen.validation if len(seen.validation) else seen.train
+    watched = images.validation if len(images.validation) else images.train
     source, of_source = deepcopy(network.state_dict()), unlabelled.predict(run, learner, watched)
-    norms.estimate(run, learner, seen.train, batch_size)
+    norms.estimate(run, learner, images.train, batch_size)
     start, of_start = deepcopy(network.state_dict()), unlabelled.predict(run, learner, watched)
     watch = _Watch(run, learner, watched, unlabelled.floor(of_source, of_start))
     if of_source.one_class or not watch.sound(of_start.classes):
         network.load_state_dict(source)
         return _one_class("source")
-    fitted = _minimise(run, learner, params, seen.train, paths, watch)
+    fitted = _minimise(run, learner, params, images.train, paths, watch)
     if fitted.best is None or not watch.sound(fitted.best["classes"]):
         network.load_state_dict(start)
         return _one_class("statistics")
-    norms.estimate(run, learner, seen.train, batch_size)
+    norms.estimate(run, learner, images.train, batch_size)
     return None if fitted.best_epoch == fitted.epochs else _one_class(f"epoch {fitted.best_epoch}")
 
 
@@ -114,11 +114,11 @@ class _Watch:
         return classes >= self._floor
 
     def __call__(self) -> Validation:
-        found = unlabelled.predict(self._run, self._learner, self._images)
-        sound = self.sound(found.classes)
+        predictions = unlabelled.predict(self._run, self._learner, self._images)
+        sound = self.sound(predictions.classes)
         self._sound += sound
         rank = (float(self._sound) if sound else -1.0,)
-        return Validation({"entropy": found.entropy, "classes": found.classes}, rank)
+        return Validation({"entropy": predictions.entropy, "classes": predictions.classes}, rank)
 
     def state_dict(self) -> State:
         return {"sound": self._sound}

@@ -89,7 +89,7 @@ def predict(run: Run, learner: Classifier, of: Images) -> Predictions:
 
 def floor(*sound: Predictions) -> float:
     """Predictions that come to fewer classes than this have collapsed, where those of `sound` had not."""
-    return max(ONE_CLASS, *(SOUND * found.classes for found in sound))
+    return max(ONE_CLASS, *(SOUND * predictions.classes for predictions in sound))
 
 
 def report(run: Run, before: Predictions, after: Predictions) -> dict[str, object]:

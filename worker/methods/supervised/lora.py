@@ -43,14 +43,14 @@ def targets(network: nn.Module, params: Lora, heads: tuple[str, ...]) -> list[st
         Failure: `does_not_fit`, there are none of that kind.
     """
     kinds = {"all": (nn.Linear, nn.Conv2d), "linear": (nn.Linear,), "convolutions": (nn.Conv2d,)}[params.targets]
-    found = [
+    paths = [
         path
         for path, module in network.named_modules()
         if type(module) in kinds and path not in heads and getattr(module, "groups", 1) == 1
     ]
-    if not found:
+    if not paths:
         raise Failure("does_not_fit", f"`lora` finds no layer to adapt in the network (`targets`: {params.targets}).")
-    return found
+    return paths
 
 
 def trainable(learner: Classifier) -> list[str]:

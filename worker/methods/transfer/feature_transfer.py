@@ -72,12 +72,12 @@ def by_shape(source: dict[str, nn.Module], target: dict[str, nn.Module]) -> Pair
 
 def _layers(network: nn.Module, stages: tuple[tuple[str, ...], ...]) -> dict[str, nn.Module]:
     """Modules with tensors of their own, within the stages, in order."""
-    found = {}
+    layers = {}
     for path in (path for stage in stages for path in stage):
         for name, module in network.get_submodule(path).named_modules(prefix=path):
             if module.state_dict() and not any(True for _ in module.children()):
-                found[name] = module
-    return found
+                layers[name] = module
+    return layers
 
 
 def _signature(module: nn.Module) -> tuple[Any, ...]:
@@ -114,10 +114,10 @@ def _report(learner: Classifier, pairs: Pairs, drawn: Sequence[str]) -> TensorRe
     for ours, theirs in pairs:
         for name in names:
             if name.startswith(f"{theirs}."):
-                given = ours + name.removeprefix(theirs)
-                (copied.append(name) if given == name else renamed.append({"from": given, "to": name}))
-    found = {*copied, *(entry["to"] for entry in renamed)}
-    initialised = [name for name in names if name not in found]
+                source_name = ours + name.removeprefix(theirs)
+                (copied.append(name) if source_name == name else renamed.append({"from": source_name, "to": name}))
+    transferred_names = {*copied, *(entry["to"] for entry in renamed)}
+    initialised = [name for name in names if name not in transferred_names]
     report = Report(copied=copied, renamed=renamed, initialised=initialised)
     report.was_drawn(drawn)
     return report.document()
