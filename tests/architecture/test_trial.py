@@ -108,9 +108,10 @@ def test_the_suites_take_it_in(copy):
     suites = (
         "tests/worker/methods/test_conformance.py",
         "tests/app/contract/test_closed.py",
+        "tests/app/api/test_openapi.py",
         "tests/architecture/test_docs.py",
         "tests/architecture/test_methods.py",
     )
-    chosen = "slow_probe or every_method or tables or test_methods"
+    chosen = "slow_probe or every_method or tables or test_methods or is_what_was"
     assert copy.passed(chosen, *suites, REGRAFT_RENEW_GOLDEN="1") > 20
     assert copy.changed() == listed("method", family="supervised", name="slow_probe")

@@ -64,10 +64,11 @@ def test_the_suites_take_it_in(tmp_path):
     suites = (
         "tests/worker/terms/test_terms.py",
         "tests/worker/terms/test_training.py",
+        "tests/app/api/test_openapi.py",
         "tests/architecture/test_docs.py",
         "tests/architecture/test_methods.py",
     )
-    assert copy.passed("feature_norm or tables or no_term_imports or is_found_in", *suites) == 9
+    assert copy.passed("feature_norm or tables or no_term_imports or is_found_in or is_what_was", *suites) == 10
     line = "| `feature_norm` | ½(‖f‖² − `radius`)², f an image's features (Nobody 2026) | – | 0.01 |\n"
     assert line in copy.read("docs/methods.md")
     assert copy.changed() == listed("term", name="feature_norm")

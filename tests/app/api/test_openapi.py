@@ -1,9 +1,11 @@
 """The OpenAPI document is what was agreed on, its examples work, and its page needs no other machine.
 
-`make openapi` renews the snapshot, after a change that is meant to change it.
+`make openapi` renews the snapshot, after a change that is meant to change it.  New methods and terms may add
+their own entries to what was agreed on, and nothing else.
 """
 
 import asyncio
+import copy
 import json
 import os
 import re
@@ -15,6 +17,7 @@ from fastapi.testclient import TestClient
 from app.api import examples
 from app.core.settings import Settings
 from app.main import create_app
+from tests.app.api import agreement
 
 SNAPSHOT = Path(__file__).parent / "openapi.json"
 METHODS = ("get", "post", "put", "delete")
@@ -39,7 +42,49 @@ def operations(document):
 def test_it_is_what_was_agreed_on(document):
     if os.environ.get("REGRAFT_RENEW_OPENAPI"):
         SNAPSHOT.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-    assert document == json.loads(SNAPSHOT.read_text()), "`make openapi` renews the snapshot"
+    agreed = json.loads(SNAPSHOT.read_text())
+    assert agreement.without_new(document, agreed) == agreed, "`make openapi` renews the snapshot"
+
+
+@pytest.mark.parametrize("new", [{"Lora"}, {"RandomForest"}, {"L2Sp"}, {"Lora", "L2Sp"}])
+def test_new_methods_and_terms_may_add_their_own_entries(document, new):
+    agreed = agreement.without(document, new)
+    assert json.dumps(agreed) != json.dumps(document)
+    assert agreement.without_new(document, agreed) == agreed
+
+
+def change_a_field(document):
+    document["components"]["schemas"]["FineTune"]["properties"]["momentum"]["default"] = 0.8
+
+
+def add_a_field(document):
+    document["components"]["schemas"]["FineTune"]["properties"]["patience"] = {"type": "integer"}
+
+
+def remove_a_field(document):
+    del document["components"]["schemas"]["FineTune"]["properties"]["momentum"]
+
+
+def remove_a_method(document):
+    document.update(agreement.without(document, {"Dann"}))
+
+
+def use_the_new_one_elsewhere(document):
+    document["components"]["schemas"]["FineTune"]["properties"]["momentum"] = {"$ref": "#/components/schemas/Lora"}
+
+
+def add_a_path(document):
+    document["paths"]["/v1/lora"] = {"get": {}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [change_a_field, add_a_field, remove_a_field, remove_a_method, use_the_new_one_elsewhere, add_a_path],
+)
+def test_nothing_that_was_agreed_on_changes_with_a_new_method(document, change):
+    agreed, changed = agreement.without(document, {"Lora"}), copy.deepcopy(document)
+    change(changed)
+    assert agreement.without_new(changed, agreed) != agreed
 
 
 def test_it_is_what_is_served(api, document):
