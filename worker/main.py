@@ -28,7 +28,7 @@ SECRETS = ("REGRAFT_DATABASE_URL", "REGRAFT_BLOB_URL")  # with passwords in them
 
 
 def main() -> None:
-    """Works until SIGTERM or SIGINT; the steps under way are saved and given back.  A second signal ends all at once.
+    """Works until SIGTERM or SIGINT; the tasks under way are saved and given back.  A second signal ends all at once.
 
     Raises:
         Broken: a part of it ended by itself.
@@ -49,7 +49,7 @@ def main() -> None:
         stopping=stopping,
     )
     for secret in SECRETS:
-        os.environ.pop(secret, None)  # steps need them as little as those who send files
+        os.environ.pop(secret, None)  # tasks need them as little as those who send files
     work(place)
     database.close()
 

@@ -189,7 +189,7 @@ def prepare(db: Session, checkpoint_id: str) -> Prepared[CheckpointIngest]:
 
 
 def publish(db: Session, checkpoint_id: str, result: CheckpointResult, written: Written) -> None:
-    """Record what ingest made of the weights.  The caller holds the lease and ends the step in the same transaction."""
+    """Record what ingest made of the weights.  The caller holds the lease and ends the task in the same transaction."""
     checkpoint = stored(db, checkpoint_id)
     checkpoint.network = result.network.document()
     checkpoint.input = record.stored(result.input)

@@ -73,5 +73,5 @@ class Settings(BaseSettings):
 
     @property
     def scratch(self) -> Path:
-        """Working folders of running steps; nothing in it is needed after a crash."""
+        """Working folders of running tasks; nothing in it is needed after a crash."""
         return self.home.resolve() / "scratch"

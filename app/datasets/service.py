@@ -88,7 +88,7 @@ def prepare(db: Session, dataset_id: str) -> Prepared[DatasetIngest]:
 
 
 def publish(db: Session, dataset_id: str, result: DatasetResult, written: Written) -> None:
-    """Record what ingest made of the file.  The caller holds the lease and ends the step in the same transaction."""
+    """Record what ingest made of the file.  The caller holds the lease and ends the task in the same transaction."""
     dataset = stored(db, dataset_id)
     dataset.format = result.format
     dataset.labelled = bool(result.labelled)

@@ -95,7 +95,7 @@ class UploadPart(Base):
 
 
 class Task(Base):
-    """A background step; `id` is the id of the object it works for, so every object has at most one step."""
+    """A background task; `id` is the id of the object it works for, so every object has at most one task."""
 
     __tablename__ = "tasks"
     __table_args__ = (
@@ -108,7 +108,7 @@ class Task(Base):
     id: Mapped[str] = mapped_column(ID, primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger, index=True)  # order of arrival
     kind: Mapped[str] = mapped_column(String(32))
-    lane: Mapped[str] = mapped_column(String(16))  # steps of one lane run one after another in a worker
+    lane: Mapped[str] = mapped_column(String(16))  # tasks of one lane run one after another in a worker
     owner: Mapped[str] = mapped_column(String(64))
     status: Mapped[str] = mapped_column(String(16))
     # waits for what it needs; never again once all of that has succeeded
@@ -135,7 +135,7 @@ class Task(Base):
 
 
 class Dependency(Base):
-    """`dependent` needs `needs`: it waits for its step, and keeps it from being deleted."""
+    """`dependent` needs `needs`: it waits for its task, and keeps it from being deleted."""
 
     __tablename__ = "dependencies"
     dependent: Mapped[str] = mapped_column(ID, primary_key=True)
@@ -143,9 +143,9 @@ class Dependency(Base):
 
 
 class Turn(Base):
-    """An owner's turn in a lane: when the owner last had a step started there.
+    """An owner's turn in a lane: when the owner last had a task started there.
 
-    From `ready_at` on the owner may have a step that can start; null: has none.
+    From `ready_at` on the owner may have a task that can start; null: has none.
     """
 
     __tablename__ = "turns"
@@ -178,7 +178,7 @@ class EventRow(Base):
 
 
 class Metric(Base):
-    """A point of a series; a step that is run again after a crash overwrites its own points."""
+    """A point of a series; a task that is run again after a crash overwrites its own points."""
 
     __tablename__ = "metrics"
     job: Mapped[str] = mapped_column(ID, primary_key=True)

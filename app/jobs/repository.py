@@ -13,7 +13,7 @@ from app.queue import repository as queue
 
 
 class StoredJob(NamedTuple):
-    """A job, the step that runs it, and how many steps are before it in the queue (None: it is not waiting)."""
+    """A job, the task that runs it, and how many tasks are before it in the queue (None: it is not waiting)."""
 
     job: JobRow
     task: Task
@@ -21,7 +21,7 @@ class StoredJob(NamedTuple):
 
 
 class State(NamedTuple):
-    """The state that a follower of events looks at: where the step stands, and the last event of it."""
+    """The state that a follower of events looks at: where the task stands, and the last event of it."""
 
     status: Status
     last_seq: int
@@ -55,7 +55,7 @@ def page(
 ) -> list[StoredJob]:
     """Up to `page.limit + 1` jobs: the one too many says that there are more.
 
-    Those of one status are found by their steps, in the order of these: a status may be rare.
+    Those of one status are found by their tasks, in the order of these: a status may be rare.
     """
     query = _stored()
     if statuses:
@@ -88,7 +88,7 @@ def states(db: Session, job_ids: Collection[str]) -> dict[str, State]:
 
 
 def counts(db: Session) -> dict[tuple[str, Status], int]:
-    """Steps that have not ended, by kind and status."""
+    """Tasks that have not ended, by kind and status."""
     waiting = select(Task.kind, Task.status, func.count()).where(Task.status.not_in(TERMINAL))
     return {
         (kind, Status(status)): count for kind, status, count in db.execute(waiting.group_by(Task.kind, Task.status))

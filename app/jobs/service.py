@@ -137,7 +137,7 @@ def metrics(
 
 
 def counts(db: Session) -> dict[tuple[str, Status], int]:
-    """Background steps that have not ended, by kind and status."""
+    """Background tasks that have not ended, by kind and status."""
     return repository.counts(db)
 
 
@@ -175,7 +175,7 @@ def prepare(db: Session, job_id: str) -> Prepared[RunSpec[Method]]:
 def publish(db: Session, job_id: str, result: RunResult, written: Written) -> str | None:
     """Record what came of the run, and its model (the id) where it made one.
 
-    The caller holds the lease and ends the step in the same transaction.
+    The caller holds the lease and ends the task in the same transaction.
     """
     job = stored(db, job_id)
     job.method = result.method.document()
@@ -208,7 +208,7 @@ def _needs(job: JobRow, plan: Plan) -> list[str]:
 
 
 def _inputs(plan: Plan) -> dict[str, str]:
-    """Content addresses by role; all are there, since a step starts only when what it needs is ready."""
+    """Content addresses by role; all are there, since a task starts only when what it needs is ready."""
     blobs: dict[str, str | None] = {Input.TARGET_PIXELS: plan.target.pixels, Input.TARGET_INDEX: plan.target.index}
     if plan.source is not None:
         blobs[Input.SOURCE_WEIGHTS] = plan.source.weights

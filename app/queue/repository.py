@@ -1,4 +1,4 @@
-"""The SQL of background steps: arrival, claim, lease, dependencies, their events and metrics."""
+"""The SQL of background tasks: arrival, claim, lease, dependencies, their events and metrics."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -27,10 +27,10 @@ from app.db.session import now
 from app.db.tables import Dependency, EventRow, Metric, Task, Turn, WorkerProcess
 from app.db.upsert import upsert
 
-HELD = (Status.RUNNING, Status.CANCELLING)  # a worker has the step
+HELD = (Status.RUNNING, Status.CANCELLING)  # a worker has the task
 WAITING = (Status.QUEUED, Status.PAUSED)
 _Text = str | InstrumentedAttribute[str]
-POSITION_LIMIT = 1000  # beyond so many before it a step's position is not counted further
+POSITION_LIMIT = 1000  # beyond so many before it a task's position is not counted further
 
 
 def add(db: Session, task: Task) -> None:
@@ -47,17 +47,17 @@ def get(db: Session, task_id: str) -> Task | None:
 
 
 def lock(db: Session, task_id: str) -> Task | None:
-    """The step, which nobody else changes until the transaction ends."""
+    """The task, which nobody else changes until the transaction ends."""
     return _lock(db, Task.id == task_id)
 
 
 def lock_held(db: Session, task_id: str, token: str) -> Task | None:
-    """The step if the claim still holds, locked: nobody else changes it until the transaction ends."""
+    """The task if the claim still holds, locked: nobody else changes it until the transaction ends."""
     return _lock(db, Task.id == task_id, Task.lease_token == token, Task.status.in_(HELD))
 
 
 def lock_expired(db: Session, task_id: str) -> Task | None:
-    """The step if its lease has run out and nobody else has it locked, locked until the transaction ends."""
+    """The task if its lease has run out and nobody else has it locked, locked until the transaction ends."""
     return _lock(db, Task.id == task_id, Task.status.in_(HELD), Task.lease_expires_at < now(), skip_locked=True)
 
 
@@ -68,7 +68,7 @@ def _lock(db: Session, *criteria: ColumnElement[bool], skip_locked: bool = False
 
 
 def position() -> Case[int | None]:
-    """The number of steps of its lane that came before the `Task` of the enclosing query; null unless that is
+    """The number of tasks of its lane that came before the `Task` of the enclosing query; null unless that is
     queued."""
     other = aliased(Task)
     before = select(literal(1)).where(other.lane == Task.lane, other.status == Status.QUEUED, other.seq < Task.seq)
@@ -80,9 +80,9 @@ def position() -> Case[int | None]:
 
 
 def wake(db: Session, lane: str, owner: str) -> None:
-    """The owner has a step that can start, or soon can.
+    """The owner has a task that can start, or soon can.
 
-    Call it after all that locks steps: claimers lock an owner's turn first, and then wait for nothing.  It writes
+    Call it after all that locks tasks: claimers lock an owner's turn first, and then wait for nothing.  It writes
     where nothing changes, too: a claimer that is about to write that the owner has none is waited for.
     """
     turn = {"lane": lane, "owner": owner, "last_started_at": 0.0, "ready_at": now()}
@@ -90,7 +90,7 @@ def wake(db: Session, lane: str, owner: str) -> None:
 
 
 def wake_all(db: Session) -> None:
-    """Wake every owner that has steps that can start, by what the steps themselves say."""
+    """Wake every owner that has tasks that can start, by what the tasks themselves say."""
     ready = exists().where(_startable(Turn.lane, Turn.owner)).correlate(Turn)
     woken = update(Turn).where(Turn.ready_at.is_(None), ready).values(ready_at=now())
     db.execute(woken, execution_options={"synchronize_session": False})
@@ -101,7 +101,7 @@ def any_ready(db: Session, lane: str) -> bool:
 
 
 def next_turn(db: Session, lane: str, *, wait: bool) -> str | None:
-    """The owner whose last step began longest ago, of those that may have one to start; its turn is locked.
+    """The owner whose last task began longest ago, of those that may have one to start; its turn is locked.
 
     Turns that other claimers have at the moment are passed over.  Where there are no others one is waited for, if
     `wait`: only a transaction that has locked no turn yet may.
@@ -129,7 +129,7 @@ def _startable(lane: _Text, owner: _Text) -> ColumnElement[bool]:
 def claim(
     db: Session, lane: str, owner: str, *, worker: str, token: str, lease_s: float, max_attempts: int
 ) -> Task | None:
-    """Give the first step that can start of the owner, whose turn is locked, to `worker`, in one statement."""
+    """Give the first task that can start of the owner, whose turn is locked, to `worker`, in one statement."""
     first = (
         select(Task.id)
         .where(_startable(lane, owner), Task.available_at <= now())
@@ -213,21 +213,21 @@ def needs(db: Session, dependent: str) -> list[str]:
 
 
 def lock_needs(db: Session, dependent: str) -> list[Task]:
-    """The steps of what `dependent` needs, as they stand; none of them changes until the transaction ends."""
+    """The tasks of what `dependent` needs, as they stand; none of them changes until the transaction ends."""
     query = select(Task).join(Dependency, Dependency.needs == Task.id).where(Dependency.dependent == dependent)
     query = query.order_by(Task.id).with_for_update(read=True, of=Task)
     return list(db.scalars(query.execution_options(populate_existing=True)))
 
 
 def lock_waiting(db: Session, needed: str, limit: int) -> list[Task]:
-    """Up to `limit` steps that cannot start before `needed` has succeeded."""
+    """Up to `limit` tasks that cannot start before `needed` has succeeded."""
     query = select(Task).join(Dependency, Dependency.dependent == Task.id).where(Dependency.needs == needed)
     query = query.where(Task.status.in_(WAITING), Task.blocked.is_(True)).order_by(Task.id).limit(limit)
     return list(db.scalars(query.with_for_update(of=Task).execution_options(populate_existing=True)))
 
 
 def unblock(db: Session, needed: str) -> list[tuple[str, str]]:
-    """`needed` has succeeded: the lanes and owners of the steps that need nothing else now, in order.
+    """`needed` has succeeded: the lanes and owners of the tasks that need nothing else now, in order.
 
     They are locked first and looked at then: of two needs that succeed at once the later one sees the other.
     """
@@ -253,7 +253,7 @@ def any_cascading(db: Session) -> bool:
 
 
 def lock_cascading(db: Session) -> Task | None:
-    """An ended step some of whose dependents have yet to fail; None too where others are at work on all of them."""
+    """An ended task some of whose dependents have yet to fail; None too where others are at work on all of them."""
     query = select(Task).where(Task.cascading).order_by(Task.id).limit(1)
     return db.scalars(query.with_for_update(skip_locked=True).execution_options(populate_existing=True)).one_or_none()
 
@@ -268,11 +268,11 @@ def forget(db: Session, object_id: str) -> None:
         db.execute(statement)
 
 
-# --- what a step says
+# --- what a task says
 
 
 def add_events(db: Session, subject: str, notes: Sequence[Mapping[str, Any]]) -> None:
-    """`notes`: {level, type, message, data}.  The caller has locked the step, so its events are numbered in order."""
+    """`notes`: {level, type, message, data}.  The caller has locked the task, so its events are numbered in order."""
     rows = [
         {"subject": subject, **note, "message": plain.text(note["message"]), "data": plain.document(note["data"])}
         for note in notes

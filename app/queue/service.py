@@ -1,7 +1,7 @@
-"""The rules of background steps: one table of moves, and every write of a worker fenced by its claim's token.
+"""The rules of background tasks: one table of moves, and every write of a worker fenced by its claim's token.
 
-A worker claims a step under a fresh token and a lease; whoever writes for the step shows the token.  When the lease
-has run out (by the database's clock alone) the step is taken up by another worker, and the old token opens nothing.
+A worker claims a task under a fresh token and a lease; whoever writes for the task shows the token.  When the lease
+has run out (by the database's clock alone) the task is taken up by another worker, and the old token opens nothing.
 """
 
 import secrets
@@ -23,17 +23,17 @@ Lane = Literal["ingest", "run"]
 Wish = Literal["cancel", "pause"]
 MAX_ATTEMPTS = 3
 MAX_WARNINGS = 50  # of an object; its events have them all
-TURNS_AT_ONCE = 64  # that a claim looks at: most have a step
-FAILED_AT_ONCE = 100  # steps that fail in one transaction because what they needed has
+TURNS_AT_ONCE = 64  # that a claim looks at: most have a task
+FAILED_AT_ONCE = 100  # tasks that fail in one transaction because what they needed has
 
 
 class LeaseLost(Exception):
-    """The claim no longer holds: the step was taken up by another worker, or deleted.  Write nothing for it."""
+    """The claim no longer holds: the task was taken up by another worker, or deleted.  Write nothing for it."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A step in a worker's hands; `attempt` counts from 1, `snapshot` is the blob to go on from."""
+    """A task in a worker's hands; `attempt` counts from 1, `snapshot` is the blob to go on from."""
 
     id: str
     kind: str
@@ -53,7 +53,7 @@ def enqueue(
     born: Status = Status.QUEUED,
     warnings: Sequence[Warned] = (),
 ) -> Task:
-    """The step of the object `id`; it starts once the steps of all that it `needs` have succeeded, and has failed at
+    """The task of the object `id`; it starts once the tasks of all that it `needs` have succeeded, and has failed at
     once where one of them will not.  `warnings` are known from the start."""
     task = Task(
         id=id,
@@ -88,7 +88,7 @@ def needs(db: Session, dependent: str) -> list[str]:
 
 
 def forget(db: Session, object_id: str) -> None:
-    """Remove the object's step with all that it said, and what the object needed."""
+    """Remove the object's task with all that it said, and what the object needed."""
     repository.forget(db, object_id)
 
 
@@ -96,7 +96,7 @@ def forget(db: Session, object_id: str) -> None:
 
 
 def cancel(db: Session, task_id: str) -> None:
-    """Cancel a step, at once where it waits; a running step is told to stop, and is cancelled even if it finishes
+    """Cancel a task, at once where it waits; a running task is told to stop, and is cancelled even if it finishes
     first.
 
     Raises:
@@ -114,7 +114,7 @@ def cancel(db: Session, task_id: str) -> None:
 
 
 def pause(db: Session, task_id: str) -> None:
-    """Pause a step, at once where it waits; a running step stops at its next batch and keeps its state.
+    """Pause a task, at once where it waits; a running task stops at its next batch and keeps its state.
 
     Raises:
         NotFound, WrongStatus: it neither waits nor runs.
@@ -140,7 +140,7 @@ def resume(db: Session, task_id: str) -> None:
 
 
 def retry(db: Session, task_id: str) -> None:
-    """Queue a step again from the start, with all its attempts before it.
+    """Queue a task again from the start, with all its attempts before it.
 
     Raises:
         NotFound, WrongStatus: it has neither failed nor been cancelled.
@@ -168,7 +168,7 @@ def waits(db: Session, lane: Lane) -> bool:
 
 
 def claim(db: Session, lane: Lane, *, worker: str, lease_s: float, max_attempts: int = MAX_ATTEMPTS) -> Claim | None:
-    """The next step of the lane: owners take turns, and an owner's steps start in the order of their arrival.
+    """The next task of the lane: owners take turns, and an owner's tasks start in the order of their arrival.
 
     It may break, or lose its worker, `max_attempts` times in all.
     """
@@ -186,7 +186,7 @@ def claim(db: Session, lane: Lane, *, worker: str, lease_s: float, max_attempts:
 
 
 def wish(db: Session, claim: Claim) -> Wish | None:
-    """The wish that somebody has for the step, to cancel or to pause it; None where there is none.
+    """The wish that somebody has for the task, to cancel or to pause it; None where there is none.
 
     Raises:
         LeaseLost: the claim no longer holds.
@@ -195,7 +195,7 @@ def wish(db: Session, claim: Claim) -> Wish | None:
 
 
 def heartbeat(db: Session, claim: Claim, lease_s: float) -> Wish | None:
-    """The wish for the step, see `wish`; prolongs the lease in the same statement.
+    """The wish for the task, see `wish`; prolongs the lease in the same statement.
 
     Raises:
         LeaseLost: the claim no longer holds.
@@ -204,7 +204,7 @@ def heartbeat(db: Session, claim: Claim, lease_s: float) -> Wish | None:
 
 
 def hold(db: Session, claim: Claim) -> Task:
-    """The claimed step, locked until the transaction ends; call it before any other write for the step.
+    """The claimed task, locked until the transaction ends; call it before any other write for the task.
 
     Raises:
         LeaseLost: the claim no longer holds.
@@ -236,7 +236,7 @@ def report(
 
 
 def tell(db: Session, task: Task, notes: Sequence[Mapping[str, Any]]) -> None:
-    """Note what the step says of its work, {level, type, message, data} each; its object keeps the warnings among them.
+    """Note what the task says of its work, {level, type, message, data} each; its object keeps the warnings among them.
 
     `task` is locked by this transaction, or made in it.
     """
@@ -248,7 +248,7 @@ def tell(db: Session, task: Task, notes: Sequence[Mapping[str, Any]]) -> None:
 
 
 def keep(db: Session, claim: Claim, snapshot: str) -> None:
-    """The blob that the step's next attempt goes on from.
+    """The blob that the task's next attempt goes on from.
 
     Raises:
         LeaseLost: the claim no longer holds.
@@ -257,7 +257,7 @@ def keep(db: Session, claim: Claim, snapshot: str) -> None:
 
 
 def succeed(db: Session, task: Task) -> None:
-    """`task` comes from `hold`.  A step that was being cancelled is not to be succeeded: see `stop`."""
+    """`task` comes from `hold`.  A task that was being cancelled is not to be succeeded: see `stop`."""
     if task.total_steps is not None:
         task.step = task.total_steps
     _end(db, task, Status.SUCCEEDED, "Done.")
@@ -291,7 +291,7 @@ def lay_down(db: Session, task: Task) -> None:
 def requeue(db: Session, task: Task, why: str, *, counted: bool, after_s: float = 0.0) -> None:
     """`task`, which comes from `hold`, is to be taken up again, from its snapshot where it has one.
 
-    An attempt that is not `counted` was no fault of the step.  Cancelled or paused instead, if that was asked for.
+    An attempt that is not `counted` was no fault of the task.  Cancelled or paused instead, if that was asked for.
     """
     if task.status == Status.CANCELLING or task.requested == "pause":
         _lay_down(db, task, counted=counted)
@@ -311,12 +311,12 @@ def retry_or_fail(db: Session, task: Task, code: str, message: str, after_s: flo
 
 
 def expired(db: Session) -> list[str]:
-    """Steps whose lease has run out."""
+    """Tasks whose lease has run out."""
     return repository.expired(db)
 
 
 def reap(db: Session) -> list[str]:
-    """Take back every step whose lease has run out; gives their ids."""
+    """Take back every task whose lease has run out; gives their ids."""
     taken = []
     for task_id in repository.expired(db):
         task = repository.lock_expired(db, task_id)
@@ -328,12 +328,12 @@ def reap(db: Session) -> list[str]:
 
 
 def events(db: Session, subject: str, *, after: int | None, order: Order, limit: int) -> list[EventRow]:
-    """The events of the step of the object `subject`, by sequence number."""
+    """The events of the task of the object `subject`, by sequence number."""
     return repository.events(db, subject, after=after, order=order, limit=limit)
 
 
 def warnings(db: Session, subject: str) -> list[Warned]:
-    """The warnings of the step of `subject`."""
+    """The warnings of the task of `subject`."""
     task = repository.get(db, subject)
     return [] if task is None else task.warnings
 
@@ -344,7 +344,7 @@ def cascades(db: Session) -> bool:
 
 
 def cascade(db: Session) -> bool:
-    """Fail the next of the steps that waited for one that did not succeed; whether there was anything to do.
+    """Fail the next of the tasks that waited for one that did not succeed; whether there was anything to do.
 
     A transaction each: however many wait, nobody is kept out for long.
     """
@@ -360,7 +360,7 @@ def cascade(db: Session) -> bool:
 def note(
     db: Session, subject: str, type: str, message: str, *, level: str = "info", data: Mapping[str, Any] | None = None
 ) -> None:
-    """A line in the event log of a step that this transaction has locked or made."""
+    """A line in the event log of a task that this transaction has locked or made."""
     line = {"level": level, "type": type, "message": message, "data": dict(data or {})}
     repository.add_events(db, subject, [line])
 
@@ -374,7 +374,7 @@ def tokens(db: Session) -> set[str]:
 
 
 def arrive(db: Session, worker: WorkerProcess) -> None:
-    """Steps that were queued by an older version of this code are found from now on, too."""
+    """Tasks that were queued by an older version of this code are found from now on, too."""
     repository.add_worker(db, worker)
     repository.wake_all(db)
 
@@ -466,7 +466,7 @@ def _refusal(task: Task, wanted: Status) -> errors.WrongStatus:
 
 
 def _line_up(db: Session, task: Task) -> None:
-    """Let a queued step start once what it needs has succeeded; it has failed already where some of that will not.
+    """Let a queued task start once what it needs has succeeded; it has failed already where some of that will not.
 
     The needs stay locked until this transaction ends: one that is about to end waits, and then finds `task`.
     """
@@ -487,18 +487,18 @@ def _wake(db: Session, task: Task) -> None:
 
 
 def _fail_waiting(db: Session, ended: Task) -> None:
-    """Fail what waits for a step that did not succeed, since it will never start: so many now, see `cascade` for the
+    """Fail what waits for a task that did not succeed, since it will never start: so many now, see `cascade` for the
     rest."""
-    left, steps = FAILED_AT_ONCE, deque([ended])
-    while steps and left:
-        ended = steps.popleft()
+    left, tasks = FAILED_AT_ONCE, deque([ended])
+    while tasks and left:
+        ended = tasks.popleft()
         waiting = repository.lock_waiting(db, ended.id, left + 1)
         ended.cascading = len(waiting) > left
         for task in waiting[:left]:
             _fail_for(db, task, ended)
-        steps += waiting[:left]
+        tasks += waiting[:left]
         left -= len(waiting[:left])
-    for ended in steps:  # whether anything waits for these has yet to be looked at
+    for ended in tasks:  # whether anything waits for these has yet to be looked at
         ended.cascading = True
     db.flush()
 

@@ -1,4 +1,4 @@
-"""A step's executor runs its spec and yields its events, on this machine or on another."""
+"""A task's executor runs its spec and yields its events, on this machine or on another."""
 
 from typing import Protocol
 
@@ -7,7 +7,7 @@ from worker.runtime.contract import Command, Event, Spec
 
 
 class Crashed(Exception):
-    """The step's process broke: it died, or met a fault that it did not expect.  `reason` is a sentence."""
+    """The task's process broke: it died, or met a fault that it did not expect.  `reason` is a sentence."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -15,26 +15,26 @@ class Crashed(Exception):
 
 
 class Attempt(Protocol):
-    """One step under way."""
+    """One task under way."""
 
     def next(self, timeout_s: float) -> Event | None:
         """The next event; None if there is none within `timeout_s`.  A `Result` is the last.
 
         Raises:
-            Failure, Retry, Interrupted: as the step raised them.
+            Failure, Retry, Interrupted: as the task raised them.
             Crashed: its process broke.
         """
 
     def order(self, command: Command) -> None:
-        """Ask the step to stop; it answers with `Interrupted`, within a batch or so."""
+        """Ask the task to stop; it answers with `Interrupted`, within a batch or so."""
 
     def kill(self) -> None:
-        """End the step and all its processes now; harmless when it has ended."""
+        """End the task and all its processes now; harmless when it has ended."""
 
 
 class Executor(Protocol):
     def warm(self) -> None:
-        """Get ready to start steps at once; returns when it is."""
+        """Get ready to start tasks at once; returns when it is."""
 
     def start(self, spec: Spec[Record]) -> Attempt: ...
 

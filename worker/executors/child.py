@@ -1,4 +1,4 @@
-"""A step's own process, from its birth in the fork-server to its last event."""
+"""A task's own process, from its birth in the fork-server to its last event."""
 
 import multiprocessing
 import os
@@ -99,7 +99,7 @@ def _be_alone() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Locks that libraries make (PyTorch's exporter has a progress bar with one) are to vanish with us: those of the
-    # fork-server's method have a name until they are tidied up, for which a step that is killed has no time.
+    # fork-server's method have a name until they are tidied up, for which a task that is killed has no time.
     multiprocessing.set_start_method("fork", force=True)
 
 

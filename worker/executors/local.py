@@ -1,4 +1,4 @@
-"""Steps as children of a warm fork-server on this machine (docs/adr/0006)."""
+"""Tasks as children of a warm fork-server on this machine (docs/adr/0006)."""
 
 import multiprocessing
 import os
@@ -28,7 +28,7 @@ def _main(connection: Connection, spec: Spec[Record]) -> None:
 
 class LocalAttempt:
     def __init__(self, process: ForkServerProcess, connection: Connection, running: set[int]) -> None:
-        """`running`: the processes of all steps under way; this one's is among them until it was killed."""
+        """`running`: the processes of all tasks under way; this one's is among them until it was killed."""
         self._process, self._connection, self._running = process, connection, running
         self._pid = process.pid or 0
         running.add(self._pid)
@@ -82,7 +82,7 @@ class LocalExecutor:
         return LocalAttempt(process, ours, self._running)
 
     def kill(self) -> None:
-        """End all steps, with all their processes, now.  It waits for nothing and may be called by a signal handler."""
+        """End all tasks, with all their processes, now.  It waits for nothing and may be called by a signal handler."""
         for pid in tuple(self._running):
             _kill_group(pid)
 

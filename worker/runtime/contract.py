@@ -62,7 +62,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Note:
-    """A line of the step's event log."""
+    """A line of the task's event log."""
 
     type: str
     message: str
@@ -72,7 +72,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """State to resume from, complete on disk at `path`; the step does not touch that file again."""
+    """State to resume from, complete on disk at `path`; the task does not touch that file again."""
 
     path: Path
     step: int
@@ -80,7 +80,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Result(Generic[Outcome]):
-    """The step is done: what came of it, and files in `workdir` by role."""
+    """The task is done: what came of it, and files in `workdir` by role."""
 
     outcome: Outcome
     artifacts: dict[str, Path] = field(default_factory=dict)
@@ -95,7 +95,7 @@ Event = Progress | Metric | Note | Snapshot | Result[Any]
 
 
 class Channel(Protocol):
-    """A step's view of the process that runs it."""
+    """A task's view of the process that runs it."""
 
     def emit(self, event: Event) -> None: ...
 
@@ -104,7 +104,7 @@ class Channel(Protocol):
 
 
 class Failure(Exception):
-    """The step cannot succeed, however often it is tried: a stable, documented `code`, and what to change."""
+    """The task cannot succeed, however often it is tried: a stable, documented `code`, and what to change."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(code, message)
@@ -116,7 +116,7 @@ class Failure(Exception):
 
 
 class Retry(Exception):
-    """The step failed for a reason outside itself; try again after `after_s` seconds.  `code` stands when it was tried
+    """The task failed for a reason outside itself; try again after `after_s` seconds.  `code` stands when it was tried
     often enough."""
 
     def __init__(self, message: str, after_s: float, code: str) -> None:
@@ -127,7 +127,7 @@ class Retry(Exception):
 
 
 class Interrupted(Exception):
-    """The step stopped because it was told to; it has emitted a `Snapshot` first unless it was cancelled."""
+    """The task stopped because it was told to; it has emitted a `Snapshot` first unless it was cancelled."""
 
     def __init__(self, command: Command) -> None:
         super().__init__(command)

@@ -1,4 +1,4 @@
-"""One claimed step, from its claim to its end: every way that it can end is here."""
+"""One claimed task, from its claim to its end: every way that it can end is here."""
 
 import logging
 import shutil
@@ -36,7 +36,7 @@ from worker.tasks.registry import KINDS
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
-PATIENCE_S = 5.0  # before a step starts again whose surroundings failed
+PATIENCE_S = 5.0  # before a task starts again whose surroundings failed
 REMARKS = ("transfer", "report")  # parts of a result whose figures may be null
 NAMED = 5  # of many figures that are wrong
 AGAIN_S = 0.5  # before a write is tried again that the database could not take
@@ -60,7 +60,7 @@ class Workplace:
 
 
 def attempt(place: Workplace, claim: Claim) -> None:
-    """Run the step to whatever end it comes to, and record that end; only a lost lease records nothing."""
+    """Run the task to whatever end it comes to, and record that end; only a lost lease records nothing."""
     settings = place.settings
     log.info("%s: claimed (%s, attempt %d)", claim.id, claim.kind, claim.attempt)
     with Lease(place.database, claim, lease_s=settings.lease_s, beat_s=settings.beat_s) as lease:
@@ -83,7 +83,7 @@ class _Attempt:
                 self._publish(self._follow(self._spec(workdir)))
         except LeaseLost:
             raise
-        except Exception as how:  # noqa: BLE001  # whatever it is, whoever waits for the step is to read of it now
+        except Exception as how:  # noqa: BLE001  # whatever it is, whoever waits for the task is to read of it now
             self._end_without_result(self._cause(how))
 
     def _spec(self, workdir: Path) -> Spec[Record]:
@@ -108,7 +108,7 @@ class _Attempt:
         )
 
     def _resumed(self) -> Path | None:
-        """The state to go on from; where it is gone or damaged, the step starts anew and ends the same."""
+        """The state to go on from; where it is gone or damaged, the task starts anew and ends the same."""
         if self._snapshot is None:
             return None
         try:
@@ -122,7 +122,7 @@ class _Attempt:
             return None
 
     def _follow(self, spec: Spec[Record]) -> Result[Record]:
-        """Everything that the step says, until its result."""
+        """Everything that the task says, until its result."""
         running = self._place.executor.start(spec)
         orders = _Orders(running, self._place.settings.grace_s)
         try:
@@ -165,7 +165,7 @@ class _Attempt:
             log.warning("%s: its snapshot %s stays for now: %s", self._claim.id, snapshot, error.detail)
 
     def _publish(self, result: Result[Record]) -> None:
-        """Artifacts first, content-addressed; then all rows that mention them and the end of the step, at once."""
+        """Artifacts first, content-addressed; then all rows that mention them and the end of the task, at once."""
         outcome = self._servable(self._finite(result.outcome))
         with ExitStack() as stack:
             staging = self._place.blobs.staging_file
@@ -214,7 +214,7 @@ class _Attempt:
         return outcome.model_copy(update=finite) if wrong else outcome
 
     def _cause(self, how: How) -> How:
-        """The cause of a step's end: that a file which it read is damaged, where one is; else what the step itself came
+        """The cause of a task's end: that a file which it read is damaged, where one is; else what the task itself came
         to."""
         if isinstance(how, Failure | Crashed):
             try:
@@ -266,7 +266,7 @@ class _Attempt:
 
 
 def _record(how: How, db: Session, task: Task) -> None:
-    """Write down that the step ended without a result."""
+    """Write down that the task ended without a result."""
     match how:
         case Interrupted(command="cancel"):
             queue.stop(db, task)
@@ -291,7 +291,7 @@ def _record(how: How, db: Session, task: Task) -> None:
 
 
 def _ended(effect: End, db: Session, task: Task) -> Status:
-    """Apply the effect, and give the step's status after it; if that is terminal, what it had saved is of no use any
+    """Apply the effect, and give the task's status after it; if that is terminal, what it had saved is of no use any
     more."""
     effect(db, task)
     return Status(task.status)
@@ -309,7 +309,7 @@ def _some(paths: list[str]) -> str:
 
 
 class _Orders:
-    """Commands to a step, each given once; one that is not obeyed within `grace_s` is carried out by force."""
+    """Commands to a task, each given once; one that is not obeyed within `grace_s` is carried out by force."""
 
     def __init__(self, running: Attempt, grace_s: float) -> None:
         self._running, self._grace_s = running, grace_s
@@ -319,7 +319,7 @@ class _Orders:
     def pass_on(self, wanted: Command | None) -> None:
         """
         Raises:
-            Interrupted: the order was given long ago; whoever holds the step is to kill it.
+            Interrupted: the order was given long ago; whoever holds the task is to kill it.
         """
         if wanted is None:
             return

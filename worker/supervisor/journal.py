@@ -1,4 +1,4 @@
-"""A journal takes what a step says to the database: gathered, and written twice a second in one transaction."""
+"""A journal takes what a task says to the database: gathered, and written twice a second in one transaction."""
 
 import math
 import time

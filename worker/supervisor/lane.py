@@ -1,4 +1,4 @@
-"""Steps of one lane, one after another."""
+"""Tasks of one lane, one after another."""
 
 import logging
 
@@ -13,7 +13,7 @@ RECOVER_S = 1.0
 
 
 def work(place: Workplace, lane: Lane) -> None:
-    """Claim, run and record steps until the worker is to stop.  Whatever goes wrong, the lane goes on."""
+    """Claim, run and record tasks until the worker is to stop.  Whatever goes wrong, the lane goes on."""
     while not place.stopping.is_set():
         try:
             claimed = _claim(place, lane)

@@ -1,4 +1,4 @@
-"""A worker's upkeep beside its steps: it says that it lives, takes back what dead workers held, and tidies up."""
+"""A worker's upkeep beside its tasks: it says that it lives, takes back what dead workers held, and tidies up."""
 
 import logging
 import os
@@ -25,7 +25,7 @@ SILENT_LEASES = 3  # a worker that was not heard of for so many leases is struck
 
 
 def arrive(place: Workplace) -> None:
-    """Register, and be ready to start steps at once."""
+    """Register, and be ready to start tasks at once."""
     row = WorkerProcess(
         id=place.worker,
         host=socket.gethostname(),
