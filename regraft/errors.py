@@ -26,7 +26,7 @@ class Corrupted(RegraftError):
 
 
 class Unsuccessful(RegraftError):
-    """A step that was waited for ended otherwise than well.  `result` is the object as it stands."""
+    """A task that was waited for ended otherwise than well.  `result` is the object as it stands."""
 
     def __init__(self, result: "Job | Checkpoint | Dataset") -> None:
         self.result = result

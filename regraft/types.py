@@ -13,7 +13,7 @@ class Record(BaseModel):
 
 
 class Failure(Record):
-    """The failure of a step: a stable code and a sentence."""
+    """The failure of a task: a stable code and a sentence."""
 
     code: str
     message: str

@@ -1,4 +1,4 @@
-"""Events of a job, a checkpoint or a dataset: a list, or a stream until its background step has ended."""
+"""Events of a job, a checkpoint or a dataset: a list, or a stream until its background task has ended."""
 
 from collections.abc import Callable
 from typing import Annotated

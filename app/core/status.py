@@ -1,10 +1,10 @@
-"""The status of every background step and the one table of its moves."""
+"""The status of every background task and the one table of its moves."""
 
 from enum import StrEnum
 
 
 class Status(StrEnum):
-    """Public states of a job; ingest steps walk the same table."""
+    """Public states of a job; ingest tasks walk the same table."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -17,7 +17,7 @@ class Status(StrEnum):
 
 MOVES: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.PAUSED, Status.CANCELLED, Status.FAILED}),
-    # running -> queued: the worker was shut down or died, the step is taken up again from its snapshot
+    # running -> queued: the worker was shut down or died, the task is taken up again from its snapshot
     Status.RUNNING: frozenset(
         {Status.SUCCEEDED, Status.FAILED, Status.CANCELLING, Status.CANCELLED, Status.PAUSED, Status.QUEUED}
     ),
@@ -37,7 +37,7 @@ def may_move(source: Status, target: Status) -> bool:
 
 
 class Readiness(StrEnum):
-    """The state that a checkpoint or dataset shows of the step that ingests it."""
+    """The state that a checkpoint or dataset shows of the task that ingests it."""
 
     PROCESSING = "processing"
     READY = "ready"
@@ -51,5 +51,5 @@ def readiness(status: Status) -> Readiness:
 
 
 def statuses(wanted: Readiness) -> frozenset[Status]:
-    """The statuses of a step that show as `wanted`."""
+    """The statuses of a task that show as `wanted`."""
     return frozenset(status for status in Status if readiness(status) is wanted)

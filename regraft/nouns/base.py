@@ -82,7 +82,7 @@ class Noun(Generic[D]):
 
 
 class _Stepped(Protocol):
-    """An object with a step behind it."""
+    """An object with a task behind it."""
 
     @property
     def id(self) -> str: ...

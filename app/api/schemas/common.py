@@ -83,7 +83,7 @@ class Warned(Shape):
 
 
 class Fault(Shape):
-    """The reason why a background step failed: a stable code, and what to change."""
+    """The reason why a background task failed: a stable code, and what to change."""
 
     code: str
     message: str

@@ -1,4 +1,4 @@
-"""Schemas of what background steps say while they run: events, and points of a job's series."""
+"""Schemas of what background tasks say while they run: events, and points of a job's series."""
 
 from datetime import datetime
 from typing import Any, Literal, Self
