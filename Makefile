@@ -50,7 +50,7 @@ test: install  ## lint, types, import contracts and the tests, on SQLite and a r
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -m 'not matrix'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadgroup -m 'not matrix'  # on two cores: services are waited for
 
 lint: install  ## style, format and import contracts
 	$(BIN)/ruff check .

@@ -91,15 +91,15 @@ def test_a_running_job_stops_within_a_second_or_so(service, dataset):
 
 
 def test_pause_and_resume_lose_nothing(service, dataset):
-    whole = service.client.jobs.create(method=LONG | {"epochs": 900}, dataset=dataset.id, seed=5)
+    whole = service.client.jobs.create(method=LONG | {"epochs": 450}, dataset=dataset.id, seed=5)
     done = service.client.jobs.wait(whole.id, timeout_s=120)
-    parted = service.client.jobs.create(method=LONG | {"epochs": 900}, dataset=dataset.id, seed=5)
+    parted = service.client.jobs.create(method=LONG | {"epochs": 450}, dataset=dataset.id, seed=5)
     until(lambda: service.client.jobs.get(parted.id).progress.step > 5)
     service.client.jobs.pause(parted.id)
     until(lambda: service.client.jobs.get(parted.id).status in ("paused", "succeeded"))
     paused = service.client.jobs.get(parted.id)
     assert paused.status == "paused", "it was too quick to be paused: make it longer"
-    assert paused.progress.step < 900 * 7
+    assert paused.progress.step < 450 * 7
     service.client.jobs.resume(parted.id)
     again = service.client.jobs.wait(parted.id, timeout_s=120)
     assert again.attempt == 1  # a pause is none

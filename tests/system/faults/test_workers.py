@@ -19,7 +19,7 @@ from tests import digits
 from tests.services import until
 
 FULL = os.environ.get("REGRAFT_FAULTS") == "full"
-JOB = {"name": "train", "network": digits.TINY, "epochs": 600, "batch_size": 32}
+JOB = {"name": "train", "network": digits.TINY, "epochs": 300, "batch_size": 32}
 
 
 @pytest.fixture
@@ -130,6 +130,7 @@ def test_nor_does_one_that_hangs(own_service, dataset, end):
             child.kill()
 
 
+@pytest.mark.any_database
 def test_scratch_of_an_attempt_that_was_killed_is_cleared(own_service, dataset):
     """Although its claim was still held when the next worker started."""
     client = own_service.client
@@ -140,7 +141,7 @@ def test_scratch_of_an_attempt_that_was_killed_is_cleared(own_service, dataset):
     own_service.start_worker()
     until(lambda: client.jobs.get(job).attempt == 2)
     until(lambda: not left.exists())
-    [current] = (own_service.home / "scratch").iterdir()
+    [current] = until(lambda: list((own_service.home / "scratch").iterdir()))
     under_way(client, job)
     assert current.exists()
     client.jobs.cancel(job)
@@ -211,6 +212,7 @@ def test_a_healthy_long_job_is_not_stolen(own_service, dataset):
     client.jobs.cancel(job)
 
 
+@pytest.mark.any_database
 def test_a_poisonous_job_ends_and_the_next_one_runs(own_service, dataset):
     """Promise 11: whatever kills its process, it has failed after three attempts, with the reason."""
     client = own_service.client
