@@ -58,20 +58,22 @@ def serve(request: Request, blobs: Blobs, sha256: str, *, filename: str, media_t
         raise errors.PreconditionFailed
     if "If-None-Match" in request.headers and bodies.known(request.headers["If-None-Match"], tag):
         return Response(status_code=304, headers=headers)
-    asked = _asked(request.headers.get("Range", ""), size) if request.headers.get("If-Range", tag) == tag else None
-    start, end = asked or (0, size)
-    if asked and start >= end:
+    byte_range = (
+        _byte_range(request.headers.get("Range", ""), size) if request.headers.get("If-Range", tag) == tag else None
+    )
+    start, end = byte_range or (0, size)
+    if byte_range and start >= end:
         return problems.answer(errors.RangeNotSatisfiable(), {"Content-Range": f"bytes */{size}"})
-    if asked:
+    if byte_range:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    status = 206 if asked else 200
+    status = 206 if byte_range else 200
     headers["Content-Length"] = str(end - start)
     if request.method == "HEAD":
         return Response(None, status, headers, media_type)
     return StreamingResponse(blobs.stream(sha256, start, end), status, headers, media_type)
 
 
-def _asked(header: str, size: int) -> tuple[int, int] | None:
+def _byte_range(header: str, size: int) -> tuple[int, int] | None:
     """The range asked for, from the first byte up to, not including, the end; empty where that lies outside, None for
     no single range."""
     match = _RANGE.fullmatch(header)

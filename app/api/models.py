@@ -141,8 +141,8 @@ def quantize(id: Id, body: Quantization, sender: Poster) -> Response:
 
     def create(db: Session) -> Job:
         dataset = models.get(db, sender.owner, id).dataset
-        asked = planning.Request(checkpoint=id, dataset=dataset, source_dataset=None, method=body.method, seed=0)
-        return Job.of(jobs.create(db, sender.owner, asked, name=body.name, metadata=body.metadata))
+        request = planning.Request(checkpoint=id, dataset=dataset, source_dataset=None, method=body.method, seed=0)
+        return Job.of(jobs.create(db, sender.owner, request, name=body.name, metadata=body.metadata))
 
     return sender.once(create)
 

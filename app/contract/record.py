@@ -54,9 +54,9 @@ class Record(BaseModel):
     def dump(self) -> dict[str, object]:
         """Give the document as it is stored."""
         names = {name: field.alias or name for name, field in type(self).model_fields.items()}
-        said = {alias: getattr(self, name) for name, alias in names.items() if name in self.model_fields_set}
+        aliased = {alias: getattr(self, name) for name, alias in names.items() if name in self.model_fields_set}
         own = {} if self.VERSION == 1 else {"version": self.VERSION}
-        return own | {name: _plain(value) for name, value in (said | (self.model_extra or {})).items()}
+        return own | {name: _plain(value) for name, value in (aliased | (self.model_extra or {})).items()}
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: type[BaseModel], handler: GetCoreSchemaHandler) -> CoreSchema:

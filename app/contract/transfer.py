@@ -81,6 +81,6 @@ class TransferReport(Record):
     micro_batch_size: int | None = None
     pace: dict[str, object] | None = None
 
-    def __or__(self, said: Mapping[str, object]) -> Self:
+    def __or__(self, entries: Mapping[str, object]) -> Self:
         """The report with more said: `report | {"trainable": paths}`."""
-        return self.model_copy(update=dict(said))
+        return self.model_copy(update=dict(entries))

@@ -44,8 +44,8 @@ def _source_data(method: Method, facts: JobFacts) -> Iterator[Detail]:
     if "source_data" not in method.info.needs:
         return
     if source is None:
-        said = f"`{method.name}` learns from the source's labelled images: name their dataset."
-        yield fault("source_dataset", said)
+        message = f"`{method.name}` learns from the source's labelled images: name their dataset."
+        yield fault("source_dataset", message)
     elif source.only_tests_labelled:
         yield fault("source_dataset", f"`{method.name}` learns from labels, but {source.has_none}.")
 
@@ -55,11 +55,11 @@ def _known_classes(method: Method, facts: JobFacts) -> Iterator[Detail]:
     images show; what else is there would be taken for one of these."""
     source, images, target = facts.source, facts.source_dataset, facts.target
     if method.label_space == "source" and source is not None and (unknown := _unknown(target, source.classes)):
-        said = f"has classes that {source.id} does not know: {some(unknown)}"
-        yield fault("dataset", f"{target.id} {said}. Leave them out, or adapt by a method that reads labels.")
+        trouble = f"has classes that {source.id} does not know: {some(unknown)}"
+        yield fault("dataset", f"{target.id} {trouble}. Leave them out, or adapt by a method that reads labels.")
     if method.label_space == "source_dataset" and images is not None and (unknown := _unknown(target, images.classes)):
-        said = f"has classes of which {images.id} has no images: {some(unknown)}"
-        yield fault("dataset", f"{target.id} {said}. Leave them out, or give their images in the source's dataset.")
+        trouble = f"has classes of which {images.id} has no images: {some(unknown)}"
+        yield fault("dataset", f"{target.id} {trouble}. Leave them out, or give their images in the source's dataset.")
 
 
 def _unknown(target: DatasetFacts, known: Sequence[str] | None) -> list[str]:
@@ -84,5 +84,5 @@ def _multi_label(method: Method, facts: JobFacts) -> Iterator[Detail]:
                 f"take one of {able}.",
             )
     if method.label_space is not None and facts.source is not None and facts.source.multi_label:
-        said = f"takes classes to exclude each other, but {facts.source.id} gives an image any number."
-        yield fault("checkpoint", f"`{method.name}` {said}")
+        trouble = f"takes classes to exclude each other, but {facts.source.id} gives an image any number."
+        yield fault("checkpoint", f"`{method.name}` {trouble}")

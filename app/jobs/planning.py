@@ -111,11 +111,11 @@ def _source(db: Session, owner: str, request: Request) -> Source | None:
 def _one_start(request: Request) -> None:
     network = request.method.new_network()
     if network is None and request.checkpoint is None:
-        said = f"`{request.method.name}` starts from a checkpoint or a model, or from a `network` of the method."
-        raise errors.Invalid(said, param="checkpoint")
+        message = f"`{request.method.name}` starts from a checkpoint or a model, or from a `network` of the method."
+        raise errors.Invalid(message, param="checkpoint")
     if network is not None and request.checkpoint is not None:
-        said = "A `network` is newly drawn, a checkpoint has its own: leave one of them out."
-        raise errors.Invalid(said, param="method.network")
+        message = "A `network` is newly drawn, a checkpoint has its own: leave one of them out."
+        raise errors.Invalid(message, param="method.network")
 
 
 def _teachers(db: Session, owner: str, method: Method) -> dict[str, Source]:
@@ -139,11 +139,11 @@ def _dataset(db: Session, owner: str, dataset_id: str, param: str) -> DatasetRow
     return dataset
 
 
-def _source_dataset(db: Session, owner: str, asked: str | None, source: Source | None) -> DatasetRow | None:
+def _source_dataset(db: Session, owner: str, reference: str | None, source: Source | None) -> DatasetRow | None:
     """The dataset that is asked for, else the one that the source is known to come from, if that has labels: what
     learned from images alone cannot be measured on them, which is no reason to refuse the job."""
-    if asked is not None:
-        return _dataset(db, owner, asked, "source_dataset")
+    if reference is not None:
+        return _dataset(db, owner, reference, "source_dataset")
     if source is None or source.dataset is None:
         return None
     known = datasets.get(db, owner, source.dataset).dataset

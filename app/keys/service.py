@@ -77,8 +77,8 @@ def spend(database: Database, identity: Identity) -> None:
     with database.unit_of_work(counted=False) as db:
         left_s = repository.spend(db, identity.key, MINUTE_S / identity.rate_limit, MINUTE_S)
     if left_s > 0:
-        said = f"This key is good for {identity.rate_limit:,} requests a minute."
-        raise errors.RateLimited(said, retry_after_s=math.ceil(left_s))
+        message = f"This key is good for {identity.rate_limit:,} requests a minute."
+        raise errors.RateLimited(message, retry_after_s=math.ceil(left_s))
 
 
 def create(

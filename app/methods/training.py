@@ -279,10 +279,10 @@ class Training(Loop, Guardable):
         return {f"terms.{i}.{param}": id_ for i, networks in named for param, id_ in networks.items()}
 
     def heads(self) -> dict[str, str | None]:
-        asked = super().heads()
+        heads = super().heads()
         for i, term in enumerate(self.terms):
-            asked |= term.heads(f"method.terms.{i}")
-        return asked
+            heads |= term.heads(f"method.terms.{i}")
+        return heads
 
     def train_count(self, dataset: DatasetFacts) -> int | None:
         if self.labels_per_class is None:

@@ -105,11 +105,15 @@ def _partial(measured: Measured) -> Iterator[str]:
 
 
 def _ablation(ablation: Ablation) -> str:
-    said = {True: "The source's rule helped", False: "The source's rule HARMED", None: "Whether it helped is not clear"}
+    verdicts = {
+        True: "The source's rule helped",
+        False: "The source's rule HARMED",
+        None: "Whether it helped is not clear",
+    }
     low, high = ablation.interval
     return (
         f"By the source's rule {ablation.with_.accuracy:.3f}, without it {ablation.without.accuracy:.3f}: a "
-        f"difference of {ablation.difference:+.3f} (95 %: {low:+.3f} to {high:+.3f}). {said[ablation.helped]}."
+        f"difference of {ablation.difference:+.3f} (95 %: {low:+.3f} to {high:+.3f}). {verdicts[ablation.helped]}."
     )
 
 

@@ -63,8 +63,8 @@ def check_scale(input: InputSpec, param: str) -> None:
     if max(input.mean) <= LARGEST_MEAN and max(input.std) <= LARGEST_STD:
         return
     mean, std = ([round(value / 255, 4) for value in values] for values in (input.mean, input.std))
-    said = f"Pixel values are scaled to 0…1 here, and these are numbers of 0…255: give mean {mean} and std {std}."
-    raise errors.Invalid(said, param=f"{param}.mean" if max(input.mean) > LARGEST_MEAN else f"{param}.std")
+    message = f"Pixel values are scaled to 0…1 here, and these are numbers of 0…255: give mean {mean} and std {std}."
+    raise errors.Invalid(message, param=f"{param}.mean" if max(input.mean) > LARGEST_MEAN else f"{param}.std")
 
 
 def check_pretrained(db: Session, pretrained: str) -> None:

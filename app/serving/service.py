@@ -77,7 +77,7 @@ class Servable:
         return cls(graph, input, precision, image_bytes, document, row.weights or "")
 
 
-class _Asked(NamedTuple):
+class _Request(NamedTuple):
     pixels: Pixels
     features: bool
 
@@ -87,7 +87,7 @@ class _Loaded:
     """`chunk`: images of a request that are decoded and run together."""
 
     predictor: Predictor
-    batcher: Batcher[_Asked, ImagePrediction]
+    batcher: Batcher[_Request, ImagePrediction]
     chunk: int
 
     def close(self) -> None:
@@ -165,10 +165,10 @@ class Serving:
             coming = self._decoding(servable, encoded, 0, loaded.chunk, owner)
             try:
                 for start in range(0, len(encoded), loaded.chunk):
-                    asked = [_Asked(pixels, features) for pixels in await coming]
+                    requests = [_Request(pixels, features) for pixels in await coming]
                     coming = self._decoding(servable, encoded, start + loaded.chunk, loaded.chunk, owner)
-                    keep(len(asked))
-                    for answer in await loaded.batcher.submit(asked, timeout_s, owner=owner, promised=True):
+                    keep(len(requests))
+                    for answer in await loaded.batcher.submit(requests, timeout_s, owner=owner, promised=True):
                         if isinstance(answer, Exception):
                             raise answer
                         predictions.append(answer)
@@ -211,10 +211,12 @@ class Serving:
         pixel_bytes = math.prod(servable.input.shape)
         chunk = min(CHUNK_IMAGES, max(batch, CHUNK_BYTES // pixel_bytes))
 
-        def process(asked: list[_Asked]) -> list[ImagePrediction]:
-            wanted = any(each.features for each in asked)
-            with self._runs.taking(needed * len(asked)):
-                probabilities, features = predictor.predict(np.stack([each.pixels for each in asked]), features=wanted)
+        def process(requests: list[_Request]) -> list[ImagePrediction]:
+            wanted = any(each.features for each in requests)
+            with self._runs.taking(needed * len(requests)):
+                probabilities, features = predictor.predict(
+                    np.stack([each.pixels for each in requests]), features=wanted
+                )
             if features is None:
                 return list(map(ImagePrediction, probabilities))
             return list(map(ImagePrediction, probabilities, features))

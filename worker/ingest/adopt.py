@@ -74,8 +74,8 @@ def adopt(
         network = network.model_copy(update={"options": network.options | {"global_pool": "avg"}})
         shell = build.shell(network, input)
         places, structure = shell.state_dict(), Structure.of(shell, input)
-        said = "The file's last norm stands behind the pooling (fc_norm): the network averages its tokens."
-        warnings.append(Note("pooling_recognised", said, "warning"))
+        text = "The file's last norm stands behind the pooling (fc_norm): the network averages its tokens."
+        warnings.append(Note("pooling_recognised", text, "warning"))
     head = _renamed_head(taken, names, places, structure)
     if head:
         names |= head
@@ -203,8 +203,8 @@ def _converted(report: Report) -> Iterator[Note]:
             )
             yield Note("channels_converted", f"{entry['name']} was {how}: {before} → {after}.", "warning")
         elif len(before) == 3 and before[1] != after[1] and before[2] == after[2]:
-            said = f"{entry['name']} was resampled for another number of patches: {before} → {after}."
-            yield Note("positions_resampled", said, "warning")
+            text = f"{entry['name']} was resampled for another number of patches: {before} → {after}."
+            yield Note("positions_resampled", text, "warning")
 
 
 def _some(names: list[str]) -> str:

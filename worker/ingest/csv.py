@@ -178,8 +178,8 @@ def _join(chosen: Sequence[Table], request: Request, pack: Pack) -> None:
         )
     for table, split in zip(chosen, splits, strict=True):
         table.split = split
-    said = ", ".join(f"{table.name} ({len(table.records):,} lines) as {SPLITS[table.split]}" for table in chosen)
-    pack.tell(Note("tables_joined", f"Tables are read together: {said}."))
+    roles = ", ".join(f"{table.name} ({len(table.records):,} lines) as {SPLITS[table.split]}" for table in chosen)
+    pack.tell(Note("tables_joined", f"Tables are read together: {roles}."))
 
 
 def _splits_by_name(chosen: Sequence[Table], request: Request) -> list[int] | None:
@@ -204,8 +204,8 @@ def _table(text: str, name: str, files: Files, request: Request, folders_too: bo
         Failure: `bad_table`, it lacks a column; `missing_files`, it lists none of the archive's images.
     """
     header, few = _records(text, name, FEW)
-    asked = columns.asked(header, request.columns, name)
-    image = asked.get("image", _image_column(header, few, name, files))
+    named = columns.asked(header, request.columns, name)
+    image = named.get("image", _image_column(header, few, name, files))
     if image is None:
         raise _Unusable(
             "bad_table",
@@ -213,11 +213,11 @@ def _table(text: str, name: str, files: Files, request: Request, folders_too: bo
             f"{columns.listed(header)}. {SAY}",
         )
     header, records = _records(text, name)  # of tables of images alone: those of pixels have millions of cells
-    split = asked.get("split", next(iter(columns.candidates(header, columns.SPLIT)), None))
+    split = named.get("split", next(iter(columns.candidates(header, columns.SPLIT)), None))
     if not request.labelled:
         table_columns = Columns(image, None, split)
-    elif label := asked.keys() & {"label", "labels"}:
-        table_columns = Columns(image, asked[min(label)], split, several="labels" in label)
+    elif label := named.keys() & {"label", "labels"}:
+        table_columns = Columns(image, named[min(label)], split, several="labels" in label)
     else:
         table_columns = _label_columns(header, records, name, image, split, folders_too)
     if records and not any(files.match(record[image], name) is not None for _, record in records):
@@ -360,8 +360,8 @@ def _read_lines(table: Table, files: Files, request: Request, pack: Pack, severa
         names = _some([name[:80] for name in missing])
         raise Failure("missing_files", f"{table.name} lists {len(missing)} files that the archive lacks: {names}.")
     if by_end:
-        said = f"{len(by_end):,} images are listed by other paths and were found by their end: {by_end[0][0][:80]} is "
-        pack.tell(Note("paths_matched_by_end", f"{said}{by_end[0][1]}.", "warning", {"count": len(by_end)}))
+        text = f"{len(by_end):,} images are listed by other paths and were found by their end: {by_end[0][0][:80]} is "
+        pack.tell(Note("paths_matched_by_end", f"{text}{by_end[0][1]}.", "warning", {"count": len(by_end)}))
 
 
 def _labels(table: Table, record: Sequence[str]) -> Labels:

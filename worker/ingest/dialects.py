@@ -72,13 +72,13 @@ def pooled(names: Iterable[str], places: Iterable[str]) -> bool:
 def explained(failure: Failure, names: Iterable[str], filename: str | None) -> Failure:
     """The failure of a load, with what the file's names or its own name tell of the reason."""
     if filename and (shard := SHARD.search(filename)) and int(shard[1]) > 1:
-        said = f"{filename} is one of {int(shard[1])} parts of a checkpoint: put their tensors into one file. "
-        return Failure(failure.code, said + failure.message)
+        advice = f"{filename} is one of {int(shard[1])} parts of a checkpoint: put their tensors into one file. "
+        return Failure(failure.code, advice + failure.message)
     if any(map(TRANSFORMERS.search, names)):
-        said = (
+        advice = (
             "These tensors have the names of Hugging Face transformers, which the network's own library does not use: "
             "name timm's weights of the same model by `pretrained`, or bring the names over "
             "(`timm.create_model(…).load_state_dict(…)`) and save `state_dict()`. "
         )
-        return Failure("foreign_names", said + failure.message)
+        return Failure("foreign_names", advice + failure.message)
     return failure

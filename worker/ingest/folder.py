@@ -73,10 +73,10 @@ def _listed_labels(
             names[row].rpartition("/")[2]: row for row, place in places.items() if _is_open(names[row], place, above)
         }
         fields = [line.split("\t") for line in content.decode("utf-8", "replace").splitlines()]
-        said = {open_rows[line[0]]: line[1] for line in fields if len(line) > 1 and line[0] in open_rows}
-        if said and known.issuperset(said.values()):
-            labels |= said
-            pack.tell(Note("labels_listed", f"{len(said):,} images have the labels that {name} gives them."))
+        labels_of_list = {open_rows[line[0]]: line[1] for line in fields if len(line) > 1 and line[0] in open_rows}
+        if labels_of_list and known.issuperset(labels_of_list.values()):
+            labels |= labels_of_list
+            pack.tell(Note("labels_listed", f"{len(labels_of_list):,} images have the labels that {name} gives them."))
         else:
             pack.refuse(name, "It lists no images without labels by classes that have folders.")
     return labels
@@ -109,20 +109,20 @@ def _kept(
             "no_labels", f"The {bare[TRAIN]:,} images of the training split have no labels, and no test split has."
         )
     if for_tests:
-        said = f"The {bare[TRAIN]:,} training images have no labels: methods that learn from labels cannot use them."
-        pack.tell(Note("training_unlabelled", said, "warning", {"count": bare[TRAIN]}))
+        text = f"The {bare[TRAIN]:,} training images have no labels: methods that learn from labels cannot use them."
+        pack.tell(Note("training_unlabelled", text, "warning", {"count": bare[TRAIN]}))
     for split, count in bare.items():
         if split not in (TRAIN, UNSPLIT):
-            said = f"The {count:,} images of the {SPLITS[split]} split have no labels and are set aside."
-            pack.tell(Note("split_unlabelled", said, "warning", {"split": SPLITS[split], "count": count}))
+            text = f"The {count:,} images of the {SPLITS[split]} split have no labels and are set aside."
+            pack.tell(Note("split_unlabelled", text, "warning", {"split": SPLITS[split], "count": count}))
     kept = [row for row in rows if label[row] is not None or (for_tests and places[row].split == TRAIN)]
     aside = 0
     for row in sorted(set(rows).difference(kept), key=names.__getitem__):
         aside += places[row].unlabelled
         pack.refuse(names[row], "It lies in no folder of a class.")
     if aside:
-        said = f"{aside:,} images lie in folders whose names say that they have no labels, and are set aside."
-        pack.tell(Note("images_set_aside", said, "warning", {"count": aside}))
+        text = f"{aside:,} images lie in folders whose names say that they have no labels, and are set aside."
+        pack.tell(Note("images_set_aside", text, "warning", {"count": aside}))
     return kept
 
 

@@ -86,8 +86,8 @@ class _Reader:
             if len(tops) == 1 and plain and (deeper or naming.is_wrapping(*tops)):
                 self._strip(tops)
             elif naming.are_parts(tops) and plain and (deeper or not self._labelled):
-                said = f"The folders {_listed(tops)} are read as parts of one set, not as classes."
-                self._notes.append(Note("parts_joined", said, "warning"))
+                text = f"The folders {_listed(tops)} are read as parts of one set, not as classes."
+                self._notes.append(Note("parts_joined", text, "warning"))
                 self._strip(tops)
             else:
                 return tops
@@ -121,8 +121,8 @@ class _Reader:
                 "leave folders of splits only, or of classes only"
             )
         if splits:
-            said = f"The folder {_listed(splits)} is read as a class like {_listed(others)}, not as a split."
-            self._notes.append(Note("class_named_like_a_split", said, "warning"))
+            text = f"The folder {_listed(splits)} is read as a class like {_listed(others)}, not as a split."
+            self._notes.append(Note("class_named_like_a_split", text, "warning"))
         return None
 
     def _alone_has_folders(self, name: str) -> bool:

@@ -25,9 +25,9 @@ def of(result: DatasetResult, parsed: ParsedDataset, split_N: Codes, pack: Pack,
     """`result` is the dataset's, `split_N` the splits that its images have in the end."""
     if pack.refusals:
         yield _warning("files_refused", f"{pack.refusals:,} files could not be used.", count=pack.refusals)
-    for change, said in _CHANGES.items():
+    for change, change_text in _CHANGES.items():
         if count := pack.changes[change]:
-            yield _warning(f"images_changed_{change}", f"{count:,} images {said}.", count=count)
+            yield _warning(f"images_changed_{change}", f"{count:,} images {change_text}.", count=count)
     yield from _on_splits(parsed, split_N, request)
     yield from _on_classes(result, parsed)
     if result.duplicates is not None:

@@ -100,20 +100,20 @@ def _best(
 
 def _wanted(prefixes: Sequence[str], labels: Mapping[str, str], wanted: str) -> str:
     by_label = [prefix for prefix in prefixes if labels[prefix] == wanted]
-    asked = f"{wanted.rstrip('.')}."
+    part = f"{wanted.rstrip('.')}."
     by_prefix = [
-        prefix for prefix in prefixes if f".{prefix}".endswith(f".{asked}") or f".{prefix}".startswith(f".{asked}")
+        prefix for prefix in prefixes if f".{prefix}".endswith(f".{part}") or f".{prefix}".startswith(f".{part}")
     ]
-    by_part = [prefix for prefix in prefixes if f".{asked}" in f".{prefix}"]
+    by_part = [prefix for prefix in prefixes if f".{part}" in f".{prefix}"]
     for choices in (by_label, by_prefix, by_part):
         if len(choices) == 1:
             return choices[0]
     raise _ambiguous(f"The file has not exactly one set of weights for `weights: {wanted}`", prefixes, labels)
 
 
-def _ambiguous(said: str, prefixes: Sequence[str], labels: Mapping[str, str]) -> Failure:
+def _ambiguous(trouble: str, prefixes: Sequence[str], labels: Mapping[str, str]) -> Failure:
     choices = ", ".join(named(prefix, labels[prefix]) for prefix in prefixes)
-    return Failure("ambiguous_weights", f"{said}: {choices}. Name one by `weights`.")
+    return Failure("ambiguous_weights", f"{trouble}: {choices}. Name one by `weights`.")
 
 
 def _label(prefix: str, *, swapped: bool) -> str:

@@ -235,19 +235,19 @@ def require_complete(
     there = len(weights) - len(report.initialised)
     if there and (allow_missing or not (missing or homeless)):
         return
-    said = f"Of the network's {len(weights)} tensors {there} were found"
-    said += ": these are not its weights." if 2 * there < len(weights) else "."
+    message = f"Of the network's {len(weights)} tensors {there} were found"
+    message += ": these are not its weights." if 2 * there < len(weights) else "."
     wanting = missing if there else report.initialised
     if wanting:
-        said += f" Missing are {len(wanting)}: {_some(wanting)}."
+        message += f" Missing are {len(wanting)}: {_some(wanting)}."
     if homeless:
-        said += f" Without a place are {len(homeless)}: {_some(homeless)}."
+        message += f" Without a place are {len(homeless)}: {_some(homeless)}."
     if there:
-        said += (
+        message += (
             " Name the network that they belong to; or say `allow_missing`, and what is missing is drawn at random and"
             " what has no place is left out."
         )
-    raise Failure("weights_do_not_fit", said)
+    raise Failure("weights_do_not_fit", message)
 
 
 def missing_weights(network: nn.Module, structure: Structure, report: Report) -> list[str]:

@@ -19,7 +19,7 @@ from worker.metrics.scores import Difference, Verdict
 from worker.runtime.contract import Note
 
 CONTENDERS = 2  # that are trained
-SAID = {True: "The transfer helped", False: "The transfer HARMED", None: "Whether the transfer helped is not clear"}
+VERDICTS = {True: "The transfer helped", False: "The transfer HARMED", None: "Whether the transfer helped is not clear"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def against_unchanged(task: Task, adapted: Adapted) -> Guard | None:
         return None
     gap = scores.paired(own, other)
     helped = _sign(gap)
-    verdict = f"{SAID[helped]}: {_points(gap)} against the unchanged source."
+    verdict = f"{VERDICTS[helped]}: {_points(gap)} against the unchanged source."
     if helped is False:
         task.run.emit(Note("regression", verdict, "warning"))
     regressions = [contender.name] if helped is False else []
@@ -159,7 +159,7 @@ def _sign(gap: Difference) -> bool | None:
 
 def _verdict(gaps: dict[str, Difference], regressions: list[str]) -> str:
     scratch = gaps["scratch"]
-    against = f"{SAID[_sign(scratch)]}: {_points(scratch)} against a network from scratch at the same budget."
+    against = f"{VERDICTS[_sign(scratch)]}: {_points(scratch)} against a network from scratch at the same budget."
     worse = [f"{name} ({_points(gaps[name])})" for name in regressions if name != "scratch"]
     return against + (f" It is WORSE than {', '.join(worse)}." if worse else "")
 

@@ -71,8 +71,8 @@ async def adapting(
 ) -> Response:
     """Answer by the network that adapts to the stream of such requests, and say where its adaptation stands."""
     if sender.key is not None:
-        said = "An adapting network answers differently every time: leave the Idempotency-Key out."
-        raise errors.Invalid(said, param="adapt")
+        message = "An adapting network answers differently every time: leave the Idempotency-Key out."
+        raise errors.Invalid(message, param="adapt")
     row = await run_in_threadpool(sender.reads, find)
     what = Adaptable.of(row, id)
     sent = await images.read(request, services.settings.max_predict_bytes)

@@ -65,13 +65,13 @@ class FastPredictions:
         self._known: TtlCache[_Served] = TtlCache(services.database)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = _asked(scope)
-        if asked is None:
+        head = _head(scope)
+        if head is None:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
         try:
-            status, headers, body = 200, _GOOD, await self._answer(asked, scope["path"], receive)
+            status, headers, body = 200, _GOOD, await self._answer(head, scope["path"], receive)
         except errors.Overloaded:
             status, headers, body = OVERLOADED
         except errors.RegraftError as error:
@@ -81,20 +81,20 @@ class FastPredictions:
         except Exception:
             log.exception("POST %s", scope["path"])
             status, headers, body = _refusal(errors.RegraftError())
-        self._services.meters.note("POST", f"/v1/{asked.noun}/{{id}}/predictions", status, time.perf_counter() - began)
+        self._services.meters.note("POST", f"/v1/{head.noun}/{{id}}/predictions", status, time.perf_counter() - began)
         await _send(send, status, headers, body)
 
-    async def _answer(self, asked: _Head, path: str, receive: Receive) -> bytes:
+    async def _answer(self, head: _Head, path: str, receive: Receive) -> bytes:
         # the key first: whoever has none does not get a byte of the body read
-        served = self._known.now(asked.name) or await self._known.get(asked.name, lambda db: _look(db, asked))
+        served = self._known.now(head.name) or await self._known.get(head.name, lambda db: _look(db, head))
         if served.identity.rate_limit is not None:
             await run_in_threadpool(keys.spend, self._services.database, served.identity)
         owner, most = served.identity.owner, self._services.settings.max_predict_bytes
         room = self._services.room
         with room.held(owner) as held:
-            image = await bodies.received(receive, most, asked.announced, room, held)
+            image = await bodies.received(receive, most, head.announced, room, held)
             predictions = await answering.asked(self._services, path, served.servable, [image], owner=owner)
-            return answering.encoded(answering.classified(asked.top_k)(served.row, predictions))
+            return answering.encoded(answering.classified(head.top_k)(served.row, predictions))
 
 
 async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
@@ -112,7 +112,7 @@ def _refusal(error: errors.RegraftError) -> _RawAnswer:
 OVERLOADED = _refusal(errors.Overloaded(retry_after_s=1))
 
 
-def _asked(scope: Scope) -> _Head | None:
+def _head(scope: Scope) -> _Head | None:
     """The request's head, parsed; None unless the request is one for the fast path."""
     if scope["type"] != "http" or scope["method"] != "POST":
         return None
@@ -134,8 +134,8 @@ def _announced(headers: dict[bytes, bytes]) -> int:
     return int(length) if length.isdigit() else 0
 
 
-def _look(db: Session, asked: _Head) -> _Served:
-    identity = keys.authenticate(db, dependencies.bearer(asked.key))
+def _look(db: Session, head: _Head) -> _Served:
+    identity = keys.authenticate(db, dependencies.bearer(head.key))
     dependencies.require(identity, "predict")
-    row = _FIND[asked.noun](db, identity.owner, asked.id)
-    return _Served(identity, row, Servable.of(row, asked.precision))
+    row = _FIND[head.noun](db, identity.owner, head.id)
+    return _Served(identity, row, Servable.of(row, head.precision))

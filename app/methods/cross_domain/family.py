@@ -32,12 +32,12 @@ class Selecting(Method):
     selection: Literal["target_validation", "entropy", "source_validation", "last"] = "entropy"
 
     def check(self, facts: JobFacts) -> Iterator[Detail]:
-        asked = {"target_validation": facts.target, "source_validation": facts.source_dataset}
-        if self.selection in asked:
-            labelled = asked[self.selection]
+        by_selection = {"target_validation": facts.target, "source_validation": facts.source_dataset}
+        if self.selection in by_selection:
+            labelled = by_selection[self.selection]
             if labelled is None or not labelled.validation_labels:
-                said = f"There are no validation labels to select by: `{self.selection}`."
-                yield fault("method.selection", said)
+                message = f"There are no validation labels to select by: `{self.selection}`."
+                yield fault("method.selection", message)
         yield from super().check(facts)
 
 

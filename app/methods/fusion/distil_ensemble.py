@@ -81,8 +81,8 @@ class DistilEnsemble(Loop, LabelBudget):
         target, ready = facts.target, [facts.networks[id_] for id_ in self.teachers if facts.networks[id_].ready]
         for place, id_ in enumerate(self.teachers):
             if facts.networks[id_] in ready and not facts.networks[id_].classes:
-                said = f"Classes are matched by name, and those of {id_} have no names."
-                yield fault(f"method.teachers.{place}", said)
+                message = f"Classes are matched by name, and those of {id_} have no names."
+                yield fault(f"method.teachers.{place}", message)
                 return
         if self.label_weight and not target.training_labels:
             yield fault("method.label_weight", f"{target.id} has no training labels.")
@@ -94,8 +94,8 @@ class DistilEnsemble(Loop, LabelBudget):
         if len(ready) == len(self.teachers) and not self.label_weight:
             reason = untold(target.classes, [teacher.classes or [] for teacher in ready])
             if reason:
-                said = f"Without labels the classes of {target.id} cannot all be learnt: {reason}."
-                yield fault("method.label_weight", said)
+                message = f"Without labels the classes of {target.id} cannot all be learnt: {reason}."
+                yield fault("method.label_weight", message)
 
 
 def union(spaces: Sequence[Sequence[str]]) -> list[str]:

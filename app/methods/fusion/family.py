@@ -66,8 +66,8 @@ class Fusing(LabelBudget):
             return
         if self.counts_from_source and facts.source.id in self.sources:
             place = self.sources.index(facts.source.id)
-            said = f"{facts.source.id} is the checkpoint: nothing was changed from it."
-            yield fault(f"method.sources.{place}", said)
+            message = f"{facts.source.id} is the checkpoint: nothing was changed from it."
+            yield fault(f"method.sources.{place}", message)
             return
         first = facts.networks[self.sources[0]]
         for place, id_ in enumerate(self.sources):
@@ -79,8 +79,8 @@ class Fusing(LabelBudget):
                 yield fault(f"method.sources.{place}", f"{reason} {INSTEAD}")
         target = facts.target
         if not first.shares_classes(target):
-            said = f"{first.id} and {target.id} share no class name, and merging learns no new one. {INSTEAD}"
-            yield fault("method.sources.0", said)
+            message = f"{first.id} and {target.id} share no class name, and merging learns no new one. {INSTEAD}"
+            yield fault("method.sources.0", message)
 
 
 class FromAncestor(Fusing):

@@ -65,8 +65,8 @@ class RegMean(Fusing):
         for source in self.sources:
             if source not in self.training_sets:
                 named = f'`"training_sets": {{"{source}": ["ds_…"]}}`'
-                said = f"Nobody has said what {source} was trained on: name it, {named}."
-                yield fault("method.training_sets", said)
+                message = f"Nobody has said what {source} was trained on: name it, {named}."
+                yield fault("method.training_sets", message)
         for param, id_ in self.datasets().items():
             if facts.datasets[id_].lacks("train"):
                 yield fault(f"method.{param}", f"The training split of {id_} is empty.")

@@ -57,8 +57,8 @@ class Generalisation(Start):
     def check(self, facts: JobFacts) -> Iterator[Detail]:
         for param, id_ in self.datasets().items():
             if not facts.datasets[id_].training_labels:
-                said = f"`{self.name}` learns from labels, but {facts.datasets[id_].has_none}."
-                yield fault(f"method.{param}", said)
+                message = f"`{self.name}` learns from labels, but {facts.datasets[id_].has_none}."
+                yield fault(f"method.{param}", message)
         yield from self._check_classes(facts)
         for param, id_ in self.datasets().items():
             split = "validation" if param == "validation" else "train"

@@ -79,8 +79,8 @@ class RuleTransfer(Training):
                 NoRecipe.code,
             )
         elif "input" not in self.rule and not any(getattr(source.recipe, part) for part in self.rule):
-            said = f"The recipe of {source.id} has no {' and no '.join(self.rule)} to replay."
-            yield fault("method.rule", said)
+            message = f"The recipe of {source.id} has no {' and no '.join(self.rule)} to replay."
+            yield fault("method.rule", message)
 
     def steps(self, images: int) -> int | None:
         steps = super().steps(images)

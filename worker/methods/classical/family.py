@@ -137,8 +137,8 @@ class Fitting:
 
         accuracies = [self._once(f"choose {i}", lambda c=c: accuracy(c)) for i, c in enumerate(candidates)]  # type: ignore[misc]
         best = int(np.argmax(accuracies))
-        said = f"{say(candidates[best])}: the best of {len(candidates)} on images that were not fitted to"
-        self._run.emit(Note("chosen", f"{said}, accuracy {accuracies[best]:.3f}."))
+        choice = f"{say(candidates[best])}: the best of {len(candidates)} on images that were not fitted to"
+        self._run.emit(Note("chosen", f"{choice}, accuracy {accuracies[best]:.3f}."))
         return candidates[best]
 
     def fit(self, fit: Callable[[Rows], M]) -> M:
