@@ -58,12 +58,12 @@ from worker.methods.task import Adapted, Task
 SECTION = "\n## `slow_probe`\n\n`patience` is how many classes it takes.\n"
 PLANNED = """
 import json
-from fastapi.testclient import TestClient
 from app.core.settings import Settings
 from app.jobs import checks
 from app.main import create_app
 from app.methods.facts import DatasetFacts, JobFacts
 from app.methods.registry import METHODS, parse
+from tests.system import test_every_method
 
 splits = {"train": 9, "validation": 3, "test": 3}
 target = DatasetFacts("ds_here", True, False, False, ["cat", "dog"], splits, None, None)
@@ -73,6 +73,7 @@ print(json.dumps({
     "listed": list(METHODS)[-1],
     "faults": [fault["param"] for fault in checks.faults(method, JobFacts(target))],
     "documented": "SlowProbe" in spoken,
+    "asked for over HTTP": "slow_probe" in test_every_method.LEARNT,
     "closed": method.resolve(9, (8, 8)).model_dump(mode="json")["batch_size"],
 }))
 """
@@ -96,6 +97,7 @@ def test_it_is_listed_checked_and_documented(copy):
         "listed": "slow_probe",
         "faults": ["method.patience"],
         "documented": True,
+        "asked for over HTTP": True,
         "closed": 8,
     }
     assert "| `slow_probe` | Train a new linear head without haste | There is time |" in copy.read("docs/methods.md")
