@@ -87,27 +87,27 @@ def promote(db: Session, owner: str, *, name: str, model: str, metadata: dict[st
     Raises:
         NotFound: the owner has no such model.
     """
-    made = models.get(db, owner, model, param="model")
+    row = models.get(db, owner, model, param="model")
     checkpoint = CheckpointRow(
-        model=made.id,
-        dataset=made.dataset,
-        network=made.network,
-        input=made.input,
-        classes=made.classes,
-        multi_label=made.multi_label,
-        recipe=made.recipe,
-        parameters=made.parameters,
-        sha256=made.sha256,
-        weights=made.weights,
-        graph=made.graph,
-        not_servable=made.not_servable,
-        image_bytes=made.image_bytes,
-        untrained_head=made.untrained_head,
+        model=row.id,
+        dataset=row.dataset,
+        network=row.network,
+        input=row.input,
+        classes=row.classes,
+        multi_label=row.multi_label,
+        recipe=row.recipe,
+        parameters=row.parameters,
+        sha256=row.sha256,
+        weights=row.weights,
+        graph=row.graph,
+        not_servable=row.not_servable,
+        image_bytes=row.image_bytes,
+        untrained_head=row.untrained_head,
         **_common(owner, name, metadata),
     )
     repository.add(db, checkpoint)
     return StoredCheckpoint(
-        checkpoint, _enqueue(db, checkpoint, [made.id], born=Status.SUCCEEDED, warnings=made.warnings)
+        checkpoint, _enqueue(db, checkpoint, [row.id], born=Status.SUCCEEDED, warnings=row.warnings)
     )
 
 

@@ -66,9 +66,9 @@ def trained_on(db: Session, owner: str, source: Source) -> list[str]:
     """Ids of the datasets that it learned from; empty where they are not known."""
     promoted = None if source.id.startswith("model_") else checkpoints.get(db, owner, source.id).checkpoint.model
     if promoted or source.id.startswith("model_"):
-        made = db.get(JobRow, models.get(db, owner, promoted or source.id).job)
-        if made is not None and made.method.get("environments"):
-            return list(made.method["environments"])  # its dataset was measured, not learned from
+        job = db.get(JobRow, models.get(db, owner, promoted or source.id).job)
+        if job is not None and job.method.get("environments"):
+            return list(job.method["environments"])  # its dataset was measured, not learned from
     return [] if source.dataset is None else [source.dataset]
 
 

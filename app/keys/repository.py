@@ -49,10 +49,12 @@ def revoke(db: Session, owner: str, key_id: str) -> bool:
 
 def revoke_made(db: Session, key_id: str) -> None:
     """All keys that the key has made, those that these have made, and so on."""
-    made = select(KeyRow.id).where(KeyRow.made_by == key_id).cte("made", recursive=True)
-    made = made.union(select(KeyRow.id).where(KeyRow.made_by == made.c.id))
+    descendants = select(KeyRow.id).where(KeyRow.made_by == key_id).cte("made", recursive=True)
+    descendants = descendants.union(select(KeyRow.id).where(KeyRow.made_by == descendants.c.id))
     db.execute(
-        update(KeyRow).where(KeyRow.id.in_(select(made.c.id)), KeyRow.revoked_at.is_(None)).values(revoked_at=now())
+        update(KeyRow)
+        .where(KeyRow.id.in_(select(descendants.c.id)), KeyRow.revoked_at.is_(None))
+        .values(revoked_at=now())
     )
 
 

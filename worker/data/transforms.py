@@ -161,8 +161,10 @@ def resized_crop(x_BCHW: Tensor, at_2B: Tensor, sides_2B: Tensor, size: Size) ->
                 for x_CHW, (top, left, height, width) in zip(x_BCHW, boxes, strict=True)
             ]
         )
-    made = _enlarged(x_BCHW, at_2B, sides_2B) if x_BCHW.shape[2:] == size else _resampled(x_BCHW, at_2B, sides_2B, size)
-    return made.round_().to(torch.uint8)
+    resized = (
+        _enlarged(x_BCHW, at_2B, sides_2B) if x_BCHW.shape[2:] == size else _resampled(x_BCHW, at_2B, sides_2B, size)
+    )
+    return resized.round_().to(torch.uint8)
 
 
 def _resampled(x_BCHW: Tensor, at_2B: Tensor, sides_2B: Tensor, size: Size) -> Tensor:
@@ -285,15 +287,15 @@ def blurred(x_BCHW: Tensor, sigma_B: Tensor, radius: int) -> Tensor:
     at_K = torch.arange(-radius, radius + 1, device=x_BCHW.device)
     weight_BK = torch.exp(-0.5 * (at_K / sigma_B[:, None]).square())
     weight_BK = weight_BK / weight_BK.sum(1, keepdim=True)
-    made_BCHW = x_BCHW.float()
+    result_BCHW = x_BCHW.float()
     for side in (2, 3):
-        count = made_BCHW.shape[side]
+        count = result_BCHW.shape[side]
         mirrored_N = torch.arange(-radius, count + radius, device=x_BCHW.device).abs() % max(1, 2 * (count - 1))
         mirrored_N = torch.minimum(mirrored_N, 2 * (count - 1) - mirrored_N).clamp(min=0)
-        padded = made_BCHW.index_select(side, mirrored_N)
+        padded = result_BCHW.index_select(side, mirrored_N)
         parts = (weight_BK[:, k, None, None, None] * padded.narrow(side, k, count) for k in range(len(at_K)))
-        made_BCHW = sum(parts, torch.zeros_like(made_BCHW))
-    return made_BCHW.round_().to(torch.uint8)
+        result_BCHW = sum(parts, torch.zeros_like(result_BCHW))
+    return result_BCHW.round_().to(torch.uint8)
 
 
 def colour_jitter(x_BCHW: Tensor, generator: Generator, *, step: ColourJitter) -> Tensor:
@@ -307,14 +309,14 @@ def colour_jitter(x_BCHW: Tensor, generator: Generator, *, step: ColourJitter) -
     changes = (brightness, contrast, saturation, hue)
     amounts = (*factors, _uniform(batch, generator, device, -step.hue, step.hue))
     order_B4 = torch.rand((batch, len(changes)), generator=generator, device=device).argsort(1)
-    made_BCHW = x_BCHW.float()
+    jittered_BCHW = x_BCHW.float()
     for place in range(len(changes)):
-        before_BCHW = made_BCHW
+        before_BCHW = jittered_BCHW
         for which, (change, amount_B) in enumerate(zip(changes, amounts, strict=True)):
             row_N = (order_B4[:, place] == which).nonzero()[:, 0]
             changed = change(before_BCHW.index_select(0, row_N), amount_B[row_N, None, None, None])
-            made_BCHW = made_BCHW.index_copy(0, row_N, changed)
-    return torch.where(chosen_B111, made_BCHW.to(torch.uint8), x_BCHW)
+            jittered_BCHW = jittered_BCHW.index_copy(0, row_N, changed)
+    return torch.where(chosen_B111, jittered_BCHW.to(torch.uint8), x_BCHW)
 
 
 # On whole numbers from 0 to 255 as float32, with a factor an image [B,1,1,1]; what a change gives is cut off to a whole

@@ -9,7 +9,7 @@ from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from worker.ingest import dialects, weight_sets
 from worker.networks import build, from_timm, load
-from worker.networks.load import COMPILED, Made, Report
+from worker.networks.load import COMPILED, Loaded, Report
 from worker.networks.structure import Structure
 from worker.runtime.contract import Failure, Note
 
@@ -39,7 +39,7 @@ class Adopted:
     converted, drawn or left out."""
 
     network: NetworkSpec
-    made: Made
+    loaded: Loaded
     untrained_head: bool
     warnings: list[Note]
 
@@ -85,15 +85,15 @@ def adopt(
         )
     others = _other_heads(taken, names, choice.prefix, structure)
     try:
-        made = load.make(network, input, taken, names=names, aside=others, allow_missing=allow_missing)
+        loaded = load.make(network, input, taken, names=names, aside=others, allow_missing=allow_missing)
     except Failure as failure:
         raise dialects.explained(failure, plain.values(), filename) from failure
-    warnings += _notes(made, taken, others)
-    made.report.skipped += [
+    warnings += _notes(loaded, taken, others)
+    loaded.report.skipped += [
         {"name": original, "reason": "it is of a set of weights that was left aside"} for original in aside
     ]
-    drawn = load.new_head(made.report, made.structure)
-    return Adopted(network, made, drawn, warnings)
+    drawn = load.new_head(loaded.report, loaded.structure)
+    return Adopted(network, loaded, drawn, warnings)
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, str]:
@@ -158,9 +158,9 @@ def _other_heads(
     return others
 
 
-def _notes(made: Made, tensors: Mapping[str, Tensor], others: list[str]) -> Iterator[Note]:
+def _notes(loaded: Loaded, tensors: Mapping[str, Tensor], others: list[str]) -> Iterator[Note]:
     """Notes on the weights that were drawn at random, left out or converted."""
-    report, structure = made.report, made.structure
+    report, structure = loaded.report, loaded.structure
     heads = tuple(f"{head}." for head in structure.heads)
     if load.new_head(report, structure):
         own = [entry["name"] for entry in report.skipped if any(f".{head}" in f".{entry['name']}" for head in heads)]
@@ -175,7 +175,7 @@ def _notes(made: Made, tensors: Mapping[str, Tensor], others: list[str]) -> Iter
             "`evaluate` before a method has adapted it to labels.",
             "warning",
         )
-    missing = [name for name in load.missing_weights(made.network, structure, report) if not name.startswith(heads)]
+    missing = [name for name in load.missing_weights(loaded.network, structure, report) if not name.startswith(heads)]
     if missing:
         yield Note(
             "initialised",

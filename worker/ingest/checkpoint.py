@@ -53,7 +53,7 @@ def ingest(spec: Spec[CheckpointIngest], channel: Channel) -> Result[CheckpointR
             allow_missing=request.allow_missing,
             filename=request.filename,
         )
-    network, structure, report = adopted.made
+    network, structure, report = adopted.loaded
     untrained_head = adopted.untrained_head or source.untrained_head
     channel.emit(_tensors_note(report))
     for warning in adopted.warnings:

@@ -45,12 +45,12 @@ def start(task: Task, override: InputOverride | None, learned: list[str] | None 
         classes = learned
         spec = with_classes(spec, len(classes))
     input = override.apply(source.input) if override else source.input
-    made = load.make(spec, input, tensors(source), without_heads=not kept)
-    device.place(made.network, task.run.device)
+    loaded = load.make(spec, input, tensors(source), without_heads=not kept)
+    device.place(loaded.network, task.run.device)
     head = "kept" if kept else "new"
-    made.report.was_drawn(source.drawn)
-    report = TransferReport(tensors=made.report.document(), head=head, adapters=adapters(task.target, input))
-    return Start(spec, Classifier(made.network, made.structure, input, classes), classes, report)
+    loaded.report.was_drawn(source.drawn)
+    report = TransferReport(tensors=loaded.report.document(), head=head, adapters=adapters(task.target, input))
+    return Start(spec, Classifier(loaded.network, loaded.structure, input, classes), classes, report)
 
 
 def take_over(source: Source, learner: Classifier, *, with_head: bool) -> TensorReport:
@@ -84,17 +84,17 @@ def itself(task: Task, override: InputOverride | None) -> tuple[Classifier, Tran
             "does_not_fit", f"Without labels no class can be learnt that the source does not know: {unknown}."
         )
     input = override.apply(source.input) if override else source.input
-    made = load.make(source.network, input, _weights(source))
-    device.place(made.network.eval(), task.run.device)
-    made.report.was_drawn(source.drawn)
-    report = TransferReport(tensors=made.report.document(), head="kept", adapters=adapters(task.target, input))
-    return Classifier(made.network, made.structure, input, source.classes), report
+    loaded = load.make(source.network, input, _weights(source))
+    device.place(loaded.network.eval(), task.run.device)
+    loaded.report.was_drawn(source.drawn)
+    report = TransferReport(tensors=loaded.report.document(), head="kept", adapters=adapters(task.target, input))
+    return Classifier(loaded.network, loaded.structure, input, source.classes), report
 
 
 def unchanged(source: Source) -> Classifier:
     """The source as it is, on the CPU, in evaluation mode."""
-    made = load.make(source.network, source.input, _weights(source))
-    return Classifier(made.network.requires_grad_(False).eval(), made.structure, source.input, source.classes)
+    loaded = load.make(source.network, source.input, _weights(source))
+    return Classifier(loaded.network.requires_grad_(False).eval(), loaded.structure, source.input, source.classes)
 
 
 def frozen(source: Source, on: torch.device) -> Classifier:

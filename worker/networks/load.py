@@ -60,7 +60,7 @@ class Report:
         return TensorReport.load(asdict(self))
 
 
-class Made(NamedTuple):
+class Loaded(NamedTuple):
     """A network with its weights, on the CPU."""
 
     network: nn.Module
@@ -77,7 +77,7 @@ def make(
     names: Mapping[str, str] | None = None,
     aside: Collection[str] = (),
     allow_missing: bool = False,
-) -> Made:
+) -> Loaded:
     """A network of these weights, which become its own memory; the heads that are not among them are drawn.
 
     `without_heads`: the heads are drawn, whatever the tensors hold for them.  `names` are those in the network of
@@ -97,7 +97,7 @@ def make(
     network.load_state_dict(weights | _apart(fitting), assign=True)
     structure = Structure.of(network, input)
     require_complete(network, tensors, structure, report, aside=aside, allow_missing=allow_missing)
-    return Made(network, structure, report)
+    return Loaded(network, structure, report)
 
 
 def load(network: nn.Module, tensors: Mapping[str, Tensor], structure: Structure) -> Report:

@@ -25,5 +25,5 @@ def of(setting: Setting, name: str) -> nn.Module:
 
 
 def logits(head: nn.Module, features_BD: Tensor) -> Tensor:
-    made: Tensor = head(features_BD)
-    return made
+    output: Tensor = head(features_BD)
+    return output

@@ -17,7 +17,7 @@ from app.contract.networks import NetworkSpec
 from worker.data.batches import Prepare
 from worker.export.served import Served
 from worker.networks import load
-from worker.networks.load import Made
+from worker.networks.load import Loaded
 from worker.runtime import device
 from worker.runtime.contract import Failure
 from worker.torch_server.plain import Plain
@@ -63,24 +63,24 @@ class Networks:
 
     def _open(self, name: str, document: Mapping[str, Any], weights: Path) -> Plain:
         if name not in self._plain:
-            made, input = _made(document, weights)
-            served = Served(made.network, made.structure, input, multi_label=document["multi_label"])
-            self._plain[name] = Plain(served, self._device, features=made.structure.features)
+            loaded, input = _loaded(document, weights)
+            served = Served(loaded.network, loaded.structure, input, multi_label=document["multi_label"])
+            self._plain[name] = Plain(served, self._device, features=loaded.structure.features)
         return self._plain[name]
 
     def _stream(self, name: str, document: Mapping[str, Any], weights: Path) -> tuple[Stream, Prepare]:
         if name not in self._streams:
-            made, input = _made(document, weights)
-            device.place(made.network, self._device)
-            prepare = Prepare(input, self._device, device.memory_format(made.network))
-            self._streams[name] = Stream(made.network, made.structure), prepare
+            loaded, input = _loaded(document, weights)
+            device.place(loaded.network, self._device)
+            prepare = Prepare(input, self._device, device.memory_format(loaded.network))
+            self._streams[name] = Stream(loaded.network, loaded.structure), prepare
         self._streams.move_to_end(name)
         if len(self._streams) > MOST:
             self._streams.popitem(last=False)
         return self._streams[name]
 
 
-def _made(document: Mapping[str, Any], weights: Path) -> tuple[Made, InputSpec]:
+def _loaded(document: Mapping[str, Any], weights: Path) -> tuple[Loaded, InputSpec]:
     input = InputSpec.model_validate(document["input"])
     return load.make(NetworkSpec.model_validate(document["network"]), input, load_file(weights)), input
 

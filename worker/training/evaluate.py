@@ -49,7 +49,7 @@ def judge(
     label an image, `Judged.among_shared` is the decision among `columns` alone.  The caller has put the network into
     evaluation mode, and there is at least one batch: its targets say the kind.
     """
-    made: list[Tensor] = []
+    parts: list[Tensor] = []
     among: list[Tensor] = []
     index = None if columns is None else torch.tensor(columns, device=run.device)
     with torch.inference_mode():
@@ -59,8 +59,8 @@ def judge(
             if index is not None:
                 among.append(kind.part(logits_BK.index_select(1, index), y))
                 logits_BK, y = _rearranged(logits_BK, index, y)
-            made.append(kind.part(logits_BK, y))
-    verdict = kind.verdict(made)
+            parts.append(kind.part(logits_BK, y))
+    verdict = kind.verdict(parts)
     if isinstance(verdict, Judged) and among:
         return replace(verdict, among_shared=targets.SINGLE_LABEL.verdict(among))
     return verdict

@@ -183,8 +183,8 @@ class _Look:
         self._synchronise()
         start = time.perf_counter()
         with _autocast(numerics, self._on):
-            made: Any = self._network(x)
-            loss = made.float().square().mean()
+            output: Any = self._network(x)
+            loss = output.float().square().mean()
         loss.backward()
         self._synchronise()
         return time.perf_counter() - start

@@ -52,8 +52,8 @@ def take(
     assert all(note.level == "warning" for note in adopted.warnings)
     return Taken(
         adopted.network,
-        dict(adopted.made.network.state_dict()),
-        adopted.made.report.document().dump(),
+        dict(adopted.loaded.network.state_dict()),
+        adopted.loaded.report.document().dump(),
         adopted.untrained_head,
         {note.type: note.message for note in adopted.warnings},
     )

@@ -12,7 +12,7 @@ from app.methods.fusion.family import INSTEAD, Described, Fusing, mismatch, same
 from worker.methods.task import Source, Task
 from worker.networks import load, merge
 from worker.networks.classifier import Classifier
-from worker.networks.load import Made
+from worker.networks.load import Loaded
 from worker.networks.merge import Weights
 from worker.runtime import device
 from worker.runtime.contract import Failure
@@ -59,9 +59,9 @@ def gather(task: Task, params: Fusing) -> Ingredients:
     first = task.teachers[first_id]
     _require_alike(task, params)
     classes = checkpoint.classes if same_classes(checkpoint.classes, first.classes) else first.classes
-    made = {id_: _made(id_, task.teachers[id_]) for id_ in params.sources}
-    sources = {id_: _ordered(id_, made[id_], task.teachers[id_].classes, classes) for id_ in params.sources}
-    network, structure = made[first_id].network, made[first_id].structure
+    loaded = {id_: _loaded(id_, task.teachers[id_]) for id_ in params.sources}
+    sources = {id_: _ordered(id_, loaded[id_], task.teachers[id_].classes, classes) for id_ in params.sources}
+    network, structure = loaded[first_id].network, loaded[first_id].structure
     origin = _origin(checkpoint, classes)
     parameters = frozenset(name for name, _ in network.named_parameters(remove_duplicate=False))
     _require_shapes({**({CHECKPOINT: origin} if params.counts_from_source else {}), **sources})
@@ -106,27 +106,27 @@ def _unlike(reason: str) -> Failure:
     return Failure("does_not_fit", f"{sentence} {INSTEAD}")
 
 
-def _made(name: str, source: Source) -> Made:
-    made = load.make(source.network, source.input, load_file(source.weights), allow_missing=True)
-    if made.report.initialised:  # said here, since here it is known which network it is
-        raise _unlike(f"{name} lacks the tensor {made.report.initialised[0]}.")
-    return made
+def _loaded(name: str, source: Source) -> Loaded:
+    loaded = load.make(source.network, source.input, load_file(source.weights), allow_missing=True)
+    if loaded.report.initialised:  # said here, since here it is known which network it is
+        raise _unlike(f"{name} lacks the tensor {loaded.report.initialised[0]}.")
+    return loaded
 
 
 def _origin(checkpoint: Source, classes: list[str] | None) -> dict[str, Tensor]:
     same = same_classes(checkpoint.classes, classes)
     wanted = classes if same else checkpoint.classes
-    return _ordered(CHECKPOINT, _made(CHECKPOINT, checkpoint), checkpoint.classes, wanted)
+    return _ordered(CHECKPOINT, _loaded(CHECKPOINT, checkpoint), checkpoint.classes, wanted)
 
 
-def _ordered(name: str, made: Made, classes: list[str] | None, wanted: list[str] | None) -> dict[str, Tensor]:
+def _ordered(name: str, loaded: Loaded, classes: list[str] | None, wanted: list[str] | None) -> dict[str, Tensor]:
     """The state, the head's outputs from the order of `classes` to that of those that are `wanted`."""
-    state = {key: tensor.detach().clone() for key, tensor in made.network.state_dict().items()}
+    state = {key: tensor.detach().clone() for key, tensor in loaded.network.state_dict().items()}
     if classes is None or wanted is None or classes == wanted:
         return state
     place = torch.tensor([classes.index(one) for one in wanted])
-    for path in made.structure.heads:
-        head = made.network.get_submodule(path)
+    for path in loaded.structure.heads:
+        head = loaded.network.get_submodule(path)
         if not isinstance(head, nn.Linear | nn.Conv2d):
             raise _unlike(f"{name} has its classes in another order, and its head cannot be put into this one.")
         for tensor in head.state_dict():

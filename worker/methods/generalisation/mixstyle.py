@@ -97,7 +97,9 @@ def _maps(learner: Classifier) -> set[MixingPlace]:
         for hook in hooks:
             hook.remove()
     ends = {
-        MixingPlace(path, "output") for path, made in outputs.items() if isinstance(made, Tensor) and made.ndim == 4
+        MixingPlace(path, "output")
+        for path, output in outputs.items()
+        if isinstance(output, Tensor) and output.ndim == 4
     }
     return starts | ends
 
