@@ -86,9 +86,10 @@ class Grafts:
         self.tuned = [self.asked({"name": "fine_tune", **BRIEF}, seed=seed).id for seed in (1, 2)]
         self.tuned = [client.jobs.wait(job, timeout_s=120).model for job in self.tuned]
         self.brief = methods([self.there, self.here], self.tuned)
-        self.jobs = {name: self.asked({"name": name, **params}) for name, params in self.brief.items()}
-        for name in TERMS:
-            self.jobs[name] = self.asked({"name": "fine_tune", "terms": [{"name": name}], **BRIEF})
+        terms = {name: {"name": "fine_tune", "terms": [{"name": name}], **BRIEF} for name in TERMS}
+        wanted = {name: {"name": name, **params} for name, params in self.brief.items()} | terms
+        order = dict.fromkeys([*LEARNT, *NO_HEADS, *wanted])  # the tests', so that each waits for its own job alone
+        self.jobs = {name: self.asked(wanted[name]) for name in order}
 
     def asked(self, method, **options):
         start = {} if method["name"] in FROM_NOTHING else {"checkpoint": self.source, "source_dataset": self.there}
