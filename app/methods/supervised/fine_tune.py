@@ -1,9 +1,17 @@
 """`fine_tune`: training goes on from the source's weights, on the target's labels.
 
-The head is the source's where both have the same classes, and else newly drawn.  It learns alone for one epoch
-(`frozen_epochs`); then everything learns that `trainable` names, all of the network unless the job says otherwise, the
-backbone at a tenth of the head's learning rate (`backbone_factor`).  `Tuning` has these parameters, `Training` those of
-every training from labels: how long, how fast, on what pixels, with which loss.
+The head, the layer that gives a score for each class, is the source's where both have classes of the same names, and
+else newly drawn.  It learns alone for `frozen_epochs` (1); then learns what `trainable` names: `all` of the network
+(the default), its `last_stages`, or the `head`.  The backbone, all below the head, learns at `backbone_factor` (0.1)
+of the learning rate (0.01 with SGD and momentum, 0.001 with AdamW).
+
+The loss is the cross-entropy on the labels plus `terms`: regularisers, such as the distance to the source's weights,
+none unless a job names some.  Unless a job says otherwise a training has 10 epochs or 300 steps, whichever is longer,
+under a cosine schedule, with random crops; the weights of the epoch with the best validation accuracy are kept.
+
+`Tuning` declares which weights learn, when and how fast, `Training` all that every training from labels has: epochs,
+batches, optimiser, augmentation and mixing, weights of classes, terms, and `guard`, which compares the result with a
+linear probe and with a training from scratch on the same labels.
 """
 
 from typing import Literal
@@ -24,7 +32,7 @@ class FineTune(Tuning):
         order=30,
     )
 
-    examples = {
+    examples = {  # what the tests run, a variant of the parameters each
         "": {},
         "micro": {"micro_batch_size": 4, "mixing": {"name": "mixup"}},
         "head": {"trainable": "head"},
@@ -70,7 +78,7 @@ class FineTune(Tuning):
     name: Literal["fine_tune"] = "fine_tune"
 
     def optimizer_bytes(self, weights_bytes: int) -> int | None:
-        """All weights have one number each for momentum, two for AdamW."""
+        """Bytes of the optimiser's state: one number a weight for momentum, two for AdamW; None where a part learns."""
         if self.trainable != "all":
             return None
         if self.optimizer == "adamw":
