@@ -50,7 +50,7 @@ test: install  ## lint, types, import contracts and the tests, on SQLite and a r
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadgroup -m 'not matrix'  # on two cores: services are waited for
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -m 'not matrix'
 
 lint: install  ## style, format and import contracts
 	$(BIN)/ruff check .
@@ -72,7 +72,7 @@ golden: install  ## renew the golden loss traces, after a change that is meant t
 faults: install  ## the fault suite in its full counts (long)
 	REGRAFT_FAULTS=full $(BIN)/pytest tests/system/faults tests/app/queue tests/app/removal tests/worker/supervisor
 
-conformance: install  ## the long matrices, of which make test runs a share: every graph, architecture and format (long)
+conformance: install  ## the long matrices, of which make test runs a share: every graph, architecture, format and benchmark (long)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -m matrix
 
 methods: install  ## every method and term over HTTP to its last artifact, on SQLite and a real Postgres (long)

@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 WITHOUT = ("fastapi", "sqlalchemy", "onnx", "onnxruntime", "onnx_ir", "httpx")
 BLOCK = f"import sys; sys.modules.update(dict.fromkeys({WITHOUT!r})); import gpu; gpu.main()"
 
 
+@pytest.mark.matrix
 def test_it_runs_without_server_or_database():
     options = ["--device", "cpu", "--images", "64", "--batch", "32", "--rounds", "1", "--seconds", "0.2"]
     done = subprocess.run(

@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+MORE = partial(pytest.param, marks=pytest.mark.matrix)
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
@@ -37,13 +39,13 @@ def printed(script, *options, asked=""):
 @pytest.mark.parametrize(
     ("script", "options"),
     [
-        ("bare", ["--task", "resnet18"]),
         ("bare", []),
-        ("with_regraft", ["--task", "empty", "--plain"]),
         ("with_regraft", ["--resized"]),
-        ("with_pil", ["--resized"]),
-        ("path", ["--path", "ours"]),
-        ("path", ["--path", "pil"]),
+        MORE("bare", ["--task", "resnet18"]),
+        MORE("with_regraft", ["--task", "empty", "--plain"]),
+        MORE("with_pil", ["--resized"]),
+        MORE("path", ["--path", "ours"]),
+        MORE("path", ["--path", "pil"]),
     ],
     ids=str,
 )

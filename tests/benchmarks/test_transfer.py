@@ -80,6 +80,7 @@ def test_every_contender_is_tuned():
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 def test_the_command_measures_and_goes_on_where_it_was(tmp_path):
     command = [sys.executable, "benchmarks/transfer.py", "--quick", "--jobs", "1", "--work", str(tmp_path)]
     command += ["--only", "digits/linear_probe", "digits/SVM on pixels"]

@@ -234,6 +234,7 @@ def _is_at_attempt(client, job, attempt):
     return client.jobs.get(job).attempt == attempt
 
 
+@pytest.mark.any_database
 def test_sigterm_is_gentle(own_service, dataset):
     """Promise 12: saved, queued again, the attempt not counted, no orphan; and the job goes on exactly."""
     client = own_service.client
