@@ -5,7 +5,7 @@ from torch import nn
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
-from worker.networks import cnn3, from_timm, from_torchvision, grafted, layers, plugins
+from worker.networks import cifar_resnet, cnn3, from_timm, from_torchvision, grafted, layers, plugins
 from worker.networks.family import Family
 from worker.networks.misfits import MISFITS, reason, size
 from worker.runtime.contract import Failure
@@ -76,6 +76,7 @@ FAMILIES: tuple[Family, ...] = (
     from_torchvision,
     from_timm,
     cnn3,
+    cifar_resnet,
     layers,
     grafted.GraftedFamily(build, usual_input),
     plugins,
