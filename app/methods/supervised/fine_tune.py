@@ -3,7 +3,7 @@
 The head, the layer that gives a score for each class, is the source's where both have classes of the same names, and
 else newly drawn.  It learns alone for `frozen_epochs` (1); then learns what `trainable` names: `all` of the network
 (the default), its `last_stages`, or the `head`.  The backbone, all below the head, learns at `backbone_factor` (0.1)
-of the learning rate (0.01 with SGD and momentum, 0.001 with AdamW).
+of the learning rate (0.01 with SGD and momentum, the default; 0.001 with AdamW).
 
 The loss is the cross-entropy on the labels plus `terms`: regularisers, such as the distance to the source's weights,
 none unless a job names some.  Unless a job says otherwise a training has 10 epochs or 300 steps, whichever is longer,

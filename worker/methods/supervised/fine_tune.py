@@ -9,24 +9,26 @@ from worker.methods.task import Adapted, Task
 def run(task: Task, params: FineTune) -> Adapted:
     """Fine-tune the source's network on the target's labelled images (Yosinski et al. 2014).
 
-    The loss is the cross-entropy on the labels (of several labels an image: the binary one, the mean over the classes)
-    plus the regularisers in `params.terms`, each at its weight.  In the first `frozen_epochs` the head learns alone,
-    all else frozen, running statistics of batch norm too; then what `trainable` names.  The learning rate of a weight
-    is `learning_rate` × `head_factor` or `backbone_factor`, less in earlier stages where `stage_decay` is below 1, and
-    follows one schedule over all epochs.  The weights of the epoch that validated best are the result; without a
-    validation split, the last.
+    The loss is the cross-entropy on the labels (where an image may have several: the binary one, averaged over the
+    classes) plus the regularisers in `params.terms`, each at its weight and on its schedule.  In the first
+    `frozen_epochs` the head learns alone; then what `trainable` names, at once or, with `unfreeze_every`, stage by
+    stage from the head down.  What does not learn is frozen, running statistics of batch norm too.  The learning rate
+    of a weight is `learning_rate` × `head_factor` or `backbone_factor`, less by `stage_decay` for each stage that lies
+    between it and the head, and follows one schedule over all epochs.  The weights of the epoch that validated best,
+    of any phase, are the result; without a validation split, the last.
     """
     # The source's weights; its head where the target's classes have the same names, else one that is newly drawn.
     start = transferred.start(task, params.input)
     learner = start.learner
-    # Labelled training and validation images, no more of each than `labels_per_class` and `train_size` allow.
+    # Labelled training and validation images, within the label budget.
     examples = supervision.examples(task.run, task.target, params, learner.input, start.classes)
-    # Epochs, batch size, learning rate and augmentation that were left open, by the number and the size of the images.
+    # What was left open: epochs and batch size by the number of images, augmentation by their size, the rate by the
+    # optimiser.
     params = params.resolve(len(examples.train), learner.input.size)
     # For each epoch what learns; for each weight its share of the learning rate.
     scope = tuning.scope(params, learner.structure)
-    # Trains `learner` in place; gives the modules that terms trained beside it.
+    # Trains `learner` in place; returns the modules that terms trained beside it, by the name of the term.
     companions = supervision.learn(task, learner, params, examples, scope)
     report = start.report | {"trainable": tuning.trainable(params, learner.structure)}
-    # `lwf` lets the source's head go on learning, so that the source's task can be measured, too.
+    # `lwf` (learning without forgetting) trains the source's head on, so that the source's task can be measured, too.
     return Adapted(learner, start.spec, params, examples.use, report, source_head=companions.get("lwf"))
