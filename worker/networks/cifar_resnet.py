@@ -18,7 +18,7 @@ from app.contract.networks import NetworkSpec
 from worker.networks.family import CatalogueEntry, entry
 
 NAME = "cifar_resnet"
-# Of 32×32 images with ImageNet's statistics, with which the widespread weights of these networks were trained.
+# Of 32×32 images with ImageNet's statistics, with which akamaster/pytorch_resnet_cifar10 trained its published weights.
 USUAL = InputSpec(size=(32, 32), channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 WIDTHS = (16, 32, 64)
 

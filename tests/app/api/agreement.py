@@ -9,12 +9,13 @@ from app.methods import registry as methods
 from app.methods.terms import registry as terms
 
 REFERENCE = "#/components/schemas/"
-FOUND = {found.__name__ for found in (*methods.METHODS.values(), *terms.TERMS.values())}
+OF_METHODS_AND_TERMS = {one.__name__ for one in (*methods.METHODS.values(), *terms.TERMS.values())}
 
 
 def without_new(document: dict[str, Any], agreed: dict[str, Any]) -> dict[str, Any]:
     """The document without what methods and terms brought that are newer than what was agreed on."""
-    return without(document, FOUND - agreed["components"]["schemas"].keys(), agreed["components"]["schemas"].keys())
+    kept = agreed["components"]["schemas"].keys()
+    return without(document, OF_METHODS_AND_TERMS - kept, kept)
 
 
 def without(document: dict[str, Any], names: Set[str], kept: Set[str] = frozenset()) -> dict[str, Any]:

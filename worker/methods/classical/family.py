@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -135,7 +136,7 @@ class Fitting:
         def accuracy(candidate: H) -> float:
             return float(np.mean([_accuracy(fit(candidate, train), held) for train, held in parts]))
 
-        accuracies = [self._once(f"choose {i}", lambda c=c: accuracy(c)) for i, c in enumerate(candidates)]  # type: ignore[misc]
+        accuracies = [self._once(f"choose {i}", partial(accuracy, one)) for i, one in enumerate(candidates)]
         best = int(np.argmax(accuracies))
         choice = f"{say(candidates[best])}: the best of {len(candidates)} on images that were not fitted to"
         self._run.emit(Note("chosen", f"{choice}, accuracy {accuracies[best]:.3f}."))
