@@ -52,8 +52,8 @@ def test_the_suites_take_it_in(tmp_path):
     """They show what is built, where its head is, that it trains and resumes, and that the exported graph is alike."""
     copy = Copy.within(tmp_path / "copy")
     copy.write("worker/networks/strider.py", FAMILY)
-    copy.insert("worker/networks/build.py", "plugins\nfrom", "strider, ")
-    copy.insert("worker/networks/build.py", "    layers,\n", "    strider,\n")
+    copy.insert("worker/networks/build.py", "    wide_resnet,\n)", "    strider,\n")
+    copy.insert("worker/networks/build.py", "    layers,\n    grafted", "    strider,\n")
     copy.insert("docs/methods.md", "- `grafted`: ", "- `strider`: two convolutions of stride 2, then a linear layer.\n")
     suites = (
         "tests/worker/networks/test_build.py",

@@ -1,11 +1,21 @@
-"""Networks by name: torchvision's, timm's, the small CNN, networks described as data, grafted ones, and plug-ins."""
+"""Networks by name: of torchvision, of timm, for small images, described as data, grafted, and of plug-ins."""
 
 import torch
 from torch import nn
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
-from worker.networks import cifar_resnet, cnn3, from_timm, from_torchvision, grafted, layers, plugins
+from worker.networks import (
+    cifar_resnet,
+    cnn3,
+    from_timm,
+    from_torchvision,
+    grafted,
+    layers,
+    mnist_cnn,
+    plugins,
+    wide_resnet,
+)
 from worker.networks.family import Family
 from worker.networks.misfits import MISFITS, reason, size
 from worker.runtime.contract import Failure
@@ -77,6 +87,8 @@ FAMILIES: tuple[Family, ...] = (
     from_timm,
     cnn3,
     cifar_resnet,
+    wide_resnet,
+    mnist_cnn,
     layers,
     grafted.GraftedFamily(build, usual_input),
     plugins,
