@@ -1,65 +1,32 @@
 """The closed list of layers that a `layers` network is made of.
 
-Types and keywords are torch.nn's.  What follows from the input (`in_channels`, `in_features`, `num_features`, …) may be
-left out; where it is given, it must agree.  Shapes are those of one example: (C, H, W), or (D,) behind `Flatten`.
+Types and keywords are torch.nn's, but for `PadChannels`, `Subsample` and global pooling, which it has not.  What
+follows from the input (`in_channels`, `in_features`, `num_features`, …) may be left out; where it is given, it must
+agree.  Shapes are those of one example: (C, H, W), or (D,) behind `Flatten` and global pooling.
 """
 
 import math
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from app.contract.base import StrictModel
-
-Shape = tuple[int, ...]
-V = TypeVar("V")
-
-Width = Annotated[int, Field(ge=1, le=100_000)]
-Extent = Annotated[int, Field(ge=1, le=1024)]
-Padding = Annotated[int, Field(ge=0, le=1024)]
-Extents = Extent | tuple[Extent, Extent]
-Paddings = Padding | tuple[Padding, Padding]
-Epsilon = Annotated[float, Field(gt=0, le=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Number = Annotated[float, Field(ge=-1e3, le=1e3)]
-ChildName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$", max_length=64)]
-
-
-class Layer(StrictModel):
-    """`name` is the layer's own in its group; without one it is numbered, as in torch.nn.Sequential."""
-
-    name: ChildName | None = None
-
-    def filled(self, shape: Shape) -> Self:
-        """The layer itself, its input sizes filled in from the `shape` that comes in.
-
-        Raises:
-            ValueError: it cannot take that shape, or was given another size.
-        """
-        return self
-
-    def output(self, shape: Shape) -> Shape:
-        """The shape that a filled layer makes of `shape`.
-
-        Raises:
-            ValueError: nothing is left of it.
-        """
-        return shape
-
-    @property
-    def weighted(self) -> bool:
-        """Tell whether the layer has parameters."""
-        return False
-
-    def parameters(self) -> int:
-        """The number of parameters of a filled layer."""
-        return 0
-
-    def _fill(self, size: str, actual: object) -> Self:
-        declared = getattr(self, size)
-        if declared is not None and declared != actual:
-            raise ValueError(f"{size} is {_plain(declared)}, but what comes in has {_plain(actual)}")
-        return self.model_copy(update={size: actual})
+from app.contract.layer_base import (
+    Epsilon,
+    Extent,
+    Extents,
+    Layer,
+    Number,
+    Padding,
+    Paddings,
+    Shape,
+    Share,
+    Width,
+    image,
+    pair,
+    remaining,
+    slid,
+    vector,
+)
 
 
 class _Convolution(Layer):
@@ -72,17 +39,17 @@ class _Convolution(Layer):
     bias: bool = True
 
     def filled(self, shape: Shape) -> Self:
-        channels = _image(shape)[0]
+        channels = image(shape)[0]
         if channels % self.groups or self.out_channels % self.groups:
             raise ValueError(f"{channels} → {self.out_channels} channels cannot be split into {self.groups} groups")
-        return self._fill("in_channels", channels)
+        return self.fill("in_channels", channels)
 
     @property
     def weighted(self) -> bool:
         return True
 
     def parameters(self) -> int:
-        kernel = math.prod(_pair(self.kernel_size)) * (self.in_channels or 0) // self.groups
+        kernel = math.prod(pair(self.kernel_size)) * (self.in_channels or 0) // self.groups
         return self.out_channels * (kernel + self.bias)
 
 
@@ -93,14 +60,14 @@ class Conv2d(_Convolution):
 
     def output(self, shape: Shape) -> Shape:
         if self.padding == "same":
-            if _pair(self.stride) != (1, 1):
+            if pair(self.stride) != (1, 1):
                 raise ValueError('padding "same" goes with stride 1 only')
             return (self.out_channels, *shape[1:])
-        padding = (0, 0) if self.padding == "valid" else _pair(self.padding)
+        padding = (0, 0) if self.padding == "valid" else pair(self.padding)
         largest = {"reflect": 1, "circular": 0}.get(self.padding_mode)
         if largest is not None and any(p > side - largest for p, side in zip(padding, shape[1:], strict=True)):
             raise ValueError(f"a padding of {list(padding)} is too much to {self.padding_mode} {list(shape[1:])}")
-        return self.out_channels, *_slid(shape, self.kernel_size, self.stride, padding, self.dilation)
+        return self.out_channels, *slid(shape, self.kernel_size, self.stride, padding, self.dilation)
 
 
 class ConvTranspose2d(_Convolution):
@@ -112,13 +79,13 @@ class ConvTranspose2d(_Convolution):
         sides = []
         for axis, side in enumerate(shape[1:]):
             kernel, stride, dilation, padding, extra = (
-                _pair(value)[axis]
+                pair(value)[axis]
                 for value in (self.kernel_size, self.stride, self.dilation, self.padding, self.output_padding)
             )
             if extra >= max(stride, dilation):
                 raise ValueError("output_padding must be smaller than stride or dilation")
             sides.append((side - 1) * stride - 2 * padding + dilation * (kernel - 1) + extra + 1)
-        return self.out_channels, *_remaining(sides)
+        return self.out_channels, *remaining(sides)
 
 
 class Linear(Layer):
@@ -128,7 +95,7 @@ class Linear(Layer):
     bias: bool = True
 
     def filled(self, shape: Shape) -> Self:
-        return self._fill("in_features", _vector(shape))
+        return self.fill("in_features", vector(shape))
 
     def output(self, shape: Shape) -> Shape:
         return (self.out_features,)
@@ -160,7 +127,7 @@ class BatchNorm1d(_Norm):
     track_running_stats: Literal[True] = True  # without, an image's class would hang on the others of its batch
 
     def filled(self, shape: Shape) -> Self:
-        return self._fill("num_features", _vector(shape))
+        return self.fill("num_features", vector(shape))
 
 
 class BatchNorm2d(_Norm):
@@ -169,7 +136,7 @@ class BatchNorm2d(_Norm):
     track_running_stats: Literal[True] = True
 
     def filled(self, shape: Shape) -> Self:
-        return self._fill("num_features", _image(shape)[0])
+        return self.fill("num_features", image(shape)[0])
 
 
 class InstanceNorm2d(_Norm):
@@ -179,9 +146,9 @@ class InstanceNorm2d(_Norm):
     track_running_stats: bool = False
 
     def filled(self, shape: Shape) -> Self:
-        if math.prod(_image(shape)[1:]) == 1:
+        if math.prod(image(shape)[1:]) == 1:
             raise ValueError("a single pixel has no deviation to normalise by")
-        return self._fill("num_features", shape[0])
+        return self.fill("num_features", shape[0])
 
 
 class GroupNorm(Layer):
@@ -194,7 +161,7 @@ class GroupNorm(Layer):
     def filled(self, shape: Shape) -> Self:
         if shape[0] % self.num_groups or math.prod(shape) == self.num_groups:
             raise ValueError(f"{list(shape)} cannot be normalised in {self.num_groups} groups")
-        return self._fill("num_channels", shape[0])
+        return self.fill("num_channels", shape[0])
 
     @property
     def weighted(self) -> bool:
@@ -269,7 +236,7 @@ class PReLU(Layer):
     init: Number = 0.25
 
     def filled(self, shape: Shape) -> Self:
-        return self if self.num_parameters == 1 else self._fill("num_parameters", shape[0])
+        return self if self.num_parameters == 1 else self.fill("num_parameters", shape[0])
 
     @property
     def weighted(self) -> bool:
@@ -286,14 +253,14 @@ class _Pool(Layer):
     ceil_mode: bool = False
 
     def filled(self, shape: Shape) -> Self:
-        _image(shape)
-        if any(2 * p > k for p, k in zip(_pair(self.padding), _pair(self.kernel_size), strict=True)):
+        image(shape)
+        if any(2 * p > k for p, k in zip(pair(self.padding), pair(self.kernel_size), strict=True)):
             raise ValueError("padding must be at most half of kernel_size")
         return self
 
     def _pooled(self, shape: Shape, dilation: Extents = 1) -> Shape:
         stride = self.kernel_size if self.stride is None else self.stride
-        return shape[0], *_slid(shape, self.kernel_size, stride, self.padding, dilation, ceil=self.ceil_mode)
+        return shape[0], *slid(shape, self.kernel_size, stride, self.padding, dilation, ceil=self.ceil_mode)
 
 
 class MaxPool2d(_Pool):
@@ -317,7 +284,7 @@ class AdaptivePool2d(Layer):
     output_size: Extent | tuple[Extent | None, Extent | None]
 
     def output(self, shape: Shape) -> Shape:
-        channels, *sides = _image(shape)
+        channels, *sides = image(shape)
         wanted = self.output_size if isinstance(self.output_size, tuple) else (self.output_size,) * 2
         return channels, *(new or side for new, side in zip(wanted, sides, strict=True))
 
@@ -334,7 +301,7 @@ class Dropout2d(Layer):
     inplace: bool = False
 
     def filled(self, shape: Shape) -> Self:
-        _image(shape)
+        image(shape)
         return self
 
 
@@ -347,49 +314,42 @@ class Flatten(Layer):
         return (math.prod(shape),)
 
 
+class PadChannels(Layer):
+    """Channels of zeros, `before` and `after` those that come in: a shortcut without weights to a wider stage."""
+
+    type: Literal["PadChannels"]
+    before: Padding = 0
+    after: Padding = 0
+
+    def output(self, shape: Shape) -> Shape:
+        channels, *sides = image(shape)
+        return (self.before + channels + self.after, *sides)
+
+
+class Subsample(Layer):
+    """Every `stride`-th pixel of each row and column, from the first on: an identity with a stride."""
+
+    type: Literal["Subsample"]
+    stride: Extents = 2
+
+    def output(self, shape: Shape) -> Shape:
+        return image(shape)[0], *slid(shape, 1, self.stride, 0, 1)
+
+
+class GlobalPool2d(Layer):
+    """The mean, or the largest, of all places of a channel: of [C,H,W] it leaves [C]."""
+
+    type: Literal["GlobalAvgPool2d", "GlobalMaxPool2d"]
+
+    def output(self, shape: Shape) -> Shape:
+        return image(shape)[:1]
+
+
 Leaf = (
     Conv2d | ConvTranspose2d | Linear
     | BatchNorm1d | BatchNorm2d | InstanceNorm2d | GroupNorm | LayerNorm
     | Activation | PlainActivation | LeakyReLU | ExponentialUnit | GELU | Softplus | PReLU
     | MaxPool2d | AvgPool2d | AdaptivePool2d
     | Dropout | Dropout2d | Flatten
+    | PadChannels | Subsample | GlobalPool2d
 )  # fmt: skip
-
-
-def _image(shape: Shape) -> Shape:
-    if len(shape) != 3:
-        raise ValueError(f"it takes [C,H,W], but what comes in is {list(shape)}")
-    return shape
-
-
-def _vector(shape: Shape) -> int:
-    if len(shape) != 1:
-        raise ValueError(f"it takes [D], but what comes in is {list(shape)}: put a Flatten before it")
-    return shape[0]
-
-
-def _slid(
-    shape: Shape, kernel: Extents, stride: Extents, padding: Paddings, dilation: Extents, ceil: bool = False
-) -> list[int]:
-    """Height and width left by a window that slides over `shape`."""
-    sides = []
-    for axis, side in enumerate(shape[1:]):
-        k, s, p, d = (_pair(value)[axis] for value in (kernel, stride, padding, dilation))
-        room = side + 2 * p - d * (k - 1) - 1
-        new = (room + (s - 1) * ceil) // s + 1
-        sides.append(new - 1 if ceil and (new - 1) * s >= side + p else new)  # the last window must begin inside
-    return _remaining(sides)
-
-
-def _remaining(sides: list[int]) -> list[int]:
-    if min(sides) < 1:
-        raise ValueError("nothing is left of the image: it is smaller than the window")
-    return sides
-
-
-def _pair(value: V | tuple[V, V]) -> tuple[V, V]:
-    return value if isinstance(value, tuple) else (value, value)
-
-
-def _plain(size: object) -> object:
-    return list(size) if isinstance(size, tuple) else size

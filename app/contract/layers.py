@@ -1,6 +1,7 @@
 """`layers`: a network described as data, checked without torch.
 
-The description is a list of layers (`layer_types`), of named or numbered groups of layers, and of residual blocks.
+The description is a list of layers (`layer_types`), of named or numbered groups of layers, and of blocks that join what
+layers make of x with x itself: by a sum, a product, or one after the other.
 Every child has a name, its own or its number, so tensors go by the names that torch.nn.Sequential would give them.
 """
 
@@ -15,7 +16,8 @@ from pydantic import BeforeValidator, Field, ValidationError
 from app.contract import grafted
 from app.contract.base import StrictModel
 from app.contract.inputs import Channels, InputSpec, Side
-from app.contract.layer_types import ChildName, Conv2d, Leaf, Linear, Shape
+from app.contract.layer_base import ChildName, Shape
+from app.contract.layer_types import Conv2d, Leaf, Linear
 from app.contract.networks import NetworkSpec
 
 NAME = "layers"
@@ -41,7 +43,7 @@ def _grouped(document: Any) -> Any:
     return {"type": "Sequential"} | document if isinstance(document, dict) and "layers" in document else document
 
 
-AnyLayer = Annotated["Leaf | Sequential | Residual", Field(discriminator="type"), BeforeValidator(_grouped)]
+AnyLayer = Annotated["Leaf | Sequential | Joining", Field(discriminator="type"), BeforeValidator(_grouped)]
 Children = Annotated[list[AnyLayer], Field(min_length=1, max_length=MAX_LAYERS)]
 
 
@@ -53,16 +55,64 @@ class Sequential(StrictModel):
     layers: Children
 
 
-class Residual(StrictModel):
-    """A residual block: what `layers` make of x, plus what `shortcut` makes of x (x itself without one).
+class Block(StrictModel):
+    """A block joins what `layers` make of x with what `shortcut` makes of x (x itself without one).
 
     The layers are the block's own children; those of the shortcut are children of its child `shortcut`.
     """
 
     name: ChildName | None = None
-    type: Literal["Residual"]
     layers: Children
     shortcut: Children | None = None
+
+    def joined(self, output: Shape, around: Shape) -> Shape:
+        """The shape of both together: `output` is the layers', `around` the shortcut's.
+
+        Raises:
+            ValueError: they do not go together.
+        """
+        raise NotImplementedError
+
+
+class Residual(Block):
+    """The sum of both (He et al. 2015)."""
+
+    type: Literal["Residual"]
+
+    def joined(self, output: Shape, around: Shape) -> Shape:
+        if output != around:
+            raise ValueError(f"the layers give {list(output)}, but the shortcut {list(around)}: they cannot be added")
+        return output
+
+
+class Product(Block):
+    """The product of both, where the layers may give one number a channel: squeeze-and-excitation (Hu et al. 2018)."""
+
+    type: Literal["Product"]
+
+    def joined(self, output: Shape, around: Shape) -> Shape:
+        if output not in (around, around[:1], (*around[:1], *(1 for _ in around[1:]))):
+            raise ValueError(
+                f"the layers give {list(output)}, but the shortcut {list(around)}: that takes as much, or "
+                "one number a channel"
+            )
+        return around
+
+
+class Concatenation(Block):
+    """The channels of the shortcut, then those of the layers (Huang et al. 2017, DenseNet)."""
+
+    type: Literal["Concatenation"]
+
+    def joined(self, output: Shape, around: Shape) -> Shape:
+        if output[1:] != around[1:]:
+            raise ValueError(
+                f"the layers give {list(output)}, but the shortcut {list(around)}: they cannot be concatenated"
+            )
+        return (around[0] + output[0], *around[1:])
+
+
+Joining = Residual | Product | Concatenation
 
 
 class LayersOptions(StrictModel):
@@ -75,10 +125,9 @@ class LayersOptions(StrictModel):
     layers: Children
 
 
-Sequential.model_rebuild()
-Residual.model_rebuild()
-LayersOptions.model_rebuild()
-_MODELS = (*get_args(Leaf), Sequential, Residual)
+for _model in (Sequential, *get_args(Joining), LayersOptions):
+    _model.model_rebuild()
+_MODELS = (*get_args(Leaf), Sequential, *get_args(Joining))
 TYPES = frozenset(kind for model in _MODELS for kind in get_args(model.model_fields["type"].annotation))
 
 
@@ -106,7 +155,7 @@ class Resolved:
 
 
 class _Place(NamedTuple):
-    """The place of a layer: `keys` lead to it in the options, `path` in the network; `block`: within a residual one."""
+    """The place of a layer: `keys` lead to it in the options, `path` in the network; `block`: within one that joins."""
 
     keys: tuple[str | int, ...]
     path: tuple[str, ...]
@@ -221,7 +270,7 @@ def _leaves(place: _Place, field: str, layers: Sequence[AnyLayer]) -> Iterator[t
     for at, layer in place.children(field, layers):
         if isinstance(layer, Sequential):
             yield from _leaves(at, "layers", layer.layers)
-        elif isinstance(layer, Residual):
+        elif isinstance(layer, Block):
             within = at._replace(block=True)
             yield from _leaves(within, "layers", layer.layers)
             yield from _leaves(within, "shortcut", layer.shortcut or ())
@@ -236,7 +285,9 @@ def _head(layers: Sequence[AnyLayer]) -> tuple[Linear | Conv2d, _Place]:
         raise Unbuildable([LayerFault("layers", "layers: none of them has weights")])
     place, leaf = weighted[-1]
     if not isinstance(leaf, Linear | Conv2d) or place.block:
-        raise place.fault("the last layer with weights must be a Linear or Conv2d, outside of residual blocks")
+        raise place.fault(
+            "the last layer with weights must be a Linear or Conv2d, outside of residual and other blocks"
+        )
     return leaf, place
 
 
@@ -254,8 +305,8 @@ def _layer(place: _Place, layer: AnyLayer, shape: Shape) -> tuple[AnyLayer, Shap
     if isinstance(layer, Sequential):
         layers, output = _sequence(place, "layers", layer.layers, shape)
         return layer.model_copy(update={"layers": layers}), output
-    if isinstance(layer, Residual):
-        return _residual(place, layer, shape)
+    if isinstance(layer, Block):
+        return _block(place, layer, shape)
     try:
         leaf = layer.filled(shape)
         output = leaf.output(shape)
@@ -266,12 +317,16 @@ def _layer(place: _Place, layer: AnyLayer, shape: Shape) -> tuple[AnyLayer, Shap
     return leaf, output
 
 
-def _residual(place: _Place, block: Residual, shape: Shape) -> tuple[Residual, Shape]:
+def _block(place: _Place, block: Joining, shape: Shape) -> tuple[Joining, Shape]:
     layers, output = _sequence(place, "layers", block.layers, shape)
     shortcut, around = _sequence(place, "shortcut", block.shortcut or (), shape)
-    if output != around:
-        raise place.fault(f"the layers give {list(output)}, but the shortcut {list(around)}: they cannot be added")
-    return block.model_copy(update={"layers": layers, "shortcut": shortcut or None}), output
+    try:
+        joined = block.joined(output, around)
+    except ValueError as error:
+        raise place.fault(error) from None
+    if math.prod(joined) > MAX_ACTIVATION:
+        raise place.fault(f"{list(joined)} is more than {MAX_ACTIVATION:,} numbers for one image")
+    return block.model_copy(update={"layers": layers, "shortcut": shortcut or None}), joined
 
 
 def _check_names(place: _Place, field: str, layers: Sequence[AnyLayer]) -> None:

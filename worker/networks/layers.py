@@ -3,6 +3,8 @@
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from app.contract import layers as description
@@ -12,9 +14,9 @@ from app.contract.networks import NetworkSpec
 from worker.networks.family import CatalogueEntry, entry
 
 
-class Residual(nn.Module):
-    """The sum of what its other children make of x and what its child `shortcut` makes of it: x itself, if that is
-    None."""
+class Joined(nn.Module):
+    """A block joins what its other children make of x with what its child `shortcut` makes of it: x itself, if that
+    is None."""
 
     def __init__(self, layers: Sequence[AnyLayer], shortcut: Sequence[AnyLayer] | None) -> None:
         super().__init__()
@@ -28,7 +30,62 @@ class Residual(nn.Module):
         y = x
         for name in self._body:
             y = self.get_submodule(name)(y)
-        return y + (x if self.shortcut is None else self.shortcut(x))
+        return self.join(y, x if self.shortcut is None else self.shortcut(x))
+
+    def join(self, y: Tensor, around: Tensor) -> Tensor:
+        """Join `y`, of the children, with `around`, of the shortcut."""
+        raise NotImplementedError
+
+
+class Residual(Joined):
+    def join(self, y: Tensor, around: Tensor) -> Tensor:
+        return y + around
+
+
+class Product(Joined):
+    """y is [B,C,H,W], [B,C,1,1] or [B,C]."""
+
+    def join(self, y: Tensor, around: Tensor) -> Tensor:
+        return around * y.reshape(*y.shape, *(1 for _ in around.shape[y.ndim :]))
+
+
+class Concatenation(Joined):
+    def join(self, y: Tensor, around: Tensor) -> Tensor:
+        return torch.cat((around, y), dim=1)
+
+
+class PadChannels(nn.Module):
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.before, self.after = before, after
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return F.pad(x_BCHW, (0, 0, 0, 0, self.before, self.after))
+
+
+class Subsample(nn.Module):
+    def __init__(self, stride: int | tuple[int, int]) -> None:
+        super().__init__()
+        self.rows, self.columns = stride if isinstance(stride, tuple) else (stride, stride)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return x_BCHW[:, :, :: self.rows, :: self.columns]
+
+
+class GlobalAvgPool2d(nn.Module):
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return x_BCHW.mean((2, 3))
+
+
+class GlobalMaxPool2d(nn.Module):
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return x_BCHW.amax((2, 3))
+
+
+JOINED: dict[str, type[Joined]] = {kind.__name__: kind for kind in (Residual, Product, Concatenation)}
+OWN: dict[str, type[nn.Module]] = {
+    kind.__name__: kind for kind in (PadChannels, Subsample, GlobalAvgPool2d, GlobalMaxPool2d)
+}
 
 
 def knows(name: str) -> bool:
@@ -61,10 +118,10 @@ def _module(layer: AnyLayer) -> nn.Module:
     match layer:
         case description.Sequential():
             return nn.Sequential(_children(layer.layers))
-        case description.Residual():
-            return Residual(layer.layers, layer.shortcut)
+        case description.Block():
+            return JOINED[layer.type](layer.layers, layer.shortcut)
     keywords: dict[str, object] = layer.model_dump(exclude={"name", "type"})
     if "inplace" in keywords:
         keywords["inplace"] = False  # in place it would change what a shortcut has yet to read
-    module: nn.Module = getattr(nn, layer.type)(**keywords)
+    module: nn.Module = (OWN.get(layer.type) or getattr(nn, layer.type))(**keywords)
     return module

@@ -13,7 +13,7 @@ from torch import nn
 from app.contract import layers
 from app.contract.inputs import InputSpec
 from app.contract.layer_types import Leaf
-from app.contract.layers import Unbuildable
+from app.contract.layers import Joining, Unbuildable
 from app.contract.networks import NetworkSpec
 from regraft.demo import plan
 from worker.networks import layers as builder
@@ -82,7 +82,13 @@ LAYERS: list[dict[str, Any]] = [
     {"type": "AdaptiveMaxPool2d", "output_size": [3, None]},
     {"type": "Dropout", "p": 0.1},
     {"type": "Dropout2d"},
+    {"type": "PadChannels", "before": 2, "after": 3},
+    {"type": "Subsample", "stride": [3, 2]},
     {"type": "Residual", "layers": [{"type": "Conv2d", "out_channels": 6, "kernel_size": 1}]},
+    {"type": "Product", "layers": [{"type": "Tanh"}]},
+    {"type": "Product", "layers": [{"type": "GlobalAvgPool2d"}, {"type": "Linear", "out_features": 6}]},
+    {"type": "Concatenation", "layers": [{"type": "Conv2d", "out_channels": 2, "kernel_size": 1}, {"type": "ReLU"}]},
+    {"type": "Concatenation", "layers": [{"type": "GlobalMaxPool2d"}], "shortcut": [{"type": "GlobalAvgPool2d"}]},
     {
         "type": "Residual",
         "layers": [{"type": "ReLU", "inplace": True}, {"type": "Conv2d", "out_channels": 9, "kernel_size": 1}],
@@ -104,18 +110,19 @@ def test_every_layer_comes_out_as_foretold(layer: dict[str, Any]):
 
 def test_the_list_is_closed_and_complete():
     listed = {kind for model in get_args(Leaf) for kind in get_args(model.model_fields["type"].annotation)}
+    joining = {kind for model in get_args(Joining) for kind in get_args(model.model_fields["type"].annotation)}
     tried = {str(layer["type"]) for layer in [*LAYERS, FLAT, HEAD]} | {"BatchNorm1d"}
-    assert listed | {"Residual"} == tried
+    assert listed | joining == tried | {"GlobalAvgPool2d", "GlobalMaxPool2d"}
 
 
 @pytest.mark.parametrize("model", get_args(Leaf), ids=lambda model: model.__name__)
 def test_keywords_are_those_of_torch(model: Any):
     for kind in get_args(model.model_fields["type"].annotation):
-        theirs = inspect.signature(getattr(nn, kind)).parameters
+        theirs = inspect.signature(builder.OWN.get(kind) or getattr(nn, kind)).parameters
         for name, field in model.model_fields.items():
             if name not in ("name", "type"):
                 assert name in theirs, (kind, name)
-                if not field.is_required() and field.default is not None:
+                if kind not in builder.OWN and not field.is_required() and field.default is not None:
                     assert field.default == theirs[name].default, (kind, name)
 
 
@@ -134,7 +141,7 @@ zeros = st.integers(0, 4)
     ),
 )
 def test_windows_slide_as_pytorch_s(kind: str, side: tuple[int, int], keywords: dict[str, Any]):
-    theirs = inspect.signature(getattr(nn, kind)).parameters
+    theirs = inspect.signature(builder.OWN.get(kind) or getattr(nn, kind)).parameters
     keywords = {name: value for name, value in keywords.items() if name in theirs}
     layer = {"type": kind, **keywords} | ({"out_channels": 2} if kind.startswith("Conv") else {})
     input = InputSpec(size=side, channels=1, mean=(0.0,), std=(1.0,))
@@ -204,6 +211,11 @@ FAULTS: list[tuple[NetworkSpec, str, str]] = [
     (before(one("Residual", layers=[HALF])), "layers.0", "[1, 14, 14]"),
     (before(one("Residual", layers=[CONV], shortcut=[HALF])), "layers.0", "cannot be added"),
     (before(one("Residual", layers=[CONV], shortcut=[WIDE])), "layers.0.shortcut.0", "0.shortcut.0"),
+    (before(one("Product", layers=[CONV])), "layers.0", "one number a channel"),
+    (before(one("Concatenation", layers=[HALF])), "layers.0", "concatenated"),
+    (behind(one("Concatenation", layers=[HEAD])), "layers.2.layers.0", "Linear or Conv2d"),
+    (described(FLAT, one("Subsample"), HEAD), "layers.1", "[C,H,W]"),
+    (described(FLAT, one("PadChannels", after=1), HEAD), "layers.1", "[C,H,W]"),
     (described(FLAT, HEAD, input=[1, 8, 8]), "input", "[1, 28, 28]"),
     (described(FLAT, HEAD, input=[2, 28, 28]), "input.0", "1 or 3"),
     (before(one("AdaptiveAvgPool2d", output_size=1024), {**CONV, "out_channels": 65}), "layers.1", "67,108,864"),
