@@ -32,7 +32,7 @@ NEW = {"network": NETWORK, "input": INPUT, **BRIEF}
 SIZES = {**BRIEF, "hidden": 16, "dimensions": 8}
 VIEWS = {**NEW, **SIZES}
 # What of an example is left out: this training is too brief for it, or the service is to find it out.
-LEFT_OUT = {"vrex": "penalty_from", "reg_mean": "training_sets"}
+LEFT_OUT = {"vrex": "penalty_from", "reg_mean": "training_sets", "fisher": "training_sets"}
 BY_ITSELF = "quantize"  # is asked for by a route of its own
 EXAMPLES = {name: method.examples[""] for name, method in METHODS.items() if name != BY_ITSELF}
 FROM_NOTHING = {name for name, example in EXAMPLES.items() if "network" in example}

@@ -74,6 +74,29 @@ def trim(vector: Weights, keep: float) -> dict[str, Tensor]:
     return {name: torch.where(tensor.abs() >= least, tensor, 0.0) for name, tensor in vector.items()}
 
 
+def thinned(vector: Weights, drop: float, generator: torch.Generator) -> dict[str, Tensor]:
+    """Drop each entry with the probability `drop`, and divide the others by 1 − `drop` (Yu et al. 2024, eq. 1)."""
+    return {
+        name: tensor * (torch.rand(tensor.shape, generator=generator) >= drop) / (1 - drop)
+        for name, tensor in vector.items()
+    }
+
+
+def weighed(members: Sequence[Weights], weights: Sequence[Weights]) -> dict[str, Tensor]:
+    """The mean Σ weightᵢ · memberᵢ / Σ weightᵢ, entry by entry, of the tensors that have weights (Matena & Raffel 2022,
+    eq. 2).
+
+    An entry that has weight 0 in all is the plain mean.
+    """
+    merged = {}
+    for name in weights[0]:
+        weights_M = torch.stack([weight[name] for weight in weights]).double()
+        weights_M[:, weights_M.sum(0) == 0] = 1.0
+        values_M = torch.stack([member[name] for member in members])
+        merged[name] = ((weights_M * values_M).sum(0) / weights_M.sum(0)).to(values_M.dtype)
+    return merged
+
+
 class RegMean:
     """The closed form for one linear map, model by model: W = (Σ Gᵢ)⁻¹ Σ Gᵢ Wᵢ (Jin et al. 2023, eq. 2), G = XᵀX.
 

@@ -1,9 +1,9 @@
 """Parts shared by all methods that calculate one network's weights from those of several."""
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from app.contract import layers
 from app.contract.base import DISTINCT, ObjectId
@@ -14,6 +14,7 @@ from app.methods.facts import DatasetFacts, JobFacts, SourceFacts, fault
 from app.methods.training import LabelBudget
 
 MOST_SOURCES = 32
+MOST_DATASETS = 16  # of one source
 INSTEAD = "`distil_ensemble` learns from networks of any architecture and of other classes."
 
 
@@ -88,6 +89,45 @@ class FromAncestor(Fusing):
 
     asks_source = True
     counts_from_source = True
+
+
+class FromOwnImages(Fusing):
+    """Each source is weighed by `images` images, evenly spaced, of the data that it was trained on.
+
+    `training_sets` maps the id of a source, one of `sources`, to the ids of these datasets; left out, they are those of
+    the job that made it, or the checkpoint's known dataset.  No label is read.
+    """
+
+    sources: Several
+    training_sets: dict[ObjectId, Annotated[list[ObjectId], Field(min_length=1, max_length=MOST_DATASETS)]] = {}
+    images: Annotated[int, Field(ge=1, le=100_000)] = 1000
+
+    @model_validator(mode="after")
+    def _data_of_sources(self) -> Self:
+        for source in self.training_sets:
+            if source not in self.sources:
+                raise ValueError(f"`training_sets` names {source}, which is none of the `sources`")
+        return self
+
+    def datasets(self) -> dict[str, str]:
+        named = [(source, i, id_) for source, ids in self.training_sets.items() for i, id_ in enumerate(ids)]
+        return {f"training_sets.{source}.{i}": id_ for source, i, id_ in named}
+
+    def complete(self, trained_on: Callable[[str], Sequence[str]]) -> Self:
+        """The training sets of each source are filled in where nobody says them and they are known."""
+        known = {source: self.training_sets.get(source) or list(trained_on(source)) for source in self.sources}
+        return self.model_copy(update={"training_sets": {source: ids for source, ids in known.items() if ids}})
+
+    def check(self, facts: JobFacts) -> Iterator[Detail]:
+        for source in self.sources:
+            if source not in self.training_sets:
+                named = f'`"training_sets": {{"{source}": ["ds_…"]}}`'
+                message = f"Nobody has said what {source} was trained on: name it, {named}."
+                yield fault("method.training_sets", message)
+        for param, id_ in self.datasets().items():
+            if facts.datasets[id_].lacks("train"):
+                yield fault(f"method.{param}", f"The training split of {id_} is empty.")
+        yield from super().check(facts)
 
 
 def no_choice(param: str, target: DatasetFacts) -> Iterator[Detail]:

@@ -81,6 +81,14 @@ def test_one_task_vector_at_scale_one_is_the_tuned_network(tmp_path):
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-6)
 
 
+def test_dare_that_drops_nothing_is_task_arithmetic(tmp_path):
+    one, other = (
+        fuse(tmp_path / name, {"name": name, "sources": IDS[:2], "scale": 0.5} | more)
+        for name, more in (("dare", {"drop": 0.0}), ("task_arithmetic", {}))
+    )
+    assert all(torch.equal(one.weights[name], other.weights[name]) for name in other.weights)
+
+
 def test_a_uniform_soup_is_the_mean_but_for_its_statistics(tmp_path):
     outcome = fuse(tmp_path, {"name": "soup", "kind": "uniform", "sources": IDS[:2]})
     one, two = (tuned_weights(tmp_path, id_) for id_ in IDS[:2])

@@ -74,6 +74,18 @@ def test_trimming_is_over_all_tensors_together():
     assert merge.trim(vector(1, -2, 3), keep=0.01)["w"].tolist() == [0, 0, 3]
 
 
+def test_thinning_drops_that_share_and_keeps_the_mean():
+    found = merge.thinned({"w": torch.ones(10_000, dtype=torch.float64)}, 0.75, torch.Generator().manual_seed(0))["w"]
+    assert set(found.tolist()) == {0.0, 4.0}
+    assert found.mean().item() == pytest.approx(1, abs=0.05)
+    assert merge.thinned(vector(1, -2), 0.0, torch.Generator())["w"].tolist() == [1, -2]
+
+
+def test_weighed_by_hand():
+    members, weights = [vector(1, 2, 3), vector(3, 6, 5)], [vector(1, 3, 0), vector(3, 1, 0)]
+    assert merge.weighed(members, weights)["w"].tolist() == [2.5, 3.0, 4.0]  # the last has no weight: the mean
+
+
 def rows(seed, count=40, features=6):
     return torch.randn(count, features, generator=torch.Generator().manual_seed(seed))
 

@@ -1,6 +1,5 @@
 """`reg_mean`: the layers that come nearest to what each source's gives of the images that it learned from."""
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from app.methods.fusion.reg_mean import RegMean
+from worker.methods.fusion import own_images
 from worker.methods.fusion.family import Merger
 from worker.methods.task import Adapted, Task
 from worker.networks import merge
-from worker.runtime.contract import Failure
 
 BATCH = 32  # images at once: a convolution's inputs are written out, place by place
 MOST_INPUTS = 8192  # of a layer; inner products of more would not fit into memory
@@ -28,7 +27,7 @@ def run(task: Task, params: RegMean) -> Adapted:
     solutions: dict[str, merge.RegMean] = {}
     for id_, weights in merger.of.sources.items():
         merger.put(weights, merged=False)
-        for path, gram_DD in _grams(merger.network, _own_images(task, params, merger, id_)).items():
+        for path, gram_DD in _grams(merger.network, own_images.batches(task, params, merger, id_, BATCH)).items():
             weight_OD = weights[f"{path}.weight"].flatten(1)
             solution = solutions.setdefault(path, merge.RegMean(params.off_diagonal, weight_OD))
             solution.add(gram_DD.cpu(), weight_OD)
@@ -38,21 +37,6 @@ def run(task: Task, params: RegMean) -> Adapted:
         merged[f"{path}.weight"] = solution.solve().reshape(before.shape).to(before.dtype)
     about = {"regressed": sorted(solutions), "training_sets": params.training_sets}
     return merger.adapted(merged, merged=True, about=about)
-
-
-def _own_images(task: Task, params: RegMean, merger: Merger, source: str) -> Iterator[Tensor]:
-    """Batches of what `source` was trained on, `images` of them, of several datasets in proportion to their sizes.
-
-    Raises:
-        Failure: `does_not_fit`, that is not known, or there are none.
-    """
-    domains = [task.environments[id_] for id_ in params.training_sets.get(source, ())]
-    counts = [len(domain.images.rows("train")) for domain in domains]
-    if not sum(counts):
-        raise Failure("does_not_fit", f"There are no training images of what {source} was trained on.")
-    for domain, count in zip(domains, counts, strict=True):
-        share = min(count, math.ceil(params.images * count / sum(counts)))
-        yield from merger.batches_of(domain, task.teachers[source].input, share, BATCH)
 
 
 def _grams(network: nn.Module, batches: Iterator[Tensor]) -> Grams:
