@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from contest import data, plan, report
+from contest.kept import Kept
 from contest.measuring import Cell, measured, train_origin
 from contest.plan import Contender
 from contest.report import Figures
@@ -28,37 +29,22 @@ from worker.runtime import device
 ROOT = Path(__file__).resolve().parents[1]
 
 
-class Ledger:
-    """Every accuracy that was measured, in a file that only grows."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        lines = path.read_text().splitlines() if path.exists() else []
-        self._found: dict[str, float] = {line["key"]: line["accuracy"] for line in map(json.loads, lines)}
-
-    def __contains__(self, cell: Cell) -> bool:
-        return cell.key in self._found
-
-    def __getitem__(self, cell: Cell) -> float:
-        return self._found[cell.key]
-
-    def add(self, cell: Cell, accuracy: float) -> None:
-        self._found[cell.key] = accuracy
-        with self._path.open("a") as file:
-            what = {"domain": cell.domain, "method": cell.method["name"], "labels": cell.labels, "seed": cell.seed}
-            file.write(json.dumps({"key": cell.key, "accuracy": accuracy} | what) + "\n")
-
-
 class Bench:
     """Measures cells that the ledger lacks, several at a time."""
 
     def __init__(self, folder: Path, pool: Executor) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._pool = folder, pool
-        self.ledger = Ledger(folder / "ledger.jsonl")
+        self._ledger = Kept(folder / "ledger.jsonl")
+
+    def __contains__(self, cell: Cell) -> bool:
+        return cell.key in self._ledger
+
+    def __getitem__(self, cell: Cell) -> float:
+        """The accuracy that was measured, 0 to 1."""
+        return float(self._ledger[cell.key]["accuracy"])
 
     def measure(self, cells: Sequence[Cell]) -> None:
-        missing = list({cell.key: cell for cell in cells if cell not in self.ledger}.values())
+        missing = list({cell.key: cell for cell in cells if cell not in self}.values())
         origins = dict.fromkeys(cell.origin for cell in missing if _needs_origin(cell))
         for trained in as_completed([self._pool.submit(train_origin, one, self._folder) for one in origins]):
             trained.result()
@@ -67,7 +53,8 @@ class Bench:
         try:
             for done, future in enumerate(as_completed(futures), 1):
                 cell, accuracy = futures[future], future.result()
-                self.ledger.add(cell, accuracy)
+                about = {"domain": cell.domain, "method": cell.method["name"], "labels": cell.labels, "seed": cell.seed}
+                self._ledger.add(cell.key, {"accuracy": accuracy} | about)
                 left = (time.monotonic() - began) / done * (len(missing) - done)
                 said = f"{cell.domain} {cell.method['name']} {cell.labels} a class, seed {cell.seed}: {accuracy:.4f}"
                 print(f"[{done}/{len(missing)}, {left / 60:.1f} min left] {said}", flush=True)
@@ -88,7 +75,7 @@ def tune(bench: Bench, only: Callable[[str, str], bool]) -> None:
     bench.measure([cell for *_, options in tried for _, cells in options for cell in cells])
     found = json.loads(plan.TUNED.read_text()) if plan.TUNED.exists() else {}
     for domain, name, labels, options in tried:
-        scores = [sum(bench.ledger[cell] for cell in cells) / len(cells) for _, cells in options]
+        scores = [sum(bench[cell] for cell in cells) / len(cells) for _, cells in options]
         best = scores.index(max(scores))
         entry = {"settings": options[best][0], "accuracy": round(scores[best], 4), "tried": len(options)}
         found.setdefault(domain, {}).setdefault(name, {})[str(labels)] = entry
@@ -103,15 +90,15 @@ def final(domain: str, contender: Contender, labels: int, seed: int, quick: bool
     return Cell(domain, plan.tuned(domain, contender, labels), labels, seed, quick=quick)
 
 
-def figures(ledger: Ledger, seeds: Sequence[int], quick: bool) -> Figures:
+def figures(bench: Bench, seeds: Sequence[int], quick: bool) -> Figures:
     """What is measured with all of the seeds: accuracies by domain, contender and labels a class, seed by seed."""
     found: Figures = {}
     for domain in _domains():
         for one in plan.DOMAINS[domain].contenders:
             for labels in one.labels:
                 cells = [final(domain, one, labels, seed, quick) for seed in seeds]
-                if all(cell in ledger for cell in cells):
-                    found.setdefault(domain, {}).setdefault(one.name, {})[labels] = [ledger[cell] for cell in cells]
+                if all(cell in bench for cell in cells):
+                    found.setdefault(domain, {}).setdefault(one.name, {})[labels] = [bench[cell] for cell in cells]
     return found
 
 
@@ -158,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ]
         bench.measure(cells)
     out = options.out or (options.work / "results.md" if options.quick else ROOT / "docs" / "results.md")
-    out.write_text(report.document(figures(bench.ledger, seeds, options.quick), seeds, datetime.date.today()))
+    out.write_text(report.document(figures(bench, seeds, options.quick), seeds, datetime.date.today()))
     print(f"{out}")
 
 
