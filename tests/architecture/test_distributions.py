@@ -112,7 +112,7 @@ def test_both_together_are_a_service(wheels, tmp_path):
         serving = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=written, stderr=written)
     try:
         until(lambda: f"+g{COMMIT} answers at" in log.read_text() and "is ready (Regraft" in log.read_text())
-        until(lambda: httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200)
+        until(lambda: httpx.get(f"http://127.0.0.1:{port}/readyz", verify=False).status_code == 200)
         assert log.read_text().count(f"+g{COMMIT}") == 2
     finally:
         serving.terminate()

@@ -16,7 +16,7 @@ import pytest
 from regraft import Client
 from regraft.processes import free_port
 from tests import digits
-from tests.services import QUICK, until
+from tests.services import QUICK, answers, until
 
 pytestmark = pytest.mark.any_database
 
@@ -118,7 +118,7 @@ def test_serve_is_one_command(tmp_path):
         with (tmp_path / "log").open("ab") as log:
             serving = subprocess.Popen(command, env=environment(), stdout=log, stderr=log)
         try:
-            until(lambda: _answers(f"http://127.0.0.1:{port}/readyz"), 60)
+            until(lambda: answers(f"http://127.0.0.1:{port}/readyz"), 60)
             key = home / "admin.key"
             assert stat.S_IMODE(key.stat().st_mode) == 0o600
             headers = {"Authorization": f"Bearer {key.read_text().strip()}"}
@@ -132,7 +132,7 @@ def test_serve_is_one_command(tmp_path):
         finally:
             serving.send_signal(signal.SIGINT)
             assert serving.wait(60) == 0
-        assert not _answers(f"http://127.0.0.1:{port}/readyz")
+        assert not answers(f"http://127.0.0.1:{port}/readyz")
 
 
 def test_serve_starts_again_what_has_ended(tmp_path):
@@ -142,14 +142,14 @@ def test_serve_starts_again_what_has_ended(tmp_path):
     with (tmp_path / "log").open("ab") as log:
         serving = subprocess.Popen(command, env=environment(), stdout=log, stderr=log)
     try:
-        until(lambda: _answers(f"http://127.0.0.1:{port}/readyz"))
+        until(lambda: answers(f"http://127.0.0.1:{port}/readyz"))
         until(lambda: "Regraft answers" in (tmp_path / "log").read_text())
         for half, other in (("worker", "app"), ("app", "worker")):
             before = until(lambda: _halves(serving.pid, 2))
             os.kill(before[half], signal.SIGKILL)
             until(lambda: _halves(serving.pid, 2).get(half, before[half]) != before[half])  # noqa: B023
             assert _halves(serving.pid, 2)[other] == before[other]
-        until(lambda: _answers(f"http://127.0.0.1:{port}/readyz"))
+        until(lambda: answers(f"http://127.0.0.1:{port}/readyz"))
         assert (tmp_path / "log").read_text().count("ended by itself (signal SIGKILL); it starts again in 0.5 s") == 2
     finally:
         serving.send_signal(signal.SIGINT)
@@ -169,13 +169,6 @@ def _halves(pid, count):
     return found if len(found) == count else {}
 
 
-def _answers(url):
-    try:
-        return httpx.get(url).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
 def test_halves_apart(tmp_path):
     """`migrate`, then `api` and `worker`; both refuse a database that is not migrated."""
     settings = environment(REGRAFT_HOME=str(tmp_path), REGRAFT_PORT=str(port := free_port("127.0.0.1")))
@@ -190,7 +183,7 @@ def test_halves_apart(tmp_path):
     subprocess.run(command("migrate"), env=settings, check=True, timeout=60)
     halves = [subprocess.Popen(command(half), env=settings) for half in ("api", "worker")]
     try:
-        until(lambda: _answers(f"http://127.0.0.1:{port}/readyz"), 60)
+        until(lambda: answers(f"http://127.0.0.1:{port}/readyz"), 60)
         with Client(f"http://127.0.0.1:{port}", key=(tmp_path / "admin.key").read_text().strip()) as client:
             until(lambda: any(True for _ in client.networks.list()), 120)  # the worker has told what it can build
     finally:
@@ -229,7 +222,7 @@ def test_serve_imports_nothing_from_the_current_directory(folder_of_a_project, t
     settings = {"REGRAFT_HOME": str(home), "REGRAFT_PORT": str(port), "REGRAFT_SERVING_BACKEND": "torch"}
     serving = _started("serve", folder, **settings, REGRAFT_DEVICE="cpu")
     try:
-        until(lambda: _untouched(folder) and _answers(f"http://127.0.0.1:{port}/readyz"))
+        until(lambda: _untouched(folder) and answers(f"http://127.0.0.1:{port}/readyz"))
         with Client(f"http://127.0.0.1:{port}", key=(home / "admin.key").read_text().strip()) as client:
             file = client.files.upload(digits.optdigits_folders(tmp_path / "digits.zip", 10))
             dataset = client.datasets.wait(client.datasets.create(name="d", file=file.id).id, timeout_s=60)
