@@ -70,6 +70,18 @@ class Service:
         self._beside.append(self.worker)
         self.worker = self._start("worker")
 
+    def settle(self) -> None:
+        """Make it as a new one is, whatever was done to it: one worker, and nothing that it has to do."""
+        for worker in self._beside:
+            _stop(worker)
+        if self.worker.poll() is not None:
+            self.start_worker()
+        unfinished = [job.id for job in self.client.jobs.list() if not job.finished]
+        for job in unfinished:
+            self.client.jobs.cancel(job)
+        until(lambda: all(self.client.jobs.get(job).finished for job in unfinished))
+        until(lambda: not self.running_steps() and not any((self.home / "scratch").iterdir()))
+
     def children(self) -> list[psutil.Process]:
         """Everything below the worker: the fork-server and the steps that it runs."""
         return psutil.Process(self.worker.pid).children(recursive=True)
@@ -80,13 +92,15 @@ class Service:
 
     def close(self) -> None:
         self.client.close()
-        processes = [self.api, self.worker, *self._beside]
-        for process in processes:
-            process.terminate()
-            process.send_signal(signal.SIGCONT)  # a test that failed may have left it asleep
-        for process in processes:
-            process.wait(60)
+        for process in (self.api, self.worker, *self._beside):
+            _stop(process)
         self._log.close()
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.send_signal(signal.SIGCONT)  # a test that failed may have left it asleep
+    process.wait(60)
 
 
 @contextmanager

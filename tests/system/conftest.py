@@ -15,13 +15,6 @@ def service(each_database: Databases, tmp_path_factory: pytest.TempPathFactory) 
         yield running
 
 
-@pytest.fixture
-def own_service(each_database: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One that may be killed."""
-    with services.running(tmp_path_factory.mktemp("home"), each_database.migrated()) as running:
-        yield running
-
-
 @pytest.fixture(scope="session")
 def digits_model(service: Service, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A model that knows 60 optdigits a class: its id."""

@@ -15,17 +15,30 @@ import pysqlite3
 import pytest
 
 from regraft import Unsuccessful
-from tests import digits
+from tests import digits, services
 from tests.services import until
 
 FULL = os.environ.get("REGRAFT_FAULTS") == "full"
 JOB = {"name": "train", "network": digits.TINY, "epochs": 300, "batch_size": 32}
 
 
+@pytest.fixture(scope="module")
+def killable(each_database, tmp_path_factory):
+    with services.running(tmp_path_factory.mktemp("home"), each_database.migrated()) as running:
+        yield running
+
+
 @pytest.fixture
-def dataset(own_service, tmp_path):
-    client = own_service.client
-    file = client.files.upload(digits.optdigits_folders(tmp_path / "optdigits.zip", 40))
+def own_service(killable):
+    """Shared with no other module, and as a new one is."""
+    yield killable
+    killable.settle()
+
+
+@pytest.fixture(scope="module")
+def dataset(killable, tmp_path_factory):
+    client = killable.client
+    file = client.files.upload(digits.optdigits_folders(tmp_path_factory.mktemp("d") / "optdigits.zip", 40))
     return client.datasets.wait(client.datasets.create(name="d", file=file.id).id, timeout_s=60)
 
 
@@ -51,6 +64,7 @@ def alive(process):
 def test_a_worker_that_is_killed_loses_nothing(own_service, dataset):
     """Promises 1 and 6: the job ends by itself, once, under its id, with the weights of an undisturbed run."""
     client = own_service.client
+    before = len(list(client.models.list()))
     undisturbed = submit(client, dataset)
     client.jobs.wait(undisturbed, timeout_s=120)
     for _ in range(20 if FULL else 2):
@@ -63,7 +77,7 @@ def test_a_worker_that_is_killed_loses_nothing(own_service, dataset):
         assert done.attempt == 2
         assert time.monotonic() - killed_at < 100
         assert weights(client, job) == weights(client, undisturbed)
-    assert len(list(client.models.list())) == (21 if FULL else 3)
+    assert len(list(client.models.list())) == before + (21 if FULL else 3)
 
 
 @pytest.mark.any_database
@@ -107,7 +121,6 @@ def test_no_orphan_outlives_its_worker(own_service, dataset):
     assert len(children) >= 2  # the fork-server and the step
     own_service.kill_worker()
     until(lambda: not any(map(alive, children)), 10)
-    own_service.start_worker()
 
 
 @pytest.mark.any_database
@@ -237,7 +250,7 @@ def _is_at_attempt(client, job, attempt):
 @pytest.mark.any_database
 def test_sigterm_is_gentle(own_service, dataset):
     """Promise 12: saved, queued again, the attempt not counted, no orphan; and the job goes on exactly."""
-    client = own_service.client
+    client, said = own_service.client, len(own_service.log)
     undisturbed = submit(client, dataset)
     source = client.jobs.wait(undisturbed, timeout_s=120).model
     for method in ("svm", "logistic_regression"):  # their exporter and their solver make semaphores
@@ -251,7 +264,7 @@ def test_sigterm_is_gentle(own_service, dataset):
     waiting = client.jobs.get(job)
     assert (waiting.status, waiting.attempt) == ("queued", 0)
     until(lambda: not any(map(alive, children)), 5)
-    assert "leaked" not in own_service.log  # Python would name what steps left in the system
+    assert "leaked" not in own_service.log[said:]  # Python would name what steps left in the system
     own_service.start_worker()
     client.jobs.wait(job, timeout_s=120)
     assert client.jobs.get(job).attempt == 1
