@@ -13,7 +13,9 @@ class Lora(Training):
     """W + (α/r)·BA, with A and B of rank `rank` for every linear layer and every ungrouped convolution (`targets`).
 
     The source's weights and statistics stay as they are, bit for bit; what is downloaded as weights has the corrections
-    merged in, the adapter alone comes as `format=adapter`.
+    merged in, the adapter alone comes as `format=adapter`.  `dora`: the size of every output's weights is learned by
+    itself, and the correction gives their direction alone (Liu et al. 2024, DoRA: weight-decomposed low-rank
+    adaptation, eq. 5).
     """
 
     info = Info(
@@ -25,12 +27,13 @@ class Lora(Training):
         order=60,
     )
 
-    examples = {"": {"rank": 2, "dropout": 0.1}}
+    examples = {"": {"rank": 2, "dropout": 0.1}, "dora": {"rank": 2, "dora": True}}
 
     name: Literal["lora"] = "lora"
     rank: Annotated[int, Field(ge=1, le=512)] = 8
     alpha: Annotated[float, Field(gt=0, le=1e4)] = 8.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     targets: Literal["all", "linear", "convolutions"] = "all"
+    dora: bool = False
     optimizer: Literal["sgd", "adamw"] = "adamw"
     input: InputOverride | None = None

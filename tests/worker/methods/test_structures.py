@@ -46,6 +46,20 @@ def test_lora_merges_its_corrections(tmp_path):
     assert torch.equal(adapter["base_model.model.head.weight"], outcome.weights["head.weight"])
 
 
+def test_dora_learns_size_and_direction_apart(tmp_path):
+    """Liu et al. 2024, eq. 5: m · (W + (α/r)·BA) / ‖W + (α/r)·BA‖, the norm over each output's weights."""
+    outcome = adapt(tmp_path, {"name": "lora", "rank": 2, "alpha": 6.0, "learning_rate": 0.01, "dora": True})
+    source, adapter = before(tmp_path), load_file(outcome.adapter_file)
+    for path in ("features.0", "block.0"):
+        part = {name.removeprefix(f"base_model.model.{path}."): tensor for name, tensor in adapter.items()}
+        low, high = part["lora_A.weight"], part["lora_B.weight"]
+        weight_OD = (source[f"{path}.weight"].flatten(1) + high.flatten(1) @ low.flatten(1) * 6.0 / 2).double()
+        size_O1 = part["lora_magnitude_vector"].reshape(-1, 1)
+        assert not torch.allclose(size_O1, source[f"{path}.weight"].flatten(1).norm(dim=1, keepdim=True), atol=1e-4)
+        expected_OD = (size_O1 * weight_OD / weight_OD.norm(dim=1, keepdim=True)).float()
+        torch.testing.assert_close(outcome.weights[f"{path}.weight"].flatten(1), expected_OD)
+
+
 def test_an_adapter_says_how_it_is_to_be_used(tmp_path):
     outcome = adapt(tmp_path, {"name": "lora", "rank": 3, "targets": "convolutions"})
     with safe_open(outcome.adapter_file, "pt") as file:
@@ -55,19 +69,24 @@ def test_an_adapter_says_how_it_is_to_be_used(tmp_path):
     assert config["modules_to_save"] == ["head"]
 
 
-def test_an_adapter_loads_into_peft(tmp_path):
-    """On the source's weights it gives the merged network."""
+@pytest.mark.parametrize("dora", [False, True], ids=["lora", "dora"])
+def test_an_adapter_loads_into_peft(tmp_path, dora):
+    """On the source's weights it gives the merged network, set up by what the file says of itself."""
     from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 
-    outcome = adapt(tmp_path, {"name": "lora", "rank": 2, "learning_rate": 0.01})
+    outcome = adapt(tmp_path, {"name": "lora", "rank": 2, "learning_rate": 0.01, "dora": dora})
+    with safe_open(outcome.adapter_file, "pt") as file:
+        config = json.loads(file.metadata()["adapter_config"])
     spec, input = NetworkSpec.model_validate(tasks.network(10)), InputSpec.model_validate(tasks.INPUT)
     network, merged = build.build(spec, input).eval(), build.build(spec, input).eval()
     network.load_state_dict(before(tmp_path))
     merged.load_state_dict(outcome.weights)
-    inject_adapter_in_model(LoraConfig(r=2, lora_alpha=8, target_modules=["features.0", "block.0"]), network)
+    inject_adapter_in_model(LoraConfig(**config | {"modules_to_save": None}), network)
     prefix = "base_model.model."
     tensors = {name.removeprefix(prefix): tensor for name, tensor in load_file(outcome.adapter_file).items()}
-    set_peft_model_state_dict(network, {name: tensor for name, tensor in tensors.items() if ".lora_" in name})
+    corrections = {name: tensor for name, tensor in tensors.items() if ".lora_" in name}
+    assert any("lora_magnitude_vector" in name for name in corrections) == dora
+    assert not set_peft_model_state_dict(network, corrections).unexpected_keys
     with torch.no_grad():
         for name, tensor in tensors.items():
             if name.startswith("head."):

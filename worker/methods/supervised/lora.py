@@ -18,10 +18,16 @@ if TYPE_CHECKING:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
 PREFIX = "base_model.model."  # before every name in peft's own files
+PARTS = (
+    "lora_dropout",
+    "lora_A",
+    "lora_B",
+    "lora_magnitude_vector",
+)  # that a corrected layer has; the last one for DoRA
 
 
 def run(task: Task, params: Lora) -> Adapted:
-    """Hu et al. 2022, eq. 3."""
+    """Hu et al. 2022, eq. 3; Liu et al. 2024, eq. 5."""
     start = transferred.start(task, params.input)
     learner = start.learner
     examples = supervision.examples(task.run, task.target, params, learner.input, start.classes)
@@ -56,7 +62,7 @@ def targets(network: nn.Module, params: Lora, heads: tuple[str, ...]) -> list[st
 def trainable(learner: Classifier) -> list[str]:
     """The corrections with the dropout before them, the heads, and whatever drops out behind the first correction."""
     paths, heads = [path for path, _ in _corrected(learner.module)], learner.structure.heads
-    low_rank = [f"{path}.{part}" for path in paths for part in ("lora_dropout", "lora_A", "lora_B")]
+    low_rank = [f"{path}.{part}" for path in paths for part in PARTS]
     return [*low_rank, *heads, *learner.structure.live([*paths, *heads])]
 
 
@@ -69,6 +75,7 @@ def _inject(learner: Classifier, params: Lora) -> "LoraConfig":
         lora_dropout=params.dropout,
         target_modules=targets(learner.module, params, learner.structure.heads),
         bias="none",
+        use_dora=params.dora,
     )
     inject_adapter_in_model(config, learner.module)
     learner.module.requires_grad_(True)  # what is frozen is said epoch by epoch
@@ -88,7 +95,10 @@ def _adapter(learner: Classifier, config: "LoraConfig") -> Adapter:
     tensors: dict[str, Tensor] = {}
     for name, tensor in learner.module.state_dict().items():
         if ".lora_" in name:
-            tensors[PREFIX + name.replace(".default.", ".")] = tensor.detach().cpu().clone()
+            own = name.replace("lora_magnitude_vector.default.weight", "lora_magnitude_vector").replace(
+                ".default.", "."
+            )
+            tensors[PREFIX + own] = tensor.detach().cpu().clone()
         elif name.startswith(tuple(f"{head}." for head in learner.structure.heads)):
             tensors[PREFIX + name] = tensor.detach().cpu().clone()
     about: dict[str, object] = {
@@ -96,6 +106,7 @@ def _adapter(learner: Classifier, config: "LoraConfig") -> Adapter:
         "r": config.r,
         "lora_alpha": config.lora_alpha,
         "lora_dropout": config.lora_dropout,
+        "use_dora": config.use_dora,
         "target_modules": sorted(config.target_modules or ()),
         "modules_to_save": list(learner.structure.heads),
     }
