@@ -1,15 +1,19 @@
 """Somebody's weights into a network: nothing is drawn, dropped or taken for something else without being said."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
-from worker.ingest import dialects, weight_sets
-from worker.networks import build, from_timm, load
-from worker.networks.load import COMPILED, Loaded, Report
+from worker.ingest import weight_sets
+from worker.ingest.dialects import refusals, translate
+from worker.ingest.dialects.translation import Translation
+from worker.networks import build, conventions, from_timm, load
+from worker.networks.load import Loaded, Report
 from worker.networks.structure import Structure
 from worker.runtime.contract import Failure, Note
 
@@ -59,23 +63,22 @@ def adopt(
         Failure: `weights_do_not_fit`, `foreign_names`, `unmerged_adapter`, `ambiguous_weights`, `not_finite`; or see
             `build.build` and `Structure.of`.
     """
-    dialects.refuse_adapters(tensors)
-    plain = _plain(tensors)
+    refusals.refuse_adapters(tensors)
     shell = build.shell(network, input)
     places, structure = shell.state_dict(), Structure.of(shell, input)
-    choice = weight_sets.choose(
-        {plain[original]: t for original, t in tensors.items()}, _backbone(places, structure), weights
-    )
-    aside = {original for original in tensors if plain[original] in choice.aside}
-    taken = {original: tensor for original, tensor in tensors.items() if original not in aside}
-    names = {original: plain[original].removeprefix(choice.prefix) for original in taken}
+    read = translate.fitting(tensors, _backbone(places, structure))
+    translated = read.tensors
+    choice = weight_sets.choose(translated, _backbone(places, structure), weights)
+    aside = {name for name in translated if name in choice.aside}
+    taken = {name: tensor for name, tensor in translated.items() if name not in aside}
+    names = {name: name.removeprefix(choice.prefix) for name in taken}
     warnings = [Note("weights_chosen", choice.sentence, "warning")] if choice.others else []
-    if network.name.startswith(from_timm.PREFIX) and dialects.pooled(names.values(), places):
-        network = network.model_copy(update={"options": network.options | {"global_pool": "avg"}})
+    options, notes = _options(network, read, names.values(), shell)
+    warnings += notes
+    if options:
+        network = network.model_copy(update={"options": network.options | options})
         shell = build.shell(network, input)
         places, structure = shell.state_dict(), Structure.of(shell, input)
-        text = "The file's last norm stands behind the pooling (fc_norm): the network averages its tokens."
-        warnings.append(Note("pooling_recognised", text, "warning"))
     head = _renamed_head(taken, names, places, structure)
     if head:
         names |= head
@@ -87,28 +90,53 @@ def adopt(
     try:
         loaded = load.make(network, input, taken, names=names, aside=others, allow_missing=allow_missing)
     except Failure as failure:
-        raise dialects.explained(failure, plain.values(), filename) from failure
+        raise refusals.explained(failure, tensors, read, filename) from failure
     warnings += _notes(loaded, taken, others)
     loaded.report.skipped += [
-        {"name": original, "reason": "it is of a set of weights that was left aside"} for original in aside
+        {"name": name, "reason": "it is of a set of weights that was left aside"} for name in aside
     ]
     drawn = load.new_head(loaded.report, loaded.structure)
-    return Adopted(network, loaded, drawn, warnings)
+    report = read.restated(loaded.report)
+    return Adopted(network, loaded._replace(report=report), drawn, [*_translated(read, report), *warnings])
 
 
-def _plain(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """The names without what torch.compile puts into them, and as the networks' own libraries have them.
+def _options(
+    network: NetworkSpec, read: Translation, names: Collection[str], shell: nn.Module
+) -> tuple[dict[str, Any], list[Note]]:
+    """Options of timm's family that the file tells, and that the network has otherwise."""
+    options: dict[str, Any] = {}
+    notes: list[Note] = []
+    if not network.name.startswith(from_timm.PREFIX):
+        return options, notes
+    if refusals.pooled(names, shell.state_dict()):
+        options["global_pool"] = "avg"
+        text = "The file's last norm stands behind the pooling (fc_norm): the network averages its tokens."
+        notes.append(Note("pooling_recognised", text, "warning"))
+    if read.conventions and (conventional := conventions.differing(read.conventions, shell)):
+        options |= conventional
+        shown = ", ".join(f"`{name}` {value!r}" for name, value in conventional.items())
+        text = (
+            f"{read.layout.capitalize()} pads and normalises otherwise than {network.name} does unless it is told to: "
+            f"{shown} are among its options now."
+        )
+        notes.append(Note("conventions_recognised", text, "warning"))
+    return options, notes
 
-    Where two come to the same, the second keeps its own, under which nothing has a place.
-    """
-    plain = {original: original.replace(COMPILED, "") for original in tensors}
-    others = dialects.renamed(plain.values())
-    used, plain_names = set[str](), dict[str, str]()
-    for original, name in plain.items():
-        name = others.get(name, name)
-        plain_names[original] = original if name in used else name
-        used.add(name)
-    return plain_names
+
+def _translated(read: Translation, report: Report) -> Iterator[Note]:
+    """Notes on names that another library has."""
+    if not read.layout:
+        return
+    example = next((f": {entry['from']} → {entry['to']}" for entry in report.renamed), "")
+    text = (
+        f"The file's names are those of {read.layout}; they were brought over to {read.library}'s "
+        f"({len(report.renamed)} in the report{example}). {read.remark}"
+    )
+    yield Note("names_translated", text.rstrip(), "warning")
+    if read.aside:
+        reasons = Counter(read.aside.values())
+        text = "; ".join(f"{count} tensors, since each {reason}" for reason, count in reasons.items())
+        yield Note("left_aside", f"Left aside were {text}: {_some([*read.aside])}.", "warning")
 
 
 def _backbone(places: Mapping[str, Tensor], structure: Structure) -> dict[str, Tensor]:
@@ -195,14 +223,14 @@ def _notes(loaded: Loaded, tensors: Mapping[str, Tensor], others: list[str]) -> 
 def _converted(report: Report) -> Iterator[Note]:
     for entry in report.reshaped:
         before, after = entry["from"], entry["to"]
-        if len(before) == 4 and {before[1], after[1]} == {1, 3} and before[2:] == after[2:]:
+        if len(before) == len(after) == 4 and {before[1], after[1]} == {1, 3} and before[2:] == after[2:]:
             how = (
                 "summed over its colours for grey images"
                 if after[1] == 1
                 else "repeated for three colours, a third each"
             )
             yield Note("channels_converted", f"{entry['name']} was {how}: {before} → {after}.", "warning")
-        elif len(before) == 3 and before[1] != after[1] and before[2] == after[2]:
+        elif len(before) == len(after) == 3 and before[1] != after[1] and before[2] == after[2]:
             text = f"{entry['name']} was resampled for another number of patches: {before} → {after}."
             yield Note("positions_resampled", text, "warning")
 

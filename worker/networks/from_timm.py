@@ -1,7 +1,7 @@
 """`timm/<name>`: every architecture of timm; grey images by timm's own `in_chans`, sizes by its `img_size`."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import timm
 from pydantic import Field
@@ -20,11 +20,15 @@ class Options(StrictModel):
     """Left out, the network's own defaults hold.  Not every network has a `drop_path_rate`.
 
     `global_pool` is timm's: a vision transformer takes its class token (`token`) or the mean of all others (`avg`).
+    `pad_type` and `bn_eps` are for networks that TensorFlow's weights are brought over to: `same` pads by the image's
+    size.
     """
 
     drop_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
     drop_path_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
     global_pool: Annotated[str, Field(pattern=r"^[a-z]{1,16}$")] | None = None
+    pad_type: Literal["", "same"] | None = None
+    bn_eps: Annotated[float, Field(gt=0, le=0.1)] | None = None
 
 
 def knows(name: str) -> bool:

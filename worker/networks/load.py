@@ -133,9 +133,10 @@ def match(
         prefix = _prefix(tensors, weights)
         names = {original: original.replace(COMPILED, "").removeprefix(prefix) for original in tensors}
     report, fitting = Report(), dict[str, Tensor]()
+    change = stem.channels({names.get(original, original): tensor for original, tensor in tensors.items()}, weights)
     for original, tensor in tensors.items():
         name = names.get(original, original)
-        converted = _converted(tensor, name, weights)
+        converted = _converted(tensor, name, weights, change)
         refusal = "another of its name came before it" if name in fitting else _refusal(converted, weights.get(name))
         if refusal:
             report.skipped.append({"name": original, "reason": refusal})
@@ -158,11 +159,11 @@ def _prefix(tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str
     return min(votes, key=lambda prefix: (-votes[prefix], len(prefix)), default="")
 
 
-def _converted(tensor: Tensor, name: str, weights: Mapping[str, Tensor]) -> Tensor:
+def _converted(tensor: Tensor, name: str, weights: Mapping[str, Tensor], change: tuple[int, int] | None) -> Tensor:
     place = weights.get(name)
     if place is None or tensor.shape == place.shape or not tensor.is_floating_point():
         return tensor
-    return positions.resampled(name, stem.recoloured({name: tensor}, weights)[name], place)
+    return positions.resampled(name, stem.fitted(tensor, place, change), place)
 
 
 def _refusal(tensor: Tensor, place: Tensor | None) -> str | None:

@@ -193,7 +193,8 @@ def resnet(classes: int = 10) -> State:
 def test_transformers_resnet_is_renamed(tmp_path: Path) -> None:
     taken = take(tmp_path, files.safe(transformers_resnet(resnet())), **RESNET)
     assert same(taken.weights, resnet())
-    assert not taken.warnings
+    assert set(taken.warnings) == {"names_translated"}
+    assert "ResNet of transformers" in taken.warnings["names_translated"]
     assert {"from": "classifier.1.weight", "to": "fc.weight"} in taken.report["renamed"]
 
 
