@@ -1,6 +1,7 @@
 """A checkpoint, from an uploaded file or a library's published weights to canonical weights and a graph."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -14,7 +15,9 @@ from app.contract.results import CheckpointResult
 from app.contract.specs import CheckpointIngest
 from worker.export import package
 from worker.ingest import disk, own, pretrained, weights
+from worker.ingest import repository as repositories
 from worker.ingest.adopt import adopt
+from worker.ingest.repository_config import Described
 from worker.ingest.watch import DiskWatch
 from worker.networks import build
 from worker.networks.load import Report
@@ -30,6 +33,7 @@ class _Source:
     recipe: Recipe | None
     tensors: dict[str, Tensor]
     untrained_head: bool = False  # the file says so itself
+    notes: list[Note] = field(default_factory=list)
 
 
 def ingest(spec: Spec[CheckpointIngest], channel: Channel) -> Result[CheckpointResult]:
@@ -56,7 +60,7 @@ def ingest(spec: Spec[CheckpointIngest], channel: Channel) -> Result[CheckpointR
     network, structure, report = adopted.loaded
     untrained_head = adopted.untrained_head or source.untrained_head
     channel.emit(_tensors_note(report))
-    for warning in adopted.warnings:
+    for warning in [*source.notes, *adopted.warnings]:
         channel.emit(warning)
     watch.checkpoint_or_stop()
     channel.emit(Note("exporting", "Writing weights and graph, and comparing the two."))
@@ -91,22 +95,26 @@ def _uploaded(spec: Spec[CheckpointIngest], watch: DiskWatch) -> _Source:
     """Read an uploaded checkpoint.  Where the request leaves something out, what the file says of itself holds, else
     what is usual for the network."""
     request, path = spec.payload, spec.inputs[Input.FILE]
-    tensors = weights.read(path, watch)
-    about = own.read(weights.metadata(path))
-    network = about.network if request.network is None and about is not None else request.network
+    repository = repositories.read(path, spec.workdir, watch)
+    described = repository.described if repository else Described()
+    tensors = repository.tensors if repository else weights.read(path, watch)
+    about = None if repository else own.read(weights.metadata(path))
+    network = request.network or (about.network if about else described.network)
     if network is None:
         message = (
             "The file does not say of which network it holds the weights: give `network`; GET /v1/networks lists them."
         )
         raise Failure("network_needed", message)
     same = about if about is not None and about.network == network else None
-    input = request.input or (same.input if same else build.usual_input(network))
+    input = request.input or (same.input if same else described.input) or build.usual_input(network)
     if input is None:
         message = f"Nothing says what images {network.name} takes: give `input` with size, channels, mean and std."
         raise Failure("does_not_fit", message)
     classes = request.classes
     if classes is None and same:
         classes = same.classes
+    elif classes is None and described.classes and len(described.classes) == network.num_classes:
+        classes = described.classes
     if classes is not None and len(classes) != network.num_classes:
         message = f"The network has {network.num_classes} classes, but {len(classes)} names are given."
         raise Failure("does_not_fit", message)
@@ -118,7 +126,23 @@ def _uploaded(spec: Spec[CheckpointIngest], watch: DiskWatch) -> _Source:
         request.recipe,
         tensors,
         same.untrained_head if same else False,
+        list(_described(request, described, network)),
     )
+
+
+def _described(request: CheckpointIngest, described: Described, network: NetworkSpec) -> Iterator[Note]:
+    """A note on what was taken from the configurations beside the weights, since the request does not say it."""
+    taken = [
+        *([f"the network is {network.name}"] if request.network is None and described.network else []),
+        *([_preprocessing(described.input)] if request.input is None and described.input else []),
+        *(["the classes have names"] if request.classes is None and described.classes else []),
+    ]
+    if taken:
+        yield Note("configuration_read", f"By the configurations beside the weights {'; '.join(taken)}.", "warning")
+
+
+def _preprocessing(input: InputSpec) -> str:
+    return f"images are brought to {input.size[0]}×{input.size[1]}, mean {list(input.mean)}, std {list(input.std)}"
 
 
 def _published(name: str) -> _Source:

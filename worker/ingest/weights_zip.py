@@ -12,7 +12,7 @@ CHUNK = 2**20
 ENCRYPTED = 0x1  # flag of a member
 
 _KNOWN = {"data.pkl", "version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"}
-_PROGRAMS = {"constants.pkl": "TorchScript", "archive_format": ".pt2", "serialized_exported_program.json": ".pt2"}
+PROGRAMS = {"constants.pkl": "TorchScript", "archive_format": ".pt2", "serialized_exported_program.json": ".pt2"}
 
 
 def inspect(path: Path, watch: DiskWatch) -> None:
@@ -57,7 +57,7 @@ def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
 
 
 def _refuse_programs(names: set[str]) -> None:
-    for name, kind in _PROGRAMS.items():
+    for name, kind in PROGRAMS.items():
         if name in names:
             message = f"This is {kind}, a program rather than weights: save `model.state_dict()`."
             raise Failure("unsupported_media_type", message)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
 import timm
@@ -18,6 +18,7 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor, nn
 
 State = dict[str, Tensor]
+Network = TypeVar("Network", bound=nn.Module)
 CLASSES = 7
 ONES = ("weight", "gamma", "lambda1", "lambda_1", "lambda_2", "layer_scale_parameter", "layer_scale")
 
@@ -54,7 +55,7 @@ def photographs(side: int) -> Tensor:
     return torch.stack([p.reshape(side, side, 3).permute(2, 0, 1) for p in pixels]) / 127.5 - 1
 
 
-def lively(network: nn.Module, side: int = 64) -> nn.Module:
+def lively(network: Network, side: int = 64) -> Network:
     """Weights at which every layer counts, and running statistics of photographs, without which a deep one is dead."""
     generator = torch.Generator().manual_seed(0)
     for name, tensor in network.named_parameters():
