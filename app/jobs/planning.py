@@ -222,7 +222,7 @@ def _dataset_facts(dataset: DatasetRow) -> DatasetFacts:
 def learnt(method: Method, facts: JobFacts) -> DatasetFacts | None:
     """The dataset by whose number and size of images defaults are closed, of several the largest, of which an epoch is
     one; None while one of them is not ready."""
-    named = [facts.datasets[id_] for id_ in method.environments_learnt()] or [facts.target]
+    named = [facts.datasets[id_] for id_ in method.epoch_datasets()] or [facts.target]
     if "source_data" in method.info.needs and facts.source_dataset is not None:
         named.append(facts.source_dataset)
     ready = all(dataset.splits is not None for dataset in named)

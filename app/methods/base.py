@@ -94,8 +94,8 @@ class Method(StrictModel):
         """Datasets that are named within, likewise."""
         return {}
 
-    def environments_learnt(self) -> Sequence[str]:
-        """Ids of the labelled datasets that it learns from in place of the target."""
+    def epoch_datasets(self) -> Sequence[str]:
+        """Ids of the datasets of whose images an epoch is made, in place of the target's; of several the largest."""
         return ()
 
     def heads(self) -> dict[str, str | None]:

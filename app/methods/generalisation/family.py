@@ -47,7 +47,7 @@ class Generalisation(Start):
         named = {f"environments.{i}": id_ for i, id_ in enumerate(self.environments)}
         return named if self.validation is None else named | {"validation": self.validation}
 
-    def environments_learnt(self) -> Sequence[str]:
+    def epoch_datasets(self) -> Sequence[str]:
         return self.environments
 
     def turn(self, steps: int) -> int:

@@ -8,7 +8,7 @@ import pytest
 from app.contract.networks import NetworkSpec
 from app.core.status import Readiness
 from app.db.tables import DatasetRow
-from app.jobs import checks
+from app.jobs import checks, planning
 from app.jobs.planning import facts_of
 from app.jobs.sources import Source
 from app.methods.base import Method
@@ -16,6 +16,7 @@ from app.methods.cross_domain.dann import Dann
 from app.methods.cross_domain.mcc import Mcc
 from app.methods.facts import JobFacts
 from app.methods.generalisation.erm import Erm
+from app.methods.semi_supervised.fixmatch import FixMatch
 from app.methods.source_free.adabn import AdaBn
 from app.methods.source_free.shot import Shot
 from app.methods.source_free.tent import Tent
@@ -220,3 +221,26 @@ def test_all_reasons_at_once() -> None:
         "method.train_size",
         "method.labels_per_class",
     ]
+
+
+def semi_supervised(unlabelled: DatasetRow, target: DatasetRow | None = None) -> Parts:
+    method = FixMatch(unlabelled="ds_images", network=network(3))
+    return method, facts_of(None, target or dataset(), environments={"ds_images": unlabelled})
+
+
+def test_images_without_labels_may_be_another_datasets_and_are_what_an_epoch_is_made_of() -> None:
+    images = dataset(id="ds_images", labelled=False, classes=None, counts=None, splits={"train": 900, "validation": 0})
+    method, facts = semi_supervised(images)
+    assert checks.faults(method, facts) == []
+    learnt = planning.learnt(method, facts)
+    assert learnt is not None
+    assert (learnt.id, method.train_count(learnt)) == ("ds_images", 900)
+    assert checks.faults(*semi_supervised(processing(id="ds_images"))) == []
+
+
+def test_images_without_labels_that_do_not_fit() -> None:
+    empty = dataset(id="ds_images", splits={"train": 0, "validation": 9, "test": 9})
+    (fault,) = checks.faults(*semi_supervised(empty))
+    assert (fault["param"], "empty" in fault["detail"]) == ("method.unlabelled", True)
+    (fault,) = checks.faults(*semi_supervised(dataset(id="ds_images"), dataset(labelled=False, classes=None)))
+    assert fault["param"] == "dataset"
