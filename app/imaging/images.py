@@ -6,7 +6,6 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +21,10 @@ Pixels = NDArray[np.uint8]
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 READABLE = "JPEG, PNG, WebP, BMP, GIF or TIFF"  # the same for people
 MAX_PIXELS = 50 * 2**20  # the 50 megapixels of a telephone pass, 8000×8000 does not
-MAX_SIDE = 512
+SHORT_SIDE, LONG_SIDE = 512, 2048  # pixels, at most, of a stored image's sides
 MAX_SCANS = 100  # of a JPEG: each goes over all of its pixels again; encoders write ten or so …
 MAX_SCANNED = 600 * 2**20  # … and this many pixels together, 11 scans of the largest image
+DRAFT = 2  # times the pixels that are wanted: of a JPEG are decoded at least, so that none is seen to be missing
 HEAD_CPU_S, CPU_S = 1.0, 5.0  # of the thread that reads: for what comes before the pixels, and for the pixels
 UPRIGHT = 1  # EXIF's orientation of an image that is shown as it is stored
 
@@ -48,17 +48,18 @@ class BadImage(Exception):
     """The file is no image that we read; its text is a sentence for whoever sent it."""
 
 
-def decode(data: bytes, *, within: int | None = None) -> Pixels:
+def decode(data: bytes, *, bounded: bool = False) -> Pixels:
     """A JPEG, PNG, WebP, BMP, GIF or TIFF as uint8 [H,W,C], C = 1 (grey) or 3; of several frames or pages the first.
 
-    Turned upright by its EXIF orientation.  `app.imaging.depth` composes transparency and gives 8 bits.  With `within`
-    it is shrunk to so many pixels a side as `bound` does, in less memory.  Safe to call from many threads.
+    Turned upright by its EXIF orientation.  `app.imaging.depth` composes transparency and gives 8 bits.  If `bounded`
+    it is shrunk as `bound` does, in less memory; a large JPEG is decoded at a half, a quarter or an eighth of its size
+    (libjpeg's scaled inverse DCT) where that leaves `DRAFT` times the pixels a side.  Safe to call from many threads.
 
     Raises:
         BadImage: empty, of another format, broken, cut short, of more than `MAX_PIXELS` pixels, of more scans than are
             read, or its reading takes more than `HEAD_CPU_S` and `CPU_S` seconds of a processor.
     """
-    return decoded(opened(data), within=within)
+    return decoded(opened(data), bounded=bounded)
 
 
 def opened(data: bytes) -> ImageFile:
@@ -91,16 +92,21 @@ def memory(image: ImageFile) -> int:
     return image.width * image.height * each
 
 
-def decoded(image: ImageFile, *, within: int | None = None) -> Pixels:
+def decoded(image: ImageFile, *, bounded: bool = False) -> Pixels:
     """The pixels of what `opened` gave, as `decode` gives them.
 
     Raises:
         BadImage: see `decode`.
     """
-    return changed(image, within=within)[0]
+    return changed(image, bounded=bounded)[0]
 
 
-def changed(image: ImageFile, *, within: int | None = None) -> tuple[Pixels, frozenset[Change]]:
+def is_bounded(size: tuple[int, ...]) -> bool:
+    """Tell whether an image of these sides is stored as it is."""
+    return _bounded(size) == size
+
+
+def changed(image: ImageFile, *, bounded: bool = False) -> tuple[Pixels, frozenset[Change]]:
     """The pixels of what `opened` gave, as `decode` gives them, and what of the file is not kept as it was.
 
     Raises:
@@ -110,16 +116,19 @@ def changed(image: ImageFile, *, within: int | None = None) -> tuple[Pixels, fro
         pages: frozenset[Change] = frozenset({"pages"} if _has_more_pages(image) else ())
         if isinstance(image.fp, _Timed):
             image.fp.allow(CPU_S)
+        size = _bounded(image.size)
+        if bounded and size != image.size:
+            image.draft(None, (DRAFT * size[0], DRAFT * size[1]))  # of other formats than JPEG it does nothing
         image.load()
         turn = _TURNS.get(_orientation(image))
         upright = image if turn is None else image.transpose(turn)
-        pixels, changes = depth.brought_over(upright, partial(_shrunk, within=within))
-        return _resized(pixels, _within(pixels.shape[:2], within)), changes | pages
+        pixels, changes = depth.brought_over(upright, _shrunk) if bounded else depth.brought_over(upright)
+        return bound(pixels) if bounded else pixels, changes | pages
 
 
 def bound(image: Pixels) -> Pixels:
-    """Shrunk to at most `MAX_SIDE` pixels a side, its aspect kept; smaller ones come back as they are."""
-    return _resized(image, _within(image.shape[:2], MAX_SIDE))
+    """Shrunk to at most `SHORT_SIDE` and `LONG_SIDE` pixels, its aspect kept; others come back as they are."""
+    return _resized(image, _bounded(image.shape[:2]))
 
 
 def fit(image: Pixels, spec: InputSpec) -> Pixels:
@@ -221,13 +230,15 @@ def _has_more_pages(image: Image.Image) -> bool:
     return isinstance(image, TiffImagePlugin.TiffImageFile) and bool(image.tag_v2.next)
 
 
-def _shrunk(image: Image.Image, within: int | None) -> Image.Image:
-    size = _within((image.height, image.width), within)
-    return image if size == (image.height, image.width) else image.resize(size[::-1], Image.Resampling.BILINEAR)
+def _shrunk(image: Image.Image) -> Image.Image:
+    size = _bounded(image.size)
+    return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
 
 
-def _within(size: tuple[int, int], side: int | None) -> tuple[int, int]:
-    return size if side is None or max(size) <= side else _inside(size, side, side)
+def _bounded(size: tuple[int, ...]) -> tuple[int, int]:
+    one, other = size
+    scale = min(1.0, SHORT_SIDE / min(size), LONG_SIDE / max(size))
+    return max(1, round(one * scale)), max(1, round(other * scale))
 
 
 def _inside(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:

@@ -322,7 +322,7 @@ def _large_decoded(data: bytes, spec: InputSpec, index: int) -> Pixels:
 
 def _fitted(image: ImageFile, spec: InputSpec) -> Pixels:
     """The one path from an image to a network's input, the same as in training."""
-    return images.fit(images.decoded(image, within=images.MAX_SIDE), spec)
+    return images.fit(images.decoded(image, bounded=True), spec)
 
 
 @contextmanager

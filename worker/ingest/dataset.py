@@ -1,5 +1,6 @@
 """A dataset, from the uploaded file to packed pixels: a format finds images and labels, the rest is common to all."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -39,7 +40,10 @@ def ingest(spec: Spec[DatasetIngest], channel: Channel) -> Result[DatasetResult]
             parsed = _for_tests(parsed, split_N)
         writer.finish(index, parsed.row_N, parsed.label_N, split_N, parsed.target_NK)
     images = PackedImages.open(pixels, index)
-    mean, std = measure.moments(images, watch.checkpoint_or_stop)
+    with ThreadPoolExecutor(2, "measure") as beside:
+        sha256 = beside.submit(measure.sha256, images, parsed.classes, watch.checkpoint_or_stop)
+        found = beside.submit(duplicates.find, images, parsed.names, watch.checkpoint_or_stop)
+        mean, std = measure.moments(images, watch.checkpoint_or_stop)
     result = DatasetResult(
         format=request.format,
         labelled=_labelled(images),
@@ -51,8 +55,8 @@ def ingest(spec: Spec[DatasetIngest], channel: Channel) -> Result[DatasetResult]
         counts=measure.counts(images, parsed.classes) if parsed.classes else None,
         mean=mean,
         std=std,
-        sha256=measure.sha256(images, parsed.classes, watch.checkpoint_or_stop),
-        duplicates=duplicates.find(images, parsed.names, watch.checkpoint_or_stop),
+        sha256=sha256.result(),
+        duplicates=found.result(),
     )
     for note in (*pack.notes, *warnings.of(result, parsed, split_N, pack, request)):
         channel.emit(note)

@@ -4,12 +4,14 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.contract.datasets import DuplicatePair, Duplicates
 from app.imaging.packed import SPLITS, PackedImages
 
 EXAMPLES = 10  # that are named
 NAME_CHARS = 256
+MIDDLE_BYTES = 4096  # that are compared first
 
 
 def find(images: PackedImages, names: Sequence[str] | None, checkpoint_or_stop: Callable[[], None]) -> Duplicates:
@@ -19,11 +21,7 @@ def find(images: PackedImages, names: Sequence[str] | None, checkpoint_or_stop: 
     image; `near` is null: nobody looks for them.  `examples` are pairs {images, splits}, those across splits first; an
     image is its file's name, or where it has none the id of its sample.
     """
-    digest_N = np.empty(len(images), np.uint64)
-    for row in range(len(images)):
-        checkpoint_or_stop()
-        shape = images.shape[row].tobytes()
-        digest_N[row] = int.from_bytes(hashlib.blake2b(images[row].data, digest_size=8, key=shape).digest(), "little")
+    digest_N = _digests(images, checkpoint_or_stop)
     # training images first, so that each group's first is one wherever it has one
     order_N = np.lexsort((images.split, digest_N))
     sorted_N = digest_N[order_N]
@@ -38,6 +36,26 @@ def find(images: PackedImages, names: Sequence[str] | None, checkpoint_or_stop: 
         near=None,
         examples=[_pair(images, names, int(first_N[place]), int(order_N[place])) for place in shown],
     )
+
+
+def _digests(images: PackedImages, checkpoint_or_stop: Callable[[], None]) -> NDArray[np.uint64]:
+    """[N]: equal where images are, and else nowhere: of an image's middle, or of all of it where others share that."""
+    digest_N = np.empty(len(images), np.uint64)
+
+    def digest(row: int, most: int) -> None:
+        checkpoint_or_stop()
+        pixels = images[row].reshape(-1)
+        start = max(0, (len(pixels) - most) // 2)
+        key = images.shape[row].tobytes()
+        hash = hashlib.blake2b(pixels[start : start + most].data, digest_size=8, key=key)
+        digest_N[row] = int.from_bytes(hash.digest(), "little")
+
+    for row in range(len(images)):
+        digest(row, MIDDLE_BYTES)
+    _, place_N, count = np.unique(digest_N, return_inverse=True, return_counts=True)
+    for row in np.flatnonzero(count[place_N] > 1).tolist():
+        digest(row, images[row].size)
+    return digest_N
 
 
 def _pair(images: PackedImages, names: Sequence[str] | None, *rows: int) -> DuplicatePair:

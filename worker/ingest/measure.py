@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from app.contract.datasets import ClassCounts, Counts, ImageShape
 from app.imaging.images import Pixels
@@ -59,7 +60,7 @@ def moments(images: PackedImages, checkpoint_or_stop: Heed) -> tuple[list[float]
     for start in range(0, len(rows), step):
         checkpoint_or_stop()
         pixels_PC = np.concatenate([_flat(images[row], channels) for row in rows[start : start + step].tolist()])
-        count_CL += [np.bincount(pixels_P, minlength=len(LEVELS)) for pixels_P in pixels_PC.T]
+        count_CL += _histogram(pixels_PC)
     share_CL = count_CL / count_CL.sum(axis=1, keepdims=True)
     mean_C = share_CL @ LEVELS
     variance_C = (share_CL * (LEVELS - mean_C[:, None]) ** 2).sum(axis=1)
@@ -82,6 +83,13 @@ def sha256(images: PackedImages, classes: Sequence[str], checkpoint_or_stop: Hee
         checkpoint_or_stop()
         digest.update(images[row].data)
     return digest.hexdigest()
+
+
+def _histogram(pixels_PC: Pixels) -> NDArray[np.int64]:
+    """[C,256]: Pillow counts twice as fast as NumPy."""
+    channels = pixels_PC.shape[1]
+    row = Image.fromarray(pixels_PC[None] if channels == 3 else pixels_PC.T)
+    return np.array(row.histogram(), np.int64).reshape(channels, len(LEVELS))
 
 
 def _flat(image: Pixels, channels: int) -> Pixels:

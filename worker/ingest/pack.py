@@ -65,7 +65,7 @@ class Pack:
         """Store images that are decoded already."""
         if len(self._writer) + len(images_NHWC) > MAX_IMAGES:
             raise Failure("too_many_images", f"There are more than {MAX_IMAGES:,} images: split the dataset.")
-        if max(images_NHWC.shape[1:3]) <= images.MAX_SIDE:
+        if images.is_bounded(images_NHWC.shape[1:3]):
             self._room.spend(images_NHWC.nbytes)
             self._writer.extend(images_NHWC)
             return
@@ -119,8 +119,8 @@ def _decoded(batch: list[Encoded]) -> list[Decoded]:
 def _image(data: bytes) -> Changed | BadImage:
     try:
         image = images.opened(data)
-        shrunk = max(image.size) > images.MAX_SIDE
-        pixels, changes = images.changed(image, within=images.MAX_SIDE)
+        shrunk = not images.is_bounded(image.size)
+        pixels, changes = images.changed(image, bounded=True)
         return pixels, changes | ({"size"} if shrunk else set())
     except BadImage as error:
         return error

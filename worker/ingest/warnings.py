@@ -17,7 +17,7 @@ _CHANGES = {
     "transparency": "are transparent in parts: composed over white, or over black where white would hide the shape",
     "depth": "have more than 8 bits a channel: brought to 8 by the range in use (docs/api.md, Datasets)",
     "pages": "have more than one page: the first is taken",
-    "size": "have more than 512 pixels a side: stored shrunk to that, the aspect kept",
+    "size": "have more than 512 pixels on their shorter side: stored shrunk to that, the aspect kept",
 }
 
 

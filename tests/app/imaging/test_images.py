@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from app.contract.inputs import InputSpec
 from app.imaging import images
@@ -310,15 +310,30 @@ def test_flipped_bytes_end_in_pixels_or_in_a_refusal(noise: bytes, format: str, 
     assert decoded.shape[2] in (1, 3)
 
 
-@pytest.mark.parametrize(("height", "width"), [(1024, 768), (513, 512), (2, 5000), (600, 600)])
-def test_large_images_are_bounded(height: int, width: int) -> None:
+@pytest.mark.parametrize(
+    ("height", "width", "sides"),
+    [
+        (1024, 768, (683, 512)),
+        (768, 1024, (512, 683)),
+        (600, 600, (512, 512)),
+        (1000, 5000, (410, 2048)),
+        (2, 5000, (1, 2048)),
+    ],
+)
+def test_large_images_are_bounded_by_their_shorter_side(height: int, width: int, sides: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     bounded = images.bound(image)
-    assert max(bounded.shape[:2]) == images.MAX_SIDE
+    assert bounded.shape[:2] == sides
     assert bounded.shape[0] / bounded.shape[1] == pytest.approx(height / width, rel=0.05) or min(bounded.shape[:2]) == 1
     size = bounded.shape[1], bounded.shape[0]
     assert np.array_equal(bounded, np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)))
     assert images.bound(bounded) is bounded
+
+
+@pytest.mark.parametrize("size", [(512, 2048), (2, 1500), (28, 28)])
+def test_others_are_stored_as_they_are(size: tuple[int, int]) -> None:
+    image = np.zeros((*size, 1), np.uint8)
+    assert images.bound(image) is image
 
 
 SIDES = st.integers(1, 40)
@@ -433,12 +448,26 @@ def test_no_thread_waits_for_the_image_of_another() -> None:
         assert slow.result(timeout=60) == (8, 6)
 
 
-@pytest.mark.parametrize("size", [(600, 900), (1100, 40), (513, 512), (512, 512)])
+@pytest.mark.parametrize("size", [(600, 900), (2100, 40), (513, 512), (512, 512)])
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF", "TIFF"])
 def test_shrinking_while_decoding_gives_the_same_pixels(format: str, size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     data = encoded(pixels, format)
-    assert np.array_equal(images.decode(data, within=512), images.bound(images.decode(data)))
+    assert np.array_equal(images.decode(data, bounded=True), images.bound(images.decode(data)))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("turn", [1, 6])
+def test_a_large_jpeg_is_decoded_at_half_its_size_and_looks_the_same(mode: str, turn: int) -> None:
+    ramps = np.linspace(0, 1, 2400)[:, None, None] * np.linspace(40, 255, 3000)[None, :, None] * [1, 0.6, 0.3]
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = turn
+    data = saved(Image.fromarray(ramps.astype(np.uint8)).convert(mode), "JPEG", exif=exif)
+    image = images.opened(data)
+    bounded, whole = images.decoded(image, bounded=True), images.bound(images.decode(data))
+    assert image.size == (1500, 1200)
+    assert bounded.shape == whole.shape
+    assert np.abs(bounded.astype(int) - whole).max() <= 4
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA", "P", "1", "I;16"])
@@ -447,4 +476,4 @@ def test_so_it_does_in_any_mode(mode: str) -> None:
     if "A" in mode:
         picture.putalpha(Image.linear_gradient("L").resize(picture.size))
     data = saved(picture)
-    assert np.array_equal(images.decode(data, within=512), images.bound(images.decode(data)))
+    assert np.array_equal(images.decode(data, bounded=True), images.bound(images.decode(data)))

@@ -370,7 +370,7 @@ def test_tiff_and_transparency_are_told(ingest: Ingest) -> None:
     shape[2:4, 2:4, 3] = 255
     members = {f"{name}/{n}.tif": encoded(wide + n, "TIFF") for n in range(5) for name in NAMES}
     members |= {f"{name}/{n}.png": encoded(shape + n // 9) for n in range(5) for name in NAMES}
-    members |= {f"{name}/large.png": encoded(np.zeros((600, 6, 3), np.uint8)) for name in NAMES}
+    members |= {f"{name}/large.png": encoded(np.zeros((600, 520, 3), np.uint8)) for name in NAMES}
     found = ingest(zipped(members))
     assert found.document["refused"] == []
     for change, count in (("depth", 10), ("transparency", 10), ("size", 2)):
