@@ -1,6 +1,7 @@
 """`regraft datasets`."""
 
 from itertools import islice
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,8 +41,11 @@ FIELDS: list[Column] = [
 @online
 def create(
     session: Session,
-    name: str,
-    file: Annotated[str, typer.Option(help="An archive: a file's id, or a path to upload.")],
+    source: Annotated[
+        str, typer.Argument(help="A folder or an archive to upload; with `--file`, the name of the dataset.")
+    ],
+    file: Annotated[str | None, typer.Option(help="A file's id, or a path to upload.")] = None,
+    name: Annotated[str | None, typer.Option(help="The name of the dataset, if not that of what is uploaded.")] = None,
     format: Annotated[str, typer.Option(help="auto, folder, cifar10, cifar100, idx, npz, csv.")] = "auto",
     split: Annotated[
         list[str] | None, typer.Option(metavar="SPLIT=FRACTION", help="Where the archive brings none.")
@@ -61,10 +65,10 @@ def create(
     metadata: Pairs = None,
     wait: Wait = True,
 ) -> None:
-    """Create a dataset from an archive of images."""
+    """Create a dataset from a folder or an archive of images."""
     created = session.client.datasets.create(
-        name=name,
-        file=by_id_or_path(session, file),
+        name=name or (source if file else Path(source).resolve().stem),
+        file=by_id_or_path(session, file or source),
         format=format,
         splits=parameters(split) or None,
         seed=seed,

@@ -9,6 +9,7 @@ import typer
 from regraft.cli.live import transfer
 from regraft.cli.online import Column, Session, online
 from regraft.cli.options import Cascade, Limit
+from regraft.folders import Folder
 
 app = typer.Typer(help="Uploaded files.", no_args_is_help=True)
 
@@ -22,9 +23,12 @@ COLUMNS: list[Column] = [
 
 
 def upload(session: Session, path: Path) -> str:
-    """The id of the file that `path` becomes, with a bar while it goes."""
+    """The id of the file that `path`, a file or a folder, becomes, with a bar while it goes."""
+    source = Folder.listed(path) if path.is_dir() else path
+    if isinstance(source, Folder):
+        session.err.print(str(source), highlight=False, markup=False)
     with transfer(session.err, f"Uploading {path.name}") as progress:
-        return session.client.files.upload(path, progress=progress).id
+        return session.client.files.upload(source, progress=progress).id
 
 
 def by_id_or_path(session: Session, named: str) -> str:
@@ -34,8 +38,8 @@ def by_id_or_path(session: Session, named: str) -> str:
 
 @app.command("upload")
 @online
-def upload_(session: Session, paths: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False)]) -> None:
-    """Upload files; large ones go in parts."""
+def upload_(session: Session, paths: Annotated[list[Path], typer.Argument(exists=True)]) -> None:
+    """Upload files; large ones go in parts, folders as archives."""
     ids = [upload(session, path) for path in paths]
     session.show_all([session.client.files.get(file_id) for file_id in ids], COLUMNS)
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from regraft import errors
 from regraft.nouns.base import D, Noun, given, waiting
+from regraft.nouns.files import Source, uploaded
 from regraft.steps import Steps, Stream, call, items
 from regraft.types import Dataset, Event
 
@@ -14,9 +16,10 @@ class Datasets(Noun[D]):
     @call
     def create(
         self,
+        source: Source | None = None,
         *,
-        name: str,
-        file: str,
+        name: str | None = None,
+        file: str | None = None,
         format: str = "auto",
         splits: Mapping[str, float] | None = None,
         seed: int | None = None,
@@ -27,10 +30,16 @@ class Datasets(Noun[D]):
         metadata: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
     ) -> Steps[Dataset]:
-        """`splits` gives the fractions for those that the archive does not bring; `labels` is `"fine"` or `"coarse"`
-        (CIFAR-100); `labelled` `"test"` takes labels of the test split alone.  `columns` says which columns of a table
-        have what (image, label or labels, split), `split_names` what else splits are called.  Processed in the
-        background: `wait`; a job that names it may be created at once."""
+        """Makes a dataset of `source`, a folder or an archive that is uploaded first, or of an uploaded `file`; its
+        name is that of the source, unless given.  `splits` gives the fractions for those that the archive does not
+        bring; `labels` is `"fine"` or `"coarse"` (CIFAR-100); `labelled` `"test"` takes labels of the test split alone.
+        `columns` says which columns of a table have what (image, label or labels, split), `split_names` what else
+        splits are called.  Processed in the background: `wait`; a job that names it may be created at once."""
+        if (source is None) == (file is None):
+            raise ValueError("Give `source`, a folder or an archive, or `file`, the id of an uploaded file.")
+        if source is not None:
+            stored = yield from uploaded(self._send, source)
+            file, name = stored.id, name or Path(stored.filename).stem
         body = {
             "name": name,
             "file": file,

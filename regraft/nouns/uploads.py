@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 
+from regraft.folders import Folder
 from regraft.nouns.base import D, Noun, given, once
 from regraft.steps import Do, Steps, call
 from regraft.types import File, Upload
@@ -46,8 +47,29 @@ def in_parts(send: Sender, path: Path, filename: str, part_bytes: int, progress:
     for number, start in enumerate(range(0, size, part_bytes), start=1):
         part = Body(path, start, min(part_bytes, size - start), _shifted(progress, start, size))
         yield from send(part_request(upload.id, number, part, part.length))
-    path_ = f"/v1/uploads/{upload.id}/complete"
-    done = yield from send(Request("POST", path_, repeatable=True, json={}, headers=once(), timeout=PART_TIMEOUT_S))
+    return (yield from _completed(send, upload))
+
+
+def packed_in_parts(
+    send: Sender, folder: Folder, filename: str, part_bytes: int, progress: Progress | None
+) -> Steps[File]:
+    """Send the folder as a zip of a length that is not known before its end."""
+    announced = {"filename": filename}
+    begun = yield from send(Request("POST", "/v1/uploads", repeatable=True, json=announced, headers=once()))
+    upload = Upload.model_validate_json(begun.content)
+    pieces, done = folder.packed(part_bytes), 0
+    number = 1
+    while piece := (yield Do(partial(next, pieces, b""))):
+        yield from send(part_request(upload.id, number, piece, len(piece)))
+        number, done = number + 1, done + len(piece)
+        if progress:
+            progress(min(done, folder.size), folder.size)
+    return (yield from _completed(send, upload))
+
+
+def _completed(send: Sender, upload: Upload) -> Steps[File]:
+    path = f"/v1/uploads/{upload.id}/complete"
+    done = yield from send(Request("POST", path, repeatable=True, json={}, headers=once(), timeout=PART_TIMEOUT_S))
     return File.model_validate_json(done.content)
 
 

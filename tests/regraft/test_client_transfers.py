@@ -3,6 +3,9 @@
 import hashlib
 import io
 import json
+import random
+import zipfile
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 from PIL import Image
 
 import regraft
+from regraft.folders import Folder
 from regraft.nouns.events import Decoder
 from tests.regraft.client_fakes import AwaitingTalk, BlockingTalk, Broken, Script, job, ok, problem
 
@@ -31,6 +35,19 @@ def a_file(size: int) -> dict[str, object]:
         "filename": "a.zip",
         "bytes": size,
         "sha256": "0" * 64,
+    }
+
+
+def a_dataset() -> dict[str, object]:
+    return {
+        "id": "ds_1",
+        "object": "dataset",
+        "created_at": "2026-11-24T12:00:00Z",
+        "name": "a",
+        "status": "processing",
+        "file": "file_1",
+        "format": "auto",
+        "labelled": True,
     }
 
 
@@ -64,6 +81,67 @@ def test_bytes_can_be_uploaded(talk):
     script = Script([ok(a_file(3), 201)])
     talk(script).ask(lambda client: client.files.upload(b"abc", filename="abc.bin"))
     assert script.requests[0].content == b"abc"
+
+
+def photographs(folder: Path) -> dict[str, bytes]:
+    """What is to be sent of a folder: a hidden file, litter and a loop of links lie beside."""
+    files = {f"{name}/{n}.jpg": random.Random(n).randbytes(5000) for name in ("cat", "dog") for n in range(3)}
+    for name, content in (files | {"cat/.DS_Store": b"x", "dog/Thumbs.db": b"x", "__MACOSX/._0.jpg": b"x"}).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    (folder / "dog" / "again").symlink_to(folder, target_is_directory=True)
+    return files
+
+
+@pytest.mark.parametrize("as_dataset", [False, True])
+def test_a_folder_is_packed_while_it_is_sent(talk, tmp_path, as_dataset):
+    files = photographs(tmp_path / "pets")
+    upload = a_file(0) | {"id": "upload_1", "object": "upload"}
+    parts = [ok({})] * (1 if as_dataset else 8)
+    script = Script([ok(upload, 201), *parts, ok(a_file(9), 201), ok(a_dataset(), 202)])
+    told = []
+    if as_dataset:
+        talk(script).ask(lambda client: client.datasets.create(tmp_path / "pets"))
+        assert json.loads(script.requests.pop().content) == {"name": "a", "file": "file_1", "format": "auto"}
+    else:
+        talk(script).ask(
+            lambda client: client.files.upload(
+                tmp_path / "pets", part_bytes=4096, progress=lambda *done: told.append(done)
+            )
+        )
+        assert told[-1] == (30_000, 30_000)
+    begun, *sent, _ = script.requests
+    assert json.loads(begun.content) == {"filename": "pets.zip"}
+    assert {len(part.content) for part in sent[:-1]} <= {4096}
+    with zipfile.ZipFile(io.BytesIO(b"".join(part.content for part in sent))) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == files
+
+
+def test_a_lost_part_of_a_folder_is_sent_again_as_it_was(talk, tmp_path):
+    photographs(tmp_path)
+    upload = a_file(0) | {"id": "upload_1", "object": "upload"}
+    script = Script([ok(upload, 201), httpx.ReadError("lost"), ok({}), ok({}), ok({}), ok(a_file(9), 201)])
+    talk(script).ask(lambda client: client.files.upload(str(tmp_path), part_bytes=12_000))
+    lost, again = script.requests[1:3]
+    assert lost.url == again.url
+    assert lost.content == again.content
+
+
+def test_what_a_folder_holds_is_told(tmp_path):
+    files = photographs(tmp_path / "pets")
+    listed = Folder.listed(tmp_path / "pets")
+    assert list(listed.files) == sorted(files)
+    assert str(listed).endswith("pets: 6 files packed, 2 left out (hidden files and system litter).")
+    assert b"".join(listed.packed(1000)) == b"".join(Folder.listed(tmp_path / "pets").packed(7))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no files"):
+        Folder.listed(tmp_path / "empty")
+
+
+def test_a_dataset_is_of_a_source_or_of_a_file(talk):
+    for given in ({}, {"source": b"x", "file": "file_1"}):
+        with pytest.raises(ValueError, match="`source`"):
+            talk(Script([])).ask(lambda client, given=given: client.datasets.create(**given))
 
 
 def test_a_large_file_goes_in_parts_and_a_lost_part_alone_is_sent_again(talk, tmp_path):

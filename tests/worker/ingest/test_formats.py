@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import get_args
 
 from app.api.schemas.datasets import Format
+from regraft import folders
+from worker.ingest import archive
 from worker.ingest.detect import FORMATS
 
 ROOT = Path(__file__).parents[3]
@@ -20,6 +22,10 @@ def test_the_command_and_the_page_name_all() -> None:
     assert set(told.split(", ")) == NAMES
     [line] = re.findall(r"^`format` is ([^;]+);", source("docs/api.md"), re.M)
     assert set(re.findall(r"`(\w+)`", line)) == NAMES
+
+
+def test_the_client_leaves_out_what_is_passed_over_here() -> None:
+    assert folders.LITTER == archive.LITTER
 
 
 def source(path: str) -> str:
