@@ -70,10 +70,10 @@ def test_the_suites_take_it_in(tmp_path):
     copy.insert(
         "worker/ingest/detect.py", '    "idx": Format', '    "numbered": Format(numbered.suits, numbered.read),\n'
     )
-    copy.insert("app/api/schemas/datasets.py", '"csv"]', '"numbered", ')
-    copy.insert("regraft/cli/datasets.py", 'csv.")] =', "numbered, ")
+    copy.insert("app/api/schemas/datasets.py", '"webdataset"]', '"numbered", ')
+    copy.insert("regraft/cli/datasets.py", 'webdataset.")] =', "numbered, ")
     copy.write("tests/worker/ingest/test_dataset_numbered.py", READ)
-    copy.insert("docs/api.md", "`idx`, `npz` or", "`numbered`, ")
+    copy.insert("docs/api.md", "`csv` or `webdataset`", "`numbered`, ")
     suites = (
         "tests/worker/ingest/test_dataset_numbered.py",
         "tests/worker/ingest/test_formats.py",

@@ -46,6 +46,7 @@ LABEL = (
     "species",
     "variety",
     "y",
+    "choice",
     "label_id",
     "labelid",
     "class_id",
@@ -53,7 +54,17 @@ LABEL = (
     "category_id",
     "level",
 )
-LABELS = ("labels", "tags", "classes", "categories", "attributes", "attribute_ids", "finding_labels", "predicates")
+LABELS = (
+    "labels",
+    "tags",
+    "choices",
+    "classes",
+    "categories",
+    "attributes",
+    "attribute_ids",
+    "finding_labels",
+    "predicates",
+)
 SPLIT = ("split", "set", "data_set", "dataset", "subset", "partition", "fold_name", "usage")
 
 

@@ -1,33 +1,31 @@
 """`csv`: tables of labels beside the images that they list, in one archive.
 
-Read are comma, semicolon, tab and bar as delimiters, the names of columns in `worker.ingest.columns`, images by their
-path, by the end of a path of another machine, and without their suffix.  Labels are one an image, or any number: in one
+Read are the files of `worker.ingest.tabular`, the names of columns in `worker.ingest.columns`, images by their path, by
+the end of a path of another machine, and without their suffix.  Labels are one an image, or any number: in one
 cell with separators, in several lines, or in a column of 0 and 1 for each class.
 """
 
-import csv
-import io
-import itertools
 import posixpath
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from app.imaging.packed import SPLITS
-from worker.ingest import cells, classes, columns, folder, naming
+from worker.ingest import cells, classes, columns, folder, naming, tabular
 from worker.ingest.archive import Archive
 from worker.ingest.columns import Columns
 from worker.ingest.listed import NO_IMAGE, Files
 from worker.ingest.naming import UNSPLIT
 from worker.ingest.pack import Pack
 from worker.ingest.parsed import ParsedDataset, Request
+from worker.ingest.tabular import DELIMITED, LISTS, Record
 from worker.runtime.contract import Failure, Note
 
 MAX_TABLES, MAX_TABLE_BYTES = 1000, 256 * 2**20  # that are read of an archive, together
+MAX_LISTS = 20  # JSON and text files; where there are more, they are not tables
 FEW = 50  # lines that show which column lists images
 SHOWN = 5  # names in a message
-SUFFIXES = (".csv", ".tsv", ".tab")
-DELIMITERS = ",;\t|"
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 SAY = "Say which it is: `columns`: {image, label or labels, split}."
 FLAGS = {"0": False, "0.0": False, "1": True, "1.0": True}
 ONE_HOT = "_classes.csv"  # Roboflow's name of tables whose images may have several labels
@@ -35,7 +33,6 @@ ONE_HOT = "_classes.csv"  # Roboflow's name of tables whose images may have seve
 _SUBMISSION = {"submission", "submissions"}
 
 Labels = frozenset[str]
-Record = tuple[int, list[str]]  # the number of its line, its cells
 
 
 class Line(NamedTuple):
@@ -64,13 +61,14 @@ def read(archive: Archive, pack: Pack, request: Request) -> ParsedDataset:
     Raises:
         Failure: `wrong_format`, `bad_table`, `missing_files`, `two_labels`, `no_images`, `empty_class`, or of a label.
     """
-    names = tables(archive)
-    if not names:
-        raise Failure("wrong_format", "An archive of the format csv has a table (.csv or .tsv); this one has none.")
     files = Files(archive)
-    chosen, faults = _usable(archive, names, files, request, folders_too=_folders_of_classes(archive, request))
+    chosen, faults = _usable(archive, files, request, folders_too=_folders_of_classes(archive, request))
     if not chosen:
-        raise next(iter(faults.values()))
+        wrong = Failure(
+            "wrong_format", "An archive of the format csv has a table (.csv, .tsv, .json, …); this has none."
+        )
+        raise next(iter(faults.values()), wrong)
+    names = {*faults, *(table.name for table in chosen)}
     for name, fault in faults.items():
         pack.tell(Note("table_set_aside", f"{name} is not read: {fault.message}", "warning"))
     if len(chosen) > 1:
@@ -100,17 +98,12 @@ def read(archive: Archive, pack: Pack, request: Request) -> ParsedDataset:
     return classes.parsed(rows, [label for line in kept for label in line.labels], splits, listed)
 
 
-def tables(archive: Archive) -> list[str]:
-    return [name for name in archive.files if name.lower().endswith(SUFFIXES)]
-
-
 def suits(archive: Archive, request: Request) -> bool:
     """Tell whether tables list images and their labels; or should, because no folders give any."""
-    names = tables(archive)
-    if archive.bare or not names:
+    if archive.bare or not _tables(archive, (*DELIMITED, *LISTS)):
         return False
     folders_too = bool(request.labelled) and _folders_of_classes(archive, request)
-    chosen, faults = _usable(archive, names, Files(archive), request, folders_too=folders_too)
+    chosen, faults = _usable(archive, Files(archive), request, folders_too=folders_too)
     if len(chosen) == 1 or (chosen and _splits_by_name(chosen, request) is not None):
         return True
     if not request.labelled:
@@ -120,21 +113,37 @@ def suits(archive: Archive, request: Request) -> bool:
 
 
 class _Unusable(Failure):
-    """The reason why a table is not read; `says_labels`: it might be meant to say labels."""
+    """The reason why a table is not read; `says_labels`: it might be meant to say labels; `lists_images`: it does list
+    images, of the archive or others."""
 
-    def __init__(self, code: str, message: str, *, says_labels: bool = True) -> None:
+    def __init__(self, code: str, message: str, *, says_labels: bool = True, lists_images: bool = False) -> None:
         super().__init__(code, message)
-        self.says_labels = says_labels
+        self.says_labels, self.lists_images = says_labels, lists_images
+
+
+def _tables(archive: Archive, suffixes: tuple[str, ...]) -> list[str]:
+    return [name for name in archive.files if name.lower().endswith(suffixes)]
 
 
 def _usable(
-    archive: Archive, names: Sequence[str], files: Files, request: Request, *, folders_too: bool
+    archive: Archive, files: Files, request: Request, *, folders_too: bool
 ) -> tuple[list[Table], dict[str, _Unusable]]:
     """Tables that list images of the archive with what is wanted of them, and why others are none.
 
-    Raises:
-        Failure: `bad_table`, the only table that there is cannot be read.
+    JSON and text files may be anything: they are tables where no other is, nor folders of classes, and where they list
+    images.
     """
+    usable, faults = _read_tables(archive, _tables(archive, DELIMITED), files, request, folders_too)
+    lists = _tables(archive, LISTS)
+    if usable or folders_too or len(lists) > MAX_LISTS:
+        return usable, faults
+    usable, others = _read_tables(archive, lists, files, request, folders_too)
+    return usable, faults | {name: fault for name, fault in others.items() if fault.lists_images}
+
+
+def _read_tables(
+    archive: Archive, names: Sequence[str], files: Files, request: Request, folders_too: bool
+) -> tuple[list[Table], dict[str, _Unusable]]:
     usable, faults = [], dict[str, _Unusable]()
     contents = archive.read_some(set(names[:MAX_TABLES]), MAX_TABLE_BYTES)
     for name in names:
@@ -144,7 +153,7 @@ def _usable(
             if name not in contents:
                 text = f"{name} is beyond the first {MAX_TABLES:,} tables or {MAX_TABLE_BYTES:,} bytes of tables."
                 raise _Unusable("bad_table", text, says_labels=False)
-            usable.append(_table(_text(contents.pop(name), name), name, files, request, folders_too))
+            usable.append(_table(contents.pop(name), name, files, request, folders_too))
         except _Unusable as fault:
             faults[name] = fault
         except Failure as fault:
@@ -198,12 +207,12 @@ def _split_by_name(name: str, request: Request) -> int:
 # --- one table: its dialect, its columns
 
 
-def _table(text: str, name: str, files: Files, request: Request, folders_too: bool) -> Table:
+def _table(content: bytes, name: str, files: Files, request: Request, folders_too: bool) -> Table:
     """
     Raises:
         Failure: `bad_table`, it lacks a column; `missing_files`, it lists none of the archive's images.
     """
-    header, few = _records(text, name, FEW)
+    header, few = tabular.read(content, name, FEW)
     named = columns.asked(header, request.columns, name)
     image = named.get("image", _image_column(header, few, name, files))
     if image is None:
@@ -212,7 +221,7 @@ def _table(text: str, name: str, files: Files, request: Request, folders_too: bo
             f"{name} has no column of images: looked for {columns.wanted(columns.IMAGE)}; found "
             f"{columns.listed(header)}. {SAY}",
         )
-    header, records = _records(text, name)  # of tables of images alone: those of pixels have millions of cells
+    header, records = tabular.read(content, name)  # of tables of images alone: those of pixels have millions of cells
     split = named.get("split", next(iter(columns.candidates(header, columns.SPLIT)), None))
     if not request.labelled:
         table_columns = Columns(image, None, split)
@@ -223,7 +232,8 @@ def _table(text: str, name: str, files: Files, request: Request, folders_too: bo
     if records and not any(files.match(record[image], name) is not None for _, record in records):
         examples = _some([record[image][:80] for _, record in records])
         text = f"{name} lists {len(records):,} files in its column {header[image].strip()!r} that the archive lacks"
-        raise _Unusable("missing_files", f"{text}: {examples}.")
+        pictures = any(record[image].lower().endswith(PICTURES) for _, record in records)
+        raise _Unusable("missing_files", f"{text}: {examples}.", lists_images=pictures)
     return Table(name, table_columns, header, records)
 
 
@@ -269,6 +279,7 @@ def _label_columns(
         "bad_table",
         f"{table} has no column of labels: looked for {columns.wanted(columns.LABEL + columns.LABELS)}, or a column of "
         f"0 and 1 for each class; found {columns.listed(header)}. {SAY}",
+        lists_images=True,
     )
 
 
@@ -283,48 +294,10 @@ def _one_of_equals(places: list[int], header: list[str], records: list[Record], 
         pairs = {(record[first], record[other]) for _, record in records}
         if lists or not len({one for one, _ in pairs}) == len({other for _, other in pairs}) == len(pairs):
             names = columns.listed([header[place] for place in places])
-            raise _Unusable("bad_table", f"{table} has several columns of labels that differ: {names}. {SAY}")
+            text = f"{table} has several columns of labels that differ: {names}. {SAY}"
+            raise _Unusable("bad_table", text, lists_images=True)
     in_words = [place for place in places if not all(record[place].strip().isdigit() for _, record in records)]
     return (in_words or places)[0]
-
-
-def _records(text: str, table: str, most: int | None = None) -> tuple[list[str], list[Record]]:
-    """The first line, and the others that are not blank with their numbers, at `most` so many.
-
-    Raises:
-        Failure: `bad_table`.
-    """
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
-    try:
-        header = next(reader, [])
-        records = list[Record]()
-        for record in itertools.islice(filter(None, reader), most):
-            if len(record) != len(header):
-                raise _bad_line(table, reader.line_num, f"has {len(record)} fields, not {len(header)}")
-            records.append((reader.line_num, record))
-    except csv.Error as error:
-        raise _bad_line(table, reader.line_num, f"cannot be read: {error}") from error
-    return header, records
-
-
-def _delimiter(text: str) -> str:
-    """The delimiter of the first line: the one that parts it into the most names of columns that are known, else into
-    the most."""
-    line = text.partition("\n")[0].rstrip("\r")
-    known = {*columns.IMAGE, *columns.LABEL, *columns.LABELS, *columns.SPLIT}
-
-    def fit(delimiter: str) -> tuple[int, int]:
-        names = line.split(delimiter)
-        return sum(columns.tidy(name.strip('"')) in known for name in names), len(names)
-
-    return max(DELIMITERS, key=fit)
-
-
-def _text(content: bytes, table: str) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise Failure("bad_table", f"{table} is not in UTF-8: save it as such.") from None
 
 
 # --- its lines
@@ -388,7 +361,7 @@ def _splits_of_cells(table: Table, request: Request) -> dict[int, int]:
     for number, cell in names.items():
         if cell and known[cell] == UNSPLIT:
             fault = f"has the split {cell[:40]!r}: say train, validation or test, or name it in `split_names`"
-            raise _bad_line(table.name, number, fault)
+            raise tabular.bad_line(table.name, number, fault)
     return {number: known[cell] for number, cell in names.items()}
 
 
@@ -463,7 +436,3 @@ def _named(lines: Iterable[Line]) -> set[str]:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
-
-
-def _bad_line(table: str, number: int, fault: str) -> Failure:
-    return Failure("bad_table", f"Line {number} of {table} {fault}.")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from worker.ingest import cifar, csv, folder, idx, npz
+from worker.ingest import cifar, csv, folder, idx, npz, webdataset
 from worker.ingest.archive import Archive
 from worker.ingest.pack import Pack
 from worker.ingest.parsed import ParsedDataset, Request
@@ -23,6 +23,7 @@ FORMATS: Mapping[str, Format] = {  # in the order in which they are tried
     "npz": Format(npz.suits, npz.read),
     "cifar10": Format(cifar.suits_ten, cifar.read),
     "cifar100": Format(cifar.suits_hundred, cifar.read),
+    "webdataset": Format(webdataset.suits, webdataset.read),
     "csv": Format(csv.suits, csv.read),
     "folder": Format(folder.suits, folder.read),
 }

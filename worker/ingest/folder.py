@@ -14,7 +14,7 @@ from worker.ingest.parsed import ParsedDataset, Request
 from worker.runtime.contract import Failure, Note
 
 MAX_LISTS, MAX_LIST_BYTES = 100, 64 * 2**20  # that are read of an archive, together
-_LIST = re.compile(r"(^|/)[^/]*annotations?\.txt$", re.IGNORECASE)
+_LIST = re.compile(r"(^|/)([^/]*annotations?|val|valid|validation|test)(_?(list|map|labels?))?\.txt$", re.IGNORECASE)
 
 
 def read(archive: Archive, pack: Pack, request: Request) -> ParsedDataset:
@@ -60,11 +60,14 @@ def lay_out(names: Iterable[str], folders: Iterable[str], request: Request) -> L
 def _listed_labels(
     archive: Archive, lists: Sequence[str], names: Sequence[str], places: dict[int, FilePlace], pack: Pack
 ) -> dict[int, str | None]:
-    """Labels of images without a folder of a class, by lists as tiny-imagenet has them: file, class, and more, by tabs.
+    """Labels of images without a folder of a class, by lists: a file and its class on each line, as tiny-imagenet and
+    ImageNet have them.
 
-    A list counts for the images of its folder and below, if all that it says of them are classes that have folders.
+    A list counts for the images of its folder and below, if all that it says of them are classes that have folders, or
+    the places of such among all, sorted by name.
     """
     known = {place.label for place in places.values() if place.label is not None}
+    numbers = {str(number): label for number, label in enumerate(sorted(known))}
     labels: dict[int, str | None] = {}
     contents = archive.read_some(lists, MAX_LIST_BYTES)
     for name in lists:
@@ -72,11 +75,16 @@ def _listed_labels(
         open_rows = {
             names[row].rpartition("/")[2]: row for row, place in places.items() if _is_open(names[row], place, above)
         }
-        fields = [line.split("\t") for line in content.decode("utf-8", "replace").splitlines()]
-        labels_of_list = {open_rows[line[0]]: line[1] for line in fields if len(line) > 1 and line[0] in open_rows}
-        if labels_of_list and known.issuperset(labels_of_list.values()):
-            labels |= labels_of_list
-            pack.tell(Note("labels_listed", f"{len(labels_of_list):,} images have the labels that {name} gives them."))
+        lines = content.decode("utf-8", "replace").splitlines()
+        fields = [line.split("\t") if "\t" in line else line.split() for line in lines]
+        listed = {line[0].rpartition("/")[2]: line[1].strip() for line in fields if len(line) > 1}
+        labels_of_list = {open_rows[file]: label for file, label in listed.items() if file in open_rows}
+        by_number = not known.issuperset(labels_of_list.values())
+        if labels_of_list and (not by_number or numbers.keys() >= set(labels_of_list.values())):
+            labels |= {row: numbers[label] if by_number else label for row, label in labels_of_list.items()}
+            told = f"{len(labels_of_list):,} images have the labels that {name} gives them"
+            how = f" by numbers: 0 is {numbers['0']}, and so on by name" if by_number else ""
+            pack.tell(Note("labels_listed", f"{told}{how}.", "warning" if by_number else "info"))
         else:
             pack.refuse(name, "It lists no images without labels by classes that have folders.")
     return labels

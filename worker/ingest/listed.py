@@ -9,6 +9,8 @@ from worker.ingest.archive import Archive
 NO_IMAGE = re.compile(
     r"\.(csv|tsv|tab|txt|md|json|xml|yaml|yml|html|pdf|py|ipynb|parquet|xlsx?|h5|mat)$", re.IGNORECASE
 )
+_LOCAL = "/data/local-files/?d="  # in Label Studio before the path of a file that lies where it runs …
+_UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # … and before the name of one that was uploaded
 
 
 class Files:
@@ -44,7 +46,9 @@ class Files:
     def _by_its_end(self, listed: str) -> str | None:
         """The file that has the most parts of the path in common, from its end, if it is the only one."""
         path = [part for part in _path(listed).split("/") if part not in ("", ".")]
-        candidates = self._by_end.get(path[-1], []) if path and ".." not in path else []
+        if not path or ".." in path:
+            return None
+        candidates = self._by_end.get(path[-1]) or self._by_end.get(_UPLOADED.sub("", path[-1]), [])
         if len(candidates) < 2:
             return candidates[0] if candidates else None
         common = {name: _in_common(path[:-1], name.split("/")[:-1]) for name in candidates}
@@ -54,7 +58,8 @@ class Files:
 
 
 def _path(listed: str) -> str:
-    return unicodedata.normalize("NFC", listed.strip().replace("\\", "/"))
+    path = listed.rpartition(_LOCAL)[2].strip().replace("\\", "/")
+    return unicodedata.normalize("NFC", path)
 
 
 def _in_common(one: list[str], other: list[str]) -> int:
