@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from app.contract.base import StrictModel, either
 from app.contract.record import Record
 
+SMALLEST_OWN_SIDE, LARGEST_OWN_SIDE = 32, 224  # of a new network that takes any size
 Side = Annotated[int, Field(ge=1, le=1024)]
 Channels = Literal[1, 3]
 Positive = Annotated[float, Field(gt=0, le=1e3)]
@@ -60,10 +61,27 @@ class InputShape(Record):
 
 
 class InputOverride(StrictModel):
-    """A job may fit its target's images into the network's input in its own way."""
+    """A job may fit its target's images into the network's input in its own way.
 
+    `size` (height, width) brings the source to another size: as far as its weights go with any, as those of
+    convolutions and, resampled, embeddings of positions do.
+    """
+
+    size: tuple[Side, Side] | None = None
     fit: Literal["stretch", "pad"] | None = None
     margin: Annotated[int, Field(ge=0, le=256)] | None = None
 
     def apply(self, spec: InputSpec) -> InputSpec:
         return InputSpec(**(spec.model_dump() | self.model_dump(exclude_none=True)))
+
+
+def own_size(height: int, width: int) -> tuple[int, int]:
+    """The size at which a library's network is drawn for images of a dataset, if nobody says another.
+
+    Below 32 pixels a side most of them leave nothing of an image, above 224 they cost more than they commonly do.
+    """
+    return _own_side(height), _own_side(width)
+
+
+def _own_side(side: int) -> int:
+    return min(max(side, SMALLEST_OWN_SIDE), LARGEST_OWN_SIDE)

@@ -18,7 +18,8 @@ from app.contract.base import StrictModel
 from app.contract.inputs import Channels, InputSpec, Side
 from app.contract.layer_base import ChildName, Shape
 from app.contract.layer_types import Conv2d, Leaf, Linear
-from app.contract.networks import NetworkSpec
+from app.contract.networks import TIMM, NetworkSpec
+from app.contract.timm_options import without_input
 
 NAME = "layers"
 SHORTCUT = "shortcut"
@@ -218,7 +219,10 @@ def with_classes(spec: NetworkSpec, num_classes: int) -> NetworkSpec:
 
 
 def for_input(spec: NetworkSpec, input: InputSpec) -> NetworkSpec:
-    """The network, for other images: a `layers` network that says what it takes says the new input."""
+    """The network, for other images: a `layers` network that says what it takes says the new input, and options of
+    timm's say none."""
+    if spec.name.startswith(TIMM):
+        return without_input(spec)
     if spec.name != NAME or spec.options.get("input") is None:
         return spec
     options = spec.options | {"input": [input.channels, *input.size]}

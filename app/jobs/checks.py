@@ -19,6 +19,7 @@ def faults(method: Method, facts: JobFacts) -> list[Detail]:
         *_source_labels(facts),
         *_source_data(method, facts),
         *_known_classes(method, facts),
+        *_input(method, facts),
         *method.check(facts),
         *_multi_label(method, facts),
         *other_kind("source_dataset", facts.source, facts.source_dataset),
@@ -60,6 +61,16 @@ def _known_classes(method: Method, facts: JobFacts) -> Iterator[Detail]:
     if method.label_space == "source_dataset" and images is not None and (unknown := _unknown(target, images.classes)):
         trouble = f"has classes of which {images.id} has no images: {some(unknown)}"
         yield fault("dataset", f"{target.id} {trouble}. Leave them out, or give their images in the source's dataset.")
+
+
+def _input(method: Method, facts: JobFacts) -> Iterator[Detail]:
+    """A margin leaves room for the image."""
+    override, source = method.input_override, facts.source
+    if override is None or source is None or source.input is None:
+        return
+    size, margin = override.size or source.input.size, override.margin
+    if 2 * (source.input.margin if margin is None else margin) >= min(size):
+        yield fault("method.input", f"The margin leaves nothing of {size[0]}×{size[1]} pixels for the image.")
 
 
 def _unknown(target: DatasetFacts, known: Sequence[str] | None) -> list[str]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from app.contract import layers
-from app.contract.inputs import InputSpec
+from app.contract.inputs import InputSpec, own_size
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Recipe
+from app.contract.timm_options import declared_size
 from app.core import errors
 from app.core.errors import Detail
 from app.core.status import Readiness, Status, readiness
@@ -243,7 +244,7 @@ def _close(db: Session, method: Method, facts: JobFacts) -> Method:
 def _size(db: Session, method: Method, facts: JobFacts, shown: DatasetFacts) -> tuple[int, int] | None:
     """(height, width) that the network will see, by the rule that the run follows."""
     if facts.source is not None:
-        return None if facts.source.input is None else facts.source.input.size
+        return None if facts.source.input is None else (method.source_size or facts.source.input.size)
     new = method.new_network()
     if new is None:
         return None
@@ -253,6 +254,8 @@ def _size(db: Session, method: Method, facts: JobFacts, shown: DatasetFacts) -> 
     described = layers.declared_input(new.spec)
     if described is not None:
         return described[1:]
+    if new.spec.of_library:
+        return declared_size(new.spec) or (None if shown.size is None else own_size(*shown.size))
     if network is None:
         return None
     return shown.size if network.input is None else InputSpec.model_validate(network.input).size

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from app.contract.base import StrictModel
-from app.contract.inputs import InputSpec
+from app.contract.inputs import InputOverride, InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Recipe
 from app.core.errors import Detail
@@ -85,6 +85,17 @@ class Method(StrictModel):
     def calibrated(self) -> bool:
         """Tell whether a temperature is fitted to the scores."""
         return False
+
+    @property
+    def input_override(self) -> InputOverride | None:
+        """The `input` that it gives the source, where it may give one."""
+        given = getattr(self, "input", None)
+        return given if isinstance(given, InputOverride) else None
+
+    @property
+    def source_size(self) -> tuple[int, int] | None:
+        """The (height, width) that it brings the source to; None: as that is."""
+        return None if self.input_override is None else self.input_override.size
 
     def networks(self) -> dict[str, str]:
         """Checkpoints and models that are named within, by the path of the parameter that names them."""

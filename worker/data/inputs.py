@@ -19,6 +19,11 @@ def converted(x_BCHW: Tensor, of: InputSpec, to: InputSpec) -> Tensor:
     return (x_BCHW - _column(to.mean, x_BCHW)) / _column(to.std, x_BCHW)
 
 
+def per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """Statistics of grey images for colour, and the other way round."""
+    return values if len(values) == channels else (sum(values) / len(values),) * channels
+
+
 def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
     return torch.tensor(values, device=like.device, dtype=like.dtype)[:, None, None]
 

@@ -22,7 +22,7 @@ def begin(task: Task, params: Start, domain: Domain, classes: list[str]) -> tran
     if task.source is not None:
         raise Failure("does_not_fit", "A network is newly drawn, a checkpoint has its own: leave one of them out.")
     spec = with_classes(params.network, len(classes))
-    input = params.input or inputs.default(spec, domain)
+    input = params.input or inputs.default(spec, domain, task.run)
     network = build.build(spec, input)
     structure = Structure.of(network, input)
     device.place(network, task.run.device)

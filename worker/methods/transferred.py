@@ -12,6 +12,7 @@ from app.contract.inputs import InputOverride, InputSpec
 from app.contract.layers import with_classes
 from app.contract.networks import NetworkSpec
 from app.contract.transfer import TensorReport, TransferReport
+from worker.methods import inputs
 from worker.methods.task import Domain, Source, Task
 from worker.networks import load, stem
 from worker.networks.classifier import Classifier
@@ -36,7 +37,7 @@ def start(task: Task, override: InputOverride | None, learned: list[str] | None 
     Its head is kept where these are the source's by name, and labels of one kind; else a new one is drawn.  A grafted
     source gives the network that was grafted on: a fitted head does not go on learning.
     """
-    source = task.known_source
+    source = inputs.resized(task.known_source, override)
     spec, classes = source.network, source.classes
     learned = task.target.classes if learned is None else learned
     same = classes is not None and set(classes) == set(learned) and task.same_kind
@@ -44,7 +45,7 @@ def start(task: Task, override: InputOverride | None, learned: list[str] | None 
     if not kept or classes is None:
         classes = learned
         spec = with_classes(spec, len(classes))
-    input = override.apply(source.input) if override else source.input
+    input = source.input
     loaded = load.make(spec, input, tensors(source), without_heads=not kept)
     device.place(loaded.network, task.run.device)
     head = "kept" if kept else "new"
@@ -77,18 +78,17 @@ def itself(task: Task, override: InputOverride | None) -> tuple[Classifier, Tran
     Raises:
         Failure: `does_not_fit`, the target has classes that the source does not know.
     """
-    source = task.known_source
+    source = inputs.resized(task.known_source, override)
     unknown = [name for name in task.target.classes if name not in (source.classes or task.target.classes)]
     if unknown:
         raise Failure(
             "does_not_fit", f"Without labels no class can be learnt that the source does not know: {unknown}."
         )
-    input = override.apply(source.input) if override else source.input
-    loaded = load.make(source.network, input, _weights(source))
+    loaded = load.make(source.network, source.input, _weights(source))
     device.place(loaded.network.eval(), task.run.device)
     loaded.report.was_drawn(source.drawn)
-    report = TransferReport(tensors=loaded.report.document(), head="kept", adapters=adapters(task.target, input))
-    return Classifier(loaded.network, loaded.structure, input, source.classes), report
+    report = TransferReport(tensors=loaded.report.document(), head="kept", adapters=adapters(task.target, source.input))
+    return Classifier(loaded.network, loaded.structure, source.input, source.classes), report
 
 
 def unchanged(source: Source) -> Classifier:

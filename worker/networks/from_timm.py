@@ -1,34 +1,22 @@
-"""`timm/<name>`: every architecture of timm; grey images by timm's own `in_chans`, sizes by its `img_size`."""
+"""`timm/<name>`: every architecture of timm, for the size and the channels of its input.
+
+Grey images go by timm's own `in_chans`; where a network is built for one size, by its `img_size`.
+"""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import timm
-from pydantic import Field
 from timm.models import get_arch_pretrained_cfgs, get_pretrained_cfg
 from torch import nn
 
-from app.contract.base import StrictModel
 from app.contract.inputs import InputSpec
-from app.contract.networks import NetworkSpec
+from app.contract.networks import TIMM, NetworkSpec
+from app.contract.timm_options import INPUT_OPTIONS, TimmOptions
+from worker.data import inputs
 from worker.networks.family import CatalogueEntry, entry
 
-PREFIX = "timm/"
-
-
-class Options(StrictModel):
-    """Left out, the network's own defaults hold.  Not every network has a `drop_path_rate`.
-
-    `global_pool` is timm's: a vision transformer takes its class token (`token`) or the mean of all others (`avg`).
-    `pad_type` and `bn_eps` are for networks that TensorFlow's weights are brought over to: `same` pads by the image's
-    size.
-    """
-
-    drop_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
-    drop_path_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
-    global_pool: Annotated[str, Field(pattern=r"^[a-z]{1,16}$")] | None = None
-    pad_type: Literal["", "same"] | None = None
-    bn_eps: Annotated[float, Field(gt=0, le=0.1)] | None = None
+PREFIX = TIMM
 
 
 def knows(name: str) -> bool:
@@ -37,7 +25,9 @@ def knows(name: str) -> bool:
 
 def build(spec: NetworkSpec, input: InputSpec) -> nn.Module:
     name = spec.name.removeprefix(PREFIX)
-    options = Options.model_validate(spec.options).model_dump(exclude_none=True)
+    said = TimmOptions.model_validate(spec.options)
+    said.require_agreement(input)
+    options = said.model_dump(exclude_none=True, exclude=set(INPUT_OPTIONS))
     usual = get_pretrained_cfg(name, allow_unregistered=True)
     if usual is not None and usual.fixed_input_size and usual.input_size[1:] != input.size:
         options["img_size"] = input.size
@@ -46,11 +36,18 @@ def build(spec: NetworkSpec, input: InputSpec) -> nn.Module:
 
 
 def usual_input(spec: NetworkSpec) -> InputSpec | None:
-    return published_input(get_pretrained_cfg(spec.name.removeprefix(PREFIX), allow_unregistered=True))
+    published = published_input(get_pretrained_cfg(spec.name.removeprefix(PREFIX), allow_unregistered=True))
+    said = TimmOptions.model_validate(spec.options)
+    if published is None:
+        return None
+    channels = said.in_chans or published.channels
+    mean, std = (inputs.per_channel(values, channels) for values in (published.mean, published.std))
+    size = said.size or published.size
+    return published.model_copy(update={"size": size, "channels": channels, "mean": mean, "std": std})
 
 
 def entries() -> Iterator[CatalogueEntry]:
-    options = Options.model_json_schema()
+    options = TimmOptions.model_json_schema()
     for name in timm.list_models():
         weights = [weights for weights, cfg in get_arch_pretrained_cfgs(name).items() if cfg.has_weights]
         yield entry(

@@ -12,10 +12,10 @@ from torch import nn
 from torchvision import models
 
 from app.contract.inputs import InputSpec
-from app.contract.networks import NetworkSpec
+from app.contract.networks import TORCHVISION, NetworkSpec
 from worker.networks.family import CatalogueEntry, entry, refuse_options
 
-PREFIX = "torchvision/"
+PREFIX = TORCHVISION
 # These have auxiliary heads, which are left out.  Published, they also map their input to −1 … 1 themselves; here the
 # input contract says so, and nothing is hidden.
 AUXILIARY = {"googlenet", "inception_v3"}

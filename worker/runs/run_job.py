@@ -14,9 +14,11 @@ from app.contract.specs import RunSpec
 from app.methods.base import Method
 from worker.data.memmap import MemmapPolicy
 from worker.export import package
+from worker.methods import inputs as contracts
 from worker.methods import measure
 from worker.methods.registry import METHODS
 from worker.methods.task import Adapted, Domain, Source, Task
+from worker.networks import misfits
 from worker.runs import ablation, calibration, drift, guard
 from worker.runtime import device
 from worker.runtime.cache import Cache
@@ -152,13 +154,25 @@ def _adapt(task: Task, params: Any) -> tuple[Adapted, Evaluation | None]:
     return adapted, evaluation
 
 
+def _source(run: Run, job: RunSpec[Method], inputs: Mapping[str, Path]) -> Source | None:
+    """The source as the job wants it to see images: all that is done with it, comparisons too, is at one size."""
+    if job.source is None:
+        return None
+    source = Source.of(job.source, inputs[Input.SOURCE_WEIGHTS])
+    seen = contracts.resized(source, job.method.input_override)
+    if seen.input.size != source.input.size:
+        message = f"The source takes {misfits.size(source.input)} images; here it sees {misfits.size(seen.input)} ones."
+        run.emit(Note("input_size", message))
+    return seen
+
+
 def _task(run: Run, job: RunSpec[Method], inputs: Mapping[str, Path], memmap: MemmapPolicy) -> Task:
     target = Domain.open(job.target, inputs[Input.TARGET_PIXELS], inputs[Input.TARGET_INDEX], memmap)
     known = job.source_dataset
     return Task(
         run,
         target=target,
-        source=None if job.source is None else Source.of(job.source, inputs[Input.SOURCE_WEIGHTS]),
+        source=_source(run, job, inputs),
         source_domain=None
         if known is None
         else Domain.open(known, inputs[Input.SOURCE_DATASET_PIXELS], inputs[Input.SOURCE_DATASET_INDEX], memmap),

@@ -13,7 +13,8 @@ from app.methods.training import Training
 
 
 class Train(Training):
-    """Takes no `checkpoint` but a `network`; `input` defaults to the network's usual one or the dataset's own size."""
+    """Takes no `checkpoint` but a `network`; `input` defaults to the network's usual one; of a library's, at the
+    dataset's own size."""
 
     info = Info(
         summary="Train a network from scratch.",

@@ -289,6 +289,25 @@ def test_preflight_says_what_it_would_come_to(world, client):
     assert client.get("/v1/jobs").json()["data"] == []
 
 
+def test_preflight_closes_defaults_for_the_size_that_will_be_seen(world, client):
+    """A crop's padding is an eighth of the smaller side."""
+    checkpoint, dataset = world.checkpoint()["id"], world.dataset()["id"]
+    body = {"checkpoint": checkpoint, "dataset": dataset}
+
+    def crop(method, **rest):
+        resolved = made(client.post("/v1/jobs/preflight", json=rest | {"dataset": dataset, "method": method}), 200)
+        return resolved["method"]["augmentation"][0]["padding"]
+
+    tune = {"name": "fine_tune", "input": {"size": [40, 48]}}
+    assert crop(tune, checkpoint=checkpoint) == 5
+    said = {"name": "timm/vit_tiny_patch16_224", "num_classes": 3, "options": {"img_size": 64}}
+    assert crop({"name": "train", "network": said}) == 8
+    assert crop({"name": "train", "network": said | {"options": {}}}) == 4  # the dataset's 9 pixels, but 32 at least
+    faulty = body | {"method": tune | {"input": {"size": [8, 8], "margin": 4}}}
+    found = made(client.post("/v1/jobs/preflight", json=faulty), 200)
+    assert [one["param"] for one in found["errors"]] == ["method.input"]
+
+
 def test_preflight_waits_for_no_writer(world, client):
     """Another writes for long: on SQLite it has the write lock, on Postgres the rows of what is asked about."""
     checkpoint, dataset = world.checkpoint(), world.dataset()

@@ -98,6 +98,20 @@ def test_options_of_timm() -> None:
     assert network.drop_rate == 0.3
 
 
+def test_an_image_size_of_timm_s_is_that_of_the_input() -> None:
+    vit = spec("timm/test_vit", img_size=[64, 32], in_chans=1, drop_path_rate=0.1)
+    input = build.usual_input(vit)
+    assert input is not None
+    assert (input.size, input.channels, input.mean) == ((64, 32), 1, (0.5,))
+    network = build.build(vit, input)
+    assert network.patch_embed.img_size == (64, 32)
+    assert network.patch_embed.proj.in_channels == 1
+    rates = [block.drop_path1.drop_prob for block in network.blocks if hasattr(block.drop_path1, "drop_prob")]
+    assert max(rates) == pytest.approx(0.1)
+    network = build.build(spec("timm/resnet10t", img_size=48), images(48, 48))  # which takes any, and no such keyword
+    assert scores(network, images(48, 48)).shape == (2, 10)
+
+
 @pytest.mark.parametrize(
     ("network", "input", "code", "words"),
     [
@@ -109,6 +123,9 @@ def test_options_of_timm() -> None:
         (spec("torchvision/vit_b_16"), images(30, 30), "does_not_fit", "30×30"),
         (spec("timm/resnet10t", drop_rate=2), images(32, 32), "does_not_fit", "drop_rate"),
         (spec("timm/vgg11", drop_path_rate=0.1), images(32, 32), "does_not_fit", "drop_path_rate"),
+        (spec("timm/test_vit", img_size=96), images(64, 64), "does_not_fit", "img_size"),
+        (spec("timm/resnet10t", in_chans=1), images(64, 64), "does_not_fit", "in_chans"),
+        (spec("timm/resnet10t", img_size=0), images(64, 64), "does_not_fit", "img_size"),
         (spec("cnn3"), images(7, 32), "does_not_fit", "7×32"),
         (spec("layers"), images(7, 32), "does_not_fit", "layers"),
     ],

@@ -22,7 +22,7 @@ from app.contract.layers import with_classes
 from app.contract.networks import NetworkSpec
 from app.contract.transfer import TransferReport
 from app.methods.classical.family import OnFeatures
-from worker.methods import extraction, supervision, transferred
+from worker.methods import extraction, inputs, supervision, transferred
 from worker.methods.task import Adapted, Task
 from worker.networks import heads, load
 from worker.networks.classifier import Classifier
@@ -96,10 +96,10 @@ class Fitting:
 
     def __init__(self, task: Task, params: OnFeatures) -> None:
         self._task, self._run = task, task.run
-        self._source = transferred.base(task.known_source)
+        self._source = inputs.resized(transferred.base(task.known_source), params.input)
         self._run.tell(0, 1)
-        input = params.input.apply(self._source.input) if params.input else self._source.input
-        self._learner = replace(transferred.unchanged(self._source), input=input, classes=task.target.classes)
+        input = self._source.input
+        self._learner = replace(transferred.unchanged(self._source), classes=task.target.classes)
         device.place(self._learner.module, self._run.device)
         self._examples = supervision.examples(self._run, task.target, params, input, task.target.classes)
         self._seed = seeds.derive(self._run.seed, "classical") % 2**32

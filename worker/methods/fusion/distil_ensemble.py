@@ -105,7 +105,7 @@ def _student(task: Task, params: DistilEnsemble, classes: list[str]) -> _Student
     if params.network is None:
         begun = transferred.start(task, None, classes)
         return _Student(begun.spec, begun.learner, begun.report)
-    input = params.input or inputs.default(params.network, task.target)
+    input = params.input or inputs.default(params.network, task.target, task.run)
     if params.network.num_classes != len(classes):
         counts = f"{params.network.num_classes} classes, and there are {len(classes)} to learn"
         raise Failure("does_not_fit", f"The student's network has {counts}.")

@@ -1,7 +1,7 @@
 """Networks whose weights can be calculated with: loaded, compared tensor by tensor, brought to one order of classes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from safetensors.torch import load_file
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from app.contract.networks import NetworkSpec
 from app.methods.fusion.family import INSTEAD, Described, Fusing, mismatch, same_classes
+from worker.methods import inputs
 from worker.methods.task import Source, Task
 from worker.networks import load, merge
 from worker.networks.classifier import Classifier
@@ -55,6 +56,7 @@ def gather(task: Task, params: Fusing) -> Ingredients:
     Raises:
         Failure: `does_not_fit`, with the network and the tensor or class by which two of them differ.
     """
+    task = replace(task, teachers={id_: inputs.resized(one, params.input) for id_, one in task.teachers.items()})
     first_id, checkpoint = params.sources[0], task.known_source
     first = task.teachers[first_id]
     _require_alike(task, params)
@@ -70,10 +72,9 @@ def gather(task: Task, params: Fusing) -> Ingredients:
         sources, {name for name in sources[first_id].keys() - parameters if not name.startswith(statistics)}
     )
     device.place(network, task.run.device)
-    input = params.input.apply(first.input) if params.input else first.input
     return Ingredients(
         spec=first.network,
-        classifier=Classifier(network.requires_grad_(False).eval(), structure, input, classes),
+        classifier=Classifier(network.requires_grad_(False).eval(), structure, first.input, classes),
         sources=sources,
         origin=origin,
         parameters=parameters,

@@ -11,7 +11,7 @@ from worker.runtime import device
 
 
 def run(task: Task, params: Train) -> Adapted:
-    input = params.input or inputs.default(params.network, task.target)
+    input = params.input or inputs.default(params.network, task.target, task.run)
     classes = task.target.classes
     network = build.build(params.network, input)
     structure = Structure.of(network, input)

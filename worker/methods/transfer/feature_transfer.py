@@ -27,7 +27,7 @@ def run(task: Task, params: FeatureTransfer) -> Adapted:
     """Yosinski et al. 2014: features that are general are copied, what is specific learns anew."""
     source, classes = task.known_source, task.target.classes
     spec = params.network or with_classes(source.network, len(classes))
-    input = params.input or (source.input if params.network is None else inputs.default(spec, task.target))
+    input = params.input or (source.input if params.network is None else inputs.default(spec, task.target, task.run))
     network = build.build(spec, input)
     learner = Classifier(network, Structure.of(network, input), input, classes)
     pairs = _copy(task, params, learner)

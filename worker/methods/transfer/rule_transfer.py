@@ -24,7 +24,7 @@ def run(task: Task, params: RuleTransfer) -> Adapted:
     """Train under the rule; then, if there are test labels to tell the two apart, without it."""
     rule = _rule(task)
     spec = params.network or with_classes(task.known_source.network, len(task.target.classes))
-    usual = inputs.default(spec, task.target)
+    usual = inputs.default(spec, task.target, task.run)
     input = params.input_under(rule, task.known_source.input) or usual
     compared = params.ablation and len(task.target.labelled("test")) > 0
     if compared:
