@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from worker.ingest import weight_sets
-from worker.ingest.dialects import refusals, translate
+from worker.ingest.dialects import refusals, timm_filter, translate
 from worker.ingest.dialects.translation import Translation
 from worker.networks import build, conventions, from_timm, load
 from worker.networks.load import Loaded, Report
@@ -66,7 +66,7 @@ def adopt(
     refusals.refuse_adapters(tensors)
     shell = build.shell(network, input)
     places, structure = shell.state_dict(), Structure.of(shell, input)
-    read = translate.fitting(tensors, _backbone(places, structure))
+    read = _reading(network, tensors, shell, _backbone(places, structure))
     translated = read.tensors
     choice = weight_sets.choose(translated, _backbone(places, structure), weights)
     aside = {name for name in translated if name in choice.aside}
@@ -98,6 +98,16 @@ def adopt(
     drawn = load.new_head(loaded.report, loaded.structure)
     report = read.restated(loaded.report)
     return Adopted(network, loaded._replace(report=report), drawn, [*_translated(read, report), *warnings])
+
+
+def _reading(
+    network: NetworkSpec, tensors: Mapping[str, Tensor], shell: nn.Module, backbone: Mapping[str, Tensor]
+) -> Translation:
+    """The file's names as they are, by a rule, or as timm itself converts them: what is most like the network."""
+    read = translate.fitting(tensors, backbone)
+    if read.layout or backbone.keys() <= read.pieces.keys():
+        return read
+    return timm_filter.converted(network.name, shell, read, backbone) or read
 
 
 def _options(

@@ -126,6 +126,7 @@ def vit(width: int = 64, depth: int = 6, heads: int = 2, ratio: int = 3, **other
 TINY, SMALL, BASE = vit(192, 12, 3, 4), vit(384, 12, 6, 4), vit(768, 12, 12, 4)
 DINO = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "image_size": 56, "patch_size": 14}
 BEIT = {"use_relative_position_bias": True, "image_size": 224}
+CLIP = BASE | {"patch_size": 32, "layer_norm_eps": 1e-5}
 ATTO = {"hidden_sizes": [40, 80, 160, 320], "depths": [2, 2, 6, 2]}
 REGNET = {"hidden_sizes": [24, 56, 152, 368], "depths": [1, 1, 4, 7], "groups_width": 8}
 B0 = {"width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 1280, "image_size": 224}
@@ -208,13 +209,17 @@ TRANSFORMERS: dict[str, Layout] = {
     "EfficientNet": Layout(hf("EfficientNetForImageClassification", **B0), "timm/tf_efficientnet_b0"),
     "EfficientNet for another padding": Layout(hf("EfficientNetForImageClassification", **B0), "timm/efficientnet_b0"),
     "CLIP's visual tower": Layout(
-        hf("CLIPVisionModel", gives=attrgetter("pooler_output"), **BASE | {"patch_size": 32}),
+        hf("CLIPVisionModel", gives=attrgetter("pooler_output"), **CLIP),
         "timm/vit_base_patch32_clip_quickgelu_224",
         headless=True,
         heavy=True,
     ),
     "CLIP's visual tower with its projection": Layout(
-        hf("CLIPVisionModelWithProjection", gives=attrgetter("image_embeds"), **BASE | {"patch_size": 32}),
+        hf(
+            "CLIPVisionModelWithProjection",
+            gives=attrgetter("image_embeds"),
+            **BASE | {"patch_size": 32, "layer_norm_eps": 1e-5},
+        ),
         "timm/vit_base_patch32_clip_quickgelu_224",
         classes=512,
         heavy=True,

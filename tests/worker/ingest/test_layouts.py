@@ -1,18 +1,24 @@
 """Checkpoints in other libraries' layouts compute what they computed there, or are refused."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
-from tests.worker.ingest.layouts import LAYOUTS, Layout, State, photographs
+from tests.weights_files import prefixed
+from tests.worker.ingest import layouts
+from tests.worker.ingest.layouts import Layout, State, photographs
+from tests.worker.ingest.renamed_layouts import RENAMED
 from worker.ingest.adopt import Adopted, adopt
 from worker.ingest.dialects import translate
 from worker.networks import build
 from worker.runtime.contract import Failure
 
 TOLERANCE = 1e-4
+LAYOUTS = layouts.LAYOUTS | RENAMED
 LIGHT = [name for name, layout in LAYOUTS.items() if not layout.heavy]
 HEAVY = [name for name, layout in LAYOUTS.items() if layout.heavy]
 
@@ -50,10 +56,10 @@ def test_a_network_computes_what_its_own_library_s_did(name: str) -> None:
     told = {entry["from"] for entry in report.renamed} | {*report.copied} | {entry["name"] for entry in report.skipped}
     assert told >= checkpoint.state.keys() - {entry["name"] for entry in report.reshaped}
     if report.renamed:
-        assert "names_translated" in {note.type for note in adopted.warnings}
+        assert {"names_translated", "head_renamed"} & {note.type for note in adopted.warnings}
 
 
-@pytest.mark.parametrize("name", [name for name in HEAVY if "in a file" not in name])
+@pytest.mark.parametrize("name", [name for name in HEAVY if "in a file" not in name and name not in RENAMED])
 def test_all_names_and_shapes_of_a_large_network_are_found(name: str) -> None:
     """Without any weights: the numbers are compared by `make conformance`."""
     layout = LAYOUTS[name]
@@ -71,6 +77,39 @@ def test_all_names_and_shapes_of_a_large_network_are_found(name: str) -> None:
         assert [side for side in found[name].shape if side != 1] == [side for side in tensor.shape if side != 1], name
     extra = [name for name in found.keys() - shell.state_dict().keys() if found[name].is_floating_point()]
     assert not [name for name in extra if not name.endswith("relative_coords_table")]
+
+
+Wrap = Callable[[State, State], State]
+WRAPPERS: dict[str, Wrap] = {  # what else is trained beside a network, and what its weights go by then
+    "distributed": lambda right, other: prefixed(right, "module."),
+    "distributed and compiled": lambda right, other: prefixed(right, "module._orig_mod."),
+    "Lightning": lambda right, other: prefixed(right, "state_dict.model.net."),
+    "timm's training": lambda right, other: prefixed(other, "state_dict.") | prefixed(right, "state_dict_ema."),
+    "MoCo": lambda right, other: (
+        prefixed(right, "state_dict.module.encoder_q.")
+        | prefixed(other, "state_dict.module.encoder_k.")
+        | {"state_dict.module.queue": torch.ones(8, 16)}
+    ),
+    "MoCo v3": lambda right, other: (
+        prefixed(right, "module.base_encoder.") | prefixed(other, "module.momentum_encoder.")
+    ),
+    "DINO": lambda right, other: prefixed(other, "student.module.backbone.") | prefixed(right, "teacher.backbone."),
+    "BYOL": lambda right, other: prefixed(right, "online_encoder.net.") | prefixed(other, "target_encoder.net."),
+}
+WRAPPED = ["ViT in a file", "RegNetY of torchvision", "EfficientNet of efficientnet_pytorch", "ConvNeXt of its authors"]
+
+
+@pytest.mark.parametrize("name", [WRAPPED[0], *(pytest.param(name, marks=pytest.mark.matrix) for name in WRAPPED[1:])])
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_a_layout_within_a_wrapper_is_read(name: str, wrapper: str) -> None:
+    layout = LAYOUTS[name]
+    checkpoint = layout.make("cpu")
+    others = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in checkpoint.state.items()}
+    adopted = taken(layout, WRAPPERS[wrapper](checkpoint.state, others))
+    images = photographs(layout.side)
+    with torch.no_grad():
+        expected = checkpoint.run(images)
+    torch.testing.assert_close(answer(layout, adopted, images), expected, rtol=0, atol=TOLERANCE)
 
 
 def changed(state: State, **changes: Tensor | None) -> State:

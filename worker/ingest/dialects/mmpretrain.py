@@ -2,6 +2,7 @@
 
 from worker.ingest.dialects.rule import Rule
 from worker.ingest.dialects.translation import Piece, Pieces
+from worker.networks.conventions import Conventions
 
 
 def _merged_patches(pieces: Pieces) -> Pieces:
@@ -21,6 +22,8 @@ RULES = [
         root="layers.0.ffn.layers.0.0.weight",
         base="backbone",
         body=[
+            ("cls_token", "cls_token"),
+            ("pos_embed", "pos_embed"),
             ("patch_embed.projection.{p}", "patch_embed.proj.{p}"),
             ("layers.{i}.ln{n}.{p}", "blocks.{i}.norm{n}.{p}"),
             ("layers.{i}.ffn.layers.0.0.{p}", "blocks.{i}.mlp.fc1.{p}"),
@@ -38,6 +41,7 @@ RULES = [
         base="backbone",
         body=[
             ("patch_embed.projection.{p}", "patch_embed.proj.{p}"),
+            ("patch_embed.norm.{p}", "patch_embed.norm.{p}"),
             ("stages.{i}.blocks.{j}.attn.w_msa.{p}", "layers.{i}.blocks.{j}.attn.{p}"),
             ("stages.{i}.blocks.{j}.norm{n}.{p}", "layers.{i}.blocks.{j}.norm{n}.{p}"),
             ("stages.{i}.blocks.{j}.ffn.layers.0.0.{p}", "layers.{i}.blocks.{j}.mlp.fc1.{p}"),
@@ -65,5 +69,25 @@ RULES = [
             ("norm3.{p}", "head.norm.{p}"),
         ],
         head=[("head.fc.{p}", "head.fc.{p}")],
+    ),
+    Rule(
+        "MobileNetV2 of mmpretrain",
+        "timm",
+        root="layer1.0.conv.0.conv.weight",
+        base="backbone",
+        body=[
+            ("conv1.conv.{p}", "conv_stem.{p}"),
+            ("conv1.bn.{p}", "bn1.{p}"),
+            ("layer1.{j}.conv.0.conv.{p}", "blocks.0.{j}.conv_dw.{p}"),
+            ("layer1.{j}.conv.1.conv.{p}", "blocks.0.{j}.conv_pw.{p}"),
+            ("layer{i+1}.{j}.conv.0.conv.{p}", "blocks.{i}.{j}.conv_pw.{p}"),
+            ("layer{i+1}.{j}.conv.1.conv.{p}", "blocks.{i}.{j}.conv_dw.{p}"),
+            ("layer{i+1}.{j}.conv.2.conv.{p}", "blocks.{i}.{j}.conv_pwl.{p}"),
+            ("layer{i+1}.{j}.conv.{k}.bn.{p}", "blocks.{i}.{j}.bn{k+1}.{p}"),
+            ("conv2.conv.{p}", "conv_head.{p}"),
+            ("conv2.bn.{p}", "bn2.{p}"),
+        ],
+        head=[("head.fc.{p}", "classifier.{p}")],
+        conventions=lambda _: Conventions(same_padding=False, epsilon=1e-5),
     ),
 ]

@@ -49,7 +49,7 @@ def explained(failure: Failure, tensors: Mapping[str, Tensor], read: Translation
     if read.layout:
         advice = f"The file's names are those of {read.layout}, and were brought over to {read.library}'s. "
         return Failure(failure.code, advice + failure.message)
-    known = sorted({translation.layout for translation in translate.translations(tensors)})
+    known = sorted({other.layout for other in translate.translations(tensors) if other.renames > len(tensors) / 2})
     if known:
         advice = (
             f"The file's names are those of {' or '.join(known)}: none of what they are brought over to is more like "

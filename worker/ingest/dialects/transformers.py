@@ -69,7 +69,7 @@ _SWIN: Names = [
 _POSITION_BIAS = "(attention.|)(attention.|self.|)(relative_position_bias.|)relative_position_bias_table"
 
 
-def _with_registers(pieces: Pieces) -> Pieces:
+def with_registers(pieces: Pieces) -> Pieces:
     """Add its position to the class token where there are registers: timm keeps those of the patches alone then."""
     if not pieces.keys() >= {"reg_token", "cls_token", "pos_embed"}:
         return pieces
@@ -128,7 +128,7 @@ RULES = [
         "DINOv2 of transformers",
         "timm",
         root="encoder.layer.0.layer_scale1.lambda1",
-        base="(dinov2|dinov2_with_registers)",
+        base="(dinov2|dinov2with_registers)",
         body=[
             *_EMBEDDED,
             ("encoder.layer.{i}.layer_scale{n}.lambda1", "blocks.{i}.ls{n}.gamma"),
@@ -140,7 +140,7 @@ RULES = [
             *_ABOVE,
         ],
         aside=[_MASK],
-        finish=_with_registers,
+        finish=with_registers,
     ),
     Rule(
         "Swin of transformers",

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor
 
-from worker.ingest.dialects import clip, efficientnet, mmpretrain, torchvision, transformers
+from worker.ingest.dialects import authors, clip, efficientnet, mmpretrain, torchvision, transformers
 from worker.ingest.dialects.rule import Rule
 from worker.ingest.dialects.translation import Translation, untranslated
 
@@ -15,6 +15,7 @@ RULES: Sequence[Rule] = [
     *torchvision.RULES,
     *clip.RULES,
     *mmpretrain.RULES,
+    *authors.RULES,
 ]
 
 
@@ -40,15 +41,11 @@ def _into_torchvision(translations: Sequence[Translation]) -> Iterator[Translati
 def fitting(tensors: Mapping[str, Tensor], backbone: Mapping[str, Tensor]) -> Translation:
     """The reading of a file's names under which most of `backbone`, a network's tensors but for its heads, is there.
 
-    Names are taken as they are unless another reading has more.
+    Names are taken as they are unless another reading has more, or as much and says of other tensors why they are left.
     """
     original = untranslated(tensors)
-    before = fit(original.tensors, backbone)
-    if before == 2 * len(backbone):
-        return original
-    readings = [(before, original)]
-    readings += [(fit(other.tensors, backbone), other) for other in translations(tensors)]
-    return max(readings, key=lambda reading: reading[0])[1]
+    readings = [original, *translations(tensors)]
+    return max(readings, key=lambda reading: (fit(reading.tensors, backbone), -len(reading.pieces)))
 
 
 def fit(tensors: Mapping[str, Tensor], backbone: Mapping[str, Tensor]) -> int:

@@ -41,6 +41,11 @@ class Translation:
     def tensors(self) -> dict[str, Tensor]:
         return {name: piece.tensor for name, piece in self.pieces.items()}
 
+    @property
+    def renames(self) -> int:
+        """The number of tensors that go by another name than in the file."""
+        return sum(name not in piece.sources for name, piece in self.pieces.items())
+
     def restated(self, report: Report) -> Report:
         """The report on the translated tensors, in the file's names."""
         left_out = {entry["name"]: entry["reason"] for entry in report.skipped}
