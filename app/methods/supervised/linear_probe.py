@@ -5,11 +5,11 @@ from typing import Literal
 from app.contract.augmentation import AugmentationStep
 from app.contract.inputs import InputOverride
 from app.methods.base import Info
-from app.methods.training import Training
+from app.methods.supervised.family import Probing
 
 
-class LinearProbe(Training):
-    """The backbone stays in evaluation mode, bit for bit.  Without augmentation (`auto`) features are computed once."""
+class LinearProbe(Probing):
+    """The backbone stays in evaluation mode, bit for bit.  `augmentation` is none unless a job names some."""
 
     info = Info(
         summary="Train a new linear head on the source's frozen features.",

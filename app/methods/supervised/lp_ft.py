@@ -7,8 +7,8 @@ from pydantic import Field
 from app.contract.base import StrictModel
 from app.contract.recipe import LearningRate
 from app.methods.base import Info
-from app.methods.supervised.family import Factor, Tuning
-from app.methods.training import Rates, Training
+from app.methods.supervised.family import Factor, Probing, Tuning
+from app.methods.training import Rates
 
 
 class Probe(StrictModel):
@@ -53,7 +53,7 @@ class LpFt(Tuning):
     def all_epochs(self) -> int:
         return super().all_epochs + (self.probe.epochs or 0)
 
-    def probing(self) -> Training:
+    def probing(self) -> Probing:
         """The parameters of the first half, its defaults still open."""
         shared = (
             "batch_size",
@@ -65,4 +65,4 @@ class LpFt(Tuning):
             "max_gradient_norm",
         )
         rest = {name: getattr(self, name) for name in (*shared, "class_weights", "sampling", "early_stopping")}
-        return Training(epochs=self.probe.epochs, learning_rate=self.probe.learning_rate, augmentation="none", **rest)
+        return Probing(epochs=self.probe.epochs, learning_rate=self.probe.learning_rate, augmentation="none", **rest)

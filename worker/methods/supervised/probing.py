@@ -1,6 +1,9 @@
 """A linear head on what a frozen backbone makes of the images: features once, unless every epoch sees other pixels."""
 
+from contextlib import nullcontext
 from dataclasses import replace
+
+from torch import nn
 
 from app.methods.training import Training
 from worker.data import batches as data
@@ -10,6 +13,7 @@ from worker.methods.task import Task
 from worker.networks.classifier import Classifier
 from worker.runtime.run import Run
 from worker.training import evaluate, features
+from worker.training.conditioning import Scaling
 from worker.training.freezing import Scope
 from worker.training.trainer import Trainer
 
@@ -29,6 +33,9 @@ def _on_features(task: Task, learner: Classifier, params: Training, examples: Ex
     schedule = params.schedule
     train, validation = extraction.features(task, learner, examples, run)
     head = replace(learner, module=learner.module.get_submodule(learner.structure.head))
+    scaling = Scaling.of(train.x_ND) if isinstance(head.module, nn.Linear) and head.module.bias is not None else None
+    if scaling:
+        train, validation = scaling.apply(train), scaling.apply(validation)
     batches = data.row_batches(
         run,
         train.x_ND,
@@ -38,4 +45,5 @@ def _on_features(task: Task, learner: Classifier, params: Training, examples: Ex
     )
     loss = objective.build(task, head, params, examples.train, lambda: features.batches(train))
     validate = evaluate.validator(run, head.module, lambda: features.batches(validation), schedule.metric)
-    Trainer(run, head, schedule).fit(batches, loss, validate if len(validation) else None)
+    with scaling.within(head.module) if scaling else nullcontext():
+        Trainer(run, head, schedule).fit(batches, loss, validate if len(validation) else None)
