@@ -44,11 +44,11 @@ class Scaling:
         """Within, the layer is for scaled features; before and after it gives the same scores of features as they
         are."""
         with torch.no_grad():
-            layer.bias += (layer.weight.double() @ self.mean_D).to(layer.bias.dtype)
-            layer.weight *= self.size
+            layer.bias.copy_(layer.bias.double() + layer.weight.double() @ self.mean_D)
+            layer.weight.mul_(self.size)
         try:
             yield
         finally:
             with torch.no_grad():
-                layer.weight /= self.size
-                layer.bias -= (layer.weight.double() @ self.mean_D).to(layer.bias.dtype)
+                layer.weight.div_(self.size)
+                layer.bias.copy_(layer.bias.double() - layer.weight.double() @ self.mean_D)

@@ -1,6 +1,6 @@
 """A linear head on what a frozen backbone makes of the images: features once, unless every epoch sees other pixels."""
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from torch import nn
@@ -32,10 +32,12 @@ def probe(task: Task, learner: Classifier, params: Training, examples: Examples,
 def _on_features(task: Task, learner: Classifier, params: Training, examples: Examples, run: Run) -> None:
     schedule = params.schedule
     train, validation = extraction.features(task, learner, examples, run)
-    head = replace(learner, module=learner.module.get_submodule(learner.structure.head))
-    scaling = Scaling.of(train.x_ND) if isinstance(head.module, nn.Linear) and head.module.bias is not None else None
-    if scaling:
-        train, validation = scaling.apply(train), scaling.apply(validation)
+    layer = learner.module.get_submodule(learner.structure.head)
+    head = replace(learner, module=layer)
+    scaled: AbstractContextManager[None] = nullcontext()
+    if isinstance(layer, nn.Linear) and layer.bias is not None:
+        scaling = Scaling.of(train.x_ND)
+        train, validation, scaled = scaling.apply(train), scaling.apply(validation), scaling.within(layer)
     batches = data.row_batches(
         run,
         train.x_ND,
@@ -45,5 +47,5 @@ def _on_features(task: Task, learner: Classifier, params: Training, examples: Ex
     )
     loss = objective.build(task, head, params, examples.train, lambda: features.batches(train))
     validate = evaluate.validator(run, head.module, lambda: features.batches(validation), schedule.metric)
-    with scaling.within(head.module) if scaling else nullcontext():
+    with scaled:
         Trainer(run, head, schedule).fit(batches, loss, validate if len(validation) else None)
