@@ -33,15 +33,18 @@ class Refused(Record):
 
 
 class DuplicatePair(Record):
-    """Two equal images, by the names of their files or, where these have none, the ids of their samples."""
+    """Two equal images, by the names of their files or, where these have none, the ids of their samples; `near`: they
+    only look the same."""
 
     images: list[str]
     splits: list[Split]
+    near: bool = False
 
 
 class Duplicates(Record):
     """`exact`: images that equal an earlier one pixel for pixel; `across`: those outside of training that equal a
-    training image; `near` is null, nobody looks for them.  At most 10 `examples`, those across splits first."""
+    training image; `near`: those outside of training that equal none and look like one, null where nobody looked.  At
+    most 10 `examples`, those across splits first."""
 
     exact: int
     across: int

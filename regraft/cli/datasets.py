@@ -31,6 +31,7 @@ FIELDS: list[Column] = [
     ("std", lambda one: one.std),
     ("refused", lambda one: one.refused and [f"{bad.name}: {bad.reason}" for bad in one.refused[:10]]),
     ("the same pictures", lambda one: one.duplicates and one.duplicates["exact"]),
+    ("similar ones across splits", lambda one: one.duplicates and one.duplicates["near"]),
     ("sha256", lambda one: one.sha256),
     ("error", lambda one: one.error and f"{one.error.message} ({one.error.code})"),
     WARNINGS,

@@ -1,4 +1,4 @@
-"""Pictures that a dataset has more than once, pixel for pixel."""
+"""Pictures that a dataset has more than once: pixel for pixel, or so that they look the same."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from app.contract.datasets import DuplicatePair, Duplicates
 from app.imaging.packed import SPLITS, PackedImages
+from worker.ingest import near
 
 EXAMPLES = 10  # that are named
 NAME_CHARS = 256
@@ -18,8 +19,8 @@ def find(images: PackedImages, names: Sequence[str] | None, checkpoint_or_stop: 
     """Compare the stored pixels.
 
     `exact` counts the images that equal an earlier one, `across` those validation and test images that equal a training
-    image; `near` is null: nobody looks for them.  `examples` are pairs {images, splits}, those across splits first; an
-    image is its file's name, or where it has none the id of its sample.
+    image, `near` those others of them that look like one.  `examples` are pairs {images, splits}, those across splits
+    first; an image is its file's name, or where it has none the id of its sample.
     """
     digest_N = _digests(images, checkpoint_or_stop)
     # training images first, so that each group's first is one wherever it has one
@@ -29,12 +30,21 @@ def find(images: PackedImages, names: Sequence[str] | None, checkpoint_or_stop: 
     first_N = order_N[np.flatnonzero(starts_N)[np.cumsum(starts_N) - 1]]
     again = ~starts_N
     across = again & (images.split[first_N] == 0) & (images.split[order_N] != 0)
-    shown = [*np.flatnonzero(across)[:EXAMPLES], *np.flatnonzero(again & ~across)[:EXAMPLES]][:EXAMPLES]
+    alike = near.pairs(images, checkpoint_or_stop)
+    equal = set(order_N[across].tolist())
+    others = [pair for pair in alike or () if pair[1] not in equal]
+
+    def pairs(which: NDArray[np.bool_]) -> list[DuplicatePair]:
+        places = np.flatnonzero(which)[:EXAMPLES]
+        return [_pair(images, names, int(first_N[place]), int(order_N[place])) for place in places]
+
+    looking = [_pair(images, names, *pair).model_copy(update={"near": True}) for pair in others[: EXAMPLES // 2]]
+    shown = [*pairs(across)[: EXAMPLES - len(looking)], *looking, *pairs(again & ~across)]
     return Duplicates(
         exact=int(again.sum()),
         across=int(across.sum()),
-        near=None,
-        examples=[_pair(images, names, int(first_N[place]), int(order_N[place])) for place in shown],
+        near=None if alike is None else len(others),
+        examples=shown[:EXAMPLES],
     )
 
 

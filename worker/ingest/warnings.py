@@ -75,6 +75,10 @@ def _on_duplicates(duplicates: Duplicates) -> Iterator[Note]:
             f"{count:,} validation and test images are training images as well ({pair}): figures on them are too good."
         )
         yield _warning("same_images_across_splits", text, count=count)
+    if count := duplicates.near or 0:
+        pair = " and ".join(next(pair.images for pair in duplicates.examples if pair.near))
+        text = f"{count:,} more validation and test images look like training images ({pair}): figures may be too good."
+        yield _warning("similar_images_across_splits", text, count=count)
 
 
 def _warning(type: str, message: str, **data: Any) -> Note:
