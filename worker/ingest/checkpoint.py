@@ -19,6 +19,7 @@ from worker.ingest import repository as repositories
 from worker.ingest.adopt import adopt
 from worker.ingest.repository_config import Described
 from worker.ingest.watch import DiskWatch
+from worker.ingest.weights import Contents
 from worker.networks import build
 from worker.networks.load import Report
 from worker.runtime.contract import Channel, Failure, Note, Result, Spec
@@ -96,8 +97,8 @@ def _uploaded(spec: Spec[CheckpointIngest], watch: DiskWatch) -> _Source:
     what is usual for the network."""
     request, path = spec.payload, spec.inputs[Input.FILE]
     repository = repositories.read(path, spec.workdir, watch)
-    described = repository.described if repository else Described()
-    tensors = repository.tensors if repository else weights.read(path, watch)
+    contents = Contents(repository.tensors) if repository else weights.contents(path, watch)
+    described = repository.described if repository else Described(classes=contents.classes)
     about = None if repository else own.read(weights.metadata(path))
     network = request.network or (about.network if about else described.network)
     if network is None:
@@ -124,7 +125,7 @@ def _uploaded(spec: Spec[CheckpointIngest], watch: DiskWatch) -> _Source:
         classes,
         request.multi_label or (same.multi_label if same else False),
         request.recipe,
-        tensors,
+        contents.tensors,
         same.untrained_head if same else False,
         list(_described(request, described, network)),
     )
@@ -135,10 +136,12 @@ def _described(request: CheckpointIngest, described: Described, network: Network
     taken = [
         *([f"the network is {network.name}"] if request.network is None and described.network else []),
         *([_preprocessing(described.input)] if request.input is None and described.input else []),
-        *(["the classes have names"] if request.classes is None and described.classes else []),
     ]
+    if request.classes is None and described.classes:
+        fits = len(described.classes) == network.num_classes
+        taken.append("the classes have names" if fits else f"there are names of {len(described.classes)} other classes")
     if taken:
-        yield Note("configuration_read", f"By the configurations beside the weights {'; '.join(taken)}.", "warning")
+        yield Note("configuration_read", f"By what stands beside the weights {'; '.join(taken)}.", "warning")
 
 
 def _preprocessing(input: InputSpec) -> str:

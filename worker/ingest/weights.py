@@ -1,13 +1,14 @@
 """Tensors by name out of an untrusted file: known by its content, and read without running any of it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from worker.ingest import weights_pickle, weights_safetensors, weights_zip
+from worker.ingest import class_names, weights_pickle, weights_safetensors, weights_zip
 from worker.ingest.watch import DiskWatch
 from worker.runtime.contract import Failure
 
@@ -25,8 +26,28 @@ _FOREIGN = {  # by their first bytes, from an offset
 }
 
 
+@dataclass(frozen=True)
+class Contents:
+    """The tensors of a file, on the CPU, those of nested dicts by dotted names (`state_dict.conv1.weight`).
+
+    `classes` are the names of classes beside them, if there are any.
+    """
+
+    tensors: dict[str, Tensor]
+    classes: list[str] | None = None
+
+
 def read(path: Path, watch: DiskWatch) -> dict[str, Tensor]:
-    """All tensors of the file, on the CPU, those of nested dicts by dotted names (`state_dict.conv1.weight`).
+    """All tensors of the file.
+
+    Raises:
+        Failure: see `contents`.
+    """
+    return contents(path, watch).tensors
+
+
+def contents(path: Path, watch: DiskWatch) -> Contents:
+    """All that is read of a file.
 
     Raises:
         Failure: `empty_file`, `not_a_checkpoint` or `unsupported_media_type` for what it is; `corrupt_file`,
@@ -37,13 +58,17 @@ def read(path: Path, watch: DiskWatch) -> dict[str, Tensor]:
     if not head:
         raise Failure("empty_file", "The file is empty.")
     if head[8:9] == b"{":
-        return _checked(weights_safetensors.read(path))
+        return Contents(_checked(weights_safetensors.read(path)))
     if head.startswith(b"PK"):
         weights_zip.inspect(path, watch)
-        return _checked(_flat(weights_pickle.read(path, weights_zip.pickle_of(path))))
+        return _contents(weights_pickle.read(path, weights_zip.pickle_of(path)))
     if head.startswith(b"\x80"):
-        return _checked(_flat(weights_pickle.read_legacy(path)))
+        return _contents(weights_pickle.read_legacy(path))
     raise _foreign(head)
+
+
+def _contents(content: Any) -> Contents:
+    return Contents(_checked(_flat(content)), class_names.found(content))
 
 
 def metadata(path: Path) -> dict[str, object]:

@@ -20,6 +20,7 @@ from worker.ingest import weights
 from worker.ingest.adopt import adopt
 from worker.ingest.watch import DiskWatch
 from worker.networks import build
+from worker.runtime.contract import Note
 from worker.runtime.recorder import Recorder
 
 COLOUR: dict[str, Any] = {"size": [32, 32], "channels": 3, "mean": [0.5] * 3, "std": [0.25] * 3}
@@ -351,3 +352,41 @@ def test_a_file_of_others_needs_a_network(tmp_path: Path) -> None:
 )
 def test_metadata_that_makes_no_sense_is_refused(tmp_path: Path, metadata: dict[str, str]) -> None:
     assert refusal(tmp_path, files.safe(state(), metadata), network=None).code == "corrupt_file"
+
+
+BESIDE: dict[str, dict[str, Any]] = {  # where names of classes stand beside the weights
+    "mmpretrain": {"meta": {"dataset_meta": {"classes": ["a", "b", "c"]}}},
+    "mmcls": {"meta": {"CLASSES": ("a", "b", "c"), "epoch": 3}},
+    "a script": {"class_to_idx": {"b": 1, "a": 0, "c": 2}, "epoch": 3},
+}
+
+
+@pytest.mark.parametrize("kind", BESIDE)
+def test_names_of_classes_beside_the_weights_are_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(saved({"state_dict": state()} | BESIDE[kind]))
+    contents = weights.contents(path, DiskWatch(Recorder()))
+    assert contents.classes == ["a", "b", "c"]
+    assert contents.tensors.keys() == {f"state_dict.{name}" for name in state()}
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"class_to_idx": {"a": 0, "b": 2}},
+        {"classes": ["a", "a"]},
+        {"classes": [1, 2]},
+        {"classes": ["a", "b"], "meta": {"CLASSES": ["b", "a"]}},
+    ],
+    ids=["gap", "twice", "numbers", "two orders"],
+)
+def test_names_of_classes_that_are_not_plain_are_not_read(tmp_path: Path, beside: dict[str, Any]) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(saved({"state_dict": state()} | beside))
+    assert weights.contents(path, DiskWatch(Recorder())).classes is None
+
+
+def test_names_of_classes_in_the_file_are_the_checkpoint_s_and_said(tmp_path: Path) -> None:
+    ingested = run(tmp_path, saved({"state_dict": state(), "meta": {"CLASSES": ["a", "b", "c"]}}))
+    assert ingested.document["classes"] == ["a", "b", "c"]
+    assert "configuration_read" in {note.type for note in ingested.recorder.of(Note)}
