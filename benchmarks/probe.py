@@ -21,6 +21,7 @@ from torch import nn
 import ledger
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
+from app.contract.specs import DatasetSpec
 from app.imaging.packed import PackedWriter
 from app.methods.supervised.linear_probe import LinearProbe
 from worker.methods.supervised import linear_probe
@@ -37,38 +38,39 @@ CLASSES, BATCH = 10, 256
 VALIDATION = 1 / 8
 
 
-def domain(folder: Path, count: int) -> Domain:
+def domain(folder: Path, count: int, input: InputSpec = INPUT) -> Domain:
     """Random images, an eighth of them for validation."""
     random = np.random.default_rng(0)
     label_N, split_N = np.arange(count) % CLASSES, (np.arange(count) < count * VALIDATION).astype(np.uint8)
     pixels, index = folder / "pixels", folder / "index.npz"
+    height, width = input.size
     with PackedWriter(pixels) as writer:
-        writer.extend(random.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8))
+        writer.extend(random.integers(0, 256, (count, height, width, 3), dtype=np.uint8))
         writer.finish(index, np.arange(count), label_N, split_N)
     document = {
         "classes": [str(k) for k in range(CLASSES)],
-        "image": {"height": 32, "width": 32, "channels": 3},
-        "mean": INPUT.mean,
-        "std": INPUT.std,
+        "image": {"height": height, "width": width, "channels": 3},
+        "mean": input.mean,
+        "std": input.std,
     }
-    return Domain.open(document, pixels, index)
+    return Domain.open(DatasetSpec.load(document), pixels, index)
 
 
-def source(folder: Path) -> tuple[Source, nn.Module]:
+def source(folder: Path, spec: NetworkSpec = NETWORK, input: InputSpec = INPUT) -> tuple[Source, nn.Module]:
     torch.manual_seed(0)
-    network = build.build(NETWORK, INPUT)
+    network = build.build(spec, input)
     save_file(network.state_dict(), folder / "weights.safetensors")
     device.place(network, torch.device("cpu"))
-    return Source(NETWORK, INPUT, None, None, folder / "weights.safetensors"), network.eval()
+    return Source(spec, input, None, None, folder / "weights.safetensors"), network.eval()
 
 
-def bare(network: nn.Module, target: Domain) -> float:
+def bare(network: nn.Module, target: Domain, input: InputSpec = INPUT, batch: int = BATCH) -> float:
     """Seconds for one forward pass over all images: normalise, run; nothing else."""
-    pixels_NHWC = torch.from_numpy(target.images.fitted(np.arange(len(target.images)), INPUT))
-    mean_C11, std_C11 = (torch.tensor(values)[:, None, None] for values in (INPUT.mean, INPUT.std))
+    pixels_NHWC = torch.from_numpy(target.images.fitted(np.arange(len(target.images)), input))
+    mean_C11, std_C11 = (torch.tensor(values)[:, None, None] for values in (input.mean, input.std))
     began = time.perf_counter()
     with torch.inference_mode():
-        for part_BHWC in pixels_NHWC.split(BATCH):
+        for part_BHWC in pixels_NHWC.split(batch):
             x_BCHW = part_BHWC.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last)
             network(x_BCHW.div_(255).sub_(mean_C11).div_(std_C11))
     return time.perf_counter() - began

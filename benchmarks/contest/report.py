@@ -122,7 +122,7 @@ Seeds: {", ".join(map(str, seeds))}.
 
 Other pages have what needs no labels of the target, or several sources: unsupervised and source-free adaptation
 (docs/domains.md), several environments (docs/environments.md), self-supervised pre-training (docs/pretraining.md),
-fusion (docs/fusion.md)."""
+fusion (docs/fusion.md), photographs with networks that others trained (docs/photographs.md)."""
 
 
 def _transfers(domain: str, found: Accuracies) -> list[str]:

@@ -40,7 +40,7 @@ def main() -> None:
     for _ in range(task.epochs):
         gate.wait()
         network.train()
-        for index_B in torch.randperm(len(label_N)).split(common.BATCH):
+        for index_B in torch.randperm(len(label_N)).split(task.batch):
             x_BCHW = whole(pixels_NHWC, index_B) if task.plain else cut(crops, index_B)
             x_BCHW = x_BCHW.to(torch.float32, memory_format=layout).mul_(scale_C11).add_(shift_C11)
             loss = F.cross_entropy(network(x_BCHW), label_N.index_select(0, index_B))

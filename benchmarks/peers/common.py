@@ -30,6 +30,7 @@ RATE, MOMENTUM = 0.02, 0.9  # SGD with Nesterov's momentum, constant, no decay
 SCALE = (0.64, 1.0)  # of the resized crop
 PADDING = 4  # of the random crop; mirrored left and right with probability .5
 GREY = InputSpec(size=(28, 28), channels=1, mean=(0.286,), std=(0.353,))
+PHOTOGRAPHS = InputSpec(size=(224, 224), channels=3, mean=(0.5,) * 3, std=(0.5,) * 3)
 COLOUR = InputSpec(size=(32, 32), channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
 
 
@@ -51,21 +52,28 @@ class Task:
 
     @property
     def spec(self) -> InputSpec:
-        return COLOUR if self.name == "resnet18" else GREY
+        return {"resnet18": COLOUR, "lite0": PHOTOGRAPHS}.get(self.name, GREY)
+
+    @property
+    def batch(self) -> int:
+        """Images a step: few where they are large, since the networks of all peers are in memory at a time."""
+        return 16 if self.name == "lite0" else BATCH
 
     def network(self) -> nn.Module:
         """The same weights in every process."""
         torch.manual_seed(self.seed)
         if self.name == "cnn3":
             return build.build(NetworkSpec(name="cnn3", num_classes=CLASSES), GREY)
+        if self.name == "lite0":
+            return build.build(NetworkSpec(name="timm/tf_efficientnet_lite0", num_classes=CLASSES), PHOTOGRAPHS)
         if self.name == "resnet18":
             return torchvision.models.resnet18(num_classes=CLASSES)
         return nn.Sequential(OrderedDict(flatten=nn.Flatten(), head=nn.Linear(28 * 28, CLASSES)))
 
     def train(self) -> tuple[Tensor, Tensor]:
-        """uint8 [N,H,W,C] and labels: Fashion-MNIST's for `cnn3`, else random ones."""
-        count = self.steps * BATCH
-        if self.name != "cnn3":
+        """uint8 [N,H,W,C] and labels: stored ones for `cnn3` (Fashion-MNIST) and `lite0` (photographs), else random."""
+        count = self.steps * self.batch
+        if self.name not in ("cnn3", "lite0"):
             generator = torch.Generator().manual_seed(0)
             shape = (count, *self.spec.size, self.spec.channels)
             pixels_NHWC = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
@@ -83,7 +91,7 @@ class Task:
 
 def task() -> Task:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--task", choices=("cnn3", "resnet18", "empty"), default="cnn3")
+    parser.add_argument("--task", choices=("cnn3", "resnet18", "empty", "lite0"), default="cnn3")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--steps", type=int, required=True)

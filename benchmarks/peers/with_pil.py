@@ -4,9 +4,10 @@ import common
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
+from torchvision.datasets import ImageFolder
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
@@ -15,14 +16,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
     def __init__(self, task: common.Task) -> None:
         pixels_NHWC, self._label_N = task.train()
         self._pixels_NHW = pixels_NHWC[..., 0]
-        self._transform = transforms.Compose(
-            [
-                transforms.RandomCrop(task.spec.size, padding=common.PADDING),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize(task.spec.mean, task.spec.std),
-            ]
-        )
+        self._transform = transforms.Compose(steps(task))
 
     def __len__(self) -> int:
         return len(self._label_N)
@@ -31,10 +25,23 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return self._transform(Image.fromarray(self._pixels_NHW[i].numpy(), mode="L")), int(self._label_N[i])
 
 
+def steps(task: common.Task) -> list[nn.Module | transforms.ToTensor]:
+    return [
+        transforms.RandomCrop(task.spec.size, padding=common.PADDING),
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+        transforms.Normalize(task.spec.mean, task.spec.std),
+    ]
+
+
+def files(task: common.Task) -> ImageFolder:
+    """Photographs as they lie on the disk, JPEG files in a folder a class."""
+    return ImageFolder(task.folder / "train", transforms.Compose([transforms.Resize(task.spec.size), *steps(task)]))
+
+
 def loader(task: common.Task) -> DataLoader[tuple[Tensor, int]]:
-    return DataLoader(
-        Pictures(task), common.BATCH, shuffle=True, num_workers=task.workers, persistent_workers=task.workers > 0
-    )
+    pictures = files(task) if task.name == "lite0" else Pictures(task)
+    return DataLoader(pictures, task.batch, shuffle=True, num_workers=task.workers, persistent_workers=task.workers > 0)
 
 
 def main() -> None:

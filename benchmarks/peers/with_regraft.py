@@ -62,7 +62,7 @@ def settings(task: common.Task, count: int) -> Training:
     return Training.model_validate(
         {
             "epochs": task.epochs,
-            "batch_size": common.BATCH,
+            "batch_size": task.batch,
             "learning_rate": common.RATE,
             "momentum": common.MOMENTUM,
             "weight_decay": 0.0,

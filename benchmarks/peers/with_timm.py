@@ -11,11 +11,11 @@ from torch import nn
 
 def main() -> None:
     task, gate = common.task(), common.Gate()
-    device = torch.device("cpu")
+    device, mode = torch.device("cpu"), "L" if task.spec.channels == 1 else "RGB"
     data = create_loader(
-        create_dataset("", root=str(task.folder), split="train", is_training=True, input_img_mode="L"),
+        create_dataset("", root=str(task.folder), split="train", is_training=True, input_img_mode=mode),
         input_size=(task.spec.channels, *task.spec.size),
-        batch_size=common.BATCH,
+        batch_size=task.batch,
         is_training=True,
         scale=common.SCALE,
         ratio=(1.0, 1.0),

@@ -1,6 +1,7 @@
 """The benchmarks on photographs: what is drawn of folders, the corruptions, the tables, and that a command goes on."""
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -8,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 
+import corruptions
 import pacs
+import photograph_speed
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from contest import corrupt, photographs
@@ -98,28 +102,89 @@ def test_several_domains_are_paired_with_erm():
     assert lines[2:] == ["| `erm` | 75.0 | 75.0 |  |", "| `irm` | 80.0 | 80.0 | +5.0 [+5.0 +5.0] |"]
 
 
+def printed(script, work, *options):
+    """What the command says; its service and its figures stay in `work`."""
+    command = [sys.executable, f"benchmarks/{script}.py", "--work", str(work), *map(str, options)]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def resnet20(path):
+    spec = NetworkSpec(name="cifar_resnet", num_classes=10, options={"depth": 20})
+    torch.save(
+        build.build(spec, InputSpec(size=(32, 32), channels=3, mean=(0.5,) * 3, std=(0.5,) * 3)).state_dict(), path
+    )
+    return path
+
+
 @pytest.mark.slow
 @pytest.mark.matrix
 def test_a_command_measures_over_http_and_goes_on_where_it_was(tmp_path):
     for count, images in ((10, 3), (100, 2)):
         for split, seed in (("train", 0), ("test", 1)):
             folders(tmp_path / f"cifar{count}" / split, count, images, seed)
-    network = build.build(
-        NetworkSpec(name="cifar_resnet", num_classes=10, options={"depth": 20}),
-        InputSpec(size=(32, 32), channels=3, mean=(0.5,) * 3, std=(0.5,) * 3),
-    )
-    torch.save(network.state_dict(), tmp_path / "resnet20.th")
-    command = [sys.executable, "benchmarks/cifar.py", "--work", str(tmp_path / "work")]
-    command += ["--cifar10", str(tmp_path / "cifar10"), "--cifar100", str(tmp_path / "cifar100")]
-    command += ["--weights", str(tmp_path / "resnet20.th"), "--sources", "resnet20", "--arms", "linear_probe"]
-    command += ["--labels", "1", "--seeds", "0"]
-    first = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    options = ["--cifar10", tmp_path / "cifar10", "--cifar100", tmp_path / "cifar100", "--labels", 1, "--seeds", 0]
+    options += ["--weights", resnet20(tmp_path / "r.th"), "--sources", "resnet20", "--arms", "linear_probe"]
+    first = printed("cifar", tmp_path / "work", *options)
     kept = [json.loads(line) for line in (tmp_path / "work" / "ledger.jsonl").read_text().splitlines()]
     [probe] = [line for line in kept if "linear_probe" in line["what"]]
     assert probe["images"] == 200
     assert f"| linear_probe | {100 * probe['target']:.1f} |" in first
     assert f"| unchanged | {100 * probe['source_before']:.1f} |" in first
-    again = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    again = printed("cifar", tmp_path / "work", *options)
     assert "seed 0:" in first
     assert "seed 0:" not in again  # nothing was measured anew
     assert again.endswith(first[first.index("###") :])
+
+
+@pytest.mark.slow
+@pytest.mark.matrix
+@pytest.mark.timeout(900)
+def test_pacs_is_measured_from_one_domain_and_from_three(tmp_path):
+    for seed, domain in enumerate(pacs.DOMAINS):
+        folders(tmp_path / "PACS" / domain, classes=2, images=24, seed=seed)
+    tensors = timm.create_model(pacs.NETWORK).state_dict()
+    torch.save({f"other.{name}": tensor for name, tensor in tensors.items()}, tmp_path / "lite0.pth")
+    options = ["--images", tmp_path / "PACS", "--weights", tmp_path / "lite0.pth", "--size", 32, "--seeds", 0]
+    options += ["--sources", "photo", "--targets", "sketch", "--methods", "adabn", "erm"]
+    lines = printed("pacs", tmp_path / "work", *options, "--tuning-epochs", 1, "--epochs", 1).splitlines()
+    shares = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in lines if line.startswith("| `")}
+    assert set(shares) == {"`source-only`", "`adabn`", "`oracle`", "`erm`"}
+    assert all(0 <= float(share) <= 100 for share in shares.values())
+
+
+@pytest.mark.slow
+@pytest.mark.matrix
+def test_corruptions_are_adapted_to_as_a_set_and_on_a_stream(tmp_path):
+    folders(tmp_path / "cifar10" / "test", classes=10, images=4)
+    options = ["--cifar10", tmp_path / "cifar10", "--weights", resnet20(tmp_path / "r.th"), "--images", 40]
+    options += ["--methods", "source", "adabn", corruptions.STREAM, "--corruptions", "contrast"]
+    lines = printed("corruptions", tmp_path / "work", *options).splitlines()
+    rows = [line.split(" | ") for line in lines if line.startswith("|")][2:]
+    assert [row[0] for row in rows] == ["| source", "| adabn", f"| {corruptions.STREAM}"]
+    assert all(0 < float(row[1]) <= 100 for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.matrix
+def test_features_are_compared_with_a_bare_pass(tmp_path, monkeypatch):
+    monkeypatch.setattr(photograph_speed, "FEATURES", 16)
+    [row] = photograph_speed.features(tmp_path, 1)
+    assert row["holds"] is not None
+    assert float(row["figure"]) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.matrix
+@pytest.mark.parametrize("script", ["bare", "with_regraft", "with_pil", "with_timm"])
+def test_a_peer_trains_on_photographs(tmp_path, script):
+    """From the files or the pixels that `photograph_speed` leaves; one step of 16 images."""
+    photograph_speed.store(folders(tmp_path / "images", classes=2, images=8), tmp_path / "data", 16)
+    command = [sys.executable, "benchmarks/peers/" + script + ".py", "--task", "lite0", "--epochs", "1", "--steps", "1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command += ["--folder", str(tmp_path / "data")]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, input="go\n" * 2, check=True, capture_output=True, text=True
+    )
+    _, epoch, *_, last = [json.loads(line) for line in done.stdout.splitlines()]
+    assert epoch["cpu_s"] > 0
+    assert last == {"accuracy": None}
