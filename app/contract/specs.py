@@ -78,7 +78,8 @@ class DatasetIngest(Record):
     """A dataset that is to be made of an uploaded file.
 
     `splits` are the shares of the training images for the splits that the file does not bring; `labels` chooses between
-    CIFAR-100's; `columns` says which of a table have what, `split_names` what else splits are called.
+    CIFAR-100's; `columns` says which of a table have what, `split_names` what else splits are called; `classes` is
+    their order, and the names of labels that are numbers.
     """
 
     format: str = "auto"
@@ -88,6 +89,7 @@ class DatasetIngest(Record):
     labels: Literal["fine", "coarse"] = "fine"
     columns: dict[str, str] | None = None
     split_names: dict[Split, list[str]] | None = None
+    classes: list[str] | None = None
 
 
 class CheckpointIngest(Record):

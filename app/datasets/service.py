@@ -19,7 +19,7 @@ from app.files import service as files
 from app.queue import service as queue
 
 KIND = "ingest_dataset"
-OPTIONS = ("splits", "seed", "labels", "columns", "split_names")  # fields without a column of their own
+OPTIONS = ("splits", "seed", "labels", "columns", "split_names", "classes")  # fields without a column of their own
 
 
 def create(

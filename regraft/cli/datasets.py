@@ -62,6 +62,9 @@ def create(
     split_name: Annotated[
         list[str] | None, typer.Option(metavar="SPLIT=NAME", help="What else a split is called.")
     ] = None,
+    class_: Annotated[
+        list[str] | None, typer.Option("--class", help="In the order wanted; or a name for each number.")
+    ] = None,
     labels: Annotated[str | None, typer.Option(help="fine or coarse, for CIFAR-100.")] = None,
     metadata: Pairs = None,
     wait: Wait = True,
@@ -76,6 +79,7 @@ def create(
         labelled="test" if only_tests_labelled else labelled,
         columns=pairs(column) or None,
         split_names=_gathered(split_name) or None,
+        classes=class_,
         labels=labels,
         metadata=pairs(metadata),
     )

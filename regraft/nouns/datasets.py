@@ -26,6 +26,7 @@ class Datasets(Noun[D]):
         labelled: bool | Literal["test"] | None = None,
         columns: Mapping[str, str] | None = None,
         split_names: Mapping[str, Sequence[str]] | None = None,
+        classes: Sequence[str] | None = None,
         labels: str | None = None,
         metadata: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
@@ -34,7 +35,8 @@ class Datasets(Noun[D]):
         name is that of the source, unless given.  `splits` gives the fractions for those that the archive does not
         bring; `labels` is `"fine"` or `"coarse"` (CIFAR-100); `labelled` `"test"` takes labels of the test split alone.
         `columns` says which columns of a table have what (image, label or labels, split), `split_names` what else
-        splits are called.  Processed in the background: `wait`; a job that names it may be created at once."""
+        splits are called, `classes` their order, or the names of labels that are numbers.  Processed in the background:
+        `wait`; a job that names it may be created at once."""
         if (source is None) == (file is None):
             raise ValueError("Give `source`, a folder or an archive, or `file`, the id of an uploaded file.")
         if source is not None:
@@ -49,6 +51,7 @@ class Datasets(Noun[D]):
             "labelled": labelled,
             "columns": columns,
             "split_names": split_names,
+            "classes": classes,
             "labels": labels,
             "metadata": metadata,
         }

@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 
 import numpy as np
 
@@ -91,6 +92,31 @@ def checked(classes: list[str]) -> list[str]:
     if len(set(classes)) < len(classes):
         raise Failure("bad_label", "Two classes have the same name.")
     return classes
+
+
+def arranged(parsed: ParsedDataset, wanted: Sequence[str] | None) -> ParsedDataset:
+    """The dataset with its classes in the order `wanted`; labels that are numbers, and none of them a name, are places
+    in it.
+
+    Raises:
+        Failure: `unknown_classes`.
+    """
+    if wanted is None or not parsed.classes:
+        return parsed
+    names = parsed.classes
+    if not set(names) <= set(wanted) and set(names) <= set(map(str, range(len(wanted)))):
+        names = [wanted[int(name)] for name in names]
+    if unknown := sorted(set(names) - set(wanted)):
+        listed = ", ".join(repr(name[:40]) for name in unknown[:5]) + (", …" if len(unknown) > 5 else "")
+        raise Failure("unknown_classes", f"Images are of the classes {listed}, which `classes` does not name.")
+    place = {name: number for number, name in enumerate(wanted)}
+    place_K = np.array([place[name] for name in names], np.int64)
+    target_NK = None
+    if parsed.target_NK is not None:
+        target_NK = np.zeros((len(parsed.target_NK), len(wanted)), np.uint8)
+        target_NK[:, place_K] = parsed.target_NK
+    label_N = np.where(parsed.label_N < 0, -1, place_K[parsed.label_N])
+    return replace(parsed, label_N=label_N, classes=list(wanted), target_NK=target_NK)
 
 
 def require_images(wanted: Iterable[str], readable: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ from app.contract.blobs import Artifact
 from app.contract.results import DatasetResult
 from app.contract.specs import DatasetIngest, Labelled
 from app.imaging.packed import PackedImages, PackedWriter
-from worker.ingest import archive, detect, disk, duplicates, measure, splits, warnings
+from worker.ingest import archive, classes, detect, disk, duplicates, measure, splits, warnings
 from worker.ingest.naming import TEST
 from worker.ingest.pack import Pack
 from worker.ingest.parsed import Codes, ParsedDataset, Request
@@ -35,6 +35,10 @@ def ingest(spec: Spec[DatasetIngest], channel: Channel) -> Result[DatasetResult]
         channel.emit(Note("reading", f"{len(opened.files):,} files, read as {request.format}."))
         pack = Pack(writer, disk.PixelFile(spec.workdir, packed, spec.pixel_bytes, spec.min_free_bytes))
         parsed = _checked(detect.FORMATS[request.format].read(opened, pack, request), request.labelled)
+        before, parsed = parsed.classes, classes.arranged(parsed, request.classes)
+        if before and not set(before) <= set(parsed.classes):
+            text = f"The labels are numbers, and places in `classes`: 0 is {parsed.classes[0]}."
+            pack.tell(Note("classes_named", text, "warning"))
         split_N = splits.carve(parsed.label_N, parsed.split_N, request.fractions, request.seed)
         if request.labelled == "test":
             parsed = _for_tests(parsed, split_N)

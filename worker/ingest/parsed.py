@@ -22,7 +22,7 @@ class Request:
     """`fractions` of the training images, for the splits that the file does not bring; `labels` chooses CIFAR-100's.
 
     `labelled`: `test` is for the test split alone.  `columns` says which of a table have what (image, label or labels,
-    split), `split_names` what else splits are called.
+    split), `split_names` what else splits are called; `classes` is their order, if that is given.
     """
 
     format: str
@@ -32,6 +32,7 @@ class Request:
     labels: Literal["fine", "coarse"]
     columns: Mapping[str, str]
     split_names: OwnNames
+    classes: Sequence[str] | None
 
     @classmethod
     def of(cls, spec: DatasetIngest) -> Self:
@@ -47,6 +48,7 @@ class Request:
                 for split, names in (spec.split_names or {}).items()
                 for name in names
             },
+            classes=spec.classes,
         )
 
 

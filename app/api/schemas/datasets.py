@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from app.api.schemas.common import Fault, Listed, Metadata, Name, Object, Warned
 from app.contract.base import DISTINCT, NULL, Fraction, ObjectId, Seed, StrictModel, Text, either
@@ -31,6 +31,9 @@ class Splits(StrictModel):
         return self
 
 
+ClassNames = Annotated[
+    list[Annotated[Text, Field(min_length=1, max_length=256)]], Field(min_length=2, max_length=10_000), DISTINCT
+]
 ColumnName = Annotated[Text, Field(min_length=1, max_length=256)]
 OwnNames = Annotated[list[Annotated[Text, Field(min_length=1, max_length=256)]], Field(max_length=100), DISTINCT]
 
@@ -71,7 +74,7 @@ class SplitNames(StrictModel):
 
 class NewDataset(StrictModel):
     """`labels` chooses between CIFAR-100's label sets; other formats have one.  `labelled`: `test` is for labels of the
-    test split alone."""
+    test split alone.  `classes` gives them an order, and names where the labels are numbers."""
 
     name: Name
     file: ObjectId
@@ -81,8 +84,16 @@ class NewDataset(StrictModel):
     labelled: bool | Literal["test"] = True
     columns: Columns | None = None
     split_names: SplitNames | None = None
+    classes: ClassNames | None = None
     labels: Literal["fine", "coarse"] = "fine"
     metadata: Metadata = {}
+
+    @field_validator("classes")
+    @classmethod
+    def _once_each(cls, classes: list[str] | None) -> list[str] | None:
+        if classes is not None and len(set(classes)) < len(classes):
+            raise ValueError("a class stands twice")
+        return classes
 
     def ingest(self) -> DatasetIngest:
         """Say to a worker how the dataset is to be made; what was left out keeps its default."""

@@ -29,6 +29,8 @@ def test_columns_and_names_of_splits_are_kept(world: World) -> None:
         ({"split_names": {"train": ["a"], "test": ["A "]}}, "split_names"),
         ({"split_names": {"holdout": ["a"]}}, "split_names.holdout"),
         ({"split_names": {"train": "a"}}, "split_names.train"),
+        ({"classes": ["cat", "cat"]}, "classes"),
+        ({"classes": ["cat"]}, "classes"),
         ({"split_names": {"train": ["a"] * 101}}, "split_names.train"),
     ],
 )
