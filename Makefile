@@ -8,7 +8,7 @@ PORT ?= 8000
 export ORT_DISABLE_TELEMETRY := 1
 export MYPY_NUM_WORKERS := 2
 
-.PHONY: help install demo serve test lint types faults conformance methods bench results openapi tables golden lock release clean
+.PHONY: help install demo serve test lint types faults conformance methods bench results openapi tables golden signatures lock release clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ openapi: install  ## renew the snapshot of the OpenAPI document, after a change 
 
 tables: install  ## renew the tables of methods and terms on the pages
 	PYTHONPATH=. $(BIN)/python tests/architecture/tables.py
+
+signatures: install  ## renew the shapes by which networks are recognised, after another version of torchvision or timm (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m worker.networks.signatures
 
 golden: install  ## renew the golden loss traces, after a change that is meant to change them
 	REGRAFT_RENEW_GOLDEN=1 $(BIN)/pytest tests/worker/methods -k golden

@@ -72,6 +72,22 @@ class Report(Record):
     initialised: list[Any] = []
 
 
+class Identified(Record):
+    """A file's network: `candidates` as the service gives them, the best first."""
+
+    rule: str | None = None
+    candidates: list[dict[str, Any]] = []
+
+
+class Identification(Object):
+    status: str
+    error: Failure | None = None
+    file: str
+    rule: str | None = None
+    candidates: list[dict[str, Any]] | None = None
+    warnings: list[Warned] = []
+
+
 class Checkpoint(Object):
     name: str
     status: str
@@ -83,6 +99,7 @@ class Checkpoint(Object):
     parameters: int | None = None
     sha256: str | None = None
     report: Report | None = None
+    identified: Identified | None = None
     warnings: list[Warned] = []
     metadata: Metadata = {}
 

@@ -11,10 +11,19 @@ from app.api import bodies, downloads, events, examples, openapi
 from app.api.dependencies import Guest, Poster, Predictor, Reader, Writer
 from app.api.pagination import Cascade, Id, Paging
 from app.api.predictions import answering
-from app.api.schemas.checkpoints import Checkpoint, FromFile, NewCheckpoint, Pretrained, Promoted
+from app.api.schemas.checkpoints import (
+    Checkpoint,
+    FromFile,
+    IdentificationObject,
+    NewCheckpoint,
+    NewIdentification,
+    Pretrained,
+    Promoted,
+)
 from app.api.schemas.common import Listing
 from app.api.schemas.predictions import Adaptation, Predictions
 from app.api.services import ServicesDep
+from app.checkpoints import identification
 from app.checkpoints import service as checkpoints
 from app.checkpoints.repository import StoredCheckpoint
 from app.contract.recipe import Recipe
@@ -48,6 +57,30 @@ def create(body: Annotated[NewCheckpoint, Body(openapi_examples=examples.NEW_CHE
                 return checkpoints.promote(db, owner, name=name, model=model, metadata=metadata)
 
     return sender.once(lambda db: Checkpoint.of(make(db)))
+
+
+@router.post(
+    "/identify",
+    status_code=202,
+    response_model=IdentificationObject,
+    summary="Ask which network a file is of",
+    responses=openapi.refusals(errors.NotFound, *openapi.BODY),
+)
+def identify(body: NewIdentification, sender: Poster) -> Response:
+    """A worker compares the file's tensors with all networks that it knows; `GET` the answer until it is ready."""
+    return sender.once(lambda db: IdentificationObject.of(identification.create(db, sender.owner, file=body.file)))
+
+
+@router.get("/identify/{id}", summary="Which network a file is of", responses=openapi.refusals(errors.NotFound))
+def identified(id: Id, caller: Reader) -> IdentificationObject:
+    return caller.reads(lambda db: IdentificationObject.of(identification.get(db, caller.owner, id)))
+
+
+@router.delete(
+    "/identify/{id}", status_code=204, summary="Delete an identification", responses=openapi.refusals(errors.NotFound)
+)
+def forget(id: Id, caller: Writer) -> None:
+    caller.writes(lambda db: removal.delete(db, caller.owner, id, cascade=False))
 
 
 @router.get("", summary="List checkpoints")

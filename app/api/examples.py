@@ -31,6 +31,7 @@ NEW_CHECKPOINT = _named(
         "classes": ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
         "metadata": {"trained-by": "us"},
     },
+    recognised={"name": "found", "file": FILE},
     pretrained={"name": "resnet18", "pretrained": "torchvision/resnet18:IMAGENET1K_V1"},
     promoted={"name": "adapted once", "model": MODEL},
 )

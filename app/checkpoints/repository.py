@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.core.status import Status
 from app.db import ingested
 from app.db.paging import Page
-from app.db.tables import CheckpointRow, Task
+from app.db.tables import CheckpointRow, IdentificationRow, Task
 
 
 class StoredCheckpoint(NamedTuple):
@@ -18,8 +18,8 @@ class StoredCheckpoint(NamedTuple):
     task: Task
 
 
-def add(db: Session, checkpoint: CheckpointRow) -> None:
-    db.add(checkpoint)
+def add(db: Session, row: CheckpointRow | IdentificationRow) -> None:
+    db.add(row)
     db.flush()
 
 
@@ -36,3 +36,8 @@ def find(db: Session, owner: str, checkpoint_id: str, *, hold: bool = False) -> 
 def page(db: Session, owner: str, page: Page, statuses: Collection[Status]) -> list[StoredCheckpoint]:
     """Up to `page.limit + 1` checkpoints: the one too many says that there are more."""
     return [StoredCheckpoint(*row) for row in ingested.page(db, CheckpointRow, owner, page, statuses)]
+
+
+def find_identification(db: Session, owner: str, identification_id: str) -> tuple[IdentificationRow, Task] | None:
+    """The owner's identification; somebody else's is as good as none."""
+    return ingested.find(db, IdentificationRow, owner, identification_id, hold=False)

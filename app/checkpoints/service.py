@@ -33,7 +33,7 @@ def create(
 ) -> StoredCheckpoint:
     """Create a checkpoint that a worker is to make of the weights in `file` as `ingest` says.
 
-    Without a `network` the file names it.
+    Without a `network` the file names it, or the worker recognises it.
 
     Raises:
         NotFound: the owner has no such file.
@@ -56,7 +56,7 @@ def create(
         classes=classes,
         multi_label=ingest.multi_label,
         recipe=record.stored(ingest.recipe),
-        options={"weights": ingest.weights, "allow_missing": ingest.allow_missing},
+        options={"weights": ingest.weights, "mapping": ingest.mapping, "allow_missing": ingest.allow_missing},
         **_common(owner, name, metadata),
     )
     return _ingest(db, checkpoint, needs=[file])
@@ -198,6 +198,7 @@ def publish(db: Session, checkpoint_id: str, result: CheckpointResult, written: 
     checkpoint.recipe = record.stored(result.recipe)
     checkpoint.untrained_head = result.untrained_head
     checkpoint.report = record.stored(result.report)
+    checkpoint.identified = record.stored(result.identified)
     checkpoint.parameters = result.parameters
     checkpoint.sha256 = result.sha256
     checkpoint.not_servable = result.not_servable

@@ -5,6 +5,7 @@ from pydantic import SerializeAsAny
 from app.contract.base import StrictModel
 from app.contract.datasets import ClassCounts, Counts, Duplicates, ImageShape, Refused
 from app.contract.evaluation import Evaluation
+from app.contract.identification import Identification
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.quantization import QuantizationReport
@@ -38,9 +39,11 @@ class NetworkResult(Record):
 
 
 class CheckpointResult(NetworkResult, Packaged):
-    """A checkpoint, made of a file or of published weights."""
+    """A checkpoint, made of a file or of published weights.  `identified`: what its file was found to be of, where the
+    request named no network."""
 
     report: TensorReport | None = None
+    identified: Identification | None = None
 
 
 class DatasetResult(Record):

@@ -96,7 +96,8 @@ class CheckpointIngest(Record):
     """A checkpoint that is to be made of an uploaded file, or of the weights that a library publishes (`pretrained`).
 
     What is None is the file's own, where it says what it is.  `weights` names one of several sets in the file;
-    `allow_missing`: the file need not hold the whole network, nor the network all that is in the file.
+    `mapping` gives the network's names of tensors of the file; `allow_missing`: the file need not hold the whole
+    network, nor the network all that is in the file.
     """
 
     network: NetworkSpec | None = None
@@ -107,7 +108,12 @@ class CheckpointIngest(Record):
     pretrained: str | None = None
     filename: str | None = None
     weights: str | None = None
+    mapping: dict[str, str] | None = None
     allow_missing: bool = False
+
+
+class IdentifyRequest(Record):
+    """The question which network the weights of an uploaded file are of."""
 
 
 class CatalogueRequest(Record):

@@ -9,10 +9,12 @@ from app.contract.record import Record
 
 
 class Renamed(Record):
-    """A tensor that goes by another name in the file (`from`) than in the network (`to`)."""
+    """A tensor that goes by another name in the file (`from`) than in the network (`to`), and by what `rule` that was
+    told, where it is none of prefixes."""
 
     from_: Annotated[str, Field(alias="from")]
     to: str
+    rule: str | None = None
 
 
 class Changed(Record):

@@ -220,6 +220,15 @@ class CheckpointRow(ServableRow, Owned, Base):
     dataset: Mapped[str | None] = mapped_column(ID)  # what it was trained on, where that is known
     report: Mapped[Document | None] = mapped_column(Json)
     options: Mapped[Document | None] = mapped_column(Json)  # which weights of the file are taken, what may be missing
+    identified: Mapped[Document | None] = mapped_column(Json)  # what the file was found to be of
+
+
+class IdentificationRow(Owned, Base):
+    """The question which network a file's weights are of, and the answer."""
+
+    __tablename__ = "identifications"
+    file: Mapped[str] = mapped_column(ID)
+    result: Mapped[Document | None] = mapped_column(Json)
 
 
 class DatasetRow(Owned, Base):

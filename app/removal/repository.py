@@ -13,6 +13,7 @@ from app.db.tables import (
     Dependency,
     FileRow,
     IdempotentRequest,
+    IdentificationRow,
     JobRow,
     ModelRow,
     Owned,
@@ -40,6 +41,7 @@ _TABLES: dict[str, type[Owned]] = {
     "ds": DatasetRow,
     "job": JobRow,
     "model": ModelRow,
+    "idn": IdentificationRow,
 }
 
 

@@ -1,7 +1,7 @@
 """`regraft checkpoints`."""
 
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,19 +31,31 @@ FIELDS: list[Column] = [
 ]
 
 
+IDENTIFIED: list[Column] = [
+    ("file", lambda one: one.file),
+    ("told by", lambda one: one.rule or "nothing: these are the nearest"),
+    ("candidates", lambda one: "\n".join(map(_candidate, one.candidates or ()))),
+    WARNINGS,
+]
+
+
 @app.command()
 @online
 def create(
     session: Session,
     name: str,
     file: Annotated[str | None, typer.Option(help="A file's id, or a path to upload.")] = None,
-    network: Annotated[str | None, typer.Option(help="Its network, as `regraft networks` lists them.")] = None,
+    network: Annotated[
+        str | None, typer.Option(help="Its network, as `regraft networks` lists them; left out, it is recognised.")
+    ] = None,
     num_classes: Annotated[int | None, typer.Option(help="Of the network.")] = None,
     options: Annotated[str | None, typer.Option(help="Of the network: JSON, or @file.")] = None,
     input: Annotated[str | None, typer.Option(help="Its input contract: JSON, or @file.")] = None,
     classes: Annotated[str | None, typer.Option(help="Class names, separated by commas.")] = None,
     recipe: Annotated[str | None, typer.Option(help="The rule it was trained by: JSON, or @file.")] = None,
     multi_label: Annotated[bool, typer.Option(help="An image has any number of the classes.")] = False,
+    weights: Annotated[str | None, typer.Option(help="Of several sets in the file: ema, raw, teacher …")] = None,
+    mapping: Annotated[str | None, typer.Option(help="The network's names of tensors: JSON, or @file.")] = None,
     pretrained: Annotated[str | None, typer.Option(help="Such as torchvision/resnet18:IMAGENET1K_V1.")] = None,
     model: Annotated[str | None, typer.Option(help="A model to promote.")] = None,
     metadata: Pairs = None,
@@ -58,11 +70,22 @@ def create(
         classes=classes.split(",") if classes else None,
         recipe=document(recipe),
         multi_label=multi_label or None,
+        weights=weights,
+        mapping=document(mapping),
         pretrained=pretrained,
         model=model,
         metadata=pairs(metadata),
     )
     session.show(_waited(session, created.id) if wait else created, FIELDS)
+
+
+@app.command()
+@online
+def identify(session: Session, file: Annotated[str, typer.Argument(help="A file's id, or a path to upload.")]) -> None:
+    """Say which network the weights in a file are of; `--json` has how well each candidate fits."""
+    with session.err.status("Comparing with all networks"):
+        found = session.client.checkpoints.identify(by_id_or_path(session, file))
+    session.show(found, IDENTIFIED)
 
 
 @app.command("list")
@@ -100,6 +123,12 @@ def delete(session: Session, checkpoint: str, cascade: Cascade = False) -> None:
     """Delete a checkpoint."""
     session.client.checkpoints.delete(checkpoint, cascade=cascade)
     session.say(f"Deleted {checkpoint}.", {"id": checkpoint, "deleted": True})
+
+
+def _candidate(candidate: dict[str, Any]) -> str:
+    network = candidate["network"]
+    options = "".join(f" {name}={value}" for name, value in network["options"].items())
+    return f"{network['name']}{options}, {network['num_classes']} classes: fit {candidate['fit']:.0%}"
 
 
 def _waited(session: Session, checkpoint: str) -> Checkpoint:

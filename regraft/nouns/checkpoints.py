@@ -9,7 +9,7 @@ from regraft.images import Image
 from regraft.nouns.base import D, Noun, given, waiting
 from regraft.nouns.predicting import Adapt, predicting
 from regraft.steps import Steps, Stream, call, items
-from regraft.types import Adaptation, Checkpoint, Event, Prediction
+from regraft.types import Adaptation, Checkpoint, Event, Identification, Prediction
 from regraft.wire import Request
 
 
@@ -20,18 +20,22 @@ class Checkpoints(Noun[D]):
         *,
         name: str,
         file: str | None = None,
-        network: Mapping[str, Any] | None = None,
+        network: Mapping[str, Any] | str | None = None,
         input: Mapping[str, Any] | None = None,
         classes: Sequence[str] | None = None,
         multi_label: bool | None = None,
         recipe: Mapping[str, Any] | None = None,
+        weights: str | None = None,
+        mapping: Mapping[str, str] | None = None,
+        allow_missing: bool | None = None,
         pretrained: str | None = None,
         model: str | None = None,
         metadata: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
     ) -> Steps[Checkpoint]:
-        """Create a checkpoint from an uploaded `file` and the `network` it belongs to, from `pretrained` weights
-        (`"torchvision/resnet18:IMAGENET1K_V1"`), or from an adapted `model`.  Processed in the background: `wait`."""
+        """Create a checkpoint from an uploaded `file` and the `network` it belongs to, which is recognised where it is
+        left out; from `pretrained` weights (`"torchvision/resnet18:IMAGENET1K_V1"`); or from an adapted `model`.
+        Processed in the background: `wait`."""
         body = {
             "name": name,
             "file": file,
@@ -40,6 +44,9 @@ class Checkpoints(Noun[D]):
             "classes": classes,
             "multi_label": multi_label,
             "recipe": recipe,
+            "weights": weights,
+            "mapping": mapping,
+            "allow_missing": allow_missing,
             "pretrained": pretrained,
             "model": model,
             "metadata": metadata,
@@ -55,6 +62,19 @@ class Checkpoints(Noun[D]):
         """Wait until the checkpoint is ready.  Raises `Unsuccessful` where its processing failed, and `WaitTimeout`."""
         found = yield from waiting(
             partial(self._one, checkpoint), lambda one: one.status != "processing", timeout_s=timeout_s
+        )
+        if found.status != "ready":
+            raise errors.Unsuccessful(found)
+        return found
+
+    @call
+    def identify(self, file: str, *, timeout_s: float | None = None) -> Steps[Identification]:
+        """Wait until a worker has said which network the weights in an uploaded file are of.  Raises `Unsuccessful`
+        where it could not read them, and `WaitTimeout`."""
+        asked = yield from self._post("/v1/checkpoints/identify", Identification, {"file": file})
+        path = f"/v1/checkpoints/identify/{asked.id}"
+        found = yield from waiting(
+            partial(self._fetch, path, Identification), lambda one: one.status != "processing", timeout_s=timeout_s
         )
         if found.status != "ready":
             raise errors.Unsuccessful(found)

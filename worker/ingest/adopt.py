@@ -2,22 +2,23 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
-from worker.ingest import weight_sets
+from worker.ingest import structural, weight_sets
 from worker.ingest.dialects import refusals, timm_filter, translate
-from worker.ingest.dialects.translation import Translation
+from worker.ingest.dialects.translation import Piece, Translation
 from worker.networks import build, conventions, from_timm, load
 from worker.networks.load import Loaded, Report
 from worker.networks.structure import Structure
 from worker.runtime.contract import Failure, Note
 
 SHOWN = 5
+FEW = 0.2  # names and shapes of a network, for each of its tensors: what has no more goes by other names
 HEADS = {  # what heads, and what is trained above a backbone, are called
     "fc",
     "head",
@@ -54,25 +55,31 @@ def adopt(
     tensors: Mapping[str, Tensor],
     *,
     weights: str | None = None,
+    mapping: Mapping[str, str] | None = None,
     allow_missing: bool = False,
     filename: str | None = None,
 ) -> Adopted:
     """The network of one set of weights among `tensors`: `weights` names it, or else it is the field's choice.
 
+    `mapping` gives the network's names of some tensors, whatever they are called.  Where hardly a name is the
+    network's, or one that is brought over to it, tensors are matched by their order and shapes.
+
     Raises:
-        Failure: `weights_do_not_fit`, `foreign_names`, `unmerged_adapter`, `ambiguous_weights`, `not_finite`; or see
-            `build.build` and `Structure.of`.
+        Failure: `unknown_tensor`, the mapping names one that is not there; `weights_do_not_fit`, `foreign_names`,
+            `unmerged_adapter`, `ambiguous_weights`, `not_finite`; or see `build.build` and `Structure.of`.
     """
     refusals.refuse_adapters(tensors)
     shell = build.shell(network, input)
     places, structure = shell.state_dict(), Structure.of(shell, input)
-    read = _reading(network, tensors, shell, _backbone(places, structure))
+    read, matched = _read(network, tensors, mapping or {}, shell, structure)
     translated = read.tensors
     choice = weight_sets.choose(translated, _backbone(places, structure), weights)
     aside = {name for name in translated if name in choice.aside}
     taken = {name: tensor for name, tensor in translated.items() if name not in aside}
     names = {name: name.removeprefix(choice.prefix) for name in taken}
-    warnings = [Note("weights_chosen", choice.sentence, "warning")] if choice.others else []
+    warnings = [_by_structure(matched)] if matched else []
+    if choice.others:
+        warnings.append(Note("weights_chosen", choice.sentence, "warning"))
     options, notes = _options(network, read, names.values(), shell)
     warnings += notes
     if options:
@@ -97,7 +104,49 @@ def adopt(
     ]
     drawn = load.new_head(loaded.report, loaded.structure)
     report = read.restated(loaded.report)
+    rules = dict.fromkeys(matched, "structure") | dict.fromkeys(mapping or {}, "mapping")
+    report.renamed = [
+        entry | {"rule": rules[entry["from"]]} if entry["from"] in rules else entry for entry in report.renamed
+    ]
     return Adopted(network, loaded._replace(report=report), drawn, [*_translated(read, report), *warnings])
+
+
+def _read(
+    network: NetworkSpec,
+    tensors: Mapping[str, Tensor],
+    mapping: Mapping[str, str],
+    shell: nn.Module,
+    structure: Structure,
+) -> tuple[Translation, dict[str, str]]:
+    """The tensors by the network's names, as far as those are known, and the names that are so by order and shape.
+
+    Raises:
+        Failure: `unknown_tensor`.
+    """
+    if unknown := [name for name in mapping if name not in tensors]:
+        raise Failure("unknown_tensor", f"`mapping` names tensors that the file does not have: {_some(unknown)}.")
+    places = shell.state_dict()
+    rest = {name: tensor for name, tensor in tensors.items() if name not in mapping}
+    open_places = {name: tensor for name, tensor in places.items() if name not in mapping.values()}
+    backbone = {name: tensor for name, tensor in _backbone(places, structure).items() if name in open_places}
+    read, matched = _reading(network, rest, shell, backbone), dict[str, str]()
+    if translate.fit(read.tensors, backbone) <= FEW * len(backbone):
+        matched = structural.found(rest, open_places, structure.heads) or {}
+    if matched:
+        pieces = {matched.get(name, name): Piece(tensor, (name,)) for name, tensor in rest.items()}
+        read = Translation("", "", pieces)
+    given = {place: Piece(tensors[name], (name,)) for name, place in mapping.items()}
+    return replace(read, pieces={**read.pieces, **given}), matched
+
+
+def _by_structure(matched: Mapping[str, str]) -> Note:
+    some = [f"{original} → {name}" for original, name in matched.items()]
+    text = (
+        f"The file's names are not the network's: {len(matched)} tensors were matched by their order and shapes "
+        f"({_some(some)}). The report has them all; `mapping` in the request names others. What no tensor shows "
+        "(paddings, epsilons, activations) is the network's."
+    )
+    return Note("matched_by_structure", text, "warning")
 
 
 def _reading(

@@ -14,13 +14,14 @@ from app.contract.recipe import Recipe
 from app.contract.results import CheckpointResult
 from app.contract.specs import CheckpointIngest
 from worker.export import package
-from worker.ingest import disk, own, pretrained, weights
+from worker.ingest import disk, own, pretrained, recognise, weights
 from worker.ingest import repository as repositories
 from worker.ingest.adopt import adopt
+from worker.ingest.recognise import Recognised
 from worker.ingest.repository_config import Described
 from worker.ingest.watch import DiskWatch
 from worker.ingest.weights import Contents
-from worker.networks import build
+from worker.networks import build, signatures
 from worker.networks.load import Report
 from worker.runtime.contract import Channel, Failure, Note, Result, Spec
 
@@ -35,6 +36,7 @@ class _Source:
     tensors: dict[str, Tensor]
     untrained_head: bool = False  # the file says so itself
     notes: list[Note] = field(default_factory=list)
+    recognised: Recognised | None = None  # where nobody has named the network
 
 
 def ingest(spec: Spec[CheckpointIngest], channel: Channel) -> Result[CheckpointResult]:
@@ -55,13 +57,16 @@ def ingest(spec: Spec[CheckpointIngest], channel: Channel) -> Result[CheckpointR
             source.input,
             source.tensors,
             weights=request.weights,
+            mapping=request.mapping,
             allow_missing=request.allow_missing,
             filename=request.filename,
         )
     network, structure, report = adopted.loaded
+    recognised = source.recognised
+    identified = None if recognised is None else recognise.compared(recognised, network, source.input)
     untrained_head = adopted.untrained_head or source.untrained_head
     channel.emit(_tensors_note(report))
-    for warning in [*source.notes, *adopted.warnings]:
+    for warning in [*source.notes, *recognise.ambiguity(identified), *adopted.warnings]:
         channel.emit(warning)
     watch.checkpoint_or_stop()
     channel.emit(Note("exporting", "Writing weights and graph, and comparing the two."))
@@ -83,6 +88,7 @@ def ingest(spec: Spec[CheckpointIngest], channel: Channel) -> Result[CheckpointR
         multi_label=source.multi_label,
         recipe=source.recipe,
         report=report.document(),
+        identified=identified,
         untrained_head=untrained_head,
         parameters=packaged.parameters,
         sha256=packaged.sha256,
@@ -102,10 +108,7 @@ def _uploaded(spec: Spec[CheckpointIngest], watch: DiskWatch) -> _Source:
     about = None if repository else own.read(weights.metadata(path))
     network = request.network or (about.network if about else described.network)
     if network is None:
-        message = (
-            "The file does not say of which network it holds the weights: give `network`; GET /v1/networks lists them."
-        )
-        raise Failure("network_needed", message)
+        return _recognised(request, contents.tensors, described)
     same = about if about is not None and about.network == network else None
     input = request.input or (same.input if same else described.input) or build.usual_input(network)
     if input is None:
@@ -116,9 +119,7 @@ def _uploaded(spec: Spec[CheckpointIngest], watch: DiskWatch) -> _Source:
         classes = same.classes
     elif classes is None and described.classes and len(described.classes) == network.num_classes:
         classes = described.classes
-    if classes is not None and len(classes) != network.num_classes:
-        message = f"The network has {network.num_classes} classes, but {len(classes)} names are given."
-        raise Failure("does_not_fit", message)
+    _require_names(network, classes)
     return _Source(
         network,
         input,
@@ -146,6 +147,36 @@ def _described(request: CheckpointIngest, described: Described, network: Network
 
 def _preprocessing(input: InputSpec) -> str:
     return f"images are brought to {input.size[0]}×{input.size[1]}, mean {list(input.mean)}, std {list(input.std)}"
+
+
+def _recognised(request: CheckpointIngest, tensors: dict[str, Tensor], described: Described) -> _Source:
+    """Recognise the network of a file that names none, with the classes and the input that are usual for it."""
+    known = signatures.read(signatures.SHIPPED)
+    count = None if request.classes is None else len(request.classes)
+    found = recognise.recognise(tensors, known, mapping=request.mapping, num_classes=count)
+    _require_names(found.network, request.classes)
+    named = described.classes if described.classes and len(described.classes) == found.network.num_classes else None
+    input, classes = request.input or described.input, request.classes or named
+    return _Source(
+        found.network,
+        input or found.input,
+        classes or found.imagenet,
+        request.multi_label,
+        request.recipe,
+        tensors,
+        notes=[*_described(request, described, found.network), *found.assumed(input=input, classes=classes)],
+        recognised=found,
+    )
+
+
+def _require_names(network: NetworkSpec, classes: list[str] | None) -> None:
+    """
+    Raises:
+        Failure: `does_not_fit`, there are not as many names as classes.
+    """
+    if classes is not None and len(classes) != network.num_classes:
+        message = f"The network has {network.num_classes} classes, but {len(classes)} names are given."
+        raise Failure("does_not_fit", message)
 
 
 def _published(name: str) -> _Source:

@@ -67,7 +67,7 @@ def choose(tensors: Mapping[str, Tensor], backbone: Mapping[str, Tensor], wanted
     prefixes = sorted(prefix for prefix, count in names.items() if count >= ENOUGH * len(backbone))
     if not prefixes:
         return Choice("", RAW)
-    labels = {prefix: _label(prefix, swapped=SWAPPED in tensors) for prefix in prefixes}
+    labels = {prefix: label(prefix, swapped=SWAPPED in tensors) for prefix in prefixes}
     chosen = _wanted(prefixes, labels, wanted) if wanted else _best(tensors, backbone, prefixes, fits, labels)
     others = [prefix for prefix in prefixes if prefix != chosen]
     aside = {name for other in others for name in _under(tensors, backbone, chosen, other)}
@@ -116,7 +116,7 @@ def _ambiguous(trouble: str, prefixes: Sequence[str], labels: Mapping[str, str])
     return Failure("ambiguous_weights", f"{trouble}: {choices}. Name one by `weights`.")
 
 
-def _label(prefix: str, *, swapped: bool) -> str:
+def label(prefix: str, *, swapped: bool = False) -> str:
     """The label of a set of weights, from the last part of its prefix that says anything."""
     for part in reversed(prefix.lower().split(".")):
         words = re.split(r"[_-]", part)

@@ -53,6 +53,20 @@ def shell(spec: NetworkSpec, input: InputSpec) -> nn.Module:
     return network if _fillable(network) else build(spec, input)
 
 
+def outline(spec: NetworkSpec, input: InputSpec) -> nn.Module:
+    """The network on the meta device: names and shapes of its tensors, and nothing to compute with.  Where it looks at
+    numbers while it is built (RegNet) it is built as ever.
+
+    Raises:
+        Failure: see `build`.
+    """
+    try:
+        with torch.device("meta"):
+            return _family(spec.name).build(spec, input)
+    except MISFITS:
+        return build(spec, input)
+
+
 def usual_input(spec: NetworkSpec) -> InputSpec | None:
     """The input that such a network commonly takes; None where it has no habit.
 

@@ -284,6 +284,12 @@ def new_head(report: Report, structure: Structure) -> bool:
     return any(name.startswith(_within(structure)) for name in report.initialised)
 
 
+def is_weight(name: str, tensor: Tensor) -> bool:
+    """Tell whether a tensor by this name is a weight, and neither a counter, nor worked out by the network itself, nor
+    the state of a training."""
+    return not _worked_out(name, tensor) and not _TRAINING.search(name)
+
+
 def _worked_out(name: str, tensor: Tensor) -> bool:
     return not tensor.is_floating_point() or name.rpartition(".")[2] in WORKED_OUT
 

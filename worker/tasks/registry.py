@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy.orm import Session
 
+from app.checkpoints import identification
 from app.checkpoints import service as checkpoints
 from app.contract.blobs import Written
 from app.contract.record import Record
@@ -30,5 +31,6 @@ class TaskKind(Generic[Payload, Outcome]):
 KINDS: Mapping[str, TaskKind[Any, Any]] = {
     datasets.KIND: TaskKind(datasets.prepare, datasets.publish, untrusted=True),
     checkpoints.KIND: TaskKind(checkpoints.prepare, checkpoints.publish, untrusted=True),
+    identification.KIND: TaskKind(identification.prepare, identification.publish, untrusted=True),
     jobs.KIND: TaskKind(jobs.prepare, jobs.publish, untrusted=False),
 }

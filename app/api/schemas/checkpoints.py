@@ -5,13 +5,18 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag
 
 from app.api.schemas.common import ClassNames, Fault, Metadata, Name, NetworkShape, Object, Shape, Warned
+from app.checkpoints.identification import StoredIdentification
 from app.checkpoints.repository import StoredCheckpoint
-from app.contract.base import ObjectId, StrictModel
+from app.contract.base import ObjectId, StrictModel, Text
+from app.contract.identification import Candidate
 from app.contract.inputs import InputShape, InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Recipe
 from app.contract.specs import CheckpointIngest
 from app.core.status import Readiness, Status, readiness
+
+MAX_TENSORS = 50_000  # of a file
+TensorName = Annotated[Text, Field(min_length=1, max_length=512)]
 
 
 class _NewCheckpoint(StrictModel):
@@ -22,32 +27,35 @@ class _NewCheckpoint(StrictModel):
 class FromFile(_NewCheckpoint):
     """Weights in a file that was uploaded: `.safetensors`, or `.pt`/`.pth` that holds tensors alone.
 
-    `network`, and with it `input` and `classes`, may be left out where the file says them itself: weights that this
-    service gave.  `classes` are as many as the network has.  `multi_label`: an image has any number of the
-    classes, each with a probability of its own.  `weights`: of several sets in the file (raw and averaged, student and
-    teacher) the one to take, by its kind or by what its names begin with.  `allow_missing`: what is missing of the
-    network is drawn at random, and what has no place in it is left out; without it both are refused, but for a head of
-    other classes.
+    `network` may be left out, or `auto`: it is what the file says itself (weights that this service gave), or what its
+    tensors are recognised as; `input` and `classes` are the file's own then, or what is usual.  `classes` are as many
+    as the network has.  `mapping`: the network's names of tensors of the file, by their names there.  `multi_label`: an
+    image has any number of the classes, each with a probability of its own.  `weights`: of several sets in the file
+    (raw and averaged, student and teacher) the one to take, by its kind or by what its names begin with.
+    `allow_missing`: what is missing of the network is drawn at random, and what has no place in it is left out; without
+    it both are refused, but for a head of other classes.
     """
 
     file: ObjectId
-    network: NetworkSpec | None = None
+    network: NetworkSpec | Literal["auto"] | None = None
     input: InputSpec | None = None
     classes: ClassNames | None = None
     multi_label: bool = False
     recipe: Recipe | None = None
     weights: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
+    mapping: Annotated[dict[TensorName, TensorName], Field(max_length=MAX_TENSORS)] | None = None
     allow_missing: bool = False
 
     def ingest(self) -> CheckpointIngest:
         """Say to a worker how the checkpoint is to be made."""
         return CheckpointIngest(
-            network=self.network,
+            network=None if self.network == "auto" else self.network,
             input=self.input,
             classes=self.classes,
             multi_label=self.multi_label,
             recipe=self.recipe,
             weights=self.weights,
+            mapping=self.mapping,
             allow_missing=self.allow_missing,
         )
 
@@ -92,8 +100,50 @@ class Report(Shape):
     initialised: list[Any]
 
 
+class Identified(Shape):
+    """`candidates` are networks that the file's weights may be of, the best first; `rule` says how the first was told:
+    `names`, `structure` (order and shapes) or `metadata` (the file says it); null where none is taken."""
+
+    rule: str | None
+    candidates: list[Candidate]
+
+
+class NewIdentification(StrictModel):
+    """The file whose network is asked for."""
+
+    file: ObjectId
+
+
+class IdentificationObject(Object):
+    """`rule` and `candidates` are null until it is ready, see `identified` of a checkpoint."""
+
+    object: Literal["identification"] = "identification"
+    status: Readiness
+    error: Fault | None
+    file: str
+    rule: str | None
+    candidates: list[Candidate] | None
+    warnings: list[Warned]
+
+    @classmethod
+    def of(cls, stored: StoredIdentification) -> Self:
+        row, task = stored
+        identified = None if row.result is None else Identified.model_validate(row.result)
+        return cls(
+            id=row.id,
+            created_at=row.created_at,
+            status=readiness(Status(task.status)),
+            error=Fault.of(task),
+            file=row.file,
+            rule=identified and identified.rule,
+            candidates=identified and identified.candidates,
+            warnings=task.warnings,
+        )
+
+
 class Checkpoint(Object):
-    """`servable` is null until it is ready.
+    """`servable` is null until it is ready.  `identified` says of what network the file was found to be, where the
+    request named none.
 
     `untrained_head`: its head was drawn at random, so that it answers neither predictions nor `evaluate`.
     """
@@ -116,6 +166,7 @@ class Checkpoint(Object):
     not_servable: str | None
     untrained_head: bool
     report: Report | None
+    identified: Identified | None
     warnings: list[Warned]
     metadata: dict[str, str]
 
@@ -143,6 +194,7 @@ class Checkpoint(Object):
             not_servable=row.not_servable,
             untrained_head=row.untrained_head,
             report=row.report,
+            identified=row.identified,
             warnings=task.warnings,
             metadata=row.user_metadata,
         )

@@ -26,7 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "allow_missing": False,
 }
 FIELDS = {"network", "input", "classes", "multi_label", "recipe", "parameters", "sha256", "report", "not_servable"}
-FIELDS |= {"untrained_head", "image_bytes"}
+FIELDS |= {"untrained_head", "image_bytes", "identified"}
 LISTS = {"copied", "renamed", "reshaped", "cast", "skipped", "initialised"}
 
 

@@ -1,0 +1,51 @@
+"""The answer to which network a file's weights are of, without a checkpoint made of them."""
+
+import torch
+
+from app.contract.blobs import Input
+from app.contract.identification import Candidate, Identification
+from app.contract.specs import IdentifyRequest
+from worker.ingest import own, recognise, weights
+from worker.ingest import repository as repositories
+from worker.ingest.adopt import adopt
+from worker.ingest.recognise import Unrecognised
+from worker.ingest.repository_config import Described
+from worker.ingest.watch import DiskWatch
+from worker.ingest.weights import Contents
+from worker.networks import build, signatures
+from worker.runtime.contract import Channel, Result, Spec
+
+
+def identify(spec: Spec[IdentifyRequest], channel: Channel) -> Result[Identification]:
+    """Say which network the weights of an uploaded file are of; of an unknown one, which are nearest.
+
+    Raises:
+        Failure: the file cannot be read; or it holds weights of several networks.
+        Interrupted: an order to stop was given.
+        Retry: the disk is full.
+    """
+    watch, path = DiskWatch(channel), spec.inputs[Input.FILE]
+    repository = repositories.read(path, spec.workdir, watch)
+    contents = Contents(repository.tensors) if repository else weights.contents(path, watch)
+    described = repository.described if repository else Described(classes=contents.classes)
+    tensors = contents.tensors
+    about = None if repository else own.read(weights.metadata(path))
+    network, input = (about.network, about.input) if about else (described.network, described.input)
+    if network is not None:
+        candidate = Candidate(network=network, input=input or build.usual_input(network), fit=1.0)
+        return Result(Identification(rule="metadata", candidates=[candidate]))
+    known = signatures.read(signatures.SHIPPED)
+    try:
+        found = recognise.recognise(tensors, known)
+    except Unrecognised as none:
+        channel.emit(none.note)
+        return Result(Identification(rule=None, candidates=none.candidates))
+    watch.checkpoint_or_stop()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        adopted = adopt(found.network, found.input, tensors)
+    identified = recognise.compared(found, adopted.loaded.network, found.input)
+    notes = found.assumed(input=described.input, classes=described.classes)
+    for warning in (*notes, *recognise.ambiguity(identified), *adopted.warnings):
+        channel.emit(warning)
+    return Result(identified)
