@@ -164,6 +164,12 @@ RENAMED: dict[str, Layout] = {
         change=openai,
         beside={"transformer.resblocks.0.ln_1.weight": (8,), "positional_embedding": (77, 8), "logit_scale": ()},
     ),
+    "ViT of timm in OpenCLIP": of_timm(
+        "test_vit",
+        in_order((r"^(?!head)", "visual.trunk."), (r"^head\.", "visual.head.proj.")),
+        sized=True,
+        beside={"transformer.resblocks.0.ln_1.weight": (8,), "text_projection": (8, 8), "logit_scale": ()},
+    ),
     "ConvNeXt of its authors": of_timm("convnext_atto", FACEBOOK_CONVNEXT),
     "ConvNeXt V2 of its authors": of_timm("convnextv2_atto", FACEBOOK_CONVNEXT),
     "Swin of its authors": of_timm("swin_tiny_patch4_window7_224", MICROSOFT_SWIN, side=224, heavy=True),

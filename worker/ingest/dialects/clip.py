@@ -16,7 +16,30 @@ def _projected(pieces: Pieces) -> Pieces:
     return contrastive(finished)
 
 
+_TEXT = [
+    ("(transformer|token_embedding|ln_final|text).{p}", TEXT),
+    ("(positional_embedding|text_projection|logit_scale|logit_bias)", TEXT),
+    ("(input_resolution|context_length|vocab_size)", TEXT),
+]
 RULES = [
+    *(
+        Rule(
+            f"OpenCLIP with a {kind} of timm",
+            "timm",
+            root=f"visual.trunk.{first}",
+            body=[
+                ("visual.trunk.{p}", "{p}"),
+                ("visual.head.proj.weight", f"{head}.weight"),
+                ("visual.head.proj.bias", f"{head}.bias"),
+            ],
+            aside=_TEXT,
+            finish=contrastive,
+        )
+        for kind, first, head in (
+            ("ViT", "blocks.0.norm1.weight", "head"),
+            ("ConvNeXt", "stages.0.blocks.0.conv_dw.weight", "head.fc"),
+        )
+    ),
     Rule(
         "CLIP of OpenAI and OpenCLIP",
         "timm",
@@ -35,11 +58,7 @@ RULES = [
             ("ln_post.{p}", "norm.{p}"),
             ("proj", "proj"),
         ],
-        aside=[
-            ("(transformer|token_embedding|ln_final|text).{p}", TEXT),
-            ("(positional_embedding|text_projection|logit_scale|logit_bias)", TEXT),
-            ("(input_resolution|context_length|vocab_size)", TEXT),
-        ],
+        aside=_TEXT,
         finish=_projected,
         remark=ACTIVATION,
     ),

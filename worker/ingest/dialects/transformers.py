@@ -85,11 +85,13 @@ def with_registers(pieces: Pieces) -> Pieces:
 def contrastive(pieces: Pieces) -> Pieces:
     """CLIP's positions are [N,D] and its projection has no bias: timm's [1,N,D], and a head whose bias is zero."""
     finished = dict(pieces)
-    positions, head = pieces.get("pos_embed"), pieces.get("head.weight")
+    positions = pieces.get("pos_embed")
     if positions and positions.tensor.ndim == 2:
         finished["pos_embed"] = Piece(positions.tensor.unsqueeze(0), positions.sources)
-    if head and head.tensor.ndim == 2 and "head.bias" not in pieces:
-        finished["head.bias"] = Piece(head.tensor.new_zeros(head.tensor.shape[0]), ())
+    for path in ("head", "head.fc"):
+        head = pieces.get(f"{path}.weight")
+        if head and head.tensor.ndim == 2 and f"{path}.bias" not in pieces:
+            finished[f"{path}.bias"] = Piece(head.tensor.new_zeros(head.tensor.shape[0]), ())
     return finished
 
 
