@@ -18,6 +18,7 @@ from worker.ingest import archive
 
 IMAGE = encoded(examples(1, 1, (8, 8, 3)).images[0])
 GOOD = folders(examples(40, 2, (8, 8, 3)), ["cat", "dog"])
+PARQUET = b"PAR1" + bytes(600) + b"PAR1"
 
 
 def header(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
@@ -96,6 +97,17 @@ def test_names_that_are_no_utf8_can_be_stored(ingest: Ingest) -> None:
 @pytest.mark.parametrize("format", ["auto", "folder", "csv", "npz", "cifar10", "cifar100"])
 def test_what_is_no_archive(tmp_path: Path, data: bytes, format: str) -> None:
     assert refusal(tmp_path, data, format=format).code in ("not_an_archive", "corrupt_archive")
+
+
+@pytest.mark.parametrize("data", [PARQUET, zipped({"data/train-00000-of-00001.parquet": PARQUET, "README.md": b"#"})])
+def test_parquet_is_refused_with_the_way_to_write_folders(tmp_path: Path, data: bytes) -> None:
+    failure = refusal(tmp_path, data)
+    assert failure.code == "parquet"
+    assert "row['image'].save" in failure.message
+
+
+def test_parquet_beside_images_is_no_harm(ingest: Ingest) -> None:
+    assert ingest(zipped(GOOD | {"boxes.parquet": PARQUET})).document["format"] == "folder"
 
 
 @pytest.mark.parametrize("data", [zipped({}), tarred({}), tarred({}, "gz"), zipped({".DS_Store": b""})])
