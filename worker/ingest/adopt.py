@@ -130,13 +130,20 @@ def _read(
     open_places = {name: tensor for name, tensor in places.items() if name not in mapping.values()}
     backbone = {name: tensor for name, tensor in _backbone(places, structure).items() if name in open_places}
     read, matched = _reading(network, rest, shell, backbone), dict[str, str]()
-    if translate.fit(read.tensors, backbone) <= FEW * len(backbone):
+    if translate.fit(read.tensors, backbone) <= FEW * len(backbone) and not _of_other_conventions(network, rest):
         matched = structural.found(rest, open_places, structure.heads) or {}
     if matched:
         pieces = {matched.get(name, name): Piece(tensor, (name,)) for name, tensor in rest.items()}
         read = Translation("", "", pieces)
     given = {place: Piece(tensors[name], (name,)) for name, place in mapping.items()}
     return replace(read, pieces={**read.pieces, **given}), matched
+
+
+def _of_other_conventions(network: NetworkSpec, tensors: Mapping[str, Tensor]) -> bool:
+    """Tell whether the file is of a library that pads or normalises in a way that only timm's networks can be told."""
+    if network.name.startswith(from_timm.PREFIX):
+        return False
+    return any(translation.conventions for translation in translate.translations(tensors))
 
 
 def _by_structure(matched: Mapping[str, str]) -> Note:
