@@ -1,22 +1,16 @@
 """`shot`: information maximisation and pseudo-labels under the source's frozen head."""
 
-import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from app.methods.base import Info
-from app.methods.cross_domain.family import Selecting
-from app.methods.source_free.family import SourceFree
-from app.methods.training import MIN_STEPS, Loop
-
-EPOCHS = 30
-BATCH_SIZE = 64
+from app.methods.source_free.family import Minimising
 
 Weight = Annotated[float, Field(ge=0, le=1000)]
 
 
-class Shot(Loop, Selecting, SourceFree):
+class Shot(Minimising):
     """Minimises H(p) − `diversity` · H(mean of p) + `pseudo_labels` · cross-entropy with pseudo-labels.
 
     These come from each epoch's first weights.  `diversity` takes the target's classes to be about equally frequent:
@@ -38,13 +32,5 @@ class Shot(Loop, Selecting, SourceFree):
     }
 
     name: Literal["shot"] = "shot"
-    selection: Literal["target_validation", "entropy", "last"] = "last"
     diversity: Weight = 1.0
     pseudo_labels: Weight = 0.1
-
-    def resolve(self, train_count: int, size: tuple[int, int]) -> Self:
-        """Batches are no smaller where data is little: their mean prediction stands for the whole target's."""
-        batch_size = self.batch_size or BATCH_SIZE
-        epochs = self.epochs or max(EPOCHS, math.ceil(MIN_STEPS / math.ceil(train_count / batch_size)))
-        opened = self.model_copy(update={"batch_size": batch_size, "epochs": epochs})
-        return super(Shot, opened).resolve(train_count, size)

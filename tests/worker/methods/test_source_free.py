@@ -1,4 +1,4 @@
-"""`shot`, `adabn`, `tent`: a source and images without labels, nothing else."""
+"""`shot`, `aad`, `adabn`, `tent`: a source and images without labels, nothing else."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -14,9 +14,10 @@ from tests.worker.methods.tasks import Setting
 from worker.runtime.contract import Failure, Note
 
 SHOT = {"name": "shot", "epochs": 4, "batch_size": 8}
+AAD = {"name": "aad", "epochs": 4, "batch_size": 8}
 ADABN = {"name": "adabn", "batch_size": 16}
 TENT = {"name": "tent", "epochs": 4, "batch_size": 20}
-ALL = pytest.mark.parametrize("method", [SHOT, ADABN, TENT], ids=lambda method: method["name"])
+ALL = pytest.mark.parametrize("method", [SHOT, AAD, ADABN, TENT], ids=lambda method: method["name"])
 
 
 def case(folder, method, classes=10, target_classes=10, **target):

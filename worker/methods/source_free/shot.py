@@ -5,12 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from app.methods.source_free.shot import Shot
-from worker.data import batches as data
-from worker.data import transforms
 from worker.data.batches import Batch, Images
 from worker.data.relabelled import Relabelled
-from worker.methods import selection, transferred
-from worker.methods.source_free import unlabelled
+from worker.methods.source_free import adaptation, unlabelled
 from worker.methods.task import Adapted, Task
 from worker.networks import modes
 from worker.networks.classifier import Classifier
@@ -18,36 +15,18 @@ from worker.runtime.run import Run
 from worker.terms import information, pseudo_labels
 from worker.training.freezing import Except, Scope
 from worker.training.protocols import Losses, Moment
-from worker.training.trainer import Trainer
 
 
 def run(task: Task, params: Shot) -> Adapted:
     """Liang, Hu & Feng 2020."""
-    run = task.run
-    learner, report = transferred.itself(task, params.input)
-    images, columns_L = unlabelled.images(task, learner), unlabelled.shared(task, learner)
-    params = params.resolve(len(images.train), learner.input.size)
-    schedule = params.schedule
-    before = unlabelled.predict(run, learner, images.train)
-    batches = data.image_batches(
-        run,
-        images.train,
-        prepare=unlabelled.prepare(run, learner),
-        batch_size=schedule.batch_size,
-        augment=transforms.compose(schedule.augmentation),
-    )
-    chosen = selection.selector(task, learner, params)
+    begun = adaptation.begin(task, params)
+    learner, train, columns_L = begun.learner, begun.images.train, unlabelled.shared(task, begun.learner)
     heads = learner.structure.heads
-    fitted = Trainer(run, learner, schedule, Scope(lambda epoch: Except(heads))).fit(
-        Relabelled(batches, lambda: labels(run, learner, images.train, columns_L)),
+    return begun.fit(
+        Relabelled(begun.batches(), lambda: labels(task.run, learner, train, columns_L)),
         _Objective(learner, params, columns_L),
-        chosen.validate,
-        keep=chosen.keep,
+        Scope(lambda epoch: Except(heads)),
     )
-    settled = chosen.settle(fitted.best_epoch if chosen.keep == "best" else fitted.epochs)
-    after = unlabelled.predict(run, learner, images.train)
-    transfer = report | {"selection": settled, "predictions": unlabelled.report(run, before, after)}
-    return Adapted(learner, task.known_source.network, params, chosen.use, transfer)
 
 
 def labels(run: Run, learner: Classifier, images: Images, columns_L: Tensor | None) -> Tensor:
