@@ -125,8 +125,14 @@ def test_a_download_registers_again_by_itself(service, register):
     again = register(data, filename="weights.safetensors")
     for field in ("network", "input", "classes", "sha256"):
         assert getattr(again, field) == getattr(first, field), field
+
+
+def test_without_a_network_in_the_file_its_weights_tell_it(register):
+    found = register(cnn())
+    assert found.network.name == "cnn3"
+    assert "input_assumed" in codes(found)
     with pytest.raises(Unsuccessful) as failed:
-        register(cnn())
+        register({"w": torch.zeros(3, 5)})
     assert failed.value.code == "network_needed"
 
 

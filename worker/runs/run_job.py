@@ -8,6 +8,7 @@ from typing import Any
 from app.contract import blobs
 from app.contract.blobs import Artifact, Input
 from app.contract.evaluation import Evaluation
+from app.contract.inputs import InputOverride
 from app.contract.recipe import Recipe
 from app.contract.results import AdaptedResult, LearnedResult, QuantizedResult, RunResult
 from app.contract.specs import RunSpec
@@ -155,11 +156,14 @@ def _adapt(task: Task, params: Any) -> tuple[Adapted, Evaluation | None]:
 
 
 def _source(run: Run, job: RunSpec[Method], inputs: Mapping[str, Path]) -> Source | None:
-    """The source as the job wants it to see images: all that is done with it, comparisons too, is at one size."""
+    """The source, at the size that the job brings it to: all that is done with it, comparisons too, is at one size.
+
+    How the target's images are fitted into that is the method's, and nothing to the source's own.
+    """
     if job.source is None:
         return None
     source = Source.of(job.source, inputs[Input.SOURCE_WEIGHTS])
-    seen = contracts.resized(source, job.method.input_override)
+    seen = contracts.resized(source, InputOverride(size=job.method.source_size))
     if seen.input.size != source.input.size:
         message = f"The source takes {misfits.size(source.input)} images; here it sees {misfits.size(seen.input)} ones."
         run.emit(Note("input_size", message))
