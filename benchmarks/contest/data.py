@@ -69,12 +69,12 @@ def optdigits() -> Labelled:
     return Labelled(images, label, test, _digits())
 
 
-def garments(classes: range, per_class: int, start: int = 0) -> Labelled:
+def garments(classes: range, per_class: int, start: int = 0, folder: Path = FASHION) -> Labelled:
     """Of Fashion-MNIST (Xiao et al. 2017) `per_class` of its training images of each of `classes`, from the `start`th
     on, as they come, and all of its test images of these classes."""
     images, label, test = [], [], []
     for part, number in (("train", per_class), ("t10k", 10_000)):
-        pixels, labels = _fashion(part)
+        pixels, labels = _fashion(folder, part)
         for place, k in enumerate(classes):
             rows = np.flatnonzero(labels == k)
             rows = rows[start : start + number] if part == "train" else rows
@@ -141,9 +141,9 @@ def _digits() -> tuple[str, ...]:
     return tuple(str(digit) for digit in range(10))
 
 
-def _fashion(part: str) -> tuple[Bytes, Labels]:
-    images = gzip.decompress((FASHION / f"{part}-images-idx3-ubyte.gz").read_bytes())
-    labels = gzip.decompress((FASHION / f"{part}-labels-idx1-ubyte.gz").read_bytes())
+def _fashion(folder: Path, part: str) -> tuple[Bytes, Labels]:
+    images = gzip.decompress((folder / f"{part}-images-idx3-ubyte.gz").read_bytes())
+    labels = gzip.decompress((folder / f"{part}-labels-idx1-ubyte.gz").read_bytes())
     return (
         np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28),
         np.frombuffer(labels, np.uint8, offset=8).astype(np.int64),

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from worker.training import batch_norm
+
 
 @dataclass(frozen=True)
 class Except:
@@ -34,10 +36,12 @@ def alike(name: str) -> float:
 @dataclass(frozen=True)
 class Scope:
     """The part of a network that learns, and how fast: `trainable` says for each epoch what learns, `factor` gives a
-    parameter's share of the learning rate, by its name."""
+    parameter's share of the learning rate, by its name.  Without `statistics` batch norm goes by those that it has,
+    and keeps them."""
 
     trainable: Callable[[int], Trainable] = everything
     factor: Callable[[str], float] = alike
+    statistics: bool = True
 
 
 class Freezer:
@@ -47,8 +51,9 @@ class Freezer:
         self._network = network
         self._learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
 
-    def train(self, trainable: Trainable) -> None:
-        """Training mode for the modules at the paths `trainable`, frozen all the rest.
+    def train(self, trainable: Trainable, *, statistics: bool = True) -> None:
+        """Training mode for the modules at the paths `trainable`, frozen all the rest; without `statistics` all batch
+        norm layers stay in evaluation mode, though their scales and shifts may learn.
 
         To be called again after anything that sets the mode of the whole network.
 
@@ -63,6 +68,9 @@ class Freezer:
                 self._network.get_submodule(path).eval().requires_grad_(False)
         elif trainable is not None:
             _freeze_rest(self._network, trainable)
+        if not statistics:
+            for layer in batch_norm.layers(self._network).values():
+                layer.eval()
 
     def release(self) -> None:
         """Let everything learn again that did before."""

@@ -156,7 +156,7 @@ class _Loop(Generic[B]):
 
     def _epoch(self) -> None:
         epoch, start = divmod(self._step, self._batches.per_epoch)
-        self._freezer.train(self._scope.trainable(epoch))
+        self._freezer.train(self._scope.trainable(epoch), statistics=self._scope.statistics)
         self._optimiser.prepare()
         batches = self._batches.epoch(epoch, start)
         for _ in range(start, self._batches.per_epoch):

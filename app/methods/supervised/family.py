@@ -8,6 +8,7 @@ from app.contract.base import Text
 from app.contract.inputs import InputOverride
 from app.methods.training import Training
 
+BatchNorm = Literal["adapted", "frozen"]
 Factor = Annotated[float, Field(ge=0, le=1000)]
 
 STEPS_ON_FEATURES = 1500  # within 2 points of the best of several logistic regressions on CIFAR-100 and PACS
@@ -33,7 +34,8 @@ class Tuning(Training):
     `frozen_epochs`: the head alone learns first.  `unfreeze_every`: then one more stage every so many epochs, from the
     last to the first.  `learning_rates` maps a tensor-name prefix to a factor of its own and wins over
     `backbone_factor` / `head_factor` (longest prefix first); `stage_decay` multiplies the backbone's factor once for
-    every stage that lies between a weight and the head.
+    every stage that lies between a weight and the head.  `batch_norm`: its statistics are `adapted` to the target's
+    batches where it learns, or `frozen`: the source's, in every epoch.
     """
 
     trainable: Literal["all", "head", "last_stages"] = "all"
@@ -43,5 +45,6 @@ class Tuning(Training):
     backbone_factor: Factor = 0.1
     stage_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     head_factor: Factor = 1.0
+    batch_norm: BatchNorm = "adapted"
     learning_rates: Annotated[dict[Annotated[Text, Field(max_length=256)], Factor], Field(max_length=1000)] = {}
     input: InputOverride | None = None

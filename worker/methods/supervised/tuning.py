@@ -18,7 +18,7 @@ def scope(params: Tuning, structure: Structure) -> Scope:
         paths = learning(epoch, params, structure)
         return paths if paths is None else with_live(*paths)
 
-    return Scope(trains, lambda name: factor(name, params, structure))
+    return Scope(trains, lambda name: factor(name, params, structure), statistics=params.batch_norm == "adapted")
 
 
 def learning(epoch: int, params: Tuning, structure: Structure) -> list[str] | None:
