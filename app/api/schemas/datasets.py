@@ -32,7 +32,7 @@ class Splits(StrictModel):
 
 
 ClassNames = Annotated[
-    list[Annotated[Text, Field(min_length=1, max_length=256)]], Field(min_length=2, max_length=10_000), DISTINCT
+    list[Annotated[Text, Field(min_length=1, max_length=256)]], Field(min_length=2, max_length=100_000), DISTINCT
 ]
 ColumnName = Annotated[Text, Field(min_length=1, max_length=256)]
 OwnNames = Annotated[list[Annotated[Text, Field(min_length=1, max_length=256)]], Field(max_length=100), DISTINCT]
