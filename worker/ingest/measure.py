@@ -62,7 +62,7 @@ def moments(images: PackedImages, checkpoint_or_stop: Heed) -> tuple[list[float]
         pixels_PC = np.concatenate([_flat(images[row], channels) for row in rows[start : start + step].tolist()])
         count_CL += _histogram(pixels_PC)
     share_CL = count_CL / count_CL.sum(axis=1, keepdims=True)
-    mean_C = share_CL @ LEVELS
+    mean_C = (share_CL * LEVELS).sum(axis=1)  # no product of matrices, for which BLAS would set 32 MiB aside
     variance_C = (share_CL * (LEVELS - mean_C[:, None]) ** 2).sum(axis=1)
     return mean_C.tolist(), np.maximum(np.sqrt(variance_C), SMALLEST_STD).tolist()
 

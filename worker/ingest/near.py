@@ -7,7 +7,6 @@ reaches 0.98; of photographs saved again as JPEG, halved or enlarged, 95 to 98 %
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,6 @@ GRID = 128  # pixels a side that a hash is made of
 THUMBNAIL = (32, 32)
 CORRELATION = 0.99
 FAINT = 2.0  # of 255: a thumbnail that varies by less shows nothing
-CHUNK = 256
 
 Hashes = NDArray[np.uint64]
 Pairs = list[tuple[int, int]]
@@ -52,14 +50,9 @@ def pairs(images: PackedImages, checkpoint_or_stop: Callable[[], None]) -> Pairs
 
 def _hashes(images: PackedImages, rows: Rows, checkpoint_or_stop: Callable[[], None]) -> Hashes:
     hash_N = np.empty(len(rows), np.uint64)
-
-    def hashed(start: int) -> None:
+    for place, row in enumerate(rows.tolist()):
         checkpoint_or_stop()
-        for place, row in enumerate(rows[start : start + CHUNK].tolist(), start):
-            hash_N[place] = _hash(images[row])
-
-    with ThreadPoolExecutor(2, "hash") as pool:
-        list(pool.map(hashed, range(0, len(rows), CHUNK)))
+        hash_N[place] = _hash(images[row])
     return hash_N
 
 
