@@ -6,6 +6,7 @@ Every child has a name, its own or its number, so tensors go by the names that t
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -66,13 +67,13 @@ class Block(StrictModel):
     layers: Children
     shortcut: Children | None = None
 
+    @abstractmethod
     def joined(self, output: Shape, around: Shape) -> Shape:
         """The shape of both together: `output` is the layers', `around` the shortcut's.
 
         Raises:
             ValueError: they do not go together.
         """
-        raise NotImplementedError
 
 
 class Residual(Block):

@@ -1,9 +1,10 @@
 """Corruptions of small photographs, after Hendrycks & Dietterich 2019, Benchmarking neural network robustness to
 common corruptions and perturbations: fourteen of their fifteen (frost needs photographs of theirs), the severest.
 
-Written from the paper's descriptions; the strengths suit 32×32 images as those published for CIFAR-10-C do.  Random
-numbers are not theirs, so that single images differ from the published archive.  Each function takes float [H,W,3] from
-0 to 1 and a generator, and returns the same; what leaves 0 to 1 is clipped by `apply`.
+Written from the paper's descriptions; the strengths were set by memory of those of CIFAR-10-C and never compared with
+the published archive, and random numbers are not its.  So figures are to be compared with each other, not with those
+that others published.  Each function takes float [H,W,3] from 0 to 1 and a generator, and returns the same; what leaves
+0 to 1 is clipped by `apply`.
 """
 
 import io

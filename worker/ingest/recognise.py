@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from timm.models import get_arch_pretrained_cfgs
 from torch import Tensor, nn
-from torchvision.models._meta import _IMAGENET_CATEGORIES
+from torchvision.models import ResNet18_Weights
 
 from app.contract.identification import Candidate, Identification
 from app.contract.inputs import InputSpec
@@ -18,7 +18,7 @@ from worker.ingest.adopt import HEADS
 from worker.ingest.dialects import refusals, translate
 from worker.ingest.dialects.translation import Piece, Translation, untranslated
 from worker.ingest.identify import Fit
-from worker.networks import build, conventions, from_timm, from_torchvision, modes
+from worker.networks import build, conventions, from_timm, modes
 from worker.networks.load import is_weight
 from worker.networks.signatures import CLASSES, Signature
 from worker.networks.structure import Structure
@@ -45,8 +45,8 @@ class Recognised:
     @property
     def imagenet(self) -> list[str] | None:
         """ImageNet's class names, where the network is one that was made for it and has as many classes."""
-        made_for_it = self.network.num_classes == CLASSES and _is_for_imagenet(self.network.name)
-        return list(_IMAGENET_CATEGORIES) if made_for_it else None
+        made_for_it = self.network.num_classes == CLASSES and self.network.of_library
+        return list(ResNet18_Weights.DEFAULT.meta["categories"]) if made_for_it else None
 
     def assumed(self, *, input: InputSpec | None, classes: list[str] | None) -> Iterator[Note]:
         """Warnings on what is taken for granted where `input` or `classes` are None, and nothing says what they are."""
@@ -300,10 +300,6 @@ def _unusual(shell: _Shell) -> tuple[bool, bool, bool, int, int, str]:
     published = get_arch_pretrained_cfgs(name.removeprefix(from_timm.PREFIX)) if _is_timm(name) else {}
     other_size = shell.fit.side is not None and shell.fit.side != shell.fit.signature.usual[2]
     return shell.unconventional, other_size, _is_timm(name), -len(published), len(name), name
-
-
-def _is_for_imagenet(name: str) -> bool:
-    return name.startswith((from_timm.PREFIX, from_torchvision.PREFIX))
 
 
 def _is_timm(name: str) -> bool:

@@ -1,5 +1,6 @@
 """`layers`: the modules of a network that is described as data (`app.contract.layers`)."""
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +15,7 @@ from app.contract.networks import NetworkSpec
 from worker.networks.family import CatalogueEntry, entry
 
 
-class Joined(nn.Module):
+class Joined(nn.Module, ABC):
     """A block joins what its other children make of x with what its child `shortcut` makes of it: x itself, if that
     is None."""
 
@@ -32,9 +33,9 @@ class Joined(nn.Module):
             y = self.get_submodule(name)(y)
         return self.join(y, x if self.shortcut is None else self.shortcut(x))
 
+    @abstractmethod
     def join(self, y: Tensor, around: Tensor) -> Tensor:
         """Join `y`, of the children, with `around`, of the shortcut."""
-        raise NotImplementedError
 
 
 class Residual(Joined):
