@@ -109,10 +109,25 @@ class Refused(Record):
     reason: str
 
 
+class Revision(Record):
+    """Counts of what became of the labels in a revision; see `docs/api.md`."""
+
+    added: int
+    changed: int
+    unchanged: int
+    removed: int
+    blank: int
+    unknown: int
+    unknown_images: list[str] = []
+
+
 class Dataset(Object):
     name: str
     status: str
     error: Failure | None = None
+    parent: str | None = None
+    labels_file: str | None = None
+    revision: Revision | None = None
     format: str
     classes: list[str] | None = None
     labelled: bool | Literal["test"]

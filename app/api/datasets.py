@@ -2,18 +2,22 @@
 
 from typing import Annotated
 
+import orjson
 from fastapi import APIRouter, Body, Query, Response
+from sqlalchemy.orm import Session
 
 from app.api import bodies, events, examples, openapi
 from app.api.dependencies import Poster, Reader, Writer
 from app.api.pagination import Cascade, Id, Limit, Paging
 from app.api.schemas.common import Listing
-from app.api.schemas.datasets import Dataset, NewDataset, Sample
+from app.api.schemas.datasets import Dataset, NewDataset, NewRevision, Sample
 from app.api.services import ServicesDep
 from app.core import errors
 from app.core.status import Readiness
+from app.datasets import revisions
 from app.datasets import samples as thumbnails
 from app.datasets import service as datasets
+from app.files import service as files
 from app.imaging.packed import Split
 from app.removal import service as removal
 
@@ -36,6 +40,51 @@ def create(body: Annotated[NewDataset, Body(openapi_examples=examples.NEW_DATASE
             datasets.create(db, sender.owner, name=body.name, file=body.file, ingest=ingest, metadata=body.metadata)
         )
     )
+
+
+@router.post(
+    "/{id}/revisions",
+    status_code=202,
+    response_model=Dataset,
+    summary="Add and correct labels",
+    responses=openapi.refusals(errors.NotFound, errors.QuotaExceeded, errors.StorageFull, *openapi.BODY),
+)
+def revise(
+    id: Id,
+    body: Annotated[NewRevision, Body(openapi_examples=examples.NEW_REVISION)],
+    sender: Poster,
+    services: ServicesDep,
+) -> Response:
+    """A new dataset of the same images in the same splits, with labels that a list adds and corrects.  This one stays
+    as it is, and may be deleted once the revision is made."""
+    columns = body.columns.model_dump(exclude_none=True) if body.columns else None
+
+    def create(db: Session, labels: str, *, stated: bool) -> Dataset:
+        return Dataset.of(
+            revisions.create(
+                db,
+                sender.owner,
+                id,
+                labels=labels,
+                stated=stated,
+                name=body.name,
+                columns=columns,
+                metadata=body.metadata,
+            )
+        )
+
+    if isinstance(body.labels, str):
+        labels = body.labels
+        return sender.once(lambda db: create(db, labels, stated=False))
+    content = orjson.dumps([entry.document() for entry in body.labels])
+    most = services.settings.max_owner_bytes
+    with services.blobs.staging([content]) as staged:
+
+        def stored(db: Session) -> Dataset:
+            file = files.create(db, sender.owner, filename="labels.json", blob=staged, most=most)
+            return create(db, file.id, stated=True)
+
+        return sender.once(stored)
 
 
 @router.get("", summary="List datasets")

@@ -46,6 +46,10 @@ NEW_DATASET = _named(
     },
     unlabelled={"name": "photographs", "file": FILE, "labelled": False},
 )
+NEW_REVISION = _named(
+    of_a_table={"labels": FILE, "name": "digits, corrected"},
+    of_pairs={"labels": [{"image": "3/0017.png", "label": "8"}, {"image": "sample_4", "label": "5"}]},
+)
 JOB = _named(
     fine_tune={
         "checkpoint": CHECKPOINT,

@@ -9,6 +9,8 @@ class Input(StrEnum):
     """Roles of the files that a step reads; those of teachers and environments have an id in their name."""
 
     FILE = "file"
+    PARENT_PIXELS = "parent.pixels"
+    PARENT_INDEX = "parent.index"
     SOURCE_WEIGHTS = "source.weights"
     TARGET_PIXELS = "target.pixels"
     TARGET_INDEX = "target.index"

@@ -32,6 +32,22 @@ class Refused(Record):
     reason: str
 
 
+class RevisionReport(Record):
+    """Images of a revision by what became of their labels: `added` had none before, `removed` have none any more.
+
+    `blank` entries of the list name an image and no label, and change nothing; `unknown` ones name no image: the first
+    100 stand in `unknown_images`.
+    """
+
+    added: int
+    changed: int
+    unchanged: int
+    removed: int
+    blank: int
+    unknown: int
+    unknown_images: list[str]
+
+
 class DuplicatePair(Record):
     """Two equal images, by the names of their files or, where these have none, the ids of their samples; `near`: they
     only look the same."""

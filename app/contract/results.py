@@ -3,7 +3,7 @@
 from pydantic import SerializeAsAny
 
 from app.contract.base import StrictModel
-from app.contract.datasets import ClassCounts, Counts, Duplicates, ImageShape, Refused
+from app.contract.datasets import ClassCounts, Counts, Duplicates, ImageShape, Refused, RevisionReport
 from app.contract.evaluation import Evaluation
 from app.contract.identification import Identification
 from app.contract.inputs import InputSpec
@@ -61,6 +61,18 @@ class DatasetResult(Record):
     refused: list[Refused]
     duplicates: Duplicates | None = None
     sha256: str
+
+
+class RevisionResult(Record):
+    """A revision of a dataset: what is not its parent's.  `pixel_bytes` are those that it shares with its parent."""
+
+    labelled: Labelled
+    classes: list[str]
+    multi_label: bool
+    counts: ClassCounts
+    sha256: str
+    pixel_bytes: int
+    report: RevisionReport
 
 
 class RunResult(Record):

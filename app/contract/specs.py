@@ -92,6 +92,21 @@ class DatasetIngest(Record):
     classes: list[str] | None = None
 
 
+class DatasetRevision(Record):
+    """A dataset that is to have the images and splits of its parent, and labels by a list.
+
+    `classes`, `multi_label` and `warnings` are the parent's.  The list is a table of the name `filename`, whose
+    `columns` say what as in `DatasetIngest`; or, `stated`, the JSON of the request: `[{"image", "label"}, …]`.
+    """
+
+    classes: list[str] = []
+    multi_label: bool = False
+    warnings: list[dict[str, str]] = []
+    filename: str
+    columns: dict[str, str] | None = None
+    stated: bool = False
+
+
 class CheckpointIngest(Record):
     """A checkpoint that is to be made of an uploaded file, or of the weights that a library publishes (`pretrained`).
 

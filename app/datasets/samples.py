@@ -13,6 +13,7 @@ from PIL import Image
 from app.blobs.store import Blobs
 from app.core import errors
 from app.db.tables import DatasetRow
+from app.imaging import packed
 from app.imaging.packed import PackedImages, Split
 
 SIDE = 96
@@ -20,9 +21,11 @@ SIDE = 96
 
 @dataclass(frozen=True)
 class StoredSample:
-    """`row` is its place in the packed store; `image` a PNG as a data URI; `labels` only where there may be several."""
+    """`row` is its place in the packed store; `name` that of its file, where it came in one; `image` a PNG as a data
+    URI; `labels` only where there may be several."""
 
     row: int
+    name: str | None
     label: int | None
     labels: list[int] | None
     image: str
@@ -52,7 +55,7 @@ def page(
     pixels: Path, index: Path, *, split: Split, label: int | None, after: int | None, limit: int
 ) -> Iterator[StoredSample]:
     """Up to `limit` images of `split` beyond the row `after`, of one class only where `label` is given."""
-    images = PackedImages.open(pixels, index)
+    images, names = PackedImages.open(pixels, index), packed.names(index)
     rows = images.rows(split)
     if label is not None:
         rows = rows[images.label[rows] == label if images.target is None else images.target[rows, label] > 0]
@@ -61,7 +64,8 @@ def page(
     for row in rows[:limit].tolist():
         own = int(images.label[row])
         labels = None if images.target is None else np.flatnonzero(images.target[row]).tolist()
-        yield StoredSample(row, None if own < 0 else own, labels, data_uri(images[row]))
+        name = None if names is None else names[row]
+        yield StoredSample(row, name, None if own < 0 else own, labels, data_uri(images[row]))
 
 
 def data_uri(image_HWC: NDArray[np.uint8]) -> str:

@@ -235,7 +235,9 @@ class DatasetRow(Owned, Base):
     __tablename__ = "datasets"
     __table_args__ = (Index("ix_datasets_owner_created", "owner", "created_at", "id"),)
     name: Mapped[str] = mapped_column(String(256))
-    file: Mapped[str] = mapped_column(ID)
+    file: Mapped[str] = mapped_column(ID)  # that its images came in
+    parent: Mapped[str | None] = mapped_column(ID)  # a revision's: the dataset that it was made of, perhaps gone
+    revision: Mapped[Document | None] = mapped_column(Json)  # what became of the labels of the parent's images
     format: Mapped[str] = mapped_column(String(16))  # as asked, then as found
     options: Mapped[Document] = mapped_column(Json)  # splits, seed, label set …: what ingest was asked for
     labelled: Mapped[bool] = mapped_column(Boolean)
@@ -251,8 +253,10 @@ class DatasetRow(Owned, Base):
     duplicates: Mapped[Document | None] = mapped_column(Json)
     sha256: Mapped[str | None] = mapped_column(SHA256)  # over pixels, labels, splits and classes
     pixels: Mapped[str | None] = mapped_column(SHA256)  # blob: packed uint8
-    index: Mapped[str | None] = mapped_column(SHA256)  # blob: labels, splits, shapes
+    index: Mapped[str | None] = mapped_column(SHA256)  # blob: labels, splits, shapes, names
     stored_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")  # of its own blobs
+    # of pixels that count for another dataset of the owner, as long as there is one
+    shared_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     user_metadata: Mapped[dict[str, str]] = mapped_column("metadata", Json)
 
 

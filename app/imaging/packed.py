@@ -2,9 +2,10 @@
 
 import os
 from array import array
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from app.imaging.images import Pixels
 Rows = NDArray[np.int64]
 
 SPLITS: tuple[Split, ...] = get_args(Split)
+NAMES = "names"  # of the images' files in an index: UTF-8, a zero byte between two
 CHUNK = 256  # images that a thread fits at a time
 
 
@@ -44,7 +46,8 @@ class PackedImages:
     @classmethod
     def open(cls, pixels: Path, index: Path) -> Self:
         with np.load(index, allow_pickle=False) as arrays:
-            return cls(np.asarray(np.memmap(pixels, np.uint8, "r")), **arrays)
+            mapped = np.asarray(np.memmap(pixels, np.uint8, "r"))
+            return cls(mapped, **{name: arrays[name] for name in arrays.files if name != NAMES})
 
     def __len__(self) -> int:
         return len(self.label)
@@ -64,6 +67,10 @@ class PackedImages:
     def rows(self, split: Split) -> Rows:
         """The images of a split, ascending."""
         return np.flatnonzero(self.split == SPLITS.index(split))
+
+    def relabel(self, index: Path, label: Rows, target: NDArray[np.uint8] | None, names: Sequence[str] | None) -> None:
+        """Write an index of the same pixels in the same order and splits, with other labels."""
+        _save(index, self._offset, self.shape, label, self.split, target, names)
 
     def fitted(self, rows: Rows, spec: InputSpec, into: Pixels | None = None) -> Pixels:
         """uint8 [N,H,W,C], contiguous: each of `rows` as `images.fit` gives it; written `into`, if that is given."""
@@ -114,16 +121,38 @@ class PackedWriter:
         label: Rows,
         split: NDArray[np.uint8],
         target: NDArray[np.uint8] | None = None,
+        names: Sequence[str] | None = None,
     ) -> None:
-        """Write the index: the images added as number `rows`, in this order, with their labels and splits."""
+        """Write the index: the images added as number `rows`, in this order, with their labels and splits; `names` are
+        those of their files, where they came in any."""
         self._file.close()
         shape = np.array(self._shape, np.int32).reshape(-1, 3)
         end = shape.prod(axis=1, dtype=np.int64).cumsum()
         offset = np.concatenate(([0], end[:-1]))
-        arrays = {"offset": offset[rows], "shape": shape[rows], "label": label, "split": split}
-        if target is not None:
-            arrays["target"] = target
-        np.savez(index, allow_pickle=False, **arrays)
+        _save(index, offset[rows], shape[rows], label, split, target, names)
+
+
+def names(index: Path) -> list[str] | None:
+    """The names of the images' files, in their order; None where they came in none, or in a version that kept none."""
+    with np.load(index, allow_pickle=False) as arrays:
+        return arrays[NAMES].tobytes().decode().split("\0") if NAMES in arrays.files else None
+
+
+def _save(
+    index: Path,
+    offset: Rows,
+    shape: NDArray[np.int32],
+    label: Rows,
+    split: NDArray[np.uint8],
+    target: NDArray[np.uint8] | None,
+    names: Sequence[str] | None,
+) -> None:
+    arrays: dict[str, NDArray[Any]] = {"offset": offset, "shape": shape, "label": label, "split": split}
+    if target is not None:
+        arrays["target"] = target
+    if names is not None:
+        arrays[NAMES] = np.frombuffer("\0".join(names).encode(), np.uint8)
+    np.savez(index, allow_pickle=False, **arrays)
 
 
 def _frames(pixels: Pixels, offset: Rows, shape: NDArray[np.int32]) -> Pixels | None:

@@ -206,6 +206,10 @@ def depend(db: Session, dependent: str, needs: Collection[str]) -> None:
     upsert(db, Dependency, rows, keys=("dependent", "needs"))
 
 
+def release(db: Session, dependent: str, needed: str) -> None:
+    db.execute(delete(Dependency).where(Dependency.dependent == dependent, Dependency.needs == needed))
+
+
 def needs(db: Session, dependent: str) -> list[str]:
     return list(
         db.scalars(select(Dependency.needs).where(Dependency.dependent == dependent).order_by(Dependency.needs))

@@ -83,6 +83,11 @@ def depend(db: Session, dependent: str, needs: Collection[str]) -> None:
     repository.depend(db, dependent, needs)
 
 
+def release(db: Session, dependent: str, needed: str) -> None:
+    """`dependent` does without `needed` from now on, which may be deleted."""
+    repository.release(db, dependent, needed)
+
+
 def needs(db: Session, dependent: str) -> list[str]:
     return repository.needs(db, dependent)
 

@@ -21,6 +21,7 @@ from app.db.tables import (
     UploadPart,
     UploadRow,
 )
+from app.usage.repository import take_turns
 
 _BLOBS = (
     FileRow.sha256,
@@ -70,6 +71,8 @@ def active(db: Session, object_ids: Collection[str]) -> list[str]:
 
 def remove(db: Session, object_id: str) -> None:
     table = _TABLES[_prefix(object_id)]
+    if table is DatasetRow:
+        _pass_on_pixels(db, object_id)
     db.execute(delete(table).where(table.id == object_id))
     if table is ModelRow:
         db.execute(update(JobRow).where(JobRow.model == object_id).values(model=None))
@@ -89,6 +92,22 @@ def forget_expired(db: Session, *, request_lifetime_s: float) -> None:
     """Uploads that were not completed in time, with their parts, and answers that were kept long enough."""
     db.execute(delete(UploadRow).where(UploadRow.expires_at < now()))
     db.execute(delete(IdempotentRequest).where(IdempotentRequest.claimed_at < now() - request_lifetime_s))
+
+
+def _pass_on_pixels(db: Session, dataset_id: str) -> None:
+    """Before a dataset is removed: bytes of its pixels that count for it alone count for another that shares them."""
+    dataset = db.get_one(DatasetRow, dataset_id)
+    if dataset.pixels is None or dataset.shared_bytes:
+        return
+    take_turns(db, dataset.owner)
+    others = select(DatasetRow).where(
+        DatasetRow.owner == dataset.owner, DatasetRow.pixels == dataset.pixels, DatasetRow.id != dataset_id
+    )
+    sharing = list(db.scalars(others.order_by(DatasetRow.created_at, DatasetRow.id).with_for_update()))
+    if sharing and all(other.shared_bytes for other in sharing):
+        heir = sharing[0]
+        heir.stored_bytes, heir.shared_bytes = heir.stored_bytes + heir.shared_bytes, 0
+        db.flush()
 
 
 def _prefix(object_id: str) -> str:

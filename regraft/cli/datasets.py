@@ -9,7 +9,7 @@ import typer
 from regraft.cli.files import by_id_or_path
 from regraft.cli.online import WARNINGS, Column, Session, online
 from regraft.cli.options import Cascade, Limit, Pairs, Status, Wait, pairs, parameters
-from regraft.types import Dataset
+from regraft.types import Dataset, Revision
 
 app = typer.Typer(help="Images to adapt to.", no_args_is_help=True)
 
@@ -24,6 +24,8 @@ COLUMNS: list[Column] = [
 ]
 FIELDS: list[Column] = [
     *COLUMNS,
+    ("revision of", lambda one: one.parent),
+    ("labels", lambda one: one.revision and _of_labels(one.revision)),
     ("labelled", lambda one: one.labelled),
     ("labels an image", lambda one: one.labelled and ("any number" if one.multi_label else 1)),
     ("image", lambda one: one.image),
@@ -93,6 +95,38 @@ def _gathered(split_names: list[str] | None) -> dict[str, list[str]]:
         [(split, name)] = (pairs([pair]) or {}).items()
         gathered.setdefault(split, []).append(name)
     return gathered
+
+
+def _of_labels(revision: Revision) -> str:
+    counts = [f"{getattr(revision, name):,} {name}" for name in ("added", "changed", "removed", "unchanged")]
+    left_out = f"; {revision.unknown:,} of images that are not there" if revision.unknown else ""
+    return ", ".join(counts) + left_out
+
+
+@app.command()
+@online
+def revise(
+    session: Session,
+    dataset: str,
+    labels: Annotated[
+        str, typer.Argument(help="A table of images and labels (CSV, JSON, Label Studio's export), or a file's id.")
+    ],
+    name: Annotated[str | None, typer.Option(help="The name of the revision, if not that of the dataset.")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(metavar="ROLE=NAME", help="Of the table: image, label or labels.")
+    ] = None,
+    metadata: Pairs = None,
+    wait: Wait = True,
+) -> None:
+    """Create a dataset of the same images, with labels added and corrected."""
+    revised = session.client.datasets.revise(
+        dataset,
+        labels_file=by_id_or_path(session, labels),
+        name=name,
+        columns=pairs(column) or None,
+        metadata=pairs(metadata),
+    )
+    session.show(_waited(session, revised.id) if wait else revised, FIELDS)
 
 
 @app.command("list")

@@ -11,6 +11,8 @@ from regraft.nouns.files import Source, uploaded
 from regraft.steps import Steps, Stream, call, items
 from regraft.types import Dataset, Event
 
+Label = str | Sequence[str] | None  # of an image
+
 
 class Datasets(Noun[D]):
     @call
@@ -56,6 +58,33 @@ class Datasets(Noun[D]):
             "metadata": metadata,
         }
         return (yield from self._post("/v1/datasets", Dataset, given(body), idempotency_key))
+
+    @call
+    def revise(
+        self,
+        dataset: str,
+        labels: Source | Mapping[str, Label] | None = None,
+        *,
+        labels_file: str | None = None,
+        name: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Steps[Dataset]:
+        """Makes a new dataset of the images of `dataset`, with labels that are added and corrected: by a table that
+        names images, `labels` that are uploaded first or the uploaded `labels_file`; or by labels by image
+        (a list of labels where an image may have several, None for none).  An image is called by its file's name, or by
+        the id of its sample; what is not named keeps its label.  `columns` are those of the table.  Processed in the
+        background: `wait`; `revision` then says what has changed."""
+        if (labels is None) == (labels_file is None):
+            raise ValueError("Give `labels`, a table or labels by image, or `labels_file`, an uploaded file.")
+        said: object = labels_file
+        if isinstance(labels, Mapping):
+            said = [{"image": image, "label": label} for image, label in labels.items()]
+        elif labels is not None:
+            said = (yield from uploaded(self._send, labels, "labels.csv" if isinstance(labels, bytes) else None)).id
+        body = given({"labels": said, "name": name, "columns": columns, "metadata": metadata})
+        return (yield from self._post(f"/v1/datasets/{dataset}/revisions", Dataset, body, idempotency_key))
 
     @call
     def get(self, dataset: str) -> Steps[Dataset]:

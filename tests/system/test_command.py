@@ -50,6 +50,13 @@ def test_from_archive_to_prediction(regraft, tmp_path):
     image.write_bytes(digits.one_png(4))
     dataset = as_json(regraft("datasets", "create", "digits", "--file", archive, "--json"))
     assert dataset["status"] == "ready"
+    corrections = tmp_path / "labels.csv"
+    corrections.write_text("file,label\n0/0000.png,4\nnowhere.png,4\n")
+    revision = as_json(regraft("datasets", "revise", dataset["id"], corrections, "--name", "corrected", "--json"))
+    assert (revision["name"], revision["parent"], revision["revision"]["unknown"]) == ("corrected", dataset["id"], 1)
+    code, shown, _ = regraft("datasets", "get", revision["id"])
+    assert code == 0
+    assert "1 of images that are not there" in " ".join(shown.split())
     network = tmp_path / "network.json"
     network.write_text(json.dumps({"network": digits.TINY, "epochs": 2}))
     job = as_json(

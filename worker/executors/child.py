@@ -18,7 +18,7 @@ from app.contract.results import Catalogue
 from app.contract.specs import CheckpointIngest
 from worker.executors import confinement, kernel
 from worker.executors.base import Crashed
-from worker.ingest import checkpoint, dataset, disk, identification
+from worker.ingest import checkpoint, dataset, disk, identification, revision
 from worker.networks import catalogue
 from worker.runs import run_job
 from worker.runtime import device
@@ -29,6 +29,7 @@ Task = Callable[[Spec[Any], Channel], Result[Record]]
 TASKS: Mapping[str, Task] = {
     "ingest_checkpoint": checkpoint.ingest,
     "ingest_dataset": dataset.ingest,
+    "revise_dataset": revision.revise,
     "identify": identification.identify,
     "run": run_job.run,
     "catalogue": lambda spec, channel: Result(Catalogue(entries=[dict(entry) for entry in catalogue.entries()])),

@@ -1,6 +1,7 @@
 """Cells of a table that hold several labels: by what they are separated."""
 
 from collections import Counter
+from collections.abc import Collection, Iterable
 
 SEPARATORS = "|;,"  # of several labels in a cell, the first that any cell has; then blanks
 
@@ -38,3 +39,8 @@ def doubtful(cells: set[str]) -> str | None:
 
 def parted(cell: str, separator: str) -> list[str]:
     return [part for part in map(str.strip, cell.split(separator)) if part]
+
+
+def each(cells: Iterable[str], separator: str, whole: Collection[str] = ()) -> frozenset[str]:
+    """The labels in all the cells; those of `whole` are one each."""
+    return frozenset(part for cell in cells for part in ([cell] if cell in whole else parted(cell, separator)))

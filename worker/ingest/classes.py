@@ -39,11 +39,7 @@ def parsed_several(
     classes = checked(sorted(set().union(*labels)))
     if not classes:
         raise Failure("no_labels", "No image has a label: fill in `labels`, or pass `labelled`: false.")
-    if len(rows) * len(classes) > MAX_TARGETS:
-        raise Failure(
-            "too_many_classes",
-            f"{len(rows):,} images × {len(classes):,} classes are more than {MAX_TARGETS:,}: leave rare classes out.",
-        )
+    require_targets(len(rows), len(classes))
     place = {name: number for number, name in enumerate(classes)}
     target_NK = np.zeros((len(rows), len(classes)), np.uint8)
     for row, own in enumerate(labels):
@@ -92,6 +88,34 @@ def checked(classes: list[str]) -> list[str]:
     if len(set(classes)) < len(classes):
         raise Failure("bad_label", "Two classes have the same name.")
     return classes
+
+
+def require_two(label_N: Rows, target_NK: Codes | None, classes: Sequence[str]) -> None:
+    """Labels must tell at least two classes apart.
+
+    Raises:
+        Failure: `no_labels`, `one_class`.
+    """
+    if target_NK is not None and not target_NK.all():
+        return
+    present = np.unique(label_N[label_N >= 0])
+    if not len(present):
+        raise Failure("no_labels", "No image has a label.")
+    if len(present) < 2:
+        only = classes[present[0]]
+        raise Failure("one_class", f"All images are of the class {only!r}: add another, or pass `labelled`: false.")
+
+
+def require_targets(images: int, classes: int) -> None:
+    """
+    Raises:
+        Failure: `too_many_classes`, for so many images that may have several.
+    """
+    if images * classes > MAX_TARGETS:
+        raise Failure(
+            "too_many_classes",
+            f"{images:,} images × {classes:,} classes are more than {MAX_TARGETS:,}: leave rare classes out.",
+        )
 
 
 def arranged(parsed: ParsedDataset, wanted: Sequence[str] | None) -> ParsedDataset:

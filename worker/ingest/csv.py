@@ -6,7 +6,7 @@ cell with separators, in several lines, or in a column of 0 and 1 for each class
 """
 
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -61,7 +61,7 @@ def read(archive: Archive, pack: Pack, request: Request) -> ParsedDataset:
     Raises:
         Failure: `wrong_format`, `bad_table`, `missing_files`, `two_labels`, `no_images`, `empty_class`, or of a label.
     """
-    files = Files(archive)
+    files = Files(archive.files)
     chosen, faults = _usable(archive, files, request, folders_too=_folders_of_classes(archive, request))
     if not chosen:
         wrong = Failure(
@@ -103,7 +103,7 @@ def suits(archive: Archive, request: Request) -> bool:
     if archive.bare or not _tables(archive, (*DELIMITED, *LISTS)):
         return False
     folders_too = bool(request.labelled) and _folders_of_classes(archive, request)
-    chosen, faults = _usable(archive, Files(archive), request, folders_too=folders_too)
+    chosen, faults = _usable(archive, Files(archive.files), request, folders_too=folders_too)
     if len(chosen) == 1 or (chosen and _splits_by_name(chosen, request) is not None):
         return True
     if not request.labelled:
@@ -153,7 +153,7 @@ def _read_tables(
             if name not in contents:
                 text = f"{name} is beyond the first {MAX_TABLES:,} tables or {MAX_TABLE_BYTES:,} bytes of tables."
                 raise _Unusable("bad_table", text, says_labels=False)
-            usable.append(_table(contents.pop(name), name, files, request, folders_too))
+            usable.append(table_of(contents.pop(name), name, files, request, folders_too))
         except _Unusable as fault:
             faults[name] = fault
         except Failure as fault:
@@ -207,7 +207,7 @@ def _split_by_name(name: str, request: Request) -> int:
 # --- one table: its dialect, its columns
 
 
-def _table(content: bytes, name: str, files: Files, request: Request, folders_too: bool) -> Table:
+def table_of(content: bytes, name: str, files: Files, request: Request, folders_too: bool) -> Table:
     """
     Raises:
         Failure: `bad_table`, it lacks a column; `missing_files`, it lists none of the archive's images.
@@ -320,7 +320,7 @@ def _read_lines(table: Table, files: Files, request: Request, pack: Pack, severa
         if not files.plain(listed, table.name):
             by_end.append((listed, name))
         split = splits[number] if places.split is not None else table.split
-        line = Line(_labels(table, record) if request.labelled else frozenset(), split)
+        line = Line(labels_of(table, record) if request.labelled else frozenset(), split)
         before = table.lines.setdefault(name, line)
         if line.split != before.split or (line.labels != before.labels and not several):
             hint = "" if several else "; where images have several labels, call the column `labels`"
@@ -337,7 +337,7 @@ def _read_lines(table: Table, files: Files, request: Request, pack: Pack, severa
         pack.tell(Note("paths_matched_by_end", f"{text}{by_end[0][1]}.", "warning", {"count": len(by_end)}))
 
 
-def _labels(table: Table, record: Sequence[str]) -> Labels:
+def labels_of(table: Table, record: Sequence[str]) -> Labels:
     """The cell as it is, whatever is in it; or the names of the columns that have a 1."""
     places = table.columns
     if places.classes:
@@ -394,22 +394,27 @@ def _separate(chosen: Sequence[Table], lines: dict[str, Line], several: bool, pa
     """
     if any(table.columns.classes for table in chosen):
         return several
-    texts = {cell for line in lines.values() for cell in line.labels}
+    separator = separator_of({cell for line in lines.values() for cell in line.labels}, several, pack.tell)
+    if separator is None:
+        return several
+    for name, line in lines.items():
+        lines[name] = Line(cells.each(line.labels, separator), line.split)
+    return True
+
+
+def separator_of(texts: set[str], several: bool, tell: Callable[[Note], object]) -> str | None:
+    """The separator of labels in the cells `texts`, see `cells.separator`; what may be doubted of it is told."""
     separator = cells.separator(texts, several)
     if separator is None:
         if not several and (doubtful := cells.doubtful(texts)):
             text = f"Blanks, commas and the like do not separate labels here: {doubtful[:80]!r} is read as one class."
-            pack.tell(Note("labels_not_separated", text, "warning"))
-        return several
-    for name, line in lines.items():
-        labels = frozenset(label for cell in line.labels for label in cells.parted(cell, separator))
-        lines[name] = Line(labels, line.split)
-    if separator != "|" or not several:
+            tell(Note("labels_not_separated", text, "warning"))
+    elif separator != "|" or not several:
         example = max(texts, key=lambda cell: len(cells.parted(cell, separator)))
         parts = cells.parted(example, separator)
         text = f"Cells hold several labels, separated by {separator!r}: {example[:80]!r} is {parts}."
-        pack.tell(Note("labels_separated", text, "warning", {"separator": separator}))
-    return True
+        tell(Note("labels_separated", text, "warning", {"separator": separator}))
+    return separator
 
 
 def _tell_of_folders(archive: Archive, lines: dict[str, Line], request: Request, pack: Pack) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from app.contract.blobs import Artifact
 from app.contract.results import DatasetResult
-from app.contract.specs import DatasetIngest, Labelled
+from app.contract.specs import DatasetIngest
 from app.imaging.packed import PackedImages, PackedWriter
 from worker.ingest import archive, classes, detect, disk, duplicates, measure, splits, warnings
 from worker.ingest.naming import TEST
@@ -42,7 +42,7 @@ def ingest(spec: Spec[DatasetIngest], channel: Channel) -> Result[DatasetResult]
         split_N = splits.carve(parsed.label_N, parsed.split_N, request.fractions, request.seed)
         if request.labelled == "test":
             parsed = _for_tests(parsed, split_N)
-        writer.finish(index, parsed.row_N, parsed.label_N, split_N, parsed.target_NK)
+        writer.finish(index, parsed.row_N, parsed.label_N, split_N, parsed.target_NK, parsed.names)
     images = PackedImages.open(pixels, index)
     with ThreadPoolExecutor(2, "measure") as beside:
         sha256 = beside.submit(measure.sha256, images, parsed.classes, watch.checkpoint_or_stop)
@@ -50,7 +50,7 @@ def ingest(spec: Spec[DatasetIngest], channel: Channel) -> Result[DatasetResult]
         mean, std = measure.moments(images, watch.checkpoint_or_stop)
     result = DatasetResult(
         format=request.format,
-        labelled=_labelled(images),
+        labelled=measure.labelled(images),
         refused=pack.refused,
         classes=parsed.classes or None,
         multi_label=images.target is not None,
@@ -71,12 +71,7 @@ def _checked(parsed: ParsedDataset, labelled: bool | str) -> ParsedDataset:
     """Labels that nobody wants are dropped; those that are wanted must tell at least two classes apart."""
     if not labelled:
         return replace(parsed, label_N=np.full_like(parsed.label_N, -1), classes=[], target_NK=None)
-    if parsed.target_NK is not None and not parsed.target_NK.all():
-        return parsed
-    present = np.unique(parsed.label_N[parsed.label_N >= 0])
-    if len(present) < 2:
-        only = parsed.classes[present[0]]
-        raise Failure("one_class", f"All images are of the class {only!r}: add another, or pass `labelled`: false.")
+    classes.require_two(parsed.label_N, parsed.target_NK, parsed.classes)
     return parsed
 
 
@@ -92,13 +87,3 @@ def _for_tests(parsed: ParsedDataset, split_N: Codes) -> ParsedDataset:
     if not (label_N >= 0).any():
         raise Failure("no_labels", "No image of the test split has a label.")
     return replace(parsed, label_N=label_N)
-
-
-def _labelled(images: PackedImages) -> Labelled:
-    """Tell whether there are labels; `test`, if not where one would learn from them."""
-    if images.target is not None:
-        return True
-    train = images.label[images.rows("train")]
-    if len(train) and not (train >= 0).any() and (images.label >= 0).any():
-        return "test"
-    return bool((images.label >= 0).any())

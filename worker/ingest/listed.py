@@ -1,10 +1,9 @@
-"""Files of an archive by what tables call them."""
+"""Files of an archive, or images of a dataset, by what tables call them."""
 
 import posixpath
 import re
 import unicodedata
-
-from worker.ingest.archive import Archive
+from collections.abc import Collection
 
 NO_IMAGE = re.compile(
     r"\.(csv|tsv|tab|txt|md|json|xml|yaml|yml|html|pdf|py|ipynb|parquet|xlsx?|h5|mat)$", re.IGNORECASE
@@ -14,12 +13,12 @@ _UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # … and before the name of one that 
 
 
 class Files:
-    """The archive's files by what tables call them."""
+    """The files of these names by what tables call them."""
 
-    def __init__(self, archive: Archive) -> None:
-        self._all = set(archive.files)
+    def __init__(self, names: Collection[str]) -> None:
+        self._all = set(names)
         self._by_end: dict[str, list[str]] = {}
-        for name in archive.files:
+        for name in names:
             if not NO_IMAGE.search(name):
                 base = name.rpartition("/")[2]
                 for end in {base, base.rpartition(".")[0] or base}:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.contract.datasets import ClassCounts, Counts, ImageShape
+from app.contract.specs import Labelled
 from app.imaging.images import Pixels
 from app.imaging.packed import SPLITS, PackedImages, Split
 
@@ -24,6 +25,16 @@ def shape(images: PackedImages) -> ImageShape | None:
         return None
     height, width, channels = images.median_shape
     return ImageShape(height=height, width=width, channels=channels)
+
+
+def labelled(images: PackedImages) -> Labelled:
+    """Tell whether there are labels; `test`, if not where one would learn from them."""
+    if images.target is not None:
+        return True
+    train = images.label[images.rows("train")]
+    if len(train) and not (train >= 0).any() and (images.label >= 0).any():
+        return "test"
+    return bool((images.label >= 0).any())
 
 
 def splits(images: PackedImages) -> Counts:

@@ -1,11 +1,11 @@
 """Warnings for whoever brought a dataset, on how it was read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from app.contract.datasets import Duplicates
+from app.contract.datasets import ClassCounts, Duplicates
 from app.contract.results import DatasetResult
 from app.imaging.packed import SPLITS
 from worker.ingest.naming import UNSPLIT
@@ -19,17 +19,29 @@ _CHANGES = {
     "pages": "have more than one page: the first is taken",
     "size": "have more than 512 pixels on their shorter side: stored shrunk to that, the aspect kept",
 }
+# what a revision takes over from its parent: it is of the images and of their splits
+LASTING = {
+    "files_refused",
+    *(f"images_changed_{change}" for change in _CHANGES),
+    "splits_carved",
+    "same_images_across_splits",
+    "similar_images_across_splits",
+}
 
 
 def of(result: DatasetResult, parsed: ParsedDataset, split_N: Codes, pack: Pack, request: Request) -> Iterator[Note]:
     """`result` is the dataset's, `split_N` the splits that its images have in the end."""
+    classes = result.classes
     if pack.refusals:
         yield _warning("files_refused", f"{pack.refusals:,} files could not be used.", count=pack.refusals)
     for change, change_text in _CHANGES.items():
         if count := pack.changes[change]:
             yield _warning(f"images_changed_{change}", f"{count:,} images {change_text}.", count=count)
     yield from _on_splits(parsed, split_N, request)
-    yield from _on_classes(result, parsed)
+    if classes and result.labelled != "test":
+        yield from on_classes(classes, result.counts if result.splits.train else None)
+        if result.format == "csv":
+            yield from _on_table(parsed)
     if result.duplicates is not None:
         yield from _on_duplicates(result.duplicates)
 
@@ -43,19 +55,15 @@ def _on_splits(parsed: ParsedDataset, split_N: Codes, request: Request) -> Itera
         yield _warning("splits_carved", text, **carved)
 
 
-def _on_classes(result: DatasetResult, parsed: ParsedDataset) -> Iterator[Note]:
-    classes = result.classes
-    if not classes or result.labelled == "test":
-        return
-    if result.splits.train and result.counts is not None:
-        untrained = [name for name, count in zip(classes, result.counts.train, strict=True) if not count]
+def on_classes(classes: Sequence[str], counts: ClassCounts | None) -> Iterator[Note]:
+    """`counts` are given where there are training images."""
+    if counts is not None:
+        untrained = [name for name, count in zip(classes, counts.train, strict=True) if not count]
         if untrained:
             text = f"{len(untrained)} classes have no training image, {untrained[0]!r} for one."
             yield _warning("classes_without_training", text, count=len(untrained))
     if len({name.casefold().strip() for name in classes}) < len(classes):
         yield _warning("classes_differ_in_case", "Names of some classes differ in case alone: they are two classes.")
-    if result.format == "csv":
-        yield from _on_table(parsed)
 
 
 def _on_table(parsed: ParsedDataset) -> Iterator[Note]:

@@ -11,6 +11,7 @@ from app.checkpoints import service as checkpoints
 from app.contract.blobs import Written
 from app.contract.record import Record
 from app.contract.specs import Prepared
+from app.datasets import revisions
 from app.datasets import service as datasets
 from app.jobs import service as jobs
 
@@ -30,6 +31,7 @@ class TaskKind(Generic[Payload, Outcome]):
 
 KINDS: Mapping[str, TaskKind[Any, Any]] = {
     datasets.KIND: TaskKind(datasets.prepare, datasets.publish, untrusted=True),
+    revisions.KIND: TaskKind(revisions.prepare, revisions.publish, untrusted=True),
     checkpoints.KIND: TaskKind(checkpoints.prepare, checkpoints.publish, untrusted=True),
     identification.KIND: TaskKind(identification.prepare, identification.publish, untrusted=True),
     jobs.KIND: TaskKind(jobs.prepare, jobs.publish, untrusted=False),

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from app.api.schemas.common import Fault, Listed, Metadata, Name, Object, Warned
 from app.contract.base import DISTINCT, NULL, Fraction, ObjectId, Seed, StrictModel, Text, either
-from app.contract.datasets import ClassCounts, Counts, Duplicates, ImageShape, Refused, Split
+from app.contract.datasets import ClassCounts, Counts, Duplicates, ImageShape, Refused, RevisionReport, Split
 from app.contract.specs import DatasetIngest
 from app.core.status import Readiness, Status, readiness
 from app.datasets import service as datasets
@@ -100,8 +100,34 @@ class NewDataset(StrictModel):
         return DatasetIngest.load(self.model_dump(exclude={"name", "file", "metadata"}, exclude_none=True))
 
 
+ImageName = Annotated[Text, Field(min_length=1, max_length=1024)]
+ClassName = Annotated[Text, Field(min_length=1, max_length=256)]
+
+
+class ImageLabel(StrictModel):
+    """`image` is the name of its file, or the id of its sample.  `label` is its class, a list of several where the
+    dataset has any number an image, null where it is to have none."""
+
+    image: ImageName
+    label: ClassName | Annotated[list[ClassName], Field(max_length=100_000)] | None
+
+
+class NewRevision(StrictModel):
+    """`labels` is the id of a table (CSV, JSON, JSON lines, Label Studio's export) that names images of the dataset and
+    their labels, or such pairs, as many as a body may have bytes for.  What it does not name keeps its label.
+    `columns` are those of the table.  `name` is the parent's, if left out."""
+
+    labels: ObjectId | Annotated[list[ImageLabel], Field(min_length=1, max_length=100_000)]
+    name: Name | None = None
+    columns: Columns | None = None
+    metadata: Metadata = {}
+
+
 class Dataset(Object):
     """All that ingest finds out is null until it is ready; `image` stays null where sizes are mixed.
+
+    `parent` is the dataset that a revision was made of, which may be gone; `file` is then the parent's, and the list of
+    labels is `labels_file`; `revision` says what became of the labels.
 
     `multi_label`: an image has any number of the classes, and counts for each.  `labelled`: `test` where the training
     images have no labels.
@@ -112,6 +138,9 @@ class Dataset(Object):
     status: Readiness
     error: Fault | None
     file: str
+    parent: str | None
+    labels_file: str | None
+    revision: RevisionReport | None
     format: str
     classes: list[str] | None
     labelled: bool | Literal["test"]
@@ -139,6 +168,9 @@ class Dataset(Object):
             status=readiness(Status(task.status)),
             error=Fault.of(task),
             file=row.file,
+            parent=row.parent,
+            labels_file=row.options.get("labels_file"),
+            revision=row.revision,
             format=row.format,
             classes=row.classes,
             labelled=datasets.labelled(row),
@@ -159,12 +191,14 @@ class Dataset(Object):
 
 
 class Sample(Listed):
-    """`image` is a thumbnail, a PNG as a data URI; `label` is null where there is none.
+    """`name` is that of its file, null where it came in an array; `image` is a thumbnail, a PNG as a data URI; `label`
+    is null where there is none.
 
     Of several, `label` is the one that is rarest in the dataset; `labels` has them all, and is null elsewhere.
     """
 
     object: Literal["sample"] = "sample"
+    name: str | None
     split: Split
     label: str | None
     labels: list[str] | None
@@ -174,4 +208,5 @@ class Sample(Listed):
     def of(cls, sample: StoredSample, split: Split, classes: list[str] | None) -> Self:
         label = None if sample.label is None or classes is None else classes[sample.label]
         labels = None if sample.labels is None or classes is None else [classes[place] for place in sample.labels]
-        return cls(id=f"sample_{sample.row}", split=split, label=label, labels=labels, image=sample.image)
+        id_ = f"sample_{sample.row}"
+        return cls(id=id_, name=sample.name, split=split, label=label, labels=labels, image=sample.image)

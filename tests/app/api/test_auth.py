@@ -42,6 +42,7 @@ ROUTES = [
     ("write", "POST", "/v1/checkpoints"),
     ("write", "DELETE", "/v1/checkpoints/{checkpoint}"),
     ("write", "POST", "/v1/datasets"),
+    ("write", "POST", "/v1/datasets/{dataset}/revisions"),
     ("write", "DELETE", "/v1/datasets/{dataset}"),
     ("write", "POST", "/v1/jobs"),
     ("write", "POST", "/v1/jobs/{job}/cancel"),

@@ -138,6 +138,10 @@ def test_every_post_takes_a_key(api, world: World, client):
         ("/v1/uploads", {"json": {"filename": "a"}}, {"json": {"filename": "b"}}),
         (f"/v1/uploads/{upload['id']}/complete", {}, {"json": {"a": 1}}),
         ("/v1/datasets", *({"json": {"name": n, "file": dataset["file"]}} for n in "ab")),
+        (
+            f"/v1/datasets/{dataset['id']}/revisions",
+            *({"json": {"labels": [{"image": "a", "label": n}]}} for n in "ab"),
+        ),
         ("/v1/checkpoints", *({"json": {"name": n, "model": model["id"]}} for n in "ab")),
         ("/v1/jobs", {"json": evaluate}, {"json": evaluate | {"seed": 2}}),
         ("/v1/jobs/preflight", {"json": evaluate}, {"json": evaluate | {"seed": 2}}),

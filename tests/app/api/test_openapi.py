@@ -146,6 +146,7 @@ def test_keys_of_a_given_pattern_are_all_keys(document):
         ("/v1/uploads", examples.UPLOAD, 201),
         ("/v1/checkpoints", examples.NEW_CHECKPOINT, 202),
         ("/v1/datasets", examples.NEW_DATASET, 202),
+        ("/v1/datasets/{id}/revisions", examples.NEW_REVISION, 202),
         ("/v1/jobs", examples.JOB, 202),
         ("/v1/jobs/preflight", examples.JOB, 200),
         ("/v1/keys", examples.NEW_KEY, 201),
@@ -167,7 +168,9 @@ def test_examples_work(api, world, document, path, named, status):
         body = json.dumps(example["value"])
         for placeholder, own in ids.items():
             body = body.replace(placeholder, own)
-        response = client.post(path, content=body, headers={"Content-Type": "application/json"})
+        response = client.post(
+            path.format(id=dataset["id"]), content=body, headers={"Content-Type": "application/json"}
+        )
         assert response.status_code == status, (name, response.text)
 
 

@@ -116,10 +116,10 @@ class World:
         self.finish_dataset(dataset["id"], **(published or {}))
         return self.get(f"/v1/datasets/{dataset['id']}")
 
-    def finish_dataset(self, dataset_id: str, **published: Any) -> None:
+    def finish_dataset(self, dataset_id: str, stored_bytes: int = 0, **published: Any) -> None:
         pixels, index = self._packed()
         with self.running(dataset_id) as (db, task):
-            written = Written({"pixels": pixels, "index": index})
+            written = Written({"pixels": pixels, "index": index}, stored_bytes)
             datasets.publish(db, dataset_id, DatasetResult.load(PREPARED | published), written)
             queue.succeed(db, task)
 

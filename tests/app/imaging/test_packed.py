@@ -110,6 +110,24 @@ def test_of_no_images_none(tmp_path: Path) -> None:
         assert fitted.shape == (0, *wanted.size, wanted.channels)
 
 
+def test_names_of_files_and_other_labels(tmp_path: Path) -> None:
+    """They come back where they are known, and stay with the same images when labels change."""
+    index, other = tmp_path / "index.npz", tmp_path / "other.npz"
+    stored = store(tmp_path, EQUAL)
+    assert packed.names(index) is None
+    names = [f"ä/{number}.png" for number in range(7)]
+    stored.relabel(index, stored.label, None, names)
+    again = PackedImages.open(tmp_path / "pixels", index)
+    assert packed.names(index) == names
+    target = np.eye(7, dtype=np.uint8)
+    again.relabel(other, again.label[::-1], target, names)
+    revised = PackedImages.open(tmp_path / "pixels", other)
+    assert (packed.names(other), revised.label.tolist()) == (names, [6, 5, 4, 3, 2, 1, 0])
+    assert np.array_equal(revised.target, target)
+    assert np.array_equal(revised.split, stored.split)
+    assert all(np.array_equal(revised[row], stored[row]) for row in range(7))
+
+
 def test_the_median_shape_suits_most_and_keeps_colour(tmp_path: Path) -> None:
     assert store(tmp_path, [noise(4, 9, 1), noise(5, 9, 3), noise(60, 9, 1)]).median_shape == (5, 9, 3)
     assert store(tmp_path, [noise(4, 9, 1), noise(5, 9, 1)]).median_shape == (4, 9, 1)
