@@ -31,6 +31,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "adabn": {"name": "adabn"},
     "adabn, prior 16": {"name": "adabn", "prior": 16},
     "tent": {"name": "tent"},
+    "eata": {"name": "eata"},
     "shot": {"name": "shot"},
 }
 NETWORK = {"name": "cifar_resnet", "num_classes": 10, "options": {"depth": 20}}

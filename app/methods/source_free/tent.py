@@ -1,20 +1,12 @@
 """`tent`: the entropy of predictions, lowered by batch norm's scales and shifts alone."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal
 
-from pydantic import Field
-
-from app.contract.augmentation import AugmentationStep
-from app.contract.recipe import Optimizer
 from app.methods.base import Info
-from app.methods.source_free.family import SourceFree
-from app.methods.training import Loop, Rates
-
-EPOCHS = 10
-BATCH_SIZE = 256
+from app.methods.source_free.family import OnNorms
 
 
-class Tent(Loop, SourceFree):
+class Tent(OnNorms):
     """All but batch norm's scales and shifts stays bit for bit; its statistics are those of the target.
 
     Predictions are looked at after every epoch: where they have collapsed, it stops and keeps the last sound state.
@@ -31,17 +23,3 @@ class Tent(Loop, SourceFree):
     examples = {"": {"batch_size": 20}}
 
     name: Literal["tent"] = "tent"
-    optimizer: Optimizer = "adamw"
-    scheduler: Literal["cosine", "step", "constant"] = "constant"
-    label_smoothing: Annotated[float, Field(ge=0, le=0)] = 0.0  # there are no labels
-
-    def resolve(self, train_count: int, size: tuple[int, int]) -> Self:
-        """Batches are as large as in a stream: batch norm takes its statistics from them, and so does the entropy."""
-        opened = self.model_copy(update={"batch_size": self.batch_size or BATCH_SIZE, "epochs": self.epochs or EPOCHS})
-        return super(Tent, opened).resolve(train_count, size)
-
-    def usual(self) -> Rates:
-        return super().usual()._replace(weight_decay=0.0)
-
-    def _auto_augmentation(self, size: tuple[int, int]) -> list[AugmentationStep]:
-        return []

@@ -1,4 +1,4 @@
-"""`shot`, `aad`, `adabn`, `tent`: a source and images without labels, nothing else."""
+"""`shot`, `aad`, `adabn`, `tent`, `eata`: a source and images without labels, nothing else."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -17,7 +17,8 @@ SHOT = {"name": "shot", "epochs": 4, "batch_size": 8}
 AAD = {"name": "aad", "epochs": 4, "batch_size": 8}
 ADABN = {"name": "adabn", "batch_size": 16}
 TENT = {"name": "tent", "epochs": 4, "batch_size": 20}
-ALL = pytest.mark.parametrize("method", [SHOT, AAD, ADABN, TENT], ids=lambda method: method["name"])
+EATA = {"name": "eata", "epochs": 4, "batch_size": 20, "entropy_margin": 0.99, "cosine_margin": 0.98}
+ALL = pytest.mark.parametrize("method", [SHOT, AAD, ADABN, TENT, EATA], ids=lambda method: method["name"])
 
 
 def case(folder, method, classes=10, target_classes=10, **target):
@@ -84,8 +85,9 @@ def test_a_target_without_labels_gives_the_same_weights_and_no_evaluation(tmp_pa
         (SHOT | {"weight_decay": 0.1}, ("features.", "block.")),
         (ADABN, ("features.1.running", "features.1.num", "block.1.running", "block.1.num")),
         (TENT, ("features.1.", "block.1.")),
+        (EATA, ("features.1.", "block.1.")),
     ],
-    ids=["shot", "adabn", "tent"],
+    ids=["shot", "adabn", "tent", "eata"],
 )
 def test_what_is_not_adapted_changes_in_no_bit(tmp_path, method, learns):
     found, before = adapt(tmp_path, method).weights, load_file(tmp_path / "source" / "source.safetensors")
@@ -113,21 +115,78 @@ def test_classes_that_the_source_does_not_know_are_refused(tmp_path, method):
     assert refused.value.code == "does_not_fit"
 
 
-@pytest.mark.parametrize("method", [ADABN, TENT], ids=["adabn", "tent"])
-def test_networks_without_batch_norm_are_refused(tmp_path, method):
-    bare = deepcopy(tasks.network(10))
-    for block in bare["options"]["layers"]:
+def trained(folder, norm):
+    """A source in whose place of batch norm there is `norm`, a layer as data, or nothing."""
+    network = deepcopy(tasks.network(10))
+    for block in network["options"]["layers"]:
         if "layers" in block:
-            block["layers"] = [layer for layer in block["layers"] if layer["type"] != "BatchNorm2d"]
-    train = {"name": "train", "network": bare, "input": tasks.INPUT, "epochs": 1}
-    made = tasks.run(Setting(train, None, tasks.dataset(tmp_path / "data", 10)), tmp_path / "made")
+            there = [norm if layer["type"] == "BatchNorm2d" else layer for layer in block["layers"]]
+            block["layers"] = [layer for layer in there if layer is not None]
+    train = {"name": "train", "network": network, "input": tasks.INPUT, "epochs": 1}
+    made = tasks.run(Setting(train, None, tasks.dataset(folder / "data", 10)), folder / "made")
     document = {key: made.document[key] for key in ("network", "input", "classes", "recipe")}
-    known = replace(case(tmp_path, method), source=(document, made.weights_file))
-    with pytest.raises(Failure, match="none that keeps statistics") as refused:
+    return document, made.weights_file
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (ADABN, "none that keeps statistics"),
+        (TENT, "none that keeps statistics"),
+        (EATA, "norms' scales and shifts, and the network has none"),
+    ],
+    ids=["adabn", "tent", "eata"],
+)
+def test_networks_without_norms_are_refused(tmp_path, method, message):
+    source = trained(tmp_path, None)
+    known = replace(case(tmp_path, method), source=source)
+    with pytest.raises(Failure, match=message) as refused:
         tasks.run(known, tmp_path / "run")
     assert refused.value.code == "does_not_fit"
     shot = tasks.run(replace(known, method=SHOT), tmp_path / "shot")
-    assert shot.document["classes"] == document["classes"]
+    assert shot.document["classes"] == source[0]["classes"]
+
+
+ON_ANY_NORM = pytest.mark.parametrize("method", [EATA], ids=lambda method: method["name"])
+
+
+@ON_ANY_NORM
+def test_norms_of_any_kind_will_do_and_small_batches_with_them(tmp_path, method):
+    """Without batch norm nothing is taken from a batch but the mean of a loss; scales and shifts alone change."""
+    document, weights_file = trained(tmp_path, {"type": "GroupNorm", "num_groups": 2})
+    known = replace(case(tmp_path, method | {"batch_size": 8}), source=(document, weights_file))
+    found, before = tasks.run(known, tmp_path / "run"), load_file(weights_file)
+    changed = {name for name in before if not torch.equal(found.weights[name], before[name])}
+    assert changed == {"features.1.weight", "features.1.bias", "block.1.weight", "block.1.bias"}
+    assert found.document["transfer"]["collapse"] is None
+    with pytest.raises(Failure, match="none that keeps statistics"):
+        tasks.run(replace(known, method=TENT), tmp_path / "tent")
+
+
+def distance(found, before, names=("features.1.weight", "features.1.bias", "block.1.weight", "block.1.bias")):
+    return sum(float((found.weights[name] - before[name]).square().sum()) for name in names)
+
+
+def test_eata_holds_the_weights_on_which_the_sources_answers_hang(tmp_path):
+    """Niu et al. 2022, eq. 7: the farther, the more each counts; by the source's own images, where these are known."""
+    known, before = case(tmp_path, EATA), load_file(tmp_path / "source" / "source.safetensors")
+    free, held = (
+        tasks.run(replace(known, method=EATA | {"anti_forgetting": weight}), tmp_path / f"run{weight}")
+        for weight in (0.0, 1e4)
+    )
+    assert distance(held, before) < 0.5 * distance(free, before)
+    assert free.document["transfer"].get("information") is None
+    assert held.document["transfer"]["information"] == {"of": "dataset", "images": 80}
+    source_data = tasks.dataset(tmp_path / "source_data", 10, seed=5)
+    near = tasks.run(replace(known, method=EATA | {"images": 7}, source_dataset=source_data), tmp_path / "near")
+    assert near.document["transfer"]["information"] == {"of": "source_dataset", "images": 7}
+
+
+@ON_ANY_NORM
+def test_where_no_prediction_is_sure_it_is_said(tmp_path, method):
+    found = adapt(tmp_path, method | {"entropy_margin": 1e-6})
+    assert found.document["transfer"]["taken"] == 0
+    assert "`entropy_margin`" in notes(found, "nothing_sure")[0].message
 
 
 def test_fewer_classes_than_the_source_knows(tmp_path):

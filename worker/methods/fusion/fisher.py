@@ -11,6 +11,7 @@ from worker.methods.fusion import own_images
 from worker.methods.fusion.family import Merger
 from worker.methods.task import Adapted, Task
 from worker.networks import merge
+from worker.training import fisher
 
 
 def run(task: Task, params: Fisher) -> Adapted:
@@ -32,21 +33,14 @@ def run(task: Task, params: Fisher) -> Adapted:
 def information(
     network: nn.Module, images: Iterator[Tensor], draws: torch.Generator, *, multi_label: bool
 ) -> dict[str, Tensor]:
-    """The diagonal of the Fisher information by parameter, on the CPU: the mean over images, which come one by one, of
-    the squared gradient of log p(y|x), y drawn from p(y|x) (eq. 3)."""
-    parameters = dict(network.named_parameters())
-    sums = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
-    count = 0
+    """The diagonal of the Fisher information by parameter, on the CPU, with y drawn from p(y|x) (eq. 3)."""
     network.requires_grad_(True)
-    for x_1CHW in images:
-        loss = _surprise(network(x_1CHW), draws, multi_label=multi_label)
-        gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-        for name, gradient in zip(parameters, gradients, strict=True):
-            if gradient is not None:
-                sums[name] += gradient.square()
-        count += 1
+    parameters = dict(network.named_parameters())
+    found = fisher.information(
+        parameters, images, lambda x_1CHW: _surprise(network(x_1CHW), draws, multi_label=multi_label)
+    )
     network.requires_grad_(False)
-    return {name: (total / count).cpu() for name, total in sums.items()}
+    return {name: tensor.cpu() for name, tensor in found.items()}
 
 
 def _surprise(logits_1K: Tensor, draws: torch.Generator, *, multi_label: bool) -> Tensor:

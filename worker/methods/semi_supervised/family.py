@@ -17,10 +17,10 @@ from worker.data.parallel import Parallel, Together
 from worker.methods import starting, supervision
 from worker.methods.supervision import Examples
 from worker.methods.task import Adapted, Domain, Task
+from worker.metrics.share import Share
 from worker.networks.classifier import Classifier
 from worker.runtime import device
 from worker.runtime.contract import Failure, Note
-from worker.runtime.run import State
 from worker.training import evaluate
 from worker.training.protocols import Losses, Moment, Stateful
 from worker.training.trainer import Trainer
@@ -137,25 +137,3 @@ class ConsistencyObjective:
         self.sure.add(losses["sure"])
         loss = on_labels + self._params.unlabelled_weight * losses["consistency"]
         return {"loss": loss, "cross_entropy": on_labels, **losses}
-
-
-class Share:
-    """The mean of the shares of all steps."""
-
-    def __init__(self) -> None:
-        self._sum: Tensor | float = 0.0
-        self._steps = 0
-
-    def add(self, share: Tensor) -> None:
-        self._sum = self._sum + share.double()
-        self._steps += 1
-
-    @property
-    def mean(self) -> float:
-        return float(self._sum) / max(1, self._steps)
-
-    def state_dict(self) -> State:
-        return {"sum": self._sum, "steps": self._steps}
-
-    def load_state_dict(self, state: State) -> None:
-        self._sum, self._steps = state["sum"], state["steps"]

@@ -1,4 +1,4 @@
-"""Batch norm where images are all there is: which layers, and their statistics on these images."""
+"""Norms where images are all there is: which layers, and batch norm's statistics on these images."""
 
 from collections.abc import Iterator
 
@@ -7,6 +7,7 @@ from torch import Tensor
 from worker.data import batches as data
 from worker.data.batches import Images
 from worker.methods.source_free import unlabelled
+from worker.networks import norms
 from worker.networks.classifier import Classifier
 from worker.runtime.contract import Failure
 from worker.runtime.run import Run
@@ -26,6 +27,21 @@ def require(learner: Classifier, method: str) -> list[str]:
             f"`{method}` adapts batch norm alone, and the network has none that keeps statistics: `shot` needs none.",
         )
     return paths
+
+
+def require_any(learner: Classifier, method: str) -> list[str]:
+    """Paths of the norms of all kinds with scales or shifts, and of all batch norms.
+
+    Raises:
+        Failure: `does_not_fit`, none has any.
+    """
+    scaled = norms.scaled(learner.module)
+    if not scaled:
+        raise Failure(
+            "does_not_fit",
+            f"`{method}` adapts norms' scales and shifts, and the network has none: `shot` needs none.",
+        )
+    return list(scaled | statistics.norms(learner.module))
 
 
 def estimate(
