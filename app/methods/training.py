@@ -37,8 +37,9 @@ class Schedule:
     """The schedule that a training loop follows, nothing of it left open.
 
     None says that something is not done: long gradients are not shortened, weights are not averaged, the training is
-    not stopped early.  `divisible`: the loss of a batch is the mean of its examples', so that it may be computed in
-    micro-batches, of `micro_batch_size` examples or of as many as memory holds.
+    not stopped early, the gradient is that of the weights themselves (`sharpness`: at a distance ρ above them).
+    `divisible`: the loss of a batch is the mean of its examples', so that it may be computed in micro-batches, of
+    `micro_batch_size` examples or of as many as memory holds.
     """
 
     epochs: int
@@ -52,6 +53,7 @@ class Schedule:
     augmentation: tuple[AugmentationStep, ...] = ()
     max_gradient_norm: float | None = None
     average: float | None = None
+    sharpness: float | None = None
     patience: int | None = None
     metric: Metric = "accuracy"
     divisible: bool = False
@@ -102,6 +104,14 @@ class EarlyStopping(StrictModel):
 
     patience: Annotated[int, Field(ge=1, le=1000)] = 10
     metric: Metric = "accuracy"
+
+
+class Sam(StrictModel):
+    """Sharpness-aware minimisation (Foret et al. 2021): every step follows the gradient that the loss has at a distance
+    of `rho` from the weights, in the direction in which it grows fastest; it costs two steps."""
+
+    name: Literal["sam"] = "sam"
+    rho: Annotated[float, Field(gt=0, le=10)] = 0.05
 
 
 class Loop(Method):
@@ -206,6 +216,7 @@ class Training(Loop, Guardable):
     in a trial, and so does `layout` with the layout of images and weights in memory: then the same seed may give other
     bytes.
     `compile`: by `torch.compile`, which takes a minute or so before the first step.
+    `sharpness`: flat minima are looked for, at twice the cost of a step.
     `terms` go neither with `precision` `bfloat16` nor with `compile`; `micro_batch_size` goes with neither `terms` nor
     `class_weights`.
     """
@@ -222,6 +233,7 @@ class Training(Loop, Guardable):
     class_weights: Literal["balanced"] | None = None
     sampling: Literal["balanced"] | None = None
     early_stopping: EarlyStopping | None = None
+    sharpness: Sam | None = None
     terms: Terms = []
     calibrate: bool = False
 
@@ -251,6 +263,7 @@ class Training(Loop, Guardable):
             super().schedule,
             patience=stopping.patience if stopping else None,
             metric=stopping.metric if stopping else "accuracy",
+            sharpness=self.sharpness.rho if self.sharpness else None,
             divisible=self.divisible,
             micro_batch_size=self.micro_batch_size,
         )

@@ -39,11 +39,15 @@ class Batches(Stateful, Protocol[B_co]):
 
 @dataclass(frozen=True)
 class Moment:
-    """The place of a step in the training; `progress` runs from 0 to nearly 1, and what ramps is a function of it."""
+    """The place of a step in the training; `progress` runs from 0 to nearly 1, and what ramps is a function of it.
+
+    `above`: the weights are those to which sharpness-aware minimisation moves, for the second look at the same batch.
+    """
 
     step: int
     epoch: int
     progress: float
+    above: bool = False
 
 
 Losses = Mapping[str, Tensor]  # scalars: `loss` is minimised, all are logged as series of their names

@@ -8,7 +8,7 @@ it needs.
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Generic, Literal
 
 import torch
@@ -23,7 +23,8 @@ from worker.training.accumulation import Accumulator
 from worker.training.ema import Average
 from worker.training.freezing import Freezer, Scope
 from worker.training.optimizers import Optimiser
-from worker.training.protocols import B, Batches, Fitted, Loss, Moment, Stateful, Validation
+from worker.training.protocols import B, Batches, Fitted, Loss, Losses, Moment, Stateful, Validation
+from worker.training.sharpness import Ascent
 
 PHASE = "train"  # of the run
 PROGRESS_EVERY_S = 0.5
@@ -35,7 +36,8 @@ class Trainer:
     """Trains a classifier in place, as a schedule says.
 
     `scope` says what of it learns, and how fast.  `companions` are modules that learn with it, and are kept with it, by
-    name.  `stateful` is whatever else changes as the training goes on; it joins the snapshot.
+    name.  `stateful` is whatever else changes as the training goes on; it joins the snapshot.  `anew` is asked after
+    every step, and may give weights with which the network, and the optimiser, begin anew.
     """
 
     def __init__(
@@ -47,10 +49,12 @@ class Trainer:
         *,
         companions: Mapping[str, nn.Module] | None = None,
         stateful: Mapping[str, Stateful] | None = None,
+        anew: Callable[[], Mapping[str, Tensor] | None] | None = None,
     ) -> None:
         self.run, self.network, self.schedule = run, classifier.module, schedule
         self.scope = scope or Scope()
         self.companions, self.stateful = dict(companions or {}), dict(stateful or {})
+        self.anew = anew
 
     def fit(
         self,
@@ -114,13 +118,15 @@ class _Loop(Generic[B]):
     ) -> None:
         run, network, schedule = trainer.run, trainer.network, trainer.schedule
         self._run, self._network, self._schedule, self._scope = run, network, schedule, trainer.scope
-        self._companions, self._stateful = trainer.companions, trainer.stateful
+        self._companions, self._stateful, self._anew = trainer.companions, trainer.stateful, trainer.anew
         self._batches, self._loss, self._validate = batches, loss, validate
         self._keep, self._restart_at = keep, restart_at
         self._total = schedule.epochs * batches.per_epoch
         self._optimiser = self._optimiser_of_all()
         self._accumulator = Accumulator(run, network, schedule.micro_batch_size) if schedule.divisible else None
         self._average = None if schedule.average is None else Average(network, schedule.average)
+        modules = [network, *trainer.companions.values()]
+        self._ascent = None if schedule.sharpness is None else Ascent(modules, schedule.sharpness)
         self._freezer = Freezer(network)
         self._meter = Meter()
         self._log_interval = min(MAX_LOG_INTERVAL, max(1, self._total // LOG_POINTS))
@@ -168,13 +174,11 @@ class _Loop(Generic[B]):
         if self._restart_at and self._step == self._restart_at:
             self._optimiser.forget()
         moment = Moment(self._step, epoch, self._step / self._total)
-        if self._accumulator is not None:
-            losses = self._accumulator.backward(batch, lambda part: self._loss(part, moment))
-        else:
-            losses = self._loss(batch, moment)
-            self._optimiser.zero_grad()
-            losses["loss"].backward()  # type: ignore[no-untyped-call]
+        losses = self._gradient(batch, moment)
         self._optimiser.step(self._step)
+        if self._anew is not None and (weights := self._anew()) is not None:
+            self._network.load_state_dict(weights)
+            self._optimiser.forget()
         if self._average is not None:
             self._average.update()
         self._step += 1
@@ -183,6 +187,25 @@ class _Loop(Generic[B]):
             self._meter.mark(self._step)
         self._log_points()
         self._clock.tick(self._step)
+
+    def _gradient(self, batch: B, moment: Moment) -> Losses:
+        """Leave the gradient to be followed; the losses are those of the weights as they are."""
+        if self._ascent is None:
+            return self._backward(batch, moment)
+        random = _random_state(self._run.device)  # the same units drop out up there
+        losses = self._backward(batch, moment)
+        _set_random_state(self._run.device, random)
+        with self._ascent.above():
+            self._backward(batch, replace(moment, above=True))
+        return losses
+
+    def _backward(self, batch: B, moment: Moment) -> Losses:
+        if self._accumulator is not None:
+            return self._accumulator.backward(batch, lambda part: self._loss(part, moment))
+        losses = self._loss(batch, moment)
+        self._optimiser.zero_grad()
+        losses["loss"].backward()  # type: ignore[no-untyped-call]
+        return losses
 
     def _log_points(self, *, wait: bool = False) -> None:
         """Log points of the training, as far as the device has come."""
