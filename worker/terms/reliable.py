@@ -6,7 +6,7 @@ from torch import Tensor
 
 from worker.runtime.run import State
 
-FORGETS = 0.9  # what is left of the average at each step
+KEEPS = 0.9  # of an average, at each step
 
 
 def weights(entropy_B: Tensor, margin: float) -> Tensor:
@@ -37,10 +37,36 @@ class Seen:
         if not len(p_BK):
             return
         now_K = p_BK.detach().mean(0)
-        self._mean_K = now_K if self._mean_K is None else FORGETS * self._mean_K + (1 - FORGETS) * now_K
+        self._mean_K = now_K if self._mean_K is None else KEEPS * self._mean_K + (1 - KEEPS) * now_K
 
     def state_dict(self) -> State:
         return {"mean": self._mean_K}
 
     def load_state_dict(self, state: State) -> None:
         self._mean_K = state["mean"]
+
+
+class Falling:
+    """The moving average of a loss that tells a collapse before it comes, by falling below `floor` (Niu et al. 2023,
+    section 4.3); `times` is how often it did, after which it begins anew."""
+
+    def __init__(self, floor: float) -> None:
+        self._floor = floor
+        self._mean: float | None = None
+        self.times = 0
+
+    def add(self, loss: float) -> None:
+        self._mean = loss if self._mean is None else KEEPS * self._mean + (1 - KEEPS) * loss
+
+    def below(self) -> bool:
+        if self._mean is None or self._mean >= self._floor:
+            return False
+        self._mean = None
+        self.times += 1
+        return True
+
+    def state_dict(self) -> State:
+        return {"mean": self._mean, "times": self.times}
+
+    def load_state_dict(self, state: State) -> None:
+        self._mean, self.times = state["mean"], state["times"]

@@ -1,4 +1,4 @@
-"""`shot`, `aad`, `adabn`, `tent`, `eata`: a source and images without labels, nothing else."""
+"""`shot`, `aad`, `adabn`, `tent`, `eata`, `sar`: a source and images without labels, nothing else."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -8,9 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from app.imaging.packed import PackedImages
 from tests.worker.methods import tasks
 from tests.worker.methods.tasks import Setting
+from worker.networks import build
 from worker.runtime.contract import Failure, Note
 
 SHOT = {"name": "shot", "epochs": 4, "batch_size": 8}
@@ -18,7 +21,8 @@ AAD = {"name": "aad", "epochs": 4, "batch_size": 8}
 ADABN = {"name": "adabn", "batch_size": 16}
 TENT = {"name": "tent", "epochs": 4, "batch_size": 20}
 EATA = {"name": "eata", "epochs": 4, "batch_size": 20, "entropy_margin": 0.99, "cosine_margin": 0.98}
-ALL = pytest.mark.parametrize("method", [SHOT, AAD, ADABN, TENT, EATA], ids=lambda method: method["name"])
+SAR = {"name": "sar", "epochs": 4, "batch_size": 20, "entropy_margin": 0.99}
+ALL = pytest.mark.parametrize("method", [SHOT, AAD, ADABN, TENT, EATA, SAR], ids=lambda method: method["name"])
 
 
 def case(folder, method, classes=10, target_classes=10, **target):
@@ -86,8 +90,9 @@ def test_a_target_without_labels_gives_the_same_weights_and_no_evaluation(tmp_pa
         (ADABN, ("features.1.running", "features.1.num", "block.1.running", "block.1.num")),
         (TENT, ("features.1.", "block.1.")),
         (EATA, ("features.1.", "block.1.")),
+        (SAR, ("features.1.", "block.1.")),
     ],
-    ids=["shot", "adabn", "tent", "eata"],
+    ids=["shot", "adabn", "tent", "eata", "sar"],
 )
 def test_what_is_not_adapted_changes_in_no_bit(tmp_path, method, learns):
     found, before = adapt(tmp_path, method).weights, load_file(tmp_path / "source" / "source.safetensors")
@@ -134,8 +139,9 @@ def trained(folder, norm):
         (ADABN, "none that keeps statistics"),
         (TENT, "none that keeps statistics"),
         (EATA, "norms' scales and shifts, and the network has none"),
+        (SAR, "norms' scales and shifts, and the network has none"),
     ],
-    ids=["adabn", "tent", "eata"],
+    ids=["adabn", "tent", "eata", "sar"],
 )
 def test_networks_without_norms_are_refused(tmp_path, method, message):
     source = trained(tmp_path, None)
@@ -147,7 +153,7 @@ def test_networks_without_norms_are_refused(tmp_path, method, message):
     assert shot.document["classes"] == source[0]["classes"]
 
 
-ON_ANY_NORM = pytest.mark.parametrize("method", [EATA], ids=lambda method: method["name"])
+ON_ANY_NORM = pytest.mark.parametrize("method", [EATA, SAR], ids=lambda method: method["name"])
 
 
 @ON_ANY_NORM
@@ -265,3 +271,65 @@ def test_tent_stops_where_predictions_collapse(tmp_path):
     assert found.recorder.series("classes", "validation")[0] < 4
     adabn = tasks.run(case(tmp_path, ADABN | {"batch_size": 20}), tmp_path / "adabn")
     assert all(torch.equal(tensor, adabn.weights[name]) for name, tensor in found.weights.items())
+
+
+def test_sar_leaves_the_last_stages_as_they_are(tmp_path):
+    """But batch norm's statistics are the target's there, too."""
+    found, before = adapt(tmp_path, SAR | {"frozen_stages": 1}), load_file(tmp_path / "source" / "source.safetensors")
+    changed = {name for name in before if not torch.equal(found.weights[name], before[name])}
+    assert {"features.1.weight", "features.1.bias", "block.1.running_mean", "block.1.running_var"} <= changed
+    assert not changed & {"block.1.weight", "block.1.bias"}
+    assert found.document["transfer"]["trainable"] == ["features.1"]
+    assert found.document["method"]["frozen_stages"] == 1
+    with pytest.raises(Failure, match="All norms are in the last 2 stages"):
+        tasks.run(case(tmp_path / "all", SAR | {"frozen_stages": 2}), tmp_path / "all" / "run")
+
+
+def test_sar_begins_anew_where_the_loss_falls_too_low(tmp_path):
+    """Every loss is below the margin here: it comes back to where it began after every step, and says so."""
+    known = case(tmp_path, SAR | {"entropy_margin": 1.0, "recovery_margin": 0.999})
+    found = tasks.run(known, tmp_path / "run")
+    adabn = tasks.run(replace(known, method=ADABN | {"batch_size": 20}), tmp_path / "adabn")
+    assert found.document["transfer"]["recoveries"] == 16
+    assert notes(found, "recovered")[0].message.startswith("16 times")
+    names = ("features.1.weight", "features.1.bias", "block.1.weight", "block.1.bias")
+    assert all(torch.equal(found.weights[name], adabn.weights[name]) for name in names)
+    never = tasks.run(replace(known, method=SAR | {"recovery_margin": 0.0}), tmp_path / "never")
+    assert never.document["transfer"]["recoveries"] == 0
+    assert not notes(never, "recovered")
+
+
+def test_a_step_of_sar_is_that_of_the_paper(tmp_path):
+    """Niu et al. 2023, eq. 2 to 4, by hand: group norm, one batch of all images, one step of plain SGD."""
+    document, weights_file = trained(tmp_path, {"type": "GroupNorm", "num_groups": 2})
+    known = replace(case(tmp_path, SAR), source=(document, weights_file))
+    packed = PackedImages.open(known.target.pixels, known.target.index)
+    pixels_NHWC = packed.fitted(packed.rows("train"), tasks.InputSpec.model_validate(tasks.INPUT))
+    x_N1HW = (torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
+    spec, input = (kind.model_validate(document[key]) for kind, key in ((NetworkSpec, "network"), (InputSpec, "input")))
+    network = build.build(spec, input).eval()
+    network.load_state_dict(load_file(weights_file))
+    learnt = [p for m in network.modules() if isinstance(m, torch.nn.GroupNorm) for p in m.parameters()]
+
+    def entropies():
+        p_NK = network(x_N1HW).softmax(1)
+        return -(p_NK * p_NK.log()).sum(1)
+
+    margin = float(entropies().detach().quantile(0.6))
+    step = {"epochs": 1, "batch_size": 80, "optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.5, "rho": 0.5}
+    found = tasks.run(replace(known, method=SAR | step | {"entropy_margin": margin / np.log(10)}), tmp_path / "run")
+    sure_N = entropies() < margin
+    slopes = torch.autograd.grad(entropies()[sure_N].mean(), learnt)
+    length = torch.cat([slope.flatten() for slope in slopes]).norm()
+    before = [parameter.detach().clone() for parameter in learnt]
+    with torch.no_grad():
+        for parameter, slope in zip(learnt, slopes, strict=True):
+            parameter += 0.5 * slope / length
+    still_N = sure_N & (entropies() < margin)
+    assert 0 < int(still_N.sum()) < int(sure_N.sum()) < len(sure_N)
+    up = torch.autograd.grad(entropies()[still_N].mean(), learnt)
+    for name, start, slope in zip(
+        ("features.1.weight", "features.1.bias", "block.1.weight", "block.1.bias"), before, up, strict=True
+    ):
+        torch.testing.assert_close(found.weights[name], start - 0.5 * slope, rtol=1e-4, atol=1e-6)
+    assert found.document["transfer"]["taken"] == pytest.approx(float(sure_N.float().mean()))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from worker.terms import information, reliable
-from worker.terms.reliable import Seen
+from worker.terms.reliable import Falling, Seen
 
 K = 4
 MARGIN = 0.4 * math.log(K)
@@ -63,3 +63,16 @@ def test_where_nothing_is_taken_nothing_moves():
     seen = Seen()
     seen.add(logits_BK.softmax(1)[:0])
     assert seen.state_dict() == {"mean": None}
+
+
+def test_a_falling_loss_is_told_once_and_watched_anew():
+    """The average of 1, 0.2, 0 is 0.9² + 0.09 · 0.2 = 0.828."""
+    falling = Falling(0.83)
+    found = []
+    for loss in (1.0, 0.2, 0.0, 2.0, 0.1):
+        falling.add(loss)
+        found.append(falling.below())
+    assert found == [False, False, True, False, False]
+    again = Falling(0.83)
+    again.load_state_dict(falling.state_dict())
+    assert (again.times, again.below()) == (1, False)

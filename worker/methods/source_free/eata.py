@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from app.methods.source_free.eata import Eata
 from worker.data import batches as data
 from worker.data.batches import Batch, Prepare
 from worker.methods.source_free import on_norms
-from worker.methods.source_free.on_norms import Begun
+from worker.methods.source_free.on_norms import Aim, Begun
 from worker.methods.task import Adapted, Task
 from worker.metrics.share import Share
 from worker.networks.norms import scaled
@@ -52,7 +53,8 @@ def run(task: Task, params: Eata) -> Adapted:
             "forgetting": forgetting,
         }
 
-    return begun.fit(loss, {"seen": seen}, taken, near.report)
+    adapted = begun.fit(Aim(loss, {"seen": seen}, taken))
+    return replace(adapted, transfer=adapted.transfer | near.report)
 
 
 class _Near:

@@ -1,9 +1,12 @@
 """Norms' scales and shifts, moved by a loss on images alone; stopped where the predictions collapse."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
+
+from torch import Tensor
 
 from app.contract.transfer import TransferReport
 from app.methods.source_free.family import OnNorms
@@ -37,8 +40,26 @@ class Collapse:
 
 
 @dataclass(frozen=True)
+class Aim:
+    """The loss that is minimised, with what else changes under it.
+
+    `taken` is the share of the images that count, None where all do.  With `sharpness` the loss is looked at twice, the
+    second time so far above the weights.  `lost` tells after a step that the network is to begin anew.
+    """
+
+    loss: Loss[Batch]
+    stateful: Mapping[str, Stateful] = field(default_factory=dict)
+    taken: Share | None = None
+    sharpness: float | None = None
+    lost: Callable[[], bool] | None = None
+
+
+@dataclass(frozen=True)
 class Begun:
-    """The source's network, whose modules at `paths` are to be adapted to `images`; `params` are resolved."""
+    """The source's network, whose modules at `paths` are to be adapted to `images`; `params` are resolved.
+
+    The scales and shifts of those among them that are `held` stay as they are.
+    """
 
     task: Task
     params: OnNorms
@@ -46,20 +67,13 @@ class Begun:
     images: Unlabelled
     paths: list[str]
     report: TransferReport
+    held: frozenset[str] = frozenset()
 
-    def fit(
-        self,
-        loss: Loss[Batch],
-        stateful: Mapping[str, Stateful] | None = None,
-        taken: Share | None = None,
-        about: Mapping[str, object] | None = None,
-    ) -> Adapted:
-        """Minimise `loss`, as long as predictions are sound, and say what they were before and are now; `about` joins
-        that account, and so does the share of the images that is `taken`, where not all are."""
-        run, train = self.task.run, self.images.train
+    def fit(self, aim: Aim) -> Adapted:
+        """Minimise the loss, as long as predictions are sound, and say what they were before and are now."""
+        run, train, taken = self.task.run, self.images.train, aim.taken
         before = unlabelled.predict(run, self.learner, train)
-        parts = {**(stateful or {}), **({} if taken is None else {"taken": taken})}
-        collapse = self._tiny() or self._adapt(loss, parts)
+        collapse = self._tiny() or self._adapt(aim)
         if collapse is not None:
             run.emit(Note("collapse", collapse.message, "warning"))
         elif taken is not None and not taken.mean:
@@ -67,11 +81,10 @@ class Begun:
             run.emit(Note("nothing_sure", message, "warning"))
         after = unlabelled.predict(run, self.learner, train)
         transfer = self.report | {
-            "trainable": self.paths,
+            "trainable": [path for path in self.paths if path not in self.held],
             "collapse": collapse and asdict(collapse),
             "predictions": {"before": before.document(), "after": after.document()},
             **({} if taken is None else {"taken": taken.mean}),
-            **(about or {}),
         }
         return Adapted(self.learner, self.task.known_source.network, self.params, LabelUse(), transfer)
 
@@ -90,7 +103,7 @@ class Begun:
         )
         return Collapse("tiny_batches", "source", message)
 
-    def _adapt(self, loss: Loss[Batch], stateful: Mapping[str, Stateful]) -> Collapse | None:
+    def _adapt(self, aim: Aim) -> Collapse | None:
         """The statistics first; then scales and shifts, under each batch's own; then those of what they make."""
         run, learner, network = self.task.run, self.learner, self.learner.module
         watched = self.images.validation if len(self.images.validation) else self.images.train
@@ -101,7 +114,7 @@ class Begun:
         if of_source.one_class or not watch.sound(of_start.classes):
             network.load_state_dict(source)
             return _one_class("source")
-        fitted = self._minimise(loss, stateful, watch)
+        fitted = self._minimise(aim, watch, start)
         if fitted.best is None or not watch.sound(fitted.best["classes"]):
             network.load_state_dict(start)
             return _one_class("statistics" if self._of_batches else "source")
@@ -112,9 +125,11 @@ class Begun:
         if self._of_batches:
             norms.estimate(self.task.run, self.learner, self.images.train, self.params.schedule.batch_size)
 
-    def _minimise(self, loss: Loss[Batch], stateful: Mapping[str, Stateful], watch: "_Watch") -> Fitted:
-        run, learner = self.task.run, self.learner
-        schedule = replace(self.params.schedule, patience=1)  # a collapse is not waited out
+    def _minimise(self, aim: Aim, watch: "_Watch", start: Mapping[str, Tensor]) -> Fitted:
+        """`start` are the weights with which it begins, and begins anew where it is lost."""
+        run, learner, lost = self.task.run, self.learner, aim.lost
+        # a collapse is not waited out
+        schedule = replace(self.params.schedule, patience=1, sharpness=aim.sharpness)
         batches = data.image_batches(
             run,
             self.images.train,
@@ -122,10 +137,30 @@ class Begun:
             batch_size=schedule.batch_size,
             augment=transforms.compose(schedule.augmentation),
         )
-        parts = {"watch": watch, **stateful}
-        return Trainer(run, learner, schedule, Scope(lambda epoch: self.paths), stateful=parts).fit(
-            batches, loss, watch
-        )
+        stateful = {"watch": watch, **aim.stateful, **({} if aim.taken is None else {"taken": aim.taken})}
+        with self._holding():
+            trainer = Trainer(
+                run,
+                learner,
+                schedule,
+                Scope(lambda epoch: self.paths),
+                stateful=stateful,
+                anew=None if lost is None else lambda: start if lost() else None,
+            )
+            return trainer.fit(batches, aim.loss, watch)
+
+    @contextmanager
+    def _holding(self) -> Iterator[None]:
+        parameters = [
+            p for path in self.held for p in self.learner.module.get_submodule(path).parameters(recurse=False)
+        ]
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in parameters:
+                parameter.requires_grad_(True)
 
 
 def begin(task: Task, params: OnNorms, *, batch_norm_alone: bool) -> Begun:

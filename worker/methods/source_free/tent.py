@@ -3,6 +3,7 @@
 from app.methods.source_free.tent import Tent
 from worker.data.batches import Batch
 from worker.methods.source_free import on_norms
+from worker.methods.source_free.on_norms import Aim
 from worker.methods.task import Adapted, Task
 from worker.terms import information
 from worker.training.protocols import Losses, Moment
@@ -15,4 +16,4 @@ def run(task: Task, params: Tent) -> Adapted:
     def loss(batch: Batch, moment: Moment) -> Losses:
         return {"loss": information.entropy(begun.learner.module(batch.x)).mean()}
 
-    return begun.fit(loss)
+    return begun.fit(Aim(loss))
