@@ -20,7 +20,14 @@ class Except:
     paths: Collection[str]
 
 
-Trainable = Collection[str] | Except | None  # paths of modules; None: the whole network
+@dataclass(frozen=True)
+class Only:
+    """The parameters of these names, wherever they are."""
+
+    names: frozenset[str]
+
+
+Trainable = Collection[str] | Except | Only | None  # paths of modules; None: the whole network
 
 
 def everything(epoch: int) -> Trainable:
@@ -52,13 +59,14 @@ class Freezer:
         self._learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
 
     def train(self, trainable: Trainable, *, statistics: bool = True) -> None:
-        """Training mode for the modules at the paths `trainable`, frozen all the rest; without `statistics` all batch
-        norm layers stay in evaluation mode, though their scales and shifts may learn.
+        """Training mode for the modules at the paths `trainable`, frozen all the rest; of single parameters, for all
+        modules but those that hold buffers, as batch norm does, and no parameter that learns.  Without `statistics` all
+        batch norm layers stay in evaluation mode, though their scales and shifts may learn.
 
         To be called again after anything that sets the mode of the whole network.
 
         Raises:
-            ValueError: a path names no module.
+            ValueError: a path names no module, or a name no parameter.
         """
         self._network.train()
         for parameter in self._learning:
@@ -66,6 +74,8 @@ class Freezer:
         if isinstance(trainable, Except):
             for path in trainable.paths:
                 self._network.get_submodule(path).eval().requires_grad_(False)
+        elif isinstance(trainable, Only):
+            _freeze_others(self._network, trainable.names)
         elif trainable is not None:
             _freeze_rest(self._network, trainable)
         if not statistics:
@@ -84,7 +94,24 @@ def entries(network: nn.Module, trainable: Trainable) -> set[str]:
         return set()
     if isinstance(trainable, Except):
         return {name for name in network.state_dict() if name.startswith(tuple(f"{path}." for path in trainable.paths))}
+    if isinstance(trainable, Only):
+        owners = tuple(f"{name.rpartition('.')[0]}." for name in trainable.names)
+        buffers = {name for name, _ in network.named_buffers() if f"{name.rpartition('.')[0]}." in owners}
+        return network.state_dict().keys() - trainable.names - buffers
     return {name for name in network.state_dict() if not any(name.startswith(f"{path}.") for path in trainable)}
+
+
+def _freeze_others(network: nn.Module, names: Collection[str]) -> None:
+    unknown = set(names) - {name for name, _ in network.named_parameters()}
+    if unknown:
+        raise ValueError(f"there is no parameter {min(unknown)!r}")
+    for path, module in network.named_modules():
+        own = {f"{path}.{name}" if path else name: parameter for name, parameter in module.named_parameters("", False)}
+        for name, parameter in own.items():
+            if name not in names:
+                parameter.requires_grad_(False)
+        if own.keys().isdisjoint(names) and any(True for _ in module.buffers(recurse=False)):
+            module.training = False
 
 
 def _freeze_rest(network: nn.Module, trainable: Collection[str]) -> None:

@@ -16,7 +16,7 @@ from worker.runtime.contract import Note
 from worker.runtime.run import Run
 from worker.training import evaluate, halves
 from worker.training import features as engine
-from worker.training.freezing import Except, Trainable
+from worker.training.freezing import Except, Only, Trainable
 from worker.training.halves import Halves
 
 MOST_BYTES = 2**31  # of activations; where they would be more, the frozen layers run at every step
@@ -104,9 +104,11 @@ def find(
 def _widest(trainable: Callable[[int], Trainable], epochs: int) -> Trainable:
     """Everything that learns in any of the epochs; None: perhaps everything."""
     every = [trainable(epoch) for epoch in range(epochs)]
+    if any(isinstance(one, Only) for one in every):
+        return None  # of norms or biases some are among the first layers
     if all(one == every[0] for one in every):
         return every[0]
-    paths = [one for one in every if one is not None and not isinstance(one, Except)]
+    paths = [one for one in every if one is not None and not isinstance(one, Except | Only)]
     return list(dict.fromkeys(chain(*paths))) if len(paths) == epochs else None
 
 

@@ -29,7 +29,8 @@ class Probing(Training):
 class Tuning(Training):
     """Learning rate of a weight = `learning_rate` × its group's factor.
 
-    `trainable`: `all`, `head`, or `last_stages` (the last `stages` stages of the backbone and the head);
+    `trainable`: `all`, `head`, `last_stages` (the last `stages` stages of the backbone and the head), `norms` (their
+    scales and shifts, and the head) or `biases` (and the head);
     what is not trained is frozen bit for bit, batch-norm statistics too.
     `frozen_epochs`: the head alone learns first.  `unfreeze_every`: then one more stage every so many epochs, from the
     last to the first.  `learning_rates` maps a tensor-name prefix to a factor of its own and wins over
@@ -38,7 +39,7 @@ class Tuning(Training):
     batches where it learns, or `frozen`: the source's, in every epoch.
     """
 
-    trainable: Literal["all", "head", "last_stages"] = "all"
+    trainable: Literal["all", "head", "last_stages", "norms", "biases"] = "all"
     stages: Annotated[int, Field(ge=1, le=64)] = 1
     frozen_epochs: Annotated[int, Field(ge=0, le=100_000)] = 1
     unfreeze_every: Annotated[int, Field(ge=1, le=100_000)] | None = None

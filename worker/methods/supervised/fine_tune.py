@@ -26,9 +26,9 @@ def run(task: Task, params: FineTune) -> Adapted:
     # optimiser.
     params = params.resolve(len(examples.train), learner.input.size)
     # For each epoch what learns; for each weight its share of the learning rate.
-    scope = tuning.scope(params, learner.structure)
+    scope = tuning.scope(params, learner)
     # Trains `learner` in place; returns the modules that terms trained beside it, by the name of the term.
     companions = supervision.learn(task, learner, params, examples, scope)
-    report = start.report | {"trainable": tuning.trainable(params, learner.structure)}
+    report = start.report | {"trainable": tuning.trainable(params, learner)}
     # `lwf` (learning without forgetting) trains the source's head on, so that the source's task can be measured, too.
     return Adapted(learner, start.spec, params, examples.use, report, source_head=companions.get("lwf"))

@@ -15,6 +15,6 @@ def run(task: Task, params: LpFt) -> Adapted:
     first = params.probing().resolve(len(examples.train), learner.input.size)
     task.run.expect(supervision.steps(first.schedule, examples) + supervision.steps(params.schedule, examples))
     probing.probe(task, learner, first, examples, run=task.run.part("probe"))
-    companions = supervision.learn(task, learner, params, examples, tuning.scope(params, learner.structure))
-    transfer = start.report | {"trainable": tuning.trainable(params, learner.structure)}
+    companions = supervision.learn(task, learner, params, examples, tuning.scope(params, learner))
+    transfer = start.report | {"trainable": tuning.trainable(params, learner)}
     return Adapted(learner, start.spec, params, examples.use, transfer, source_head=companions.get("lwf"))
