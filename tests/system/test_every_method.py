@@ -6,6 +6,7 @@ On SQLite; `make methods` runs it on Postgres, too.
 import io
 import json
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -211,3 +212,31 @@ def test_evaluate_and_quantize_by_their_results(grafts):
     model = grafts.client.models.get(grafts.tuned[0])
     [served] = grafts.client.models.predict(model.id, sized(grafts.client, model), precision="int8")
     assert served.label in model.classes
+
+
+def test_a_transformer_is_adapted_without_labels_and_tuned_by_its_norms(grafts, tmp_path):
+    """Without batch norm: `sar` by layer norms alone; then norms alone, and biases alone in flat minima, by labels."""
+    client = grafts.client
+    network = {"name": "timm/test_vit", "num_classes": 10, "options": {"img_size": 32}}
+    source = grafts.finished(
+        method={"name": "train", **NEW, "network": network, "epochs": 12}, dataset=grafts.there
+    ).model
+    before = load(client.models.download(source, tmp_path / "source.safetensors").read_bytes())
+    flat = {"trainable": "biases", "sharpness": {"name": "sam"}}
+    for method, learnt in (
+        ({"name": "sar", "entropy_margin": 1.0, "recovery_margin": 0.0}, r"blocks\.[0-4]\.norm\d\."),
+        ({"name": "fine_tune", "frozen_epochs": 0, "trainable": "norms"}, r".*norm\d?\.|head\."),
+        ({"name": "fine_tune", "frozen_epochs": 0, **flat}, r".*bias$|head\."),
+    ):
+        job = grafts.finished(method=method | BRIEF, checkpoint=source, dataset=grafts.here)
+        model = client.models.get(job.model)
+        after = load(client.models.download(model.id, tmp_path / "tuned.safetensors").read_bytes())
+        changed = [name for name in before if not torch.equal(before[name], after[name])]
+        assert changed
+        assert all(re.match(learnt, name) for name in changed), changed
+        image = sized(client, model)
+        [served] = client.models.predict(model.id, image, top_k=10)
+        graph = client.models.download(model.id, tmp_path / "model.onnx", format="onnx")
+        given = asked_of_onnx(graph, pixels(image, model.input))["probabilities"][0]
+        scores = {score.label: score.probability for score in served.top}
+        assert dict(zip(model.classes, given, strict=True)) == pytest.approx(scores, abs=1e-5)
