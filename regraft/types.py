@@ -77,14 +77,17 @@ class Identified(Record):
 
     rule: str | None = None
     candidates: list[dict[str, Any]] = []
+    measured: dict[str, Any] | None = None
 
 
 class Identification(Object):
     status: str
     error: Failure | None = None
     file: str
+    dataset: str | None = None
     rule: str | None = None
     candidates: list[dict[str, Any]] | None = None
+    measured: dict[str, Any] | None = None
     warnings: list[Warned] = []
 
 

@@ -40,7 +40,7 @@ router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"], route_class=b
     status_code=202,
     response_model=Checkpoint,
     summary="Make a checkpoint",
-    responses=openapi.refusals(errors.NotFound, *openapi.BODY),
+    responses=openapi.refusals(errors.NotFound, errors.NotReady, errors.Unfit, *openapi.BODY),
 )
 def create(body: Annotated[NewCheckpoint, Body(openapi_examples=examples.NEW_CHECKPOINT)], sender: Poster) -> Response:
     """A checkpoint is made from a file of weights and the network that it belongs to, from published weights, or from a
@@ -50,7 +50,9 @@ def create(body: Annotated[NewCheckpoint, Body(openapi_examples=examples.NEW_CHE
         owner, name, metadata = sender.owner, body.name, body.metadata
         match body:
             case FromFile(file=file):
-                return checkpoints.create(db, owner, name=name, file=file, ingest=body.ingest(), metadata=metadata)
+                return checkpoints.create(
+                    db, owner, name=name, file=file, ingest=body.ingest(), metadata=metadata, dataset=body.dataset
+                )
             case Pretrained(pretrained=pretrained):
                 return checkpoints.create_pretrained(db, owner, name=name, pretrained=pretrained, metadata=metadata)
             case Promoted(model=model):
@@ -64,11 +66,15 @@ def create(body: Annotated[NewCheckpoint, Body(openapi_examples=examples.NEW_CHE
     status_code=202,
     response_model=IdentificationObject,
     summary="Ask which network a file is of",
-    responses=openapi.refusals(errors.NotFound, *openapi.BODY),
+    responses=openapi.refusals(errors.NotFound, errors.NotReady, errors.Unfit, *openapi.BODY),
 )
 def identify(body: NewIdentification, sender: Poster) -> Response:
     """A worker compares the file's tensors with all networks that it knows; `GET` the answer until it is ready."""
-    return sender.once(lambda db: IdentificationObject.of(identification.create(db, sender.owner, file=body.file)))
+    return sender.once(
+        lambda db: IdentificationObject.of(
+            identification.create(db, sender.owner, file=body.file, dataset=body.dataset)
+        )
+    )
 
 
 @router.get("/identify/{id}", summary="Which network a file is of", responses=openapi.refusals(errors.NotFound))

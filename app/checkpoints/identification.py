@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
-from app.checkpoints import repository
+from app.checkpoints import labelled, repository
 from app.contract.blobs import Input, Written
 from app.contract.identification import Identification
 from app.contract.specs import IdentifyRequest, Prepared
@@ -24,16 +24,21 @@ class StoredIdentification(NamedTuple):
     task: Task
 
 
-def create(db: Session, owner: str, *, file: str) -> StoredIdentification:
-    """Ask a worker which network the weights in `file` are of.
+def create(db: Session, owner: str, *, file: str, dataset: str | None = None) -> StoredIdentification:
+    """Ask a worker which network the weights in `file` are of; the labelled images of `dataset` decide between those
+    that it fits alike.
 
     Raises:
-        NotFound: the owner has no such file.
+        NotFound: the owner has no such file, or no such dataset.
+        NotReady, Unfit: the dataset cannot decide, see `labelled.require`.
     """
     files.get(db, owner, file, param="file")
-    row = IdentificationRow(id=ids.new("idn"), owner=owner, created_at=now(), file=file)
+    if dataset is not None:
+        labelled.require(db, owner, dataset)
+    row = IdentificationRow(id=ids.new("idn"), owner=owner, created_at=now(), file=file, dataset=dataset)
     repository.add(db, row)
-    return StoredIdentification(row, queue.enqueue(db, id=row.id, kind=KIND, lane="ingest", owner=owner, needs=[file]))
+    needs = [file] if dataset is None else [file, dataset]
+    return StoredIdentification(row, queue.enqueue(db, id=row.id, kind=KIND, lane="ingest", owner=owner, needs=needs))
 
 
 def get(db: Session, owner: str, identification_id: str) -> StoredIdentification:
@@ -52,9 +57,14 @@ def prepare(db: Session, identification_id: str) -> Prepared[IdentifyRequest]:
 
     Raises:
         NotFound: it was deleted meanwhile.
+        Unfit: the dataset cannot decide, now that it is known.
     """
-    file = files.by_id(db, _stored(db, identification_id).file)
-    return Prepared(IdentifyRequest(), {Input.FILE: file.sha256})
+    row = _stored(db, identification_id)
+    inputs: dict[str, str] = {Input.FILE: files.by_id(db, row.file).sha256}
+    if row.dataset is None:
+        return Prepared(IdentifyRequest(), inputs)
+    dataset, images = labelled.prepared(db, row.owner, row.dataset)
+    return Prepared(IdentifyRequest(dataset=dataset), inputs | images)
 
 
 def publish(db: Session, identification_id: str, result: Identification, written: Written) -> None:

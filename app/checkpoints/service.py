@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from app.checkpoints import repository
+from app.checkpoints import labelled, repository
 from app.checkpoints.repository import StoredCheckpoint
 from app.contract import record
 from app.contract.blobs import Artifact, Input, Written
@@ -29,18 +29,31 @@ UNKNOWN: dict[str, object] = {
 
 
 def create(
-    db: Session, owner: str, *, name: str, file: str, ingest: CheckpointIngest, metadata: dict[str, str]
+    db: Session,
+    owner: str,
+    *,
+    name: str,
+    file: str,
+    ingest: CheckpointIngest,
+    metadata: dict[str, str],
+    dataset: str | None = None,
 ) -> StoredCheckpoint:
     """Create a checkpoint that a worker is to make of the weights in `file` as `ingest` says.
 
-    Without a `network` the file names it, or the worker recognises it.
+    Without a `network` the file names it, or the worker recognises it; the labelled images of `dataset` decide between
+    networks that the file fits alike.
 
     Raises:
-        NotFound: the owner has no such file.
-        Invalid: no worker can build such a network, or `classes` are not as many as its outputs.
+        NotFound: the owner has no such file, or no such dataset.
+        Invalid: no worker can build such a network, or `classes` are not as many as its outputs; or there is nothing
+            for `dataset` to decide.
+        NotReady, Unfit: the dataset cannot decide, see `labelled.require`.
     """
     files.get(db, owner, file, param="file")
     network, input, classes = ingest.network, ingest.input, ingest.classes
+    if dataset is not None:
+        _require_a_question(ingest)
+        labelled.require(db, owner, dataset)
     if network is not None:
         networks.check(db, network, input, "network")
     if input is not None:
@@ -56,10 +69,15 @@ def create(
         classes=classes,
         multi_label=ingest.multi_label,
         recipe=record.stored(ingest.recipe),
-        options={"weights": ingest.weights, "mapping": ingest.mapping, "allow_missing": ingest.allow_missing},
+        options={
+            "weights": ingest.weights,
+            "mapping": ingest.mapping,
+            "allow_missing": ingest.allow_missing,
+            **({} if dataset is None else {"dataset": dataset}),
+        },
         **_common(owner, name, metadata),
     )
-    return _ingest(db, checkpoint, needs=[file])
+    return _ingest(db, checkpoint, needs=[file] if dataset is None else [file, dataset])
 
 
 def create_pretrained(
@@ -171,6 +189,7 @@ def prepare(db: Session, checkpoint_id: str) -> Prepared[CheckpointIngest]:
 
     Raises:
         NotFound: it was deleted meanwhile.
+        Unfit: the dataset that is to decide which network it is cannot, now that it is known.
     """
     checkpoint = stored(db, checkpoint_id)
     file = files.by_id(db, checkpoint.file) if checkpoint.file else None
@@ -184,8 +203,12 @@ def prepare(db: Session, checkpoint_id: str) -> Prepared[CheckpointIngest]:
         "pretrained": checkpoint.pretrained,
         "filename": file and file.filename,
     }
-    spec = CheckpointIngest.load(document | (checkpoint.options or {}))
-    return Prepared(spec, {} if file is None else {Input.FILE: file.sha256})
+    options = dict(checkpoint.options or {})
+    inputs: dict[str, str] = {} if file is None else {Input.FILE: file.sha256}
+    if dataset_id := options.pop("dataset", None):
+        dataset, images = labelled.prepared(db, checkpoint.owner, dataset_id)
+        document, inputs = document | {"dataset": dataset.dump()}, inputs | images
+    return Prepared(CheckpointIngest.load(document | options), inputs)
 
 
 def publish(db: Session, checkpoint_id: str, result: CheckpointResult, written: Written) -> None:
@@ -218,6 +241,19 @@ def stored(db: Session, checkpoint_id: str) -> CheckpointRow:
     if checkpoint is None:
         raise errors.NotFound(f"There is no checkpoint {checkpoint_id}.")
     return checkpoint
+
+
+def _require_a_question(ingest: CheckpointIngest) -> None:
+    """
+    Raises:
+        Invalid: the network is named already; or an image has any number of its classes, so that none is the right one.
+    """
+    if ingest.network is not None:
+        raise errors.Invalid(
+            "`dataset` decides which network a file is of: leave it or `network` out.", param="dataset"
+        )
+    if ingest.multi_label:
+        raise errors.Invalid("`dataset` decides by one class an image: leave it or `multi_label` out.", param="dataset")
 
 
 def _common(owner: str, name: str, metadata: dict[str, str]) -> dict[str, object]:

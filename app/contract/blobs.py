@@ -16,6 +16,8 @@ class Input(StrEnum):
     TARGET_INDEX = "target.index"
     SOURCE_DATASET_PIXELS = "source_dataset.pixels"
     SOURCE_DATASET_INDEX = "source_dataset.index"
+    LABELLED_PIXELS = "labelled.pixels"
+    LABELLED_INDEX = "labelled.index"
 
 
 class Artifact(StrEnum):

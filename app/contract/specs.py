@@ -58,6 +58,12 @@ class DatasetSpec(Record):
     labelled: Labelled = True
 
 
+class LabelledDataset(DatasetSpec):
+    """The dataset `id`, whose labelled images decide which of several networks a file is of."""
+
+    id: str
+
+
 class RunSpec(Record, Generic[Params]):
     """A job, as a worker runs it.  `method` are its parameters, parsed; what could be resolved is.
 
@@ -112,7 +118,7 @@ class CheckpointIngest(Record):
 
     What is None is the file's own, where it says what it is.  `weights` names one of several sets in the file;
     `mapping` gives the network's names of tensors of the file; `allow_missing`: the file need not hold the whole
-    network, nor the network all that is in the file.
+    network, nor the network all that is in the file.  `dataset` decides between networks that the file fits alike.
     """
 
     network: NetworkSpec | None = None
@@ -125,10 +131,14 @@ class CheckpointIngest(Record):
     weights: str | None = None
     mapping: dict[str, str] | None = None
     allow_missing: bool = False
+    dataset: LabelledDataset | None = None
 
 
 class IdentifyRequest(Record):
-    """The question which network the weights of an uploaded file are of."""
+    """The question which network the weights of an uploaded file are of; `dataset` decides between those that it fits
+    alike."""
+
+    dataset: LabelledDataset | None = None
 
 
 class CatalogueRequest(Record):

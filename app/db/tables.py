@@ -228,6 +228,7 @@ class IdentificationRow(Owned, Base):
 
     __tablename__ = "identifications"
     file: Mapped[str] = mapped_column(ID)
+    dataset: Mapped[str | None] = mapped_column(ID)  # decides between networks that the file fits alike
     result: Mapped[Document | None] = mapped_column(Json)
 
 

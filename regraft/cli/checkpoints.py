@@ -30,11 +30,12 @@ FIELDS: list[Column] = [
     WARNINGS,
 ]
 
-
+LABELLED = "A labelled dataset, which decides between networks that the file fits alike."
 IDENTIFIED: list[Column] = [
     ("file", lambda one: one.file),
     ("told by", lambda one: one.rule or "nothing: these are the nearest"),
     ("candidates", lambda one: "\n".join(map(_candidate, one.candidates or ()))),
+    ("measured on", lambda one: one.measured and _asked(one.measured)),
     WARNINGS,
 ]
 
@@ -56,6 +57,7 @@ def create(
     multi_label: Annotated[bool, typer.Option(help="An image has any number of the classes.")] = False,
     weights: Annotated[str | None, typer.Option(help="Of several sets in the file: ema, raw, teacher …")] = None,
     mapping: Annotated[str | None, typer.Option(help="The network's names of tensors: JSON, or @file.")] = None,
+    dataset: Annotated[str | None, typer.Option(help=LABELLED)] = None,
     pretrained: Annotated[str | None, typer.Option(help="Such as torchvision/resnet18:IMAGENET1K_V1.")] = None,
     model: Annotated[str | None, typer.Option(help="A model to promote.")] = None,
     metadata: Pairs = None,
@@ -72,6 +74,7 @@ def create(
         multi_label=multi_label or None,
         weights=weights,
         mapping=document(mapping),
+        dataset=dataset,
         pretrained=pretrained,
         model=model,
         metadata=pairs(metadata),
@@ -81,10 +84,15 @@ def create(
 
 @app.command()
 @online
-def identify(session: Session, file: Annotated[str, typer.Argument(help="A file's id, or a path to upload.")]) -> None:
+def identify(
+    session: Session,
+    file: Annotated[str, typer.Argument(help="A file's id, or a path to upload.")],
+    dataset: Annotated[str | None, typer.Option(help=LABELLED)] = None,
+) -> None:
     """Say which network the weights in a file are of; `--json` has how well each candidate fits."""
+    stored = by_id_or_path(session, file)
     with session.err.status("Comparing with all networks"):
-        found = session.client.checkpoints.identify(by_id_or_path(session, file))
+        found = session.client.checkpoints.identify(stored, dataset=dataset)
     session.show(found, IDENTIFIED)
 
 
@@ -128,7 +136,13 @@ def delete(session: Session, checkpoint: str, cascade: Cascade = False) -> None:
 def _candidate(candidate: dict[str, Any]) -> str:
     network = candidate["network"]
     options = "".join(f" {name}={value}" for name, value in network["options"].items())
-    return f"{network['name']}{options}, {network['num_classes']} classes: fit {candidate['fit']:.0%}"
+    right = f", right on {candidate['accuracy']:.1%}" if "accuracy" in candidate else ""
+    return f"{network['name']}{options}, {network['num_classes']} classes: fit {candidate['fit']:.0%}{right}"
+
+
+def _asked(measured: dict[str, Any]) -> str:
+    images = ", ".join(f"{count} {split}" for split, count in measured["images"].items())
+    return f"{measured['dataset']}: {images} images, {'decided' if measured['decided'] else 'not decided'}"
 
 
 def _waited(session: Session, checkpoint: str) -> Checkpoint:

@@ -28,14 +28,15 @@ class Checkpoints(Noun[D]):
         weights: str | None = None,
         mapping: Mapping[str, str] | None = None,
         allow_missing: bool | None = None,
+        dataset: str | None = None,
         pretrained: str | None = None,
         model: str | None = None,
         metadata: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
     ) -> Steps[Checkpoint]:
         """Create a checkpoint from an uploaded `file` and the `network` it belongs to, which is recognised where it is
-        left out; from `pretrained` weights (`"torchvision/resnet18:IMAGENET1K_V1"`); or from an adapted `model`.
-        Processed in the background: `wait`."""
+        left out (a labelled `dataset` decides between those that it fits alike); from `pretrained` weights
+        (`"torchvision/resnet18:IMAGENET1K_V1"`); or from an adapted `model`.  Processed in the background: `wait`."""
         body = {
             "name": name,
             "file": file,
@@ -47,6 +48,7 @@ class Checkpoints(Noun[D]):
             "weights": weights,
             "mapping": mapping,
             "allow_missing": allow_missing,
+            "dataset": dataset,
             "pretrained": pretrained,
             "model": model,
             "metadata": metadata,
@@ -68,10 +70,14 @@ class Checkpoints(Noun[D]):
         return found
 
     @call
-    def identify(self, file: str, *, timeout_s: float | None = None) -> Steps[Identification]:
-        """Wait until a worker has said which network the weights in an uploaded file are of.  Raises `Unsuccessful`
-        where it could not read them, and `WaitTimeout`."""
-        asked = yield from self._post("/v1/checkpoints/identify", Identification, {"file": file})
+    def identify(
+        self, file: str, *, dataset: str | None = None, timeout_s: float | None = None
+    ) -> Steps[Identification]:
+        """Wait until a worker has said which network the weights in an uploaded file are of; a labelled `dataset`
+        decides between those that they fit alike.  Raises `Unsuccessful` where it could not read them, or the dataset
+        has other classes, and `WaitTimeout`."""
+        body = given({"file": file, "dataset": dataset})
+        asked = yield from self._post("/v1/checkpoints/identify", Identification, body)
         path = f"/v1/checkpoints/identify/{asked.id}"
         found = yield from waiting(
             partial(self._fetch, path, Identification), lambda one: one.status != "processing", timeout_s=timeout_s

@@ -1,7 +1,8 @@
 """A checkpoint, from an uploaded file or a library's published weights to canonical weights and a graph."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,11 +15,12 @@ from app.contract.recipe import Recipe
 from app.contract.results import CheckpointResult
 from app.contract.specs import CheckpointIngest
 from worker.export import package
-from worker.ingest import disk, own, pretrained, recognise, weights
+from worker.ingest import disk, own, pretrained, recognise, trial, weights
 from worker.ingest import repository as repositories
-from worker.ingest.adopt import adopt
+from worker.ingest.adopt import Adopted, adopt
 from worker.ingest.recognise import Recognised
 from worker.ingest.repository_config import Described
+from worker.ingest.trial import Question
 from worker.ingest.watch import DiskWatch
 from worker.ingest.weights import Contents
 from worker.networks import build, signatures
@@ -50,17 +52,7 @@ def ingest(spec: Spec[CheckpointIngest], channel: Channel) -> Result[CheckpointR
     watch, request = DiskWatch(channel), spec.payload
     source = _uploaded(spec, watch) if request.pretrained is None else _published(request.pretrained)
     watch.checkpoint_or_stop()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # what the file lacks is drawn, the same for the same file
-        adopted = adopt(
-            source.network,
-            source.input,
-            source.tensors,
-            weights=request.weights,
-            mapping=request.mapping,
-            allow_missing=request.allow_missing,
-            filename=request.filename,
-        )
+    adopted = _taken(request, source.tensors, source.network, source.input)
     network, structure, report = adopted.loaded
     recognised = source.recognised
     identified = None if recognised is None else recognise.compared(recognised, network, source.input)
@@ -108,7 +100,7 @@ def _uploaded(spec: Spec[CheckpointIngest], watch: DiskWatch) -> _Source:
     about = None if repository else own.read(weights.metadata(path))
     network = request.network or (about.network if about else described.network)
     if network is None:
-        return _recognised(request, contents.tensors, described)
+        return _recognised(spec, contents.tensors, described, watch)
     same = about if about is not None and about.network == network else None
     input = request.input or (same.input if same else described.input) or build.usual_input(network)
     if input is None:
@@ -120,6 +112,7 @@ def _uploaded(spec: Spec[CheckpointIngest], watch: DiskWatch) -> _Source:
     elif classes is None and described.classes and len(described.classes) == network.num_classes:
         classes = described.classes
     _require_names(network, classes)
+    notes = [] if request.dataset is None else [trial.not_needed(network)]
     return _Source(
         network,
         input,
@@ -128,8 +121,22 @@ def _uploaded(spec: Spec[CheckpointIngest], watch: DiskWatch) -> _Source:
         request.recipe,
         contents.tensors,
         same.untrained_head if same else False,
-        list(_described(request, described, network)),
+        [*_described(request, described, network), *notes],
     )
+
+
+def _taken(request: CheckpointIngest, tensors: Mapping[str, Tensor], network: NetworkSpec, input: InputSpec) -> Adopted:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # what the file lacks is drawn, the same for the same file
+        return adopt(
+            network,
+            input,
+            tensors,
+            weights=request.weights,
+            mapping=request.mapping,
+            allow_missing=request.allow_missing,
+            filename=request.filename,
+        )
 
 
 def _described(request: CheckpointIngest, described: Described, network: NetworkSpec) -> Iterator[Note]:
@@ -149,14 +156,23 @@ def _preprocessing(input: InputSpec) -> str:
     return f"images are brought to {input.size[0]}×{input.size[1]}, mean {list(input.mean)}, std {list(input.std)}"
 
 
-def _recognised(request: CheckpointIngest, tensors: dict[str, Tensor], described: Described) -> _Source:
+def _recognised(
+    spec: Spec[CheckpointIngest], tensors: dict[str, Tensor], described: Described, watch: DiskWatch
+) -> _Source:
     """Recognise the network of a file that names none, with the classes and the input that are usual for it."""
+    request = spec.payload
     known = signatures.read(signatures.SHIPPED)
     count = None if request.classes is None else len(request.classes)
     found = recognise.recognise(tensors, known, mapping=request.mapping, num_classes=count)
     _require_names(found.network, request.classes)
     named = described.classes if described.classes and len(described.classes) == found.network.num_classes else None
     input, classes = request.input or described.input, request.classes or named
+    notes = []
+    if request.dataset is not None:
+        take = partial(_taken, request, tensors)
+        question = Question.opened(request.dataset, spec.inputs, take, input=input, classes=classes)
+        found, note = trial.settled(found, question, watch)
+        notes.append(note)
     return _Source(
         found.network,
         input or found.input,
@@ -164,7 +180,7 @@ def _recognised(request: CheckpointIngest, tensors: dict[str, Tensor], described
         request.multi_label,
         request.recipe,
         tensors,
-        notes=[*_described(request, described, found.network), *found.assumed(input=input, classes=classes)],
+        notes=[*notes, *_described(request, described, found.network), *found.assumed(input=input, classes=classes)],
         recognised=found,
     )
 

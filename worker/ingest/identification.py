@@ -1,15 +1,22 @@
 """The answer to which network a file's weights are of, without a checkpoint made of them."""
 
+from collections.abc import Mapping
+from functools import partial
+
 import torch
+from torch import Tensor
 
 from app.contract.blobs import Input
 from app.contract.identification import Candidate, Identification
+from app.contract.inputs import InputSpec
+from app.contract.networks import NetworkSpec
 from app.contract.specs import IdentifyRequest
-from worker.ingest import own, recognise, weights
+from worker.ingest import own, recognise, trial, weights
 from worker.ingest import repository as repositories
-from worker.ingest.adopt import adopt
+from worker.ingest.adopt import Adopted, adopt
 from worker.ingest.recognise import Unrecognised
 from worker.ingest.repository_config import Described
+from worker.ingest.trial import Question
 from worker.ingest.watch import DiskWatch
 from worker.ingest.weights import Contents
 from worker.networks import build, signatures
@@ -29,10 +36,13 @@ def identify(spec: Spec[IdentifyRequest], channel: Channel) -> Result[Identifica
     contents = Contents(repository.tensors) if repository else weights.contents(path, watch)
     described = repository.described if repository else Described(classes=contents.classes)
     tensors = contents.tensors
+    dataset = spec.payload.dataset
     about = None if repository else own.read(weights.metadata(path))
     network, input = (about.network, about.input) if about else (described.network, described.input)
     if network is not None:
         candidate = Candidate(network=network, input=input or build.usual_input(network), fit=1.0)
+        if dataset is not None:
+            channel.emit(trial.not_needed(network))
         return Result(Identification(rule="metadata", candidates=[candidate]))
     known = signatures.read(signatures.SHIPPED)
     try:
@@ -41,11 +51,21 @@ def identify(spec: Spec[IdentifyRequest], channel: Channel) -> Result[Identifica
         channel.emit(none.note)
         return Result(Identification(rule=None, candidates=none.candidates))
     watch.checkpoint_or_stop()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        adopted = adopt(found.network, found.input, tensors)
+    if dataset is not None:
+        question = Question.opened(
+            dataset, spec.inputs, partial(_taken, tensors), input=described.input, classes=described.classes
+        )
+        found, note = trial.settled(found, question, watch)
+        channel.emit(note)
+    adopted = _taken(tensors, found.network, found.input)
     identified = recognise.compared(found, adopted.loaded.network, found.input)
     notes = found.assumed(input=described.input, classes=described.classes)
     for warning in (*notes, *recognise.ambiguity(identified), *adopted.warnings):
         channel.emit(warning)
     return Result(identified)
+
+
+def _taken(tensors: Mapping[str, Tensor], network: NetworkSpec, input: InputSpec) -> Adopted:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return adopt(network, input, tensors)

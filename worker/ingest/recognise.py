@@ -10,7 +10,7 @@ from timm.models import get_arch_pretrained_cfgs
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights
 
-from app.contract.identification import Candidate, Identification
+from app.contract.identification import Candidate, Identification, Trial
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from worker.ingest import identify, structural, weight_sets
@@ -34,13 +34,15 @@ CLOSE, ROUNDING = 1e-3, 2e-6
 
 @dataclass(frozen=True)
 class Recognised:
-    """`rule` is `names` or `structure`.  `alike` are other networks that the file fits as well."""
+    """`rule` is `names` or `structure`.  `alike` are other networks that the file fits as well, but for those that a
+    trial (`measured`) has ruled out.  The most usual one is the first of `candidates`, then come those alike."""
 
     network: NetworkSpec
     input: InputSpec
     rule: str
     alike: Sequence[NetworkSpec]
     candidates: Sequence[Candidate]
+    measured: Trial | None = None
 
     @property
     def imagenet(self) -> list[str] | None:
@@ -149,13 +151,19 @@ def _chosen(shells: Sequence[_Shell], fits: Sequence[Fit], rule: str) -> Recogni
 
 def compared(recognised: Recognised, network: nn.Module, input: InputSpec) -> Identification:
     """Compare the networks that fit alike with `network`, which has the file's weights: do they compute the same?"""
-    differ = {other.name: _differs(network, other, input) for other in recognised.alike}
-    first, *others = recognised.candidates
+    others = differing(recognised, network, input)
+    first, *rest = recognised.candidates
     update = {
-        "ambiguous_with": [name for name, differs in differ.items() if differs],
-        "same_as": [name for name, differs in differ.items() if not differs],
+        "ambiguous_with": [other.name for other in others],
+        "same_as": [other.name for other in recognised.alike if other not in others],
     }
-    return Identification(rule=recognised.rule, candidates=[first.model_copy(update=update), *others])
+    measured = {} if recognised.measured is None else {"measured": recognised.measured}
+    return Identification(rule=recognised.rule, candidates=[first.model_copy(update=update), *rest], **measured)
+
+
+def differing(recognised: Recognised, network: nn.Module, input: InputSpec) -> list[NetworkSpec]:
+    """Those of the networks that fit alike that compute something else than `network`, which has the file's weights."""
+    return [other for other in recognised.alike if _differs(network, other, input)]
 
 
 def ambiguity(identified: Identification | None) -> Iterator[Note]:

@@ -8,7 +8,7 @@ from app.api.schemas.common import ClassNames, Fault, Metadata, Name, NetworkSha
 from app.checkpoints.identification import StoredIdentification
 from app.checkpoints.repository import StoredCheckpoint
 from app.contract.base import ObjectId, StrictModel, Text
-from app.contract.identification import Candidate
+from app.contract.identification import Candidate, Trial
 from app.contract.inputs import InputShape, InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.recipe import Recipe
@@ -33,7 +33,8 @@ class FromFile(_NewCheckpoint):
     image has any number of the classes, each with a probability of its own.  `weights`: of several sets in the file
     (raw and averaged, student and teacher) the one to take, by its kind or by what its names begin with.
     `allow_missing`: what is missing of the network is drawn at random, and what has no place in it is left out; without
-    it both are refused, but for a head of other classes.
+    it both are refused, but for a head of other classes.  `dataset`: its labelled images decide between networks that
+    the file fits alike.  It goes with no `network` and no `multi_label`, and its images have one label each.
     """
 
     file: ObjectId
@@ -45,6 +46,7 @@ class FromFile(_NewCheckpoint):
     weights: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
     mapping: Annotated[dict[TensorName, TensorName], Field(max_length=MAX_TENSORS)] | None = None
     allow_missing: bool = False
+    dataset: ObjectId | None = None
 
     def ingest(self) -> CheckpointIngest:
         """Say to a worker how the checkpoint is to be made."""
@@ -102,27 +104,33 @@ class Report(Shape):
 
 class Identified(Shape):
     """`candidates` are networks that the file's weights may be of, the best first; `rule` says how the first was told:
-    `names`, `structure` (order and shapes) or `metadata` (the file says it); null where none is taken."""
+    `names`, `structure` (order and shapes) or `metadata` (the file says it); null where none is taken.  `measured`:
+    what candidates that fit alike made of labelled images, where a dataset was to decide between them."""
 
     rule: str | None
     candidates: list[Candidate]
+    measured: Trial | None = None
 
 
 class NewIdentification(StrictModel):
-    """The file whose network is asked for."""
+    """The file whose network is asked for.  `dataset`: its labelled images, with one label each, decide between
+    networks that the file fits alike."""
 
     file: ObjectId
+    dataset: ObjectId | None = None
 
 
 class IdentificationObject(Object):
-    """`rule` and `candidates` are null until it is ready, see `identified` of a checkpoint."""
+    """`rule`, `candidates` and `measured` are null until it is ready, see `identified` of a checkpoint."""
 
     object: Literal["identification"] = "identification"
     status: Readiness
     error: Fault | None
     file: str
+    dataset: str | None
     rule: str | None
     candidates: list[Candidate] | None
+    measured: Trial | None
     warnings: list[Warned]
 
     @classmethod
@@ -135,8 +143,10 @@ class IdentificationObject(Object):
             status=readiness(Status(task.status)),
             error=Fault.of(task),
             file=row.file,
+            dataset=row.dataset,
             rule=identified and identified.rule,
             candidates=identified and identified.candidates,
+            measured=identified and identified.measured,
             warnings=task.warnings,
         )
 
