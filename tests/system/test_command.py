@@ -15,7 +15,7 @@ import pytest
 
 from regraft import Client
 from regraft.processes import free_port
-from tests import digits
+from tests import digits, probed, weights_files
 from tests.services import QUICK, answers, until
 
 pytestmark = pytest.mark.any_database
@@ -43,6 +43,33 @@ def as_json(result):
     code, out, err = result
     assert code == 0, err
     return json.loads(out)
+
+
+def test_identify_says_which_network_a_file_is_of(regraft, tmp_path):
+    """Of two that it fits alike the usual one, and with labelled images the one that is right."""
+    usual, other = "timm/mobilenetv3_small_075", "timm/tf_mobilenetv3_small_075"
+    archive, weights = digits.optdigits_folders(tmp_path / "digits.zip", probed.PER_CLASS), tmp_path / "weights.pt"
+    weights.write_bytes(weights_files.saved(probed.weights(other)))
+    found = as_json(regraft("checkpoints", "identify", weights, "--json"))
+    assert (found["object"], found["status"], found["rule"]) == ("identification", "ready", "names")
+    first = found["candidates"][0]
+    assert (first["network"]["name"], first["ambiguous_with"]) == (usual, [other])
+    code, shown, err = regraft("checkpoints", "identify", found["file"])  # a file that is there needs no upload
+    assert code == 0, err
+    assert f"{usual}, 10 classes: fit 100%" in shown
+    assert "network_ambiguous" in shown
+    dataset = as_json(regraft("datasets", "create", "digits", "--file", archive, "--json"))["id"]
+    code, shown, err = regraft("checkpoints", "identify", found["file"], "--dataset", dataset)
+    assert code == 0, err
+    assert f"{other}, 10 classes: fit 100%, right on 100.0%" in shown
+    assert f"{dataset}: 140 train, 20 validation images, decided" in shown
+    input = json.dumps(first["input"] | {"mean": [0.5] * 3, "std": [0.5] * 3})
+    file = ("--file", found["file"], "--input", input)
+    checkpoint = as_json(regraft("checkpoints", "create", "c", *file, "--dataset", dataset, "--json"))
+    assert checkpoint["network"]["name"] == other
+    code, _, err = regraft("checkpoints", "identify", tmp_path / "missing.pt")
+    assert code != 0
+    assert "missing.pt" in err
 
 
 def test_from_archive_to_prediction(regraft, tmp_path):
