@@ -102,3 +102,9 @@ class Catalogue(Record):
     """The networks that a worker can build: rows of `GET /v1/networks`."""
 
     entries: list[dict[str, object]]
+
+
+class Renewed(Record):
+    """A piece of the signatures of networks was computed; `complete`: there is nothing left to do."""
+
+    complete: bool

@@ -145,6 +145,11 @@ class CatalogueRequest(Record):
     """The question which networks a worker can build."""
 
 
+class RenewSignatures(Record):
+    """The order to compute the next piece of the signatures of networks, where those that are there are of other
+    versions."""
+
+
 Payload = TypeVar("Payload", bound=Record, covariant=True)
 
 

@@ -72,6 +72,11 @@ class Settings(BaseSettings):
         return self.home.resolve() / "cache"
 
     @property
+    def signatures(self) -> Path:
+        """Shapes of networks that a worker has made anew, since other versions of its libraries are installed."""
+        return self.cache / "signatures"
+
+    @property
     def scratch(self) -> Path:
         """Working folders of running tasks; nothing in it is needed after a crash."""
         return self.home.resolve() / "scratch"

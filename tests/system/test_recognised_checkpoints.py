@@ -1,11 +1,14 @@
 """Files whose network nobody names, over HTTP: as other people's programs write them, and those of no known network."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import save
 
 from regraft import ApiError, Unsuccessful
-from tests import weights_files
+from tests import services, weights_files
 from tests.worker.ingest import rearranged
 
 pytestmark = pytest.mark.any_database
@@ -98,6 +101,32 @@ def test_identify_answers_without_a_checkpoint(service, brought):
     assert refused.value.code == "has_dependents"
     assert client.http.delete(path).status_code == 204
     assert client.http.get(path).status_code == 404
+
+
+OTHER_VERSION = """
+import importlib.metadata as metadata
+
+version = metadata.version
+metadata.version = lambda name: "9.9.9" if name == "timm" else version(name)
+"""
+
+
+def test_signatures_of_other_versions_serve_until_new_ones_are_made(each_database, tmp_path):
+    """An installed timm of another version than the shipped signatures are of."""
+    (tmp_path / "sitecustomize.py").write_text(OTHER_VERSION)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", str(Path.cwd()))])
+    with services.running(tmp_path / "home", each_database.migrated(), PYTHONPATH=path) as service:
+        client = service.client
+        file = client.files.upload(weights_files.saved(state("cifar_resnet", depth=20)), filename="w.pt").id
+        found = client.checkpoints.identify(file, timeout_s=120)
+        assert found.candidates[0]["network"] == CIFAR
+        (message,) = [warning.message for warning in found.warnings if warning.code == "signatures_outdated"]
+        assert "timm 9.9.9 and torchvision" in message
+        checkpoint = client.checkpoints.create(name="c", file=file)
+        checkpoint = client.checkpoints.wait(checkpoint.id, timeout_s=120)
+        assert "signatures_outdated" in {warning.code for warning in checkpoint.warnings}
+        made = service.home / "cache" / "signatures"
+        services.until(lambda: made.exists() and any(made.glob("*timm-9.9.9*/00000")), 120)  # the first piece
 
 
 def test_identify_names_the_nearest_of_what_it_does_not_know(service, brought):

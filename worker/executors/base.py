@@ -36,6 +36,10 @@ class Executor(Protocol):
     def warm(self) -> None:
         """Get ready to start tasks at once; returns when it is."""
 
+    @property
+    def idle(self) -> bool:
+        """No task is under way."""
+
     def start(self, spec: Spec[Record]) -> Attempt: ...
 
     def close(self) -> None: ...

@@ -14,24 +14,35 @@ from typing import Any
 import torch
 
 from app.contract.record import Record
-from app.contract.results import Catalogue
-from app.contract.specs import CheckpointIngest
+from app.contract.results import Catalogue, Renewed
+from app.contract.specs import CheckpointIngest, RenewSignatures
 from worker.executors import confinement, kernel
 from worker.executors.base import Crashed
 from worker.ingest import checkpoint, dataset, disk, identification, revision
-from worker.networks import catalogue
+from worker.networks import catalogue, renewal
 from worker.runs import run_job
 from worker.runtime import device
 from worker.runtime.contract import Channel, Command, Event, Failure, Interrupted, Result, Retry, Spec
 from worker.training import accumulation
 
 Task = Callable[[Spec[Any], Channel], Result[Record]]
+LAST = 19  # the niceness of what has time
+
+
+def _renew_signatures(spec: Spec[RenewSignatures], channel: Channel) -> Result[Renewed]:
+    os.nice(LAST)
+    if spec.signatures is None:
+        raise Failure("does_not_fit", "There is no folder for signatures.")
+    return Result(Renewed(complete=renewal.renew(spec.signatures)))
+
+
 TASKS: Mapping[str, Task] = {
     "ingest_checkpoint": checkpoint.ingest,
     "ingest_dataset": dataset.ingest,
     "revise_dataset": revision.revise,
     "identify": identification.identify,
     "run": run_job.run,
+    "signatures": _renew_signatures,
     "catalogue": lambda spec, channel: Result(Catalogue(entries=[dict(entry) for entry in catalogue.entries()])),
 }
 

@@ -74,6 +74,10 @@ class LocalExecutor:
         process.start()
         process.join()
 
+    @property
+    def idle(self) -> bool:
+        return not self._running
+
     def start(self, spec: Spec[Record]) -> LocalAttempt:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_main, args=(theirs, spec), daemon=False)

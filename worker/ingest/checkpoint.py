@@ -23,7 +23,7 @@ from worker.ingest.repository_config import Described
 from worker.ingest.trial import Question
 from worker.ingest.watch import DiskWatch
 from worker.ingest.weights import Contents
-from worker.networks import build, signatures
+from worker.networks import build, renewal
 from worker.networks.load import Report
 from worker.runtime.contract import Channel, Failure, Note, Result, Spec
 
@@ -161,13 +161,13 @@ def _recognised(
 ) -> _Source:
     """Recognise the network of a file that names none, with the classes and the input that are usual for it."""
     request = spec.payload
-    known = signatures.read(signatures.SHIPPED)
+    known = renewal.known(spec.signatures)
     count = None if request.classes is None else len(request.classes)
-    found = recognise.recognise(tensors, known, mapping=request.mapping, num_classes=count)
+    found = recognise.recognise(tensors, known.signatures, mapping=request.mapping, num_classes=count)
     _require_names(found.network, request.classes)
     named = described.classes if described.classes and len(described.classes) == found.network.num_classes else None
     input, classes = request.input or described.input, request.classes or named
-    notes = []
+    notes = [Note("signatures_outdated", known.outdated, "warning")] if known.outdated else []
     if request.dataset is not None:
         take = partial(_taken, request, tensors)
         question = Question.opened(request.dataset, spec.inputs, take, input=input, classes=classes)

@@ -19,8 +19,8 @@ from worker.ingest.repository_config import Described
 from worker.ingest.trial import Question
 from worker.ingest.watch import DiskWatch
 from worker.ingest.weights import Contents
-from worker.networks import build, signatures
-from worker.runtime.contract import Channel, Result, Spec
+from worker.networks import build, renewal
+from worker.runtime.contract import Channel, Note, Result, Spec
 
 
 def identify(spec: Spec[IdentifyRequest], channel: Channel) -> Result[Identification]:
@@ -44,9 +44,11 @@ def identify(spec: Spec[IdentifyRequest], channel: Channel) -> Result[Identifica
         if dataset is not None:
             channel.emit(trial.not_needed(network))
         return Result(Identification(rule="metadata", candidates=[candidate]))
-    known = signatures.read(signatures.SHIPPED)
+    known = renewal.known(spec.signatures)
+    if known.outdated:
+        channel.emit(Note("signatures_outdated", known.outdated, "warning"))
     try:
-        found = recognise.recognise(tensors, known)
+        found = recognise.recognise(tensors, known.signatures)
     except Unrecognised as none:
         channel.emit(none.note)
         return Result(Identification(rule=None, candidates=none.candidates))

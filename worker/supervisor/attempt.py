@@ -105,6 +105,7 @@ class _Attempt:
             resident_bytes=settings.resident_bytes,
             pixel_bytes=settings.max_dataset_bytes,
             min_free_bytes=settings.min_free_bytes,
+            signatures=settings.signatures,
         )
 
     def _resumed(self) -> Path | None:

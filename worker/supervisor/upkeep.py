@@ -1,13 +1,16 @@
 """A worker's upkeep beside its tasks: it says that it lives, takes back what dead workers held, and tidies up."""
 
 import logging
+import math
 import os
 import shutil
 import socket
 import time
 from collections.abc import Callable
 
-from app.contract.specs import CatalogueRequest
+from app.contract.record import Record
+from app.contract.results import Catalogue, Renewed
+from app.contract.specs import CatalogueRequest, RenewSignatures
 from app.core import errors
 from app.db.session import now
 from app.db.tables import WorkerProcess
@@ -21,6 +24,8 @@ log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 3600.0
 REAP_EVERY_S = 1.0
+RENEW_EVERY_S, RENEW_AGAIN_S = 2.0, 3600.0
+RENEWAL_S = 600.0  # for one piece
 SILENT_LEASES = 3  # a worker that was not heard of for so many leases is struck off the list
 
 
@@ -63,7 +68,11 @@ def keep_up(place: Workplace) -> None:
 
 def tidy(place: Workplace) -> None:
     """Do the chores that may take long until the worker is to stop: they hold up none of those of `keep_up`."""
-    _do(place, _Chore("sweep", _sweep, SWEEP_EVERY_S))
+    _do(
+        place,
+        _Chore("sweep", _sweep, SWEEP_EVERY_S),
+        _Chore("signatures", SignatureRenewal(), RENEW_EVERY_S),
+    )
 
 
 def _do(place: Workplace, *chores: "_Chore") -> None:
@@ -94,18 +103,45 @@ class _Chore:
 
 def publish_networks(place: Workplace) -> None:
     """Tell the API what networks this worker can build; only a process with torch knows."""
-    spec = Spec(
-        kind="catalogue", subject=place.worker, payload=CatalogueRequest(), inputs={}, workdir=place.settings.scratch
-    )
+    answer = _answered(place, "catalogue", CatalogueRequest())
+    if isinstance(answer, Catalogue):
+        with place.database.unit_of_work() as db:
+            networks.publish(db, answer.entries)
+
+
+class SignatureRenewal:
+    """The chore that has signatures of networks made anew, piece by piece while no task is under way, where the shipped
+    ones are of other versions of the libraries than are installed.
+
+    A piece that fails, or takes longer than `RENEWAL_S`, is tried again after `RENEW_AGAIN_S`.
+    """
+
+    def __init__(self) -> None:
+        self._not_before = 0.0
+
+    def __call__(self, place: Workplace) -> None:
+        if time.monotonic() < self._not_before or not place.executor.idle:
+            return
+        self._not_before = time.monotonic() + RENEW_AGAIN_S
+        answer = _answered(place, "signatures", RenewSignatures(), limit_s=RENEWAL_S)
+        if isinstance(answer, Renewed):
+            self._not_before = math.inf if answer.complete else 0.0
+
+
+def _answered(place: Workplace, kind: str, payload: Record, limit_s: float = math.inf) -> Record | None:
+    """What a child says to a question of the worker's own; None where it did not in time, or the worker is to stop."""
+    settings, deadline = place.settings, time.monotonic() + limit_s
+    spec = Spec(kind, place.worker, payload, {}, settings.scratch, signatures=settings.signatures)
     running = place.executor.start(spec)
     try:
-        event = None
-        while not isinstance(event, Result):
+        while not place.stopping.is_set() and time.monotonic() < deadline:
             event = running.next(timeout_s=1.0)
+            if isinstance(event, Result):
+                outcome: Record = event.outcome
+                return outcome
+        return None
     finally:
         running.kill()
-    with place.database.unit_of_work() as db:
-        networks.publish(db, event.outcome.entries)
 
 
 def clear_scratch(place: Workplace) -> None:

@@ -24,6 +24,7 @@ class Scripted:
 
     says: list
     specs: list = field(default_factory=list)
+    idle: bool = True
 
     def start(self, spec: Spec) -> "Scripted":
         self.specs.append(spec)

@@ -7,6 +7,7 @@ from threading import Event as Flag
 import pytest
 
 from app.blobs.store import Blobs
+from app.contract.results import Renewed
 from app.core import ids
 from app.core.settings import Settings
 from app.db.session import now
@@ -14,8 +15,11 @@ from app.db.tables import WorkerProcess
 from app.queue import service as queue
 from app.queue.service import LeaseLost
 from tests.services import until
+from tests.worker.supervisor import attempts
 from worker import main
+from worker.executors.base import Crashed
 from worker.executors.local import LocalExecutor
+from worker.runtime.contract import Result
 from worker.supervisor import upkeep
 from worker.supervisor.attempt import Workplace
 from worker.supervisor.lease import Lease
@@ -97,3 +101,41 @@ def test_a_lease_whose_beats_fail_for_any_reason_is_lost_in_time(place, monkeypa
         until(lambda: lease.lost)
         with pytest.raises(LeaseLost):
             lease.check()
+
+
+def renewed(*complete):
+    return [Result(Renewed(complete=one)) for one in complete]
+
+
+def test_signatures_are_renewed_while_no_task_is_under_way(database, tmp_path):
+    place = attempts.workplace(database, tmp_path, *renewed(False, False, True))
+    chore, executor = upkeep.SignatureRenewal(), place.executor
+    executor.idle = False
+    chore(place)
+    assert executor.specs == []
+    executor.idle = True
+    for _ in range(5):
+        chore(place)
+    assert [spec.kind for spec in executor.specs] == ["signatures"] * 3  # no more once all is there
+    assert {spec.signatures for spec in executor.specs} == {place.settings.signatures}
+
+
+def test_a_piece_that_fails_is_left_for_later(database, tmp_path, monkeypatch):
+    place = attempts.workplace(database, tmp_path, Crashed("It died."), *renewed(True))
+    chore = upkeep.SignatureRenewal()
+    with pytest.raises(Crashed):
+        chore(place)
+    chore(place)
+    assert len(place.executor.specs) == 1
+    monkeypatch.setattr(upkeep, "RENEWAL_S", 0.0)  # nothing is in time
+    chore = upkeep.SignatureRenewal()
+    chore(place)
+    chore(place)
+    assert len(place.executor.specs) == 2
+
+
+def test_a_real_child_finds_that_nothing_is_to_be_renewed(place):
+    """The shipped signatures are those of the installed libraries."""
+    upkeep.SignatureRenewal()(place)
+    assert place.executor.idle
+    assert not place.settings.signatures.exists()
