@@ -63,10 +63,11 @@ def test_identify_says_which_network_a_file_is_of(regraft, tmp_path):
     assert code == 0, err
     assert f"{other}, 10 classes: fit 100%, right on 100.0%" in shown
     assert f"{dataset}: 140 train, 20 validation images, decided" in shown
-    input = json.dumps(first["input"] | {"mean": [0.5] * 3, "std": [0.5] * 3})
-    file = ("--file", found["file"], "--input", input)
-    checkpoint = as_json(regraft("checkpoints", "create", "c", *file, "--dataset", dataset, "--json"))
-    assert checkpoint["network"]["name"] == other
+    weights.write_bytes(weights_files.saved(probed.weights(other, 64)))
+    input = json.dumps({"size": [64, 64], "channels": 3, "mean": [0.5] * 3, "std": [0.5] * 3})
+    file = ("--file", weights, "--input", input)
+    made = regraft("checkpoints", "create", "c", *file, "--dataset", dataset, "--json", timeout=280)
+    assert as_json(made)["network"]["name"] == other
     code, _, err = regraft("checkpoints", "identify", tmp_path / "missing.pt")
     assert code != 0
     assert "missing.pt" in err

@@ -126,7 +126,7 @@ def test_signatures_of_other_versions_serve_until_new_ones_are_made(each_databas
         checkpoint = client.checkpoints.wait(checkpoint.id, timeout_s=120)
         assert "signatures_outdated" in {warning.code for warning in checkpoint.warnings}
         made = service.home / "cache" / "signatures"
-        services.until(lambda: made.exists() and any(made.glob("*timm-9.9.9*/00000")), 120)  # the first piece
+        services.until(lambda: made.exists() and any(made.glob("*timm-9.9.9*/00000")), 280)  # the first piece
 
 
 def test_identify_names_the_nearest_of_what_it_does_not_know(service, brought):

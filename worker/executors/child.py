@@ -26,11 +26,11 @@ from worker.runtime.contract import Channel, Command, Event, Failure, Interrupte
 from worker.training import accumulation
 
 Task = Callable[[Spec[Any], Channel], Result[Record]]
-LAST = 19  # the niceness of what has time
+HAS_TIME = 10  # the niceness of what nobody waits for
 
 
 def _renew_signatures(spec: Spec[RenewSignatures], channel: Channel) -> Result[Renewed]:
-    os.nice(LAST)
+    os.nice(HAS_TIME)
     if spec.signatures is None:
         raise Failure("does_not_fit", "There is no folder for signatures.")
     return Result(Renewed(complete=renewal.renew(spec.signatures)))

@@ -193,12 +193,13 @@ def _translated(read: Translation, report: Report) -> Iterator[Note]:
     """Notes on names that another library has."""
     if not read.layout:
         return
-    example = next((f": {entry['from']} → {entry['to']}" for entry in report.renamed), "")
-    text = (
-        f"The file's names are those of {read.layout}; they were brought over to {read.library}'s "
-        f"({len(report.renamed)} in the report{example}). {read.remark}"
-    )
-    yield Note("names_translated", text.rstrip(), "warning")
+    if report.renamed or not read.aside:
+        example = next((f": {entry['from']} → {entry['to']}" for entry in report.renamed), "")
+        text = (
+            f"The file's names are those of {read.layout}; they were brought over to {read.library}'s "
+            f"({len(report.renamed)} in the report{example}). {read.remark}"
+        )
+        yield Note("names_translated", text.rstrip(), "warning")
     if read.aside:
         reasons = Counter(read.aside.values())
         text = "; ".join(f"{count} tensors, since each {reason}" for reason, count in reasons.items())

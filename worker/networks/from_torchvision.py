@@ -19,6 +19,17 @@ PREFIX = TORCHVISION
 # These have auxiliary heads, which are left out.  Published, they also map their input to −1 … 1 themselves; here the
 # input contract says so, and nothing is hidden.
 AUXILIARY = {"googlenet", "inception_v3"}
+MNASNET = {"mnasnet0_5": 0.5, "mnasnet0_75": 0.75, "mnasnet1_0": 1.0, "mnasnet1_3": 1.3}  # times the usual width
+
+
+class VersionlessMNASNet(models.MNASNet):
+    """Takes tensors that come without the version that torchvision's asks for: they are of the present one, whose first
+    layers have other shapes than those of the one before."""
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *others: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, {"version": self._version} | local_metadata, *others)
 
 
 def knows(name: str) -> bool:
@@ -28,7 +39,11 @@ def knows(name: str) -> bool:
 def build(spec: NetworkSpec, input: InputSpec) -> nn.Module:
     refuse_options(spec)
     name = spec.name.removeprefix(PREFIX)
-    network: nn.Module = models.get_model(name, weights=None, num_classes=spec.num_classes, **_keywords(name, input))
+    network: nn.Module
+    if name in MNASNET:
+        network = VersionlessMNASNet(MNASNET[name], num_classes=spec.num_classes)
+    else:
+        network = models.get_model(name, weights=None, num_classes=spec.num_classes, **_keywords(name, input))
     if input.channels != 3:
         _replace_stem(network, input.channels)
     return network

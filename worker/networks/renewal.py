@@ -11,30 +11,30 @@ from app.contract.networks import NetworkSpec
 from worker.networks import signatures
 from worker.networks.signatures import SHIPPED, Signature
 
-PIECE = 40  # networks: seconds of a core
+PIECE = 10  # networks: seconds of a core
 
 
-class Known(NamedTuple):
+class KnownSignatures(NamedTuple):
     """Signatures, and where they are of other versions than the installed libraries a sentence that says so."""
 
     signatures: list[Signature]
     outdated: str | None
 
 
-def known(folder: Path | None) -> Known:
+def known(folder: Path | None) -> KnownSignatures:
     """The best signatures that there are: those of the installed libraries, renewed in `folder` or shipped; else the
     shipped ones of other versions."""
     shipped, installed = signatures.versions_in(SHIPPED), signatures.versions()
     if shipped == installed:
-        return Known(signatures.read(SHIPPED), None)
+        return KnownSignatures(signatures.read(SHIPPED), None)
     if folder is not None and signatures.versions_in(_target(folder)) == installed:
-        return Known(signatures.read(_target(folder)), None)
+        return KnownSignatures(signatures.read(_target(folder)), None)
     text = (
         f"The file was compared with the networks of {_named(shipped or {})}, while {_named(installed)} are installed: "
         "networks that are new or have changed since are not known. The worker makes their signatures anew when it is "
         "idle; ask again later."
     )
-    return Known(signatures.read(SHIPPED), text)
+    return KnownSignatures(signatures.read(SHIPPED), text)
 
 
 def renew(folder: Path) -> bool:

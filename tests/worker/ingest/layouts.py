@@ -99,10 +99,10 @@ def class_token(output: Any) -> Tensor:
     return output.last_hidden_state[:, 0]
 
 
-def of_torchvision(name: str, **options: Any) -> Callable[[str], Checkpoint]:
+def of_torchvision(name: str, side: int = 64, **options: Any) -> Callable[[str], Checkpoint]:
     def make(device: str) -> Checkpoint:
         with torch.random.fork_rng(), torch.device(device):
-            network = lively(torchvision.models.get_model(name, weights=None, num_classes=CLASSES, **options))
+            network = lively(torchvision.models.get_model(name, weights=None, num_classes=CLASSES, **options), side)
         return Checkpoint(dict(network.state_dict()), network)
 
     return make
@@ -225,6 +225,7 @@ TRANSFORMERS: dict[str, Layout] = {
         heavy=True,
     ),
 }
+AUXILIARY = {"aux_logits": True, "init_weights": False}
 TORCHVISION: dict[str, Layout] = {
     "ViT of torchvision": Layout(of_torchvision("vit_b_32", image_size=64), "timm/vit_base_patch32_224", heavy=True),
     "Swin of torchvision": Layout(of_torchvision("swin_t"), "timm/swin_tiny_patch4_window7_224", side=224, heavy=True),
@@ -237,16 +238,28 @@ TORCHVISION: dict[str, Layout] = {
         of_torchvision("efficientnet_b0"), "timm/tf_efficientnet_b0"
     ),
     "EfficientNet-B5 of torchvision": Layout(of_torchvision("efficientnet_b5"), "timm/efficientnet_b5", heavy=True),
+    "EfficientNetV2 of torchvision": Layout(of_torchvision("efficientnet_v2_s"), "timm/efficientnetv2_s", heavy=True),
+    "MNASNet of torchvision": Layout(of_torchvision("mnasnet0_5"), "timm/mnasnet_050"),
     "MobileNetV2 of torchvision": Layout(of_torchvision("mobilenet_v2"), "timm/mobilenetv2_100"),
     "MobileNetV3 of torchvision": Layout(of_torchvision("mobilenet_v3_large"), "timm/mobilenetv3_large_100"),
     "small MobileNetV3 of torchvision": Layout(of_torchvision("mobilenet_v3_small"), "timm/mobilenetv3_small_100"),
     "ResNet of torchvision": Layout(of_torchvision("resnet18"), "timm/resnet18", heavy=True),
+    "GoogLeNet with its auxiliary classifiers": Layout(
+        of_torchvision("googlenet", **AUXILIARY), "torchvision/googlenet"
+    ),
+    "Inception with its auxiliary classifier": Layout(
+        of_torchvision("inception_v3", side=299, **AUXILIARY), "torchvision/inception_v3", side=299, heavy=True
+    ),
+    "Inception with its auxiliary classifier for timm": Layout(
+        of_torchvision("inception_v3", side=299, **AUXILIARY), "timm/inception_v3", side=299, heavy=True
+    ),
     "DenseNet of torchvision": Layout(of_torchvision("densenet121"), "timm/densenet121", heavy=True),
 }
 TIMM: dict[str, Layout] = {
     "ViT of timm": Layout(of_timm("vit_base_patch32_224", img_size=64), "torchvision/vit_b_32", heavy=True),
     "Swin of timm": Layout(of_timm("swin_tiny_patch4_window7_224"), "torchvision/swin_t", side=224, heavy=True),
     "ConvNeXt of timm": Layout(of_timm("convnext_tiny"), "torchvision/convnext_tiny", heavy=True),
+    "MNASNet of timm": Layout(of_timm("mnasnet_050"), "torchvision/mnasnet0_5"),
     "DenseNet of timm": Layout(of_timm("densenet121"), "torchvision/densenet121", heavy=True),
 }
 LAYOUTS = TRANSFORMERS | TORCHVISION | TIMM

@@ -120,6 +120,16 @@ def _epsilon(pieces: Pieces) -> Conventions:
 
 
 _STAGE = "features.{i+1}.{j}.block"
+_EXPANDED: Names = [
+    (f"{_STAGE}.0.0.{{p}}", "blocks.{i}.{j}.conv_pw.{p}"),
+    (f"{_STAGE}.0.1.{{p}}", "blocks.{i}.{j}.bn1.{p}"),
+    (f"{_STAGE}.1.0.{{p}}", "blocks.{i}.{j}.conv_dw.{p}"),
+    (f"{_STAGE}.1.1.{{p}}", "blocks.{i}.{j}.bn2.{p}"),
+    (f"{_STAGE}.2.fc1.{{p}}", "blocks.{i}.{j}.se.conv_reduce.{p}"),
+    (f"{_STAGE}.2.fc2.{{p}}", "blocks.{i}.{j}.se.conv_expand.{p}"),
+    (f"{_STAGE}.3.0.{{p}}", "blocks.{i}.{j}.conv_pwl.{p}"),
+    (f"{_STAGE}.3.1.{{p}}", "blocks.{i}.{j}.bn3.{p}"),
+]
 RULES = [
     Rule(
         "EfficientNet of efficientnet_pytorch",
@@ -270,18 +280,38 @@ RULES = [
             ("features.1.{j}.block.1.fc2.{p}", "blocks.0.{j}.se.conv_expand.{p}"),
             ("features.1.{j}.block.2.0.{p}", "blocks.0.{j}.conv_pw.{p}"),
             ("features.1.{j}.block.2.1.{p}", "blocks.0.{j}.bn2.{p}"),
-            (f"{_STAGE}.0.0.{{p}}", "blocks.{i}.{j}.conv_pw.{p}"),
-            (f"{_STAGE}.0.1.{{p}}", "blocks.{i}.{j}.bn1.{p}"),
-            (f"{_STAGE}.1.0.{{p}}", "blocks.{i}.{j}.conv_dw.{p}"),
-            (f"{_STAGE}.1.1.{{p}}", "blocks.{i}.{j}.bn2.{p}"),
-            (f"{_STAGE}.2.fc1.{{p}}", "blocks.{i}.{j}.se.conv_reduce.{p}"),
-            (f"{_STAGE}.2.fc2.{{p}}", "blocks.{i}.{j}.se.conv_expand.{p}"),
-            (f"{_STAGE}.3.0.{{p}}", "blocks.{i}.{j}.conv_pwl.{p}"),
-            (f"{_STAGE}.3.1.{{p}}", "blocks.{i}.{j}.bn3.{p}"),
+            *_EXPANDED,
             ("features.8.0.{p}", "conv_head.{p}"),
             ("features.8.1.{p}", "bn2.{p}"),
             ("classifier.1.{p}", "classifier.{p}"),
         ],
         conventions=_epsilon,
+    ),
+    Rule(
+        "EfficientNetV2 of torchvision",
+        "timm",
+        root="features.4.0.block.2.fc1.weight",
+        unless="features.1.0.block.1.fc1.weight",
+        body=[
+            ("features.0.0.{p}", "conv_stem.{p}"),
+            ("features.0.1.{p}", "bn1.{p}"),
+            ("features.1.{j}.block.0.0.{p}", "blocks.0.{j}.conv.{p}"),
+            ("features.1.{j}.block.0.1.{p}", "blocks.0.{j}.bn1.{p}"),
+            *(
+                row
+                for features, stage in ((2, 1), (3, 2))
+                for row in (
+                    (f"features.{features}.{{j}}.block.0.0.{{p}}", f"blocks.{stage}.{{j}}.conv_exp.{{p}}"),
+                    (f"features.{features}.{{j}}.block.0.1.{{p}}", f"blocks.{stage}.{{j}}.bn1.{{p}}"),
+                    (f"features.{features}.{{j}}.block.1.0.{{p}}", f"blocks.{stage}.{{j}}.conv_pwl.{{p}}"),
+                    (f"features.{features}.{{j}}.block.1.1.{{p}}", f"blocks.{stage}.{{j}}.bn2.{{p}}"),
+                )
+            ),
+            *_EXPANDED,
+            ("features.(7|8).0.{p}", "conv_head.{p}"),
+            ("features.(7|8).1.{p}", "bn2.{p}"),
+            ("classifier.1.{p}", "classifier.{p}"),
+        ],
+        conventions=lambda _: Conventions(same_padding=False, epsilon=1e-3),
     ),
 ]

@@ -43,6 +43,24 @@ _CONVNEXT: Names = [
     ("classifier.0.{p}", "head.norm.{p}"),
     ("classifier.2.{p}", "head.fc.{p}"),
 ]
+_MNASNET: Names = [
+    ("layers.0.{p}", "conv_stem.{p}"),
+    ("layers.1.{p}", "bn1.{p}"),
+    ("layers.3.{p}", "blocks.0.0.conv_dw.{p}"),
+    ("layers.4.{p}", "blocks.0.0.bn1.{p}"),
+    ("layers.6.{p}", "blocks.0.0.conv_pw.{p}"),
+    ("layers.7.{p}", "blocks.0.0.bn2.{p}"),
+    ("layers.{i+7}.{j}.layers.0.{p}", "blocks.{i}.{j}.conv_pw.{p}"),
+    ("layers.{i+7}.{j}.layers.1.{p}", "blocks.{i}.{j}.bn1.{p}"),
+    ("layers.{i+7}.{j}.layers.3.{p}", "blocks.{i}.{j}.conv_dw.{p}"),
+    ("layers.{i+7}.{j}.layers.4.{p}", "blocks.{i}.{j}.bn2.{p}"),
+    ("layers.{i+7}.{j}.layers.6.{p}", "blocks.{i}.{j}.conv_pwl.{p}"),
+    ("layers.{i+7}.{j}.layers.7.{p}", "blocks.{i}.{j}.bn3.{p}"),
+    ("layers.14.{p}", "conv_head.{p}"),
+    ("layers.15.{p}", "bn2.{p}"),
+    ("classifier.1.{p}", "classifier.{p}"),
+]
+AUXILIARY = "it is of an auxiliary classifier, which is there for the training alone"
 _BLOCK, _UNIT = "trunk_output.block{i}.block{k}-{j}", "s{i}.b{j+1}"
 
 
@@ -68,11 +86,13 @@ SWIN = Rule(
     body=[*_SWIN_STEM, *_SWIN],
 )
 CONVNEXT = Rule("ConvNeXt of torchvision", "timm", root="features.1.0.layer_scale", body=_CONVNEXT)
+MNASNET = Rule("MNASNet of torchvision", "timm", root="layers.8.0.layers.0.weight", body=_MNASNET)
 
 RULES = [
     VIT,
     SWIN,
     CONVNEXT,
+    MNASNET,
     Rule(
         "Swin V2 of torchvision",
         "timm",
@@ -102,6 +122,20 @@ RULES = [
         ],
     ),
     Rule(
+        "GoogLeNet with its auxiliary classifiers",
+        "torchvision",
+        root="aux1.conv.conv.weight",
+        body=[],
+        aside=[("(aux1|aux2).{p}", AUXILIARY)],
+    ),
+    Rule(
+        "Inception v3 with its auxiliary classifier",
+        "torchvision and timm",
+        root="AuxLogits.conv0.conv.weight",
+        body=[],
+        aside=[("AuxLogits.{p}", AUXILIARY)],
+    ),
+    Rule(
         "DenseNet of torchvision before 0.3",
         "timm and torchvision",
         root="features.denseblock1.denselayer1.norm.1.weight",
@@ -128,4 +162,5 @@ FROM_TIMM = [
     _back(VIT, "ViT of timm", "blocks.0.attn.qkv.weight", unless="norm_pre.weight"),
     _back(SWIN, "Swin of timm", "layers.0.blocks.0.attn.relative_position_bias_table"),
     _back(CONVNEXT, "ConvNeXt of timm", "stages.0.blocks.0.gamma"),
+    _back(MNASNET, "MNASNet of timm", "blocks.1.0.conv_pwl.weight", unless="blocks.0.0.se.conv_reduce.weight"),
 ]
