@@ -15,7 +15,7 @@ from app.contract.recipe import Recipe
 from app.contract.results import CheckpointResult
 from app.contract.specs import CheckpointIngest
 from worker.export import package
-from worker.ingest import disk, own, pretrained, recognise, trial, weights
+from worker.ingest import alike, disk, own, pretrained, recognise, trial, weights
 from worker.ingest import repository as repositories
 from worker.ingest.adopt import Adopted, adopt
 from worker.ingest.recognise import Recognised
@@ -55,10 +55,10 @@ def ingest(spec: Spec[CheckpointIngest], channel: Channel) -> Result[CheckpointR
     adopted = _taken(request, source.tensors, source.network, source.input)
     network, structure, report = adopted.loaded
     recognised = source.recognised
-    identified = None if recognised is None else recognise.compared(recognised, network, source.input)
+    identified = None if recognised is None else alike.compared(recognised, network, source.input)
     untrained_head = adopted.untrained_head or source.untrained_head
     channel.emit(_tensors_note(report))
-    for warning in [*source.notes, *recognise.ambiguity(identified), *adopted.warnings]:
+    for warning in [*source.notes, *alike.ambiguity(identified), *adopted.warnings]:
         channel.emit(warning)
     watch.checkpoint_or_stop()
     channel.emit(Note("exporting", "Writing weights and graph, and comparing the two."))

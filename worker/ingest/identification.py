@@ -11,7 +11,7 @@ from app.contract.identification import Candidate, Identification
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.contract.specs import IdentifyRequest
-from worker.ingest import own, recognise, trial, weights
+from worker.ingest import alike, own, recognise, trial, weights
 from worker.ingest import repository as repositories
 from worker.ingest.adopt import Adopted, adopt
 from worker.ingest.recognise import Unrecognised
@@ -60,9 +60,9 @@ def identify(spec: Spec[IdentifyRequest], channel: Channel) -> Result[Identifica
         found, note = trial.settled(found, question, watch)
         channel.emit(note)
     adopted = _taken(tensors, found.network, found.input)
-    identified = recognise.compared(found, adopted.loaded.network, found.input)
+    identified = alike.compared(found, adopted.loaded.network, found.input)
     notes = found.assumed(input=described.input, classes=described.classes)
-    for warning in (*notes, *recognise.ambiguity(identified), *adopted.warnings):
+    for warning in (*notes, *alike.ambiguity(identified), *adopted.warnings):
         channel.emit(warning)
     return Result(identified)
 

@@ -20,7 +20,7 @@ from app.contract.networks import NetworkSpec
 from app.contract.specs import LabelledDataset
 from app.imaging.packed import SPLITS, PackedImages
 from worker.data.batches import Prepare
-from worker.ingest import recognise
+from worker.ingest import alike
 from worker.ingest.adopt import Adopted
 from worker.ingest.recognise import Recognised
 from worker.ingest.watch import DiskWatch
@@ -101,7 +101,7 @@ def settled(found: Recognised, question: Question, watch: DiskWatch) -> tuple[Re
         Interrupted: an order to stop was given.
     """
     first = question.take(found.network, question.input or found.input)
-    differing = recognise.differing(found, first.loaded.network, question.input or found.input)
+    differing = alike.differing(found, first.loaded.network, question.input or found.input)
     if not differing:
         return found, not_needed(found.network)
     if first.untrained_head:
@@ -221,7 +221,7 @@ def _verdict(
     tried = [one.model_copy(update={"accuracy": n / count}) for one, n in zip(contenders, correct, strict=True)]
     chosen = _chosen(found, tried, beaten)
     network = question.take(chosen.network, question.input or chosen.input).loaded.network
-    decided = not recognise.differing(chosen, network, question.input or chosen.input)
+    decided = not alike.differing(chosen, network, question.input or chosen.input)
     trial = Trial(
         dataset=question.dataset.id,
         images=_by_split(question.images, asked.rows),

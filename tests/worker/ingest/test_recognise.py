@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from tests.worker.ingest import layouts, rearranged
-from worker.ingest import recognise
+from worker.ingest import alike, recognise
 from worker.ingest.adopt import Adopted, adopt
 from worker.ingest.recognise import Recognised, Unrecognised
 from worker.networks import build, signatures
@@ -102,9 +102,9 @@ def test_names_of_nobody_are_matched_by_structure(order) -> None:
     assert is_the_same(loaded, "lite0")
     renamed = loaded.loaded.report.renamed
     assert {"from": "kernel_stem.weight", "to": "conv_stem.weight", "rule": "structure"} in renamed
-    identified = recognise.compared(one, loaded.loaded.network, one.input)
+    identified = alike.compared(one, loaded.loaded.network, one.input)
     assert identified.candidates[0].ambiguous_with == ["timm/tf_efficientnet_lite0"]  # its padding is another
-    notes = [*recognise.ambiguity(identified), *one.assumed(input=None, classes=None)]
+    notes = [*alike.ambiguity(identified), *one.assumed(input=None, classes=None)]
     texts = {note.type: note.message for note in notes}
     assert "timm/tf_efficientnet_lite0" in texts["network_ambiguous"]
     assert "224×224" in texts["input_assumed"]
@@ -144,7 +144,7 @@ def test_networks_that_compute_the_same_are_no_ambiguity() -> None:
     assert one.network == spec
     assert one.imagenet is not None
     assert one.imagenet[0] == "tench"
-    best = recognise.compared(one, loaded.loaded.network, one.input).candidates[0]
+    best = alike.compared(one, loaded.loaded.network, one.input).candidates[0]
     assert "timm/resnet18" in best.same_as
     assert "timm/resnetblur18" in best.ambiguous_with
     assert found({name: tensor for name, tensor in tensors.items() if not name.startswith("fc.")}).imagenet is None

@@ -9,7 +9,7 @@ from app.contract.networks import NetworkSpec
 from app.contract.specs import LabelledDataset
 from app.imaging.packed import PackedImages
 from tests import probed
-from worker.ingest import recognise, trial
+from worker.ingest import alike, recognise, trial
 from worker.ingest.adopt import adopt
 from worker.ingest.recognise import Recognised
 from worker.ingest.trial import Question
@@ -165,7 +165,7 @@ def test_a_beaten_network_is_ruled_out_where_others_are_left(
     )
     right = iter([np.arange(160) > 90, np.arange(160) > 4, np.arange(160) > 3])
     monkeypatch.setattr(trial, "_right", lambda *_: next(right))
-    monkeypatch.setattr(recognise, "_differs", lambda *_: True)
+    monkeypatch.setattr(alike, "_differs", lambda *_: True)
     asked = question(images([120, 40]), NUMBERS)
     real = asked.take
     asked = Question(
