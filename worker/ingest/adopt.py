@@ -12,7 +12,7 @@ from app.contract.networks import NetworkSpec
 from worker.ingest import structural, weight_sets
 from worker.ingest.dialects import refusals, timm_filter, translate
 from worker.ingest.dialects.translation import Piece, Translation
-from worker.networks import build, conventions, from_timm, load
+from worker.networks import build, conventions, from_timm, load, positions
 from worker.networks.load import Loaded, Report
 from worker.networks.structure import Structure
 from worker.runtime.contract import Failure, Note
@@ -300,6 +300,14 @@ def _converted(report: Report) -> Iterator[Note]:
         elif len(before) == len(after) == 3 and before[1] != after[1] and before[2] == after[2]:
             text = f"{entry['name']} was resampled for another number of patches: {before} → {after}."
             yield Note("positions_resampled", text, "warning")
+    tables = [entry for entry in report.reshaped if entry["name"].endswith(positions.TABLE)]
+    if tables:
+        first = tables[0]
+        text = (
+            f"{len(tables)} tables of relative positions were resampled for windows of another size, such as "
+            f"{first['name']}: {first['from']} → {first['to']}."
+        )
+        yield Note("positions_resampled", text, "warning")
 
 
 def _some(names: list[str]) -> str:

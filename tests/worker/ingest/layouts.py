@@ -1,6 +1,8 @@
 """Checkpoints in the layouts of other libraries, made by these libraries, with what their own networks compute."""
 
+import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -113,6 +115,25 @@ def of_timm(name: str, **options: Any) -> Callable[[str], Checkpoint]:
         with torch.random.fork_rng(), torch.device(device):
             network = lively(timm.create_model(name, num_classes=CLASSES, **options))
         return Checkpoint(dict(network.state_dict()), network)
+
+    return make
+
+
+def resized(name: str, side: int) -> Callable[[str], Checkpoint]:
+    """A network's weights at its usual size, and what timm makes of them at another one."""
+
+    def make(device: str) -> Checkpoint:
+        with torch.random.fork_rng(), torch.device(device):
+            usual = lively(timm.create_model(name, num_classes=CLASSES))
+            network = timm.create_model(name, num_classes=CLASSES, img_size=side).eval()
+        state = dict(usual.state_dict())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # on how timm indexes a tensor
+            converted = sys.modules[type(network).__module__].checkpoint_filter_fn(dict(state), network)
+        network.load_state_dict(
+            {name: tensor for name, tensor in converted.items() if not tensor.is_meta}, strict=False
+        )
+        return Checkpoint(state, network)
 
     return make
 
@@ -258,6 +279,9 @@ TORCHVISION: dict[str, Layout] = {
 TIMM: dict[str, Layout] = {
     "ViT of timm": Layout(of_timm("vit_base_patch32_224", img_size=64), "torchvision/vit_b_32", heavy=True),
     "Swin of timm": Layout(of_timm("swin_tiny_patch4_window7_224"), "torchvision/swin_t", side=224, heavy=True),
+    "Swin of timm at another size": Layout(
+        resized("swin_tiny_patch4_window7_224", 128), "timm/swin_tiny_patch4_window7_224", side=128, heavy=True
+    ),
     "ConvNeXt of timm": Layout(of_timm("convnext_tiny"), "torchvision/convnext_tiny", heavy=True),
     "MNASNet of timm": Layout(of_timm("mnasnet_050"), "torchvision/mnasnet0_5"),
     "DenseNet of timm": Layout(of_timm("densenet121"), "torchvision/densenet121", heavy=True),

@@ -1,17 +1,20 @@
 """Weights into networks: every tensor accounted for, whatever wrapped it."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from scipy.interpolate import RegularGridInterpolator
+from torch import Tensor, nn
 
 from app.contract.inputs import InputSpec
 from app.contract.layers import with_classes
 from app.contract.networks import NetworkSpec
 from tests.weights_files import INPUT, NAMES, NETWORK, State, module, prefixed, state
-from worker.networks import build, load
+from worker.networks import build, load, positions
 from worker.networks.load import Report
 from worker.networks.structure import Structure
 from worker.runtime.contract import Failure
@@ -172,8 +175,6 @@ def test_embeddings_of_positions_are_resampled_as_their_libraries_do() -> None:
     from timm.layers import resample_abs_pos_embed
     from torchvision.models.vision_transformer import interpolate_embeddings
 
-    from worker.networks import positions
-
     torch.manual_seed(0)
     embedding = torch.randn(1, 1 + 14 * 14, 24)
     timms = resample_abs_pos_embed(embedding, new_size=[7, 7], num_prefix_tokens=1)
@@ -183,6 +184,64 @@ def test_embeddings_of_positions_are_resampled_as_their_libraries_do() -> None:
     assert torch.equal(positions.resampled("encoder.pos_embedding", embedding, torch.empty(1, 50, 24)), theirs)
     assert positions.resampled("pos_embed", embedding, torch.empty(1, 50, 25)) is embedding
     assert positions.resampled("other", embedding, torch.empty(1, 50, 24)) is embedding
+
+
+def small_swin(side: int) -> nn.Module:
+    from timm.models.swin_transformer import SwinTransformer
+
+    return SwinTransformer(side, patch_size=2, window_size=side // 4, embed_dim=16, depths=(1, 2), num_heads=(2, 4))
+
+
+def small_beit(side: int) -> nn.Module:
+    from timm.models.beit import Beit
+
+    return Beit(side, patch_size=8, embed_dim=16, depth=2, num_heads=2, use_abs_pos_emb=False, use_rel_pos_bias=True)
+
+
+def spread(count: int, onto: int) -> list[float]:
+    """Distances 0, 1, 1 + q, 1 + q + q², … of `count` places from the middle, at whose ends is `onto`; both ways."""
+    places = count // 2
+    low, high = 1.01, 1.5
+    while high - low > 1e-6:
+        q = (low + high) / 2
+        low, high = (low, q) if sum(q**n for n in range(places)) > onto // 2 else (q, high)
+    away = [sum(q**n for n in range(steps)) for steps in range(1, places + 1)]
+    return [-step for step in reversed(away)] + [0.0] + away
+
+
+def test_a_table_of_relative_positions_is_looked_up_between_places_that_stand_closer_in_the_middle():
+    """As BEiT's authors do, but linearly."""
+    table = torch.randn(13 * 13 + 3, 2)
+    found = positions.resampled(f"attn.{positions.TABLE}", table, torch.empty(25 * 25 + 3, 2))
+    at, (y, x) = spread(13, 25), np.mgrid[-12:13, -12:13]
+    for head in range(2):
+        grid = RegularGridInterpolator((at, at), table[:-3, head].reshape(13, 13).numpy())
+        inside = np.clip(np.stack([y, x], -1), at[0], at[-1])
+        expected = torch.from_numpy(grid(inside).reshape(-1)).float()
+        torch.testing.assert_close(found[:-3, head], expected, rtol=0, atol=1e-4)
+    assert torch.equal(found[-3:], table[-3:])
+
+
+@pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")  # timm's own
+@pytest.mark.parametrize("make", [small_swin, small_beit])
+@pytest.mark.parametrize(("before", "after"), [(32, 64), (64, 32), (32, 32)])
+def test_tables_of_relative_positions_are_brought_to_another_size_as_timm_does(make, before, after):
+    weights, network = make(before).state_dict(), make(after)
+    tables = {name: torch.randn_like(t) for name, t in weights.items() if name.endswith(positions.TABLE)}
+    assert tables
+    converted = sys.modules[type(network).__module__].checkpoint_filter_fn(dict(weights | tables), network)
+    places = network.state_dict()
+    for name, table in tables.items():
+        ours = positions.resampled(name, table, places[name])
+        assert ours.shape == places[name].shape
+        assert torch.equal(ours, converted[name])
+        assert torch.equal(ours[-1], table[-1]) or make is small_swin  # what is of the class token stays
+
+
+@pytest.mark.parametrize("shape", [(168, 3), (169, 4), (170, 3)])
+def test_what_is_no_table_of_a_square_window_stays_as_it_is(shape):
+    table = torch.randn(13**2, 3)
+    assert positions.resampled(f"blocks.0.attn.{positions.TABLE}", table, torch.empty(shape)) is table
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
