@@ -54,6 +54,7 @@ class Schedule:
     max_gradient_norm: float | None = None
     average: float | None = None
     sharpness: float | None = None
+    swad: "Swad | None" = None
     patience: int | None = None
     metric: Metric = "accuracy"
     divisible: bool = False
@@ -112,6 +113,16 @@ class Sam(StrictModel):
 
     name: Literal["sam"] = "sam"
     rho: Annotated[float, Field(gt=0, le=10)] = 0.05
+
+
+class Swad(StrictModel):
+    """Stochastic weight averaging, densely (Cha et al. 2021): what is kept is the mean of the weights after every step
+    from the epoch whose validation loss is the least of `optimum_patience` that it begins, to the last one before
+    `overfit_patience` in a row with more than `tolerance` times the mean loss of those first."""
+
+    optimum_patience: Annotated[int, Field(ge=1, le=1000)] = 3
+    overfit_patience: Annotated[int, Field(ge=1, le=1000)] = 6
+    tolerance: Annotated[float, Field(ge=1, le=1000)] = 1.3
 
 
 class Loop(Method):
@@ -206,7 +217,31 @@ class Loop(Method):
         return [RandomCrop(padding=max(1, min(size) // 8))]
 
 
-class Training(Loop, Guardable):
+class DenselyAveraging(Loop):
+    """`swad`: what is kept is the mean of the weights over all steps in which the validation loss is about its least;
+    batch norm's statistics are then taken anew.  It does not go with `average`."""
+
+    between_fields: ClassVar[tuple[JsonSchemaValue, ...]] = (either({"swad": NULL}, {"average": NULL}),)
+
+    swad: Swad | None = None
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule of resolved parameters, with dense averaging.
+
+        Raises:
+            ValueError: something is left open.
+        """
+        return replace(super().schedule, swad=self.swad)
+
+    @model_validator(mode="after")
+    def _one_average(self) -> Self:
+        if self.swad is not None and self.average is not None:
+            raise ValueError("`swad` and `average` are two ways to average the weights: give one of them")
+        return self
+
+
+class Training(DenselyAveraging, Guardable):
     """Learning from the target's labels.
 
     `micro_batch_size`: a batch is taken in parts of at most so many examples, and their gradients are accumulated.
@@ -314,6 +349,10 @@ class Training(Loop, Guardable):
             yield fault("method.guard", f"`{self.name}` transfers nothing that could be compared with its absence.")
         if self.guard and target.lacks("test"):
             yield fault("method.guard", f"The test split of {target.id} is empty: nothing can be compared on it.")
+        if self.swad is not None and target.lacks("validation"):
+            yield fault(
+                "method.swad", f"It goes by the validation loss, and the validation split of {target.id} is empty."
+            )
         if self.calibrate and target.lacks("validation"):
             detail = f"A temperature is fitted on the validation split, and that of {target.id} is empty."
             yield fault("method.calibrate", detail)

@@ -222,7 +222,7 @@ def test_a_transformer_is_adapted_without_labels_and_tuned_by_its_norms(grafts, 
         method={"name": "train", **NEW, "network": network, "epochs": 12}, dataset=grafts.there
     ).model
     before = load(client.models.download(source, tmp_path / "source.safetensors").read_bytes())
-    flat = {"trainable": "biases", "sharpness": {"name": "sam"}}
+    flat = {"trainable": "biases", "sharpness": {"name": "sam"}, "swad": {"optimum_patience": 1}}
     for method, learnt in (
         ({"name": "sar", "entropy_margin": 1.0, "recovery_margin": 0.0}, r"blocks\.[0-4]\.norm\d\."),
         ({"name": "fine_tune", "frozen_epochs": 0, "trainable": "norms"}, r".*norm\d?\.|head\."),

@@ -8,6 +8,7 @@ it needs.
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from typing import Generic, Literal
 
@@ -17,17 +18,20 @@ from torch import Tensor, nn
 from app.methods.training import Schedule
 from worker.metrics.meter import Meter
 from worker.networks.classifier import Classifier
+from worker.runtime.contract import Failure, Note
 from worker.runtime.run import Run, State
-from worker.training import optimizers, schedules
+from worker.training import batch_norm, optimizers, schedules
 from worker.training.accumulation import Accumulator
 from worker.training.ema import Average
 from worker.training.freezing import Freezer, Scope
 from worker.training.optimizers import Optimiser
 from worker.training.protocols import B, Batches, Fitted, Loss, Losses, Moment, Stateful, Validation
 from worker.training.sharpness import Ascent
+from worker.training.swad import DenseAverage
 
 PHASE = "train"  # of the run
 PROGRESS_EVERY_S = 0.5
+STATISTICS_OF = 4096  # images, at least, or an epoch
 MAX_LOG_INTERVAL = 100  # steps; also how late a diverged loss may be noticed
 LOG_POINTS = 200  # a point of the training series about so often in a run
 
@@ -72,10 +76,12 @@ class Trainer:
         starts afresh, and weights that were validated before are not kept.
 
         Raises:
-            Failure: `diverged`, the loss was no finite number.
+            Failure: `diverged`, the loss was no finite number; `does_not_fit`, there is no validation to average by.
             Interrupted: see `Run.checkpoint_or_stop`.
         """
         run, network = self.run, self.network
+        if self.schedule.swad is not None and validate is None:
+            raise Failure("does_not_fit", "`swad` goes by the validation loss, and there are no validation images.")
         done = run.result(PHASE)
         if done is None:
             done = _Loop(self, batches, loss, validate, keep, restart_at).train()
@@ -126,6 +132,8 @@ class _Loop(Generic[B]):
         self._accumulator = Accumulator(run, network, schedule.micro_batch_size) if schedule.divisible else None
         self._average = None if schedule.average is None else Average(network, schedule.average)
         modules = [network, *trainer.companions.values()]
+        self._dense = None if schedule.swad is None else DenseAverage(network, schedule.swad)
+        self._held: tuple[int, State] | None = None
         self._ascent = None if schedule.sharpness is None else Ascent(modules, schedule.sharpness)
         self._freezer = Freezer(network)
         self._meter = Meter()
@@ -156,6 +164,7 @@ class _Loop(Generic[B]):
                 self._epoch()
                 self._validate_if_due()
             self._log_points(wait=True)
+            self._settle_average()
         self._clock.end(self._step)
         self._freezer.release()
         return self._finish()
@@ -173,6 +182,8 @@ class _Loop(Generic[B]):
     def _update(self, batch: B, epoch: int) -> None:
         if self._restart_at and self._step == self._restart_at:
             self._optimiser.forget()
+            if self._dense is not None:
+                self._dense.forget()
         moment = Moment(self._step, epoch, self._step / self._total)
         losses = self._gradient(batch, moment)
         self._optimiser.step(self._step)
@@ -181,6 +192,8 @@ class _Loop(Generic[B]):
             self._optimiser.forget()
         if self._average is not None:
             self._average.update()
+        if self._dense is not None:
+            self._dense.update()
         self._step += 1
         self._meter.add(losses, len(batch))
         if self._step % self._log_interval == 0 or self._step == self._total:
@@ -229,6 +242,47 @@ class _Loop(Generic[B]):
                 self._best = _Best(epochs, validation.values, validation.rank, *self._weights())
         patience = self._schedule.patience
         self._stopped = patience is not None and epochs - self._best.epoch >= patience
+        if self._dense is not None and self._dense.validated(epochs, validation.values["loss"]):
+            self._stopped = True
+
+    def _settle_average(self) -> None:
+        """Take the dense average for the network, with statistics of batch norm of its own, and say what it is.
+
+        Snapshots until then hold what was before, so that a resume begins this again.
+        """
+        if self._dense is None:
+            return
+        self._held = deepcopy(self._capture())
+        averaged = self._dense.result()
+        self._network.load_state_dict(averaged.mean)
+        epochs = (
+            f"the epochs {averaged.first} to {averaged.last}" if averaged.first < averaged.last else "the last epoch"
+        )
+        if self._dense.found:
+            self._run.emit(Note("swad", f"The weights are the mean over all steps of {epochs}."))
+        else:
+            message = f"The validation loss went on falling, without a minimum: the weights are the mean over {epochs}."
+            self._run.emit(Note("swad", message, "warning"))
+        self._estimate_statistics()
+
+    def _estimate_statistics(self) -> None:
+        """Set the statistics of the batch norms that learn to the means over batches of the training."""
+        epoch = self._step // self._batches.per_epoch
+        self._freezer.train(self._scope.trainable(max(0, epoch - 1)), statistics=self._scope.statistics)
+        following = [path for path, norm in batch_norm.layers(self._network).items() if norm.training]
+        if not following:
+            return
+        batches = self._batches.epoch(epoch)
+        with batch_norm.anew(self._network, following):
+            seen = 0
+            for _ in range(self._batches.per_epoch):
+                self._run.checkpoint_or_stop()
+                batch = next(batches)
+                self._backward(batch, Moment(self._step, epoch, 1.0))
+                seen += len(batch)
+                if seen >= STATISTICS_OF:
+                    break
+        self._optimiser.zero_grad()
 
     def _restarted_since(self, best: _Best) -> bool:
         return best.epoch * self._batches.per_epoch <= self._restart_at < self._step
@@ -246,7 +300,7 @@ class _Loop(Generic[B]):
 
     def _finish(self) -> State:
         best = self._best
-        if best is not None and self._keep == "best":
+        if best is not None and self._keep == "best" and self._dense is None:
             network, beside = best.weights, best.beside
         else:
             with self._averaged():
@@ -268,6 +322,8 @@ class _Loop(Generic[B]):
         }
 
     def _capture(self) -> tuple[int, State]:
+        if self._held is not None:
+            return self._held
         self._log_points(wait=True)
         return self._step, {
             "step": self._step,
@@ -277,6 +333,7 @@ class _Loop(Generic[B]):
             "network": self._network.state_dict() if self._average is None else dict(self._average.trained),
             "beside": {name: module.state_dict() for name, module in self._companions.items()},
             "average": None if self._average is None else self._average.state_dict(),
+            "dense": None if self._dense is None else self._dense.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "data": self._batches.state_dict(),
             "meter": self._meter.state_dict(),
@@ -293,6 +350,8 @@ class _Loop(Generic[B]):
             module.load_state_dict(state["beside"][name])
         if self._average is not None:
             self._average.load_state_dict(state["average"])
+        if self._dense is not None:
+            self._dense.load_state_dict(state["dense"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._batches.load_state_dict(state["data"])
         self._meter.load_state_dict(state["meter"])

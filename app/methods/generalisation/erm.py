@@ -21,6 +21,7 @@ class Erm(Generalisation):
     examples = {
         "": {"network": SOME_NETWORK, "input": SOME_INPUT, "environments": ["ds_here", "ds_there"]},
         "on": {"environments": ["ds_here", "ds_there", "ds_yonder"], "leave_one_out": True},
+        "swad": {"environments": ["ds_here", "ds_there"], "swad": {"optimum_patience": 2}, "selection": "last"},
     }
 
     name: Literal["erm"] = "erm"

@@ -9,11 +9,12 @@ from app.contract.base import DISTINCT, ObjectId, either
 from app.core.errors import Detail
 from app.methods.facts import JobFacts, fault, some
 from app.methods.start import Start
+from app.methods.training import DenselyAveraging
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 
-class Generalisation(Start):
+class Generalisation(Start, DenselyAveraging):
     """Learns from `environments`; the job's dataset is measured, and never learned from unless it is among them.
 
     The classes are those that all environments share by name.  A step takes `batch_size` images of each, through batch
@@ -64,6 +65,8 @@ class Generalisation(Start):
             split = "validation" if param == "validation" else "train"
             if facts.datasets[id_].lacks(split):
                 yield fault(f"method.{param}", f"The {split} split of {id_} is empty.")
+        if self.swad is not None and all(facts.datasets[id_].lacks("validation") for id_ in self.datasets().values()):
+            yield fault("method.swad", "It goes by the validation loss, and no environment has validation images.")
         yield from super().check(facts)
 
     def _check_classes(self, facts: JobFacts) -> Iterator[Detail]:

@@ -37,6 +37,7 @@ class FineTune(Tuning):
         "micro": {"micro_batch_size": 4, "mixing": {"name": "mixup"}},
         "head": {"trainable": "head"},
         "last": {"trainable": "last_stages", "labels_per_class": 2},
+        "swad": {"swad": {"optimum_patience": 1, "overfit_patience": 2}},
         "norms": {"trainable": "norms", "backbone_factor": 1.0},
         "biases": {"trainable": "biases", "backbone_factor": 1.0, "batch_norm": "frozen", "unfreeze_every": 1},
         "sam": {"sharpness": {"name": "sam", "rho": 0.1}},

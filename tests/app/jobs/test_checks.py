@@ -30,6 +30,7 @@ from app.methods.terms.distillation import Distillation
 from app.methods.terms.feature_hint import FeatureHint
 from app.methods.terms.l2_sp import L2Sp
 from app.methods.terms.lwf import Lwf
+from app.methods.training import Swad
 from app.methods.utilities.evaluate import Evaluate
 
 Parts = tuple[Method, JobFacts]
@@ -136,6 +137,7 @@ def test_what_fits(fitting: Parts) -> None:
             "source_validation",
         ),
         (parts(FineTune(labels_per_class=11), dataset()), "method.labels_per_class", "has 10 of class 'cow'"),
+        (parts(FineTune(swad=Swad()), dataset(splits=NO_VALIDATION)), "method.swad", "goes by the validation loss"),
         (parts(Evaluate(), dataset(multi_label=True)), "dataset", "any number of labels"),
         (parts(Evaluate(), dataset(), replace(SOURCE, multi_label=True)), "dataset", "any number of labels"),
         (parts(FineTune(), dataset(), source_dataset=dataset(multi_label=True)), "source_dataset", "any number"),
@@ -191,6 +193,21 @@ def environments(first: DatasetRow, second: DatasetRow, target: DatasetRow | Non
     found = {"ds_first": first, "ds_second": second}
     target = target or dataset(splits={"train": 0, "validation": 0, "test": 4})
     return method, facts_of(None, target, environments=found)
+
+
+def test_dense_averaging_needs_one_environment_with_validation_images() -> None:
+    bare, other = dataset(splits=NO_VALIDATION), dataset(splits=NO_VALIDATION)
+    method, facts = environments(bare, other)
+    assert checks.faults(method, facts) == []
+    method = method.model_copy(update={"swad": Swad()})
+    [found] = checks.faults(method, facts)
+    assert found["param"] == "method.swad"
+    assert checks.faults(method, environments(bare, dataset())[1]) == []
+
+
+def test_there_are_not_two_averages() -> None:
+    with pytest.raises(ValueError, match="two ways to average"):
+        FineTune(swad=Swad(), average=0.9)
 
 
 def test_environments_fit_by_the_names_that_they_share() -> None:

@@ -219,7 +219,7 @@ def _size(start: Start) -> tuple[int, int]:
 
 def _use(task: Task, params: Generalisation, known: Mapping[str, Examples], learning: _Learning) -> LabelUse:
     """The target's own where it is among the environments, or is what validates."""
-    held_out = {} if params.selection == "last" else learning.held_out(known)
+    held_out = {} if params.selection == "last" and params.swad is None else learning.held_out(known)
     train = {id_: len(one.train) for id_, one in known.items()}
     validation = {id_: len(images) for id_, images in held_out.items()}
     ours = [id_ for id_, domain in task.environments.items() if domain is task.target]
