@@ -49,7 +49,9 @@ def create(
     ],
     file: Annotated[str | None, typer.Option(help="A file's id, or a path to upload.")] = None,
     name: Annotated[str | None, typer.Option(help="The name of the dataset, if not that of what is uploaded.")] = None,
-    format: Annotated[str, typer.Option(help="auto, folder, cifar10, cifar100, idx, npz, csv, webdataset.")] = "auto",
+    format: Annotated[
+        str, typer.Option(help="auto, folder, cifar10, cifar100, idx, npz, csv, parquet, webdataset.")
+    ] = "auto",
     split: Annotated[
         list[str] | None, typer.Option(metavar="SPLIT=FRACTION", help="Where the archive brings none.")
     ] = None,

@@ -1,11 +1,14 @@
 """Datasets as people bring them, over HTTP on a real service: what a user sees of how they were read."""
 
 import io
+import json
 import zipfile
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from regraft import Invalid, Unsuccessful
@@ -178,6 +181,39 @@ def test_the_same_picture_twice_and_a_class_that_only_the_test_has(service: Serv
     assert found["duplicates"]["across"] == 4
     assert "too good" in found["told"]["same_images_across_splits"]
     assert "'hen'" in found["told"]["classes_without_training"]
+
+
+def test_parquet_of_the_hub(service: Service) -> None:
+    """Shards with names of classes, to a model; one file alone; what is none."""
+    client = service.client
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    declared = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["zebra", "ant"]}}
+
+    def shard(start: int, count: int) -> bytes:
+        images = [{"bytes": PICTURES[n], "path": f"{n}.png"} for n in range(start, start + count)]
+        columns = {"image": pa.array(images, kind), "label": pa.array([n % 2 for n in range(start, start + count)])}
+        schema = {"huggingface": json.dumps({"info": {"features": declared}})}
+        buffer = io.BytesIO()
+        pq.write_table(pa.table(columns).replace_schema_metadata(schema), buffer, row_group_size=10)
+        return buffer.getvalue()
+
+    shards = {f"data/train-0000{n}-of-00002.parquet": shard(16 * n, 16) for n in range(2)}
+    found = brought(service, zipped(shards | {"data/test-00000-of-00001.parquet": shard(40, 20)}))
+    assert (found["format"], found["classes"]) == ("parquet", ["zebra", "ant"])
+    assert (found["splits"]["test"], found["splits"]["train"] + found["splits"]["validation"]) == (20, 32)
+    assert set(found["told"]) == {"splits_carved"}
+    job = client.jobs.create(method={"name": "train", "network": NETWORK, "epochs": 2}, dataset=found["id"])
+    ended = client.jobs.wait(job.id, timeout_s=120)
+    assert client.models.get(ended.model).classes == ["zebra", "ant"]
+    assert ended.evaluation.target.n == 20
+    alone = brought(service, shard(0, 40))
+    assert (alone["format"], sum(alone["splits"].values())) == ("parquet", 40)
+    samples: Any = client.datasets.samples(alone["id"], split="test")["data"]
+    assert {one["name"]: one["label"] for one in samples} == {
+        one["name"]: ["zebra", "ant"][int(one["name"].removesuffix(".png")) % 2] for one in samples
+    }
+    assert refusal(service, shard(0, 40)[:-30]).code == "corrupt_archive"
+    assert refusal(service, shard(0, 40), columns={"label": "class"}).code == "bad_table"
 
 
 def test_unlabelled_training_images(service: Service) -> None:

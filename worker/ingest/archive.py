@@ -114,7 +114,7 @@ class Archive:
     """
 
     def __init__(self, path: Path, entries: "Entries", watch: DiskWatch) -> None:
-        self._path, self._entries, self._watch = path, entries, watch
+        self.path, self._entries, self._watch = path, entries, watch
         self.bare = entries is _bare_entry
         listing = _Listing()
         for entry in self._visible():
@@ -159,9 +159,13 @@ class Archive:
                 break
         return contents
 
+    def allowance(self, packed_bytes: int) -> "Allowance":
+        """A limit on what may come out of a file within that is packed itself, and has so many bytes."""
+        return Allowance(packed_bytes, self._watch)
+
     def _visible(self) -> Iterator["ArchiveEntry"]:
-        allowance = Allowance(self._path.stat().st_size, self._watch)
-        for number, entry in enumerate(self._entries(self._path, allowance)):
+        allowance = self.allowance(self.path.stat().st_size)
+        for number, entry in enumerate(self._entries(self.path, allowance)):
             if number == MAX_FILES:
                 raise _too_many()
             name = _clean(entry.name)

@@ -192,11 +192,11 @@ def _join(chosen: Sequence[Table], request: Request, pack: Pack) -> None:
 
 
 def _splits_by_name(chosen: Sequence[Table], request: Request) -> list[int] | None:
-    splits = [_split_by_name(table.name, request) for table in chosen]
+    splits = [split_by_name(table.name, request) for table in chosen]
     return splits if UNSPLIT not in splits and len(set(splits)) == len(splits) else None
 
 
-def _split_by_name(name: str, request: Request) -> int:
+def split_by_name(name: str, request: Request) -> int:
     """The split of a file by its own name, or by the innermost folder that is called like a split."""
     stem = posixpath.splitext(name)[0]
     own = naming.split_in(stem)

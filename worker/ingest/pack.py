@@ -4,6 +4,8 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from app.contract.datasets import Refused
@@ -18,6 +20,7 @@ MAX_IMAGES = 20_000_000
 MAX_IMAGE_BYTES = 64 * 2**20  # of one image file
 LISTED = 100  # refused files that are named one by one
 NAME_CHARS = 256
+COPIED_BYTES = 2**20  # at a time
 BATCH, BATCH_BYTES = 32, 2**20  # image files that a thread decodes at a time: either is enough
 THREADS = min(8, os.cpu_count() or 1)
 LOOK_AHEAD = 2 * THREADS  # batches, at most, that are read but not yet written
@@ -72,6 +75,19 @@ class Pack:
         self.changes["size"] += len(images_NHWC)
         for image in images_NHWC:
             self._add(images.bound(image))
+
+    @contextmanager
+    def on_disk(self, member: Member) -> Iterator[Path]:
+        """A copy of the member beside the pixels, for readers that go back and forth in it."""
+        path = self._room.folder / "member"
+        try:
+            with path.open("wb") as file:
+                while piece := member.stream.read(COPIED_BYTES):
+                    disk.require_free(self._room.folder, self._room.min_free + len(piece))
+                    file.write(piece)
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
 
     def _add(self, image_HWC: Pixels) -> None:
         self._room.spend(image_HWC.nbytes)

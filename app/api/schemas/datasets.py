@@ -14,7 +14,7 @@ from app.datasets import service as datasets
 from app.datasets.repository import StoredDataset
 from app.datasets.samples import StoredSample
 
-Format = Literal["auto", "folder", "cifar10", "cifar100", "idx", "npz", "csv", "webdataset"]
+Format = Literal["auto", "folder", "cifar10", "cifar100", "idx", "npz", "csv", "parquet", "webdataset"]
 
 
 class Splits(StrictModel):

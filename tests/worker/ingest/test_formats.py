@@ -18,7 +18,7 @@ def test_the_api_takes_what_there_is_a_reader_for() -> None:
 
 
 def test_the_command_and_the_page_name_all() -> None:
-    [told] = re.findall(r'format: Annotated\[str, typer.Option\(help="(.+)\."', source("regraft/cli/datasets.py"))
+    [told] = re.findall(r'format: Annotated\[\s*str, typer.Option\(help="(.+)\."', source("regraft/cli/datasets.py"))
     assert set(told.split(", ")) == NAMES
     [line] = re.findall(r"^`format` is ([^;]+);", source("docs/api.md"), re.M)
     assert set(re.findall(r"`(\w+)`", line)) == NAMES
