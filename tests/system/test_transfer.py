@@ -17,7 +17,7 @@ from torch import nn
 from regraft import Conflict
 from tests import digits
 
-TRAIN = {"name": "train", "network": digits.TINY, "epochs": 6, "learning_rate": 0.05, "batch_size": 32}
+TRAIN = {"name": "train", "network": digits.TINY, "epochs": 6, "learning_rate": 0.005, "batch_size": 32}
 
 
 def upload(client, path, **options):

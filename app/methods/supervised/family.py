@@ -49,3 +49,19 @@ class Tuning(Training):
     batch_norm: BatchNorm = "adapted"
     learning_rates: Annotated[dict[Annotated[Text, Field(max_length=256)], Factor], Field(max_length=1000)] = {}
     input: InputOverride | None = None
+
+    def probing(self) -> Probing:
+        """The parameters of a probe that comes before the tuning, its defaults open."""
+        shared = (
+            "batch_size",
+            "optimizer",
+            "momentum",
+            "weight_decay",
+            "scheduler",
+            "label_smoothing",
+            "max_gradient_norm",
+            "class_weights",
+            "sampling",
+            "early_stopping",
+        )
+        return Probing(augmentation="none", **{name: getattr(self, name) for name in shared})

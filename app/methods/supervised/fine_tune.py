@@ -1,27 +1,41 @@
 """`fine_tune`: training goes on from the source's weights, on the target's labels.
 
 The head, the layer that gives a score for each class, is the source's where both have classes of the same names, and
-else newly drawn.  It learns alone for `frozen_epochs` (1); then learns what `trainable` names: `all` of the network
-(the default), its `last_stages`, or the `head`.  The backbone, all below the head, learns at `backbone_factor` (0.1)
-of the learning rate (0.01 with SGD and momentum, the default; 0.001 with AdamW).
+else newly drawn.  One that is new learns alone at first, as in `linear_probe` (`head_start`), so that the features are
+not bent to a head that knows nothing yet; then learns what `trainable` names: `all` of the network (the default), its
+`last_stages`, or the `head`.
 
 The loss is the cross-entropy on the labels plus `terms`: regularisers, such as the distance to the source's weights,
-none unless a job names some.  Unless a job says otherwise a training has 10 epochs or 300 steps, whichever is longer,
-under a cosine schedule, with random crops; the weights of the epoch with the best validation accuracy are kept.
+none unless a job names some.  Unless a job says otherwise the optimiser is AdamW, at 0.001 for all weights, and a
+training has 10 epochs or 300 steps, whichever is longer, under a cosine schedule, with random crops; the weights of the
+epoch with the best validation accuracy are kept.
 
 `Tuning` declares which weights learn, when and how fast, `Training` all that every training from labels has: epochs,
 batches, optimiser, augmentation and mixing, weights of classes, terms, and `guard`, which compares the result with a
 linear probe and with a training from scratch on the same labels.
 """
 
-from typing import Literal
+from typing import Annotated, Any, Literal, Self
 
+from pydantic import Field, model_validator
+
+from app.contract.recipe import Optimizer
 from app.methods.base import Info
-from app.methods.supervised.family import Tuning
+from app.methods.supervised.family import Factor, Tuning
+
+# What SGD's rates, 0.01 unless given, go with: so fast a backbone would lose what it knows.
+WITH_SGD = {"optimizer": "sgd", "backbone_factor": 0.1, "frozen_epochs": 1, "head_start": "none"}
 
 
 class FineTune(Tuning):
-    """Fine-tuning, with the parameters of `Tuning`."""
+    """Fine-tuning, with the parameters of `Tuning`.
+
+    `head_start`: whether the head learns as in `linear_probe` before the tuning; left out, where it is newly drawn and
+    more than the head is to learn.
+
+    With `optimizer` "sgd", or a `learning_rate` without an optimiser, which is taken for SGD's, `backbone_factor` is
+    0.1 unless given, and the head learns alone for one of the `frozen_epochs` in place of a probe.
+    """
 
     info = Info(
         summary="Continue training from the source's weights, with a new head where the classes differ.",
@@ -43,6 +57,7 @@ class FineTune(Tuning):
         "sam": {"sharpness": {"name": "sam", "rho": 0.1}},
         "bfloat16": {"precision": "bfloat16"},
         "edge": {"trainable": "last_stages", "augmentation": "none"},
+        "sgd": {"optimizer": "sgd"},
         "gradually": {
             "unfreeze_every": 1,
             "stage_decay": 0.5,
@@ -80,6 +95,25 @@ class FineTune(Tuning):
     }
 
     name: Literal["fine_tune"] = "fine_tune"
+    optimizer: Optimizer = "adamw"
+    frozen_epochs: Annotated[int, Field(ge=0, le=100_000)] = 0
+    backbone_factor: Factor = 1.0
+    head_start: Literal["probe", "none"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_goes_with_sgd(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        rate_alone = given.get("learning_rate") is not None and "optimizer" not in given
+        return WITH_SGD | given if rate_alone or given.get("optimizer") == "sgd" else given
+
+    def starting(self, *, head_kept: bool) -> Self:
+        """Close `head_start`: `head_kept` tells whether the source's head goes on."""
+        if self.head_start is not None:
+            return self
+        probes = not head_kept and self.trainable != "head" and self.frozen_epochs == 0
+        return self.model_copy(update={"head_start": "probe" if probes else "none"})
 
     def optimizer_bytes(self, weights_bytes: int) -> int | None:
         """Bytes of the optimiser's state: one number a weight for momentum, two for AdamW; None where a part learns."""

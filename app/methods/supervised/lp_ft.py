@@ -54,15 +54,4 @@ class LpFt(Tuning):
         return super().all_epochs + (self.probe.epochs or 0)
 
     def probing(self) -> Probing:
-        """The parameters of the first half, its defaults still open."""
-        shared = (
-            "batch_size",
-            "optimizer",
-            "momentum",
-            "weight_decay",
-            "scheduler",
-            "label_smoothing",
-            "max_gradient_norm",
-        )
-        rest = {name: getattr(self, name) for name in (*shared, "class_weights", "sampling", "early_stopping")}
-        return Probing(epochs=self.probe.epochs, learning_rate=self.probe.learning_rate, augmentation="none", **rest)
+        return super().probing().model_copy(update=self.probe.model_dump())

@@ -39,7 +39,7 @@ def changed(found, before):
         ({"trainable": "biases"}, HEAD | BIASES | STATISTICS),
         ({"trainable": "biases", "batch_norm": "frozen", "optimizer": "adamw"}, HEAD | BIASES),
         (
-            {"trainable": "biases", "batch_norm": "frozen", "unfreeze_every": 1, "epochs": 2},
+            {"trainable": "biases", "batch_norm": "frozen", "frozen_epochs": 1, "unfreeze_every": 1, "epochs": 2},
             HEAD | {"block.0.bias", "block.1.bias"},
         ),
         ({"trainable": "norms", "frozen_epochs": 3}, HEAD),
