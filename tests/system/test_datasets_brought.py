@@ -151,6 +151,24 @@ def test_arrays_of_notebooks(service: Service) -> None:
     assert "`images` and `labels`" in refused.message
 
 
+def test_medmnist_with_several_labels_an_image(service: Service) -> None:
+    """As ChestMNIST comes, to a model."""
+    client, data = service.client, examples(60, 2, (8, 8, 3))
+    target = np.stack([data.labels == 0, data.labels == 1, np.arange(60) % 3 == 0], axis=1).astype(np.uint8)
+    parts = {"train": slice(0, 40), "val": slice(40, 50), "test": slice(50, 60)}
+    arrays = {f"{part}_images": data.images[rows] for part, rows in parts.items()}
+    arrays |= {f"{part}_labels": target[rows] for part, rows in parts.items()}
+    found = brought(service, npz(**arrays))
+    assert (found["multi_label"], found["classes"]) == (True, ["0", "1", "2"])
+    assert found["counts"]["test"] == target[50:].sum(axis=0).tolist()
+    layers = [{"type": "Flatten"}, {"type": "Linear", "out_features": 3}]
+    network = NETWORK | {"num_classes": 3, "options": {"input": [3, 8, 8], "layers": layers}}
+    job = client.jobs.create(method={"name": "train", "network": network, "epochs": 2}, dataset=found["id"])
+    ended = client.jobs.wait(job.id, timeout_s=120)
+    assert ended.evaluation.target.n == 10
+    assert client.models.get(ended.model).classes == ["0", "1", "2"]
+
+
 def test_a_zip_of_dotnet_and_names_of_linux(service: Service) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

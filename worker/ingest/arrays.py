@@ -1,7 +1,7 @@
 """Images and labels that come as arrays, in files of their own: what `idx` and `npz` have in common."""
 
 from collections.abc import Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,18 +11,20 @@ from worker.ingest import classes
 from worker.ingest.archive import Readable
 from worker.ingest.naming import UNSPLIT
 from worker.ingest.pack import MAX_IMAGES, Pack
-from worker.ingest.parsed import Block, ParsedDataset, Request, Rows, join
-from worker.runtime.contract import Failure
+from worker.ingest.parsed import Block, Codes, ParsedDataset, Request, Rows, join
+from worker.runtime.contract import Failure, Note
 
 CHUNK_BYTES = 4 * 2**20  # of pixels that are read at a time
 
 
 @dataclass
 class Arrays:
-    """The arrays that have been read so far, by split: images as (start, count) in the pack, labels as numbers."""
+    """The arrays that have been read so far, by split: images as (start, count) in the pack, labels as numbers, or as a
+    column of 0 and 1 for each class."""
 
     images: dict[int, tuple[int, int]] = field(default_factory=dict)
     labels: dict[int, Rows] = field(default_factory=dict)
+    columns: dict[int, Codes] = field(default_factory=dict)  # uint8 [N,K]
 
     def read_images(self, name: str, split: int, stream: Readable, shape: tuple[int, ...], pack: Pack) -> None:
         """uint8 `shape` = [N,H,W] or [N,H,W,C] from the stream into the pack, in pieces.
@@ -46,26 +48,57 @@ class Arrays:
         Raises:
             Failure: `two_arrays`.
         """
-        _claim(self.labels, split, name)
+        _claim({*self.labels, *self.columns}, split, name)
         self.labels[split] = label_N
 
-    def parsed(self, request: Request) -> ParsedDataset:
-        """Images with the labels of their split; classes are the numbers that occur.
+    def add_columns(self, name: str, split: int, column_NK: Codes) -> None:
+        """
+        Raises:
+            Failure: `two_arrays`.
+        """
+        _claim({*self.labels, *self.columns}, split, name)
+        self.columns[split] = column_NK
+
+    def parsed(self, request: Request, pack: Pack) -> ParsedDataset:
+        """Images with the labels of their split; classes are the numbers that occur, or all columns.
 
         Raises:
             Failure: `no_images`, `no_labels`, `labels_mismatch`, `too_many_classes`.
         """
         if not self.images:
             raise Failure("no_images", "The file holds no array of images.")
-        blocks = [
-            Block("", split, start, self._labels(split, count, request))
-            for split, (start, count) in self.images.items()
-        ]
-        joined = join(blocks, [])
+        if request.labelled and self.columns:
+            return self._parsed_columns(request, pack)
+        joined = join(self._blocks(request), [])
         if not request.labelled:
             return joined
         names, label_N = classes.number_values(joined.label_N)
         return ParsedDataset(joined.row_N, label_N, joined.split_N, names)
+
+    def _parsed_columns(self, request: Request, pack: Pack) -> ParsedDataset:
+        """Images with any number of labels; with one each where each row has one 1."""
+        if self.labels or len({column_NK.shape[1] for column_NK in self.columns.values()}) > 1:
+            raise Failure("labels_mismatch", "Labels of splits differ in form: give all as many columns of 0 and 1.")
+        column_NK = np.concatenate(list(self.columns.values()))
+        start = 0
+        for split, own_NK in self.columns.items():
+            self.labels[split] = np.arange(start, start + len(own_NK))
+            start += len(own_NK)
+        joined = join(self._blocks(request), [])
+        target_NK = column_NK[joined.label_N]
+        names = classes.checked([str(number) for number in range(target_NK.shape[1])])
+        if (target_NK.sum(axis=1) == 1).all():
+            text = "Each row of labels has one 1: it is the class, and an image has one."
+            pack.tell(Note("labels_one_hot", text, "warning"))
+            return replace(joined, label_N=target_NK.argmax(axis=1), classes=names)
+        classes.require_targets(*target_NK.shape)
+        return replace(joined, label_N=classes.rarest(target_NK), classes=names, target_NK=target_NK)
+
+    def _blocks(self, request: Request) -> list[Block]:
+        return [
+            Block("", split, start, self._labels(split, count, request))
+            for split, (start, count) in self.images.items()
+        ]
 
     def _labels(self, split: int, count: int, request: Request) -> Rows:
         where = "" if split == UNSPLIT else f" of the split {SPLITS[split]}"

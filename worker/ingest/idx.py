@@ -28,7 +28,7 @@ def read(archive: Archive, pack: Pack, request: Request) -> ParsedDataset:
     arrays = Arrays()
     for member in archive.walk():
         _read(member, arrays, pack)
-    return arrays.parsed(request)
+    return arrays.parsed(request, pack)
 
 
 def suits(archive: Archive, _: Request) -> bool:

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from worker.ingest import classes
 from worker.ingest.archive import Archive, Member
-from worker.ingest.arrays import Arrays, read_exactly, require_count, require_end
+from worker.ingest.arrays import CHUNK_BYTES, Arrays, read_exactly, require_count, require_end
 from worker.ingest.naming import split_in, words
 from worker.ingest.pack import Pack
-from worker.ingest.parsed import ParsedDataset, Request, Rows
+from worker.ingest.parsed import Codes, ParsedDataset, Request, Rows
 from worker.runtime.contract import Failure
 
 SUFFIX = ".npy"
@@ -39,9 +40,9 @@ def read(archive: Archive, pack: Pack, request: Request) -> ParsedDataset:
             pack.refuse(member.name, "Its name says neither images nor labels.")
     if unknown and not arrays.images:
         raise Failure("no_images", f"Of the arrays {', '.join(unknown)} none is known: they are called {WANTED}.")
-    if unknown and request.labelled and not arrays.labels:
+    if unknown and request.labelled and not (arrays.labels or arrays.columns):
         raise Failure("no_labels", f"No labels are among the arrays {', '.join(unknown)}: they are called {WANTED}.")
-    return arrays.parsed(request)
+    return arrays.parsed(request, pack)
 
 
 def suits(archive: Archive, _: Request) -> bool:
@@ -59,6 +60,8 @@ def _read(member: Member, arrays: Arrays, pack: Pack, positional: bool) -> bool:
         if dtype != np.uint8:
             raise Failure("bad_array", f"{name} is of {dtype}: images must be uint8, 0 to 255.")
         arrays.read_images(name, split, member.stream, shape, pack)
+    elif len(shape) == 2 and shape[1] > 1:
+        arrays.add_columns(name, split, _columns(member, shape, dtype))
     else:
         arrays.add_labels(name, split, _labels(member, shape, dtype))
     return True
@@ -76,6 +79,27 @@ def _header(member: Member) -> tuple[tuple[int, ...], np.dtype[Any]]:
     if by_columns == "True" and len(sides) > 1:
         raise Failure("bad_array", f"{member.name} is in Fortran's order: save np.ascontiguousarray of it.")
     return sides, np.dtype(dtype)
+
+
+def _columns(member: Member, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Codes:
+    """uint8 [N,K], from 0 and 1 of any type: a column for each class."""
+    name, count = member.name, math.prod(shape)
+    if shape[1] > classes.MAX_CLASSES or count > classes.MAX_TARGETS:
+        raise Failure("too_many_classes", f"{name} is {list(shape)}: {classes.MAX_CLASSES:,} classes are the limit.")
+    require_count(name, shape[0])
+    pieces, step = [], max(1, CHUNK_BYTES // (shape[1] * dtype.itemsize))
+    for start in range(0, shape[0], step):
+        rows = min(step, shape[0] - start)
+        piece = np.frombuffer(read_exactly(name, member.stream, rows * shape[1] * dtype.itemsize), dtype)
+        if ((piece != 0) & (piece != 1)).any():
+            raise Failure(
+                "bad_array",
+                f"{name} is {dtype} {list(shape)}, and not of 0 and 1: labels are a whole number an image, or a column "
+                "of 0 and 1 for each class.",
+            )
+        pieces.append(piece.astype(np.uint8).reshape(rows, shape[1]))
+    require_end(name, member.stream)
+    return np.concatenate(pieces)
 
 
 def _labels(member: Member, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Rows:

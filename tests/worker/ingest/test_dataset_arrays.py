@@ -179,6 +179,51 @@ def test_npz_with_other_keys_is_refused_by_what_is_wanted_and_what_is_there(
     assert keys[1] in failure.message
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.bool_, np.float32])
+def test_several_labels_an_image_as_medmnist_has_them(ingest: Ingest, dtype: Any) -> None:
+    """A column of 0 and 1 for each class, of every split, also where one has no image."""
+    target = np.random.default_rng(0).integers(0, 2, (120, 4)).astype(np.uint8)
+    target[:, 2], target[0] = 0, 0
+    parts = {"train": slice(0, 60), "val": slice(60, 90), "test": slice(90, 120)}
+    images = np.random.default_rng(1).integers(0, 256, (120, 6, 6, 3), np.uint8)
+    arrays = {f"{part}_images": images[rows] for part, rows in parts.items()}
+    arrays |= {f"{part}_labels": target[rows].astype(dtype) for part, rows in parts.items()}
+    found = ingest(npz(**arrays))
+    assert (found.document["multi_label"], found.document["classes"]) == (True, ["0", "1", "2", "3"])
+    assert found.document["splits"] == {"train": 60, "validation": 30, "test": 30}
+    assert np.array_equal(found.images.target, target)
+    assert all(np.array_equal(found.images[row], images[row]) for row in range(120))
+    named = ingest(npz(**arrays), classes=["a", "b", "c", "d"])
+    assert named.document["classes"] == ["a", "b", "c", "d"]
+    assert np.array_equal(named.images.target, target)
+    assert ingest(npz(**arrays), labelled=False).document["classes"] is None
+
+
+def test_rows_with_one_label_each_are_classes(ingest: Ingest) -> None:
+    found = ingest(npz(images=COLOUR.images, labels=np.eye(10)[COLOUR.labels]))
+    plain = ingest(npz(images=COLOUR.images, labels=COLOUR.labels))
+    assert not found.document["multi_label"]
+    assert found.labels == plain.labels
+    assert "labels_one_hot" in found.warnings
+
+
+@pytest.mark.parametrize(
+    ("labels", "code"),
+    [
+        ({"train_labels": np.full((60, 3), 2), "test_labels": np.ones((30, 3))}, "bad_array"),
+        ({"train_labels": np.ones((60, 3)), "test_labels": np.ones((30, 2))}, "labels_mismatch"),
+        ({"train_labels": np.ones((60, 3)), "test_labels": np.ones(30, np.int64)}, "labels_mismatch"),
+        ({"train_labels": np.ones((59, 3)), "test_labels": np.ones((30, 3))}, "labels_mismatch"),
+        ({"train_labels": np.ones((60, 3))}, "no_labels"),
+        ({"train_labels": np.ones((60, 3)), "train_images": None, "test_images": None}, "no_images"),
+    ],
+)
+def test_columns_that_do_not_fit(tmp_path: Path, labels: dict[str, np.ndarray], code: str) -> None:
+    images = {"train_images": TRAIN.images, "test_images": TEST.images}
+    arrays = {name: array for name, array in (images | labels).items() if array is not None}
+    assert refusal(tmp_path, npz(**arrays)).code == code
+
+
 def test_compressed_npz(ingest: Ingest) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, images=COLOUR.images, labels=COLOUR.labels)
@@ -225,7 +270,7 @@ def test_large_arrays_come_in_pieces_and_bounded(ingest: Ingest) -> None:
         ({"images": COLOUR.images, "labels": COLOUR.labels - 1}, "bad_array"),
         ({"images": COLOUR.images, "labels": COLOUR.labels.astype(float)}, "bad_array"),
         ({"images": COLOUR.images, "labels": COLOUR.labels.astype(str)}, "bad_array"),
-        ({"images": COLOUR.images, "labels": np.eye(60, dtype=int)}, "bad_array"),
+        ({"images": COLOUR.images, "labels": 2 * np.eye(60, dtype=int)}, "bad_array"),
         ({"images": COLOUR.images, "labels": COLOUR.labels * 0}, "one_class"),
         ({"images": COLOUR.images, "labels": np.array([{"a": 1}] * 60, object)}, "bad_array"),
     ],
