@@ -32,6 +32,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "adabn, prior 16": {"name": "adabn", "prior": 16},
     "tent": {"name": "tent"},
     "eata": {"name": "eata"},
+    "sar": {"name": "sar"},
     "shot": {"name": "shot"},
 }
 NETWORK = {"name": "cifar_resnet", "num_classes": 10, "options": {"depth": 20}}

@@ -299,25 +299,77 @@ def test_sar_begins_anew_where_the_loss_falls_too_low(tmp_path):
     assert not notes(never, "recovered")
 
 
-def test_a_step_of_sar_is_that_of_the_paper(tmp_path):
-    """Niu et al. 2023, eq. 2 to 4, by hand: group norm, one batch of all images, one step of plain SGD."""
+NORMS = ("features.1.weight", "features.1.bias", "block.1.weight", "block.1.bias")
+STEP = {"batch_size": 80, "optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.5}
+
+
+def by_hand(tmp_path, method):
+    """A case with group norm, its network, its scales and shifts, and all its training images as one batch."""
     document, weights_file = trained(tmp_path, {"type": "GroupNorm", "num_groups": 2})
-    known = replace(case(tmp_path, SAR), source=(document, weights_file))
+    known = replace(case(tmp_path, method), source=(document, weights_file))
     packed = PackedImages.open(known.target.pixels, known.target.index)
     pixels_NHWC = packed.fitted(packed.rows("train"), tasks.InputSpec.model_validate(tasks.INPUT))
     x_N1HW = (torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
     spec, input = (kind.model_validate(document[key]) for kind, key in ((NetworkSpec, "network"), (InputSpec, "input")))
     network = build.build(spec, input).eval()
     network.load_state_dict(load_file(weights_file))
-    learnt = [p for m in network.modules() if isinstance(m, torch.nn.GroupNorm) for p in m.parameters()]
+    learnt = [dict(network.named_parameters())[name] for name in NORMS]
+    return known, network, learnt, x_N1HW
+
+
+def test_steps_of_eata_are_those_of_the_paper(tmp_path):
+    """Niu et al. 2022, eq. 2 to 8, by hand: at the first step nothing is far from the source, at the second it is."""
+    known, network, learnt, x_N1HW = by_hand(tmp_path, EATA)
+    source = [parameter.detach().clone() for parameter in learnt]
+    information = [torch.zeros_like(parameter) for parameter in learnt]
+    for x_1HW in x_N1HW:
+        log_p_K = network(x_1HW[None]).log_softmax(1)[0]
+        for total, slope in zip(information, torch.autograd.grad(-log_p_K.max(), learnt), strict=True):
+            total += slope**2 / len(x_N1HW)
+    with torch.no_grad():
+        p_NK = network(x_N1HW).softmax(1)
+    entropy_N = -(p_NK * p_NK.log()).sum(1)
+    margin, beta = float(entropy_N.quantile(0.8)), 300.0
+    mean_K = p_NK[entropy_N < margin].mean(0)
+    cosine = float(torch.cosine_similarity(p_NK, mean_K[None]).quantile(0.5))
+    mean_K, taken = None, []
+    for _ in range(2):
+        p_NK = network(x_N1HW).softmax(1)
+        entropy_N = -(p_NK * p_NK.log()).sum(1)
+        taken_N = entropy_N < margin
+        if mean_K is not None:
+            taken_N &= torch.cosine_similarity(p_NK, mean_K[None]) < cosine
+        now_K = p_NK[taken_N].mean(0).detach()
+        mean_K = now_K if mean_K is None else 0.9 * mean_K + 0.1 * now_K
+        weight_N = 1 / torch.exp(entropy_N.detach() - margin)
+        far = sum((w * (p - p0) ** 2).sum() for w, p, p0 in zip(information, learnt, source, strict=True))
+        loss = (weight_N * entropy_N)[taken_N].mean() + beta * far
+        taken.append(float(taken_N.float().mean()))
+        with torch.no_grad():
+            for parameter, slope in zip(learnt, torch.autograd.grad(loss, learnt), strict=True):
+                parameter -= 0.5 * slope
+    assert 0 < taken[1] < taken[0] < 1
+    options = {"epochs": 2, "cosine_margin": cosine, "entropy_margin": margin / np.log(10), "anti_forgetting": beta}
+    found = tasks.run(replace(known, method=EATA | STEP | options), tmp_path / "run")
+    for name, parameter in zip(NORMS, learnt, strict=True):
+        torch.testing.assert_close(found.weights[name], parameter.detach(), rtol=1e-4, atol=1e-6)
+    assert found.document["transfer"]["taken"] == pytest.approx(sum(taken) / 2)
+    free = tasks.run(replace(known, method=EATA | STEP | options | {"anti_forgetting": 0.0}), tmp_path / "free")
+    assert not torch.allclose(free.weights[NORMS[0]], found.weights[NORMS[0]], rtol=1e-3, atol=1e-5)
+    assert found.recorder.series("forgetting", "train")[1] == pytest.approx(float(far.detach()), rel=1e-3)
+
+
+def test_a_step_of_sar_is_that_of_the_paper(tmp_path):
+    """Niu et al. 2023, eq. 2 to 4, by hand: one batch of all images, one step of plain SGD."""
+    known, network, learnt, x_N1HW = by_hand(tmp_path, SAR)
 
     def entropies():
         p_NK = network(x_N1HW).softmax(1)
         return -(p_NK * p_NK.log()).sum(1)
 
     margin = float(entropies().detach().quantile(0.6))
-    step = {"epochs": 1, "batch_size": 80, "optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.5, "rho": 0.5}
-    found = tasks.run(replace(known, method=SAR | step | {"entropy_margin": margin / np.log(10)}), tmp_path / "run")
+    options = {"epochs": 1, "rho": 0.5, "entropy_margin": margin / np.log(10)}
+    found = tasks.run(replace(known, method=SAR | STEP | options), tmp_path / "run")
     sure_N = entropies() < margin
     slopes = torch.autograd.grad(entropies()[sure_N].mean(), learnt)
     length = torch.cat([slope.flatten() for slope in slopes]).norm()
@@ -328,8 +380,6 @@ def test_a_step_of_sar_is_that_of_the_paper(tmp_path):
     still_N = sure_N & (entropies() < margin)
     assert 0 < int(still_N.sum()) < int(sure_N.sum()) < len(sure_N)
     up = torch.autograd.grad(entropies()[still_N].mean(), learnt)
-    for name, start, slope in zip(
-        ("features.1.weight", "features.1.bias", "block.1.weight", "block.1.bias"), before, up, strict=True
-    ):
+    for name, start, slope in zip(NORMS, before, up, strict=True):
         torch.testing.assert_close(found.weights[name], start - 0.5 * slope, rtol=1e-4, atol=1e-6)
     assert found.document["transfer"]["taken"] == pytest.approx(float(sure_N.float().mean()))
