@@ -169,6 +169,12 @@ def test_medmnist_with_several_labels_an_image(service: Service) -> None:
     assert client.models.get(ended.model).classes == ["0", "1", "2"]
 
 
+def test_a_list_of_classes_beside_the_folders(service: Service) -> None:
+    found = brought(service, zipped(classed("data") | {"data/classes.txt": b"dog\r\ncat\r\n"}))
+    assert (found["classes"], found["refused"]) == (["dog", "cat"], [])
+    assert "0 is dog" in found["told"]["classes_listed"]
+
+
 def test_a_zip_of_dotnet_and_names_of_linux(service: Service) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

@@ -16,6 +16,8 @@ from worker.runtime.contract import Failure, Note
 MAX_LISTS, MAX_LIST_BYTES = 100, 64 * 2**20  # that are read of an archive, together
 _LIST = re.compile(r"(^|/)([^/]*annotations?|val|valid|validation|test)(_?(list|map|labels?))?\.txt$", re.IGNORECASE)
 
+_NAMES = re.compile(r"(^|/)(classes|class_names)\.txt$", re.IGNORECASE)
+
 
 def read(archive: Archive, pack: Pack, request: Request) -> ParsedDataset:
     """The images in the order of their names.
@@ -26,7 +28,8 @@ def read(archive: Archive, pack: Pack, request: Request) -> ParsedDataset:
         Failure: `no_images`, `no_labels`, `unclear_folders`, `empty_class`, or of the name of a class.
     """
     lists = [name for name in archive.files if _LIST.search(name)][:MAX_LISTS] if request.labelled else []
-    names = pack.decode(member for member in archive.walk() if member.name not in lists)
+    listed = [name for name in archive.files if _NAMES.search(name)] if request.labelled else []
+    names = pack.decode(member for member in archive.walk() if member.name not in (*lists, *listed))
     laid_out = lay_out(names, archive.folders, request)
     for note in laid_out.notes:
         pack.tell(note)
@@ -39,7 +42,8 @@ def read(archive: Archive, pack: Pack, request: Request) -> ParsedDataset:
         rows = _kept(rows, names, places, label, pack)
         labels = [label[row] for row in rows]
         classes.require_images(laid_out.classes(), filter(None, labels))
-    return classes.parsed(rows, labels, [places[row].split for row in rows], [names[row] for row in rows])
+    parsed = classes.parsed(rows, labels, [places[row].split for row in rows], [names[row] for row in rows])
+    return _arranged(parsed, archive, listed, request, pack)
 
 
 def suits(archive: Archive, _: Request) -> bool:
@@ -88,6 +92,26 @@ def _listed_labels(
         else:
             pack.refuse(name, "It lists no images without labels by classes that have folders.")
     return labels
+
+
+def _arranged(
+    parsed: ParsedDataset, archive: Archive, listed: Sequence[str], request: Request, pack: Pack
+) -> ParsedDataset:
+    """The dataset with its classes in the order of the list of names beside the folders, if there is one that has them
+    all; or with these names, where the folders are called by their places."""
+    for name, content in archive.read_some(listed, MAX_LIST_BYTES).items():
+        wanted = [line.strip() for line in content.decode("utf-8-sig", "replace").splitlines() if line.strip()]
+        try:
+            if len(listed) > 1 or request.classes is not None:
+                raise Failure("unknown_classes", "There is another list.")
+            arranged = classes.arranged(parsed, classes.checked(wanted))
+        except Failure:
+            pack.refuse(name, "It does not name all classes, or others do: it is not read.")
+            continue
+        text = f"The classes are named, and in the order, as {name} says: 0 is {wanted[0]}."
+        pack.tell(Note("classes_listed", text, "warning"))
+        return arranged
+    return parsed
 
 
 def _is_open(name: str, place: FilePlace, above: Folder) -> bool:

@@ -222,3 +222,20 @@ def test_large_images_are_stored_bounded(ingest: Ingest) -> None:
     found = ingest(zipped(members))
     assert found.document["image"] == {"height": 512, "width": 731, "channels": 3}
     assert np.array_equal(found.images[0], images.bound(large))
+
+
+@pytest.mark.parametrize("folders", [["dog", "cat"], ["0", "1"]], ids=["names", "numbers"])
+def test_a_list_of_names_beside_the_folders_gives_their_order(ingest: Ingest, folders: list[str]) -> None:
+    """As their names, or the names of their numbers; of another list nothing is taken, and that is said."""
+    images = examples(20, 2, (8, 8, 3)).images
+    members = {f"{folders[n % 2]}/{n:02}.png": encoded(image) for n, image in enumerate(images)}
+    found = ingest(zipped(members | {"classes.txt": b"dog\ncat\nhen\n"}))
+    assert found.document["classes"] == ["dog", "cat", "hen"]
+    assert found.labels == ["dog"] * 10 + ["cat"] * 10 if folders[0] == "0" else ["cat"] * 10 + ["dog"] * 10
+    assert found.document["refused"] == []
+    assert "0 is dog" in found.warnings["classes_listed"]
+    other = ingest(zipped(members | {"classes.txt": b"fish\n"}))
+    assert (other.document["classes"], other.document["refused"][0]["name"]) == (sorted(folders), "classes.txt")
+    own = ingest(zipped(members | {"classes.txt": b"dog\ncat\n"}), classes=["cat", "dog"])
+    assert own.document["classes"] == ["cat", "dog"]
+    assert own.document["refused"][0]["name"] == "classes.txt"
