@@ -69,6 +69,25 @@ def lukemelas(name: str) -> str:
     return in_order(*((rf"(^|\.){old}\.", rf"\1{new}.") for old, new in [*names, *parts]))(name)
 
 
+def mm_efficientnet(name: str) -> str:
+    """timm's EfficientNet-B0, its blocks grouped by their strides."""
+    groups = {0: (1, 0), 1: (2, 0), 2: (3, 0), 3: (4, 0), 4: (4, 3), 5: (5, 0), 6: (5, 4)}  # and blocks before it
+    block = re.match(r"blocks\.(\d)\.(\d)\.(.+)", name)
+    if block is None:
+        ends = (("conv_stem", "layers.0.conv"), ("bn1", "layers.0.bn"), ("conv_head", "layers.6.conv"))
+        name = in_order(*((rf"^{old}\.", f"{new}.") for old, new in (*ends, ("bn2", "layers.6.bn"))))(name)
+        return name.replace("classifier", "head.fc") if name.startswith("classifier") else f"backbone.{name}"
+    group, before = groups[int(block[1])]
+    plain = {"conv_dw": "depthwise_conv.conv", "bn1": "depthwise_conv.bn", "conv_pw": "linear_conv.conv"}
+    plain |= {"bn2": "linear_conv.bn"}
+    full = {"conv_pw": "expand_conv.conv", "bn1": "expand_conv.bn", "conv_dw": "depthwise_conv.conv"}
+    full |= {"bn2": "depthwise_conv.bn", "conv_pwl": "linear_conv.conv", "bn3": "linear_conv.bn"}
+    parts = (plain if block[1] == "0" else full) | {"se": "se"}
+    part, _, rest = block[3].partition(".")
+    rest = rest.replace("conv_reduce", "conv1.conv").replace("conv_expand", "conv2.conv")
+    return f"backbone.layers.{group}.{before + int(block[2])}.{parts[part]}.{rest}"
+
+
 def openai(state: State) -> State:
     """The projection [D,E] is no layer and has no bias; positions and class token have no dimension for a batch."""
     state = dict(state)
@@ -143,6 +162,23 @@ MM_SWIN = in_order(
     (r"^norm\.", "norm3."),
     (r"^(?!head)", "backbone."),
 )
+MM_DENSENET = in_order(
+    (r"^features\.(conv|norm)0", lambda match: f"stem.{int(match[1] == 'norm')}"),
+    (r"^features\.denseblock(\d)\.denselayer(\d+)", lambda m: f"stages.{int(m[1]) - 1}.block.{int(m[2]) - 1}"),
+    (r"^features\.transition(\d)", lambda match: f"transitions.{int(match[1]) - 1}"),
+    (r"^features\.norm5", "transitions.3.0"),
+    (r"^(?!classifier)", "backbone."),
+    (r"^classifier", "head.fc"),
+)
+MM_REGNET = in_order(
+    (r"^stem\.conv", "conv1"),
+    (r"^stem\.bn", "bn1"),
+    (r"downsample\.conv", "downsample.0"),
+    (r"downsample\.bn", "downsample.1"),
+    (r"conv(\d)\.(conv|bn)", r"\2\1"),
+    (r"^s(\d)\.b(\d+)", lambda match: f"layer{match[1]}.{int(match[2]) - 1}"),
+    (r"^(?!head)", "backbone."),
+)
 MICROSOFT_SWIN = in_order(
     (r"^layers\.(\d)\.downsample", lambda match: f"layers.{int(match[1]) - 1}.downsample"), (r"^head\.fc", "head")
 )
@@ -182,5 +218,8 @@ RENAMED: dict[str, Layout] = {
     "ConvNeXt of mmpretrain": of_timm("convnext_atto", MM_CONVNEXT),
     "ViT of mmpretrain": of_timm("test_vit", MM_VIT, sized=True),
     "Swin of mmpretrain": of_timm("swin_tiny_patch4_window7_224", MM_SWIN, side=224, heavy=True, change=neighbours),
+    "EfficientNet of mmpretrain": of_timm("tf_efficientnet_b0", mm_efficientnet),
+    "DenseNet of mmpretrain": of_timm("densenet121", MM_DENSENET, heavy=True),
+    "RegNet of mmpretrain": of_timm("regnetx_004", MM_REGNET),
     "ResNet of mmpretrain": of_timm("resnet18", in_order((r"^(?!fc)", "backbone."), (r"^fc", "head.fc")), heavy=True),
 }
