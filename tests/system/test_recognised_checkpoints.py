@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save
 
 from regraft import ApiError, Unsuccessful
@@ -39,7 +40,7 @@ def brought(service):
 def register(service, brought):
     def register(content, **fields):
         created = service.client.checkpoints.create(name="c", file=brought(content), **fields)
-        return service.client.checkpoints.wait(created.id, timeout_s=120)
+        return service.client.checkpoints.wait(created.id, timeout_s=240)
 
     return register
 
@@ -63,6 +64,20 @@ def test_efficientnet_lite_by_its_own_package_s_names(register):
     codes = {warning.code for warning in checkpoint.warnings}
     assert codes == {"names_translated", "input_assumed", "classes_assumed"}
     assert {"from": "_fc.bias", "to": "classifier.bias"} in checkpoint.report.renamed
+
+
+def test_auxiliary_classifiers_are_left_aside(register):
+    """As torchvision saves a GoogLeNet that was trained with them."""
+    torch.manual_seed(0)
+    network = torchvision.models.googlenet(weights=None, num_classes=10, aux_logits=True, init_weights=False)
+    input = {"size": [64, 64], "channels": 3, "mean": [0.5] * 3, "std": [0.5] * 3}
+    checkpoint = register(dict(network.state_dict()), input=input)
+    assert checkpoint.network.model_dump() == {"name": "torchvision/googlenet", "num_classes": 10, "options": {}}
+    assert {warning.code for warning in checkpoint.warnings} == {"left_aside"}
+    left = {entry["name"]: entry["reason"] for entry in checkpoint.report.skipped}
+    assert left.keys() == {name for name in network.state_dict() if name.startswith(("aux1.", "aux2."))}
+    assert "auxiliary classifier" in left["aux1.fc2.weight"]
+    assert not checkpoint.untrained_head
 
 
 def test_what_the_request_says_overrides(register):
