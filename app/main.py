@@ -20,6 +20,7 @@ from app.api import (
     openapi,
     pages,
     problems,
+    recommendations,
     uploads,
 )
 from app.api.bodies import Room
@@ -42,7 +43,7 @@ from app.serving.service import Serving, loader
 from app.serving.streams import Streams
 from app.serving.torch_process import TorchProcess
 
-NOUNS = (files, uploads, checkpoints, datasets, jobs, models, catalogue, keys)
+NOUNS = (files, uploads, checkpoints, datasets, jobs, models, recommendations, catalogue, keys)
 FEED_INTERVAL_S = 0.3
 LEAST_ROOM = 64 * 2**20  # bytes of bodies in memory
 FOLLOWERS = 1024  # event streams

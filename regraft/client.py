@@ -13,6 +13,7 @@ from regraft.nouns.files import Files
 from regraft.nouns.jobs import Jobs
 from regraft.nouns.keys import Keys
 from regraft.nouns.models import Models
+from regraft.nouns.recommendations import Recommendations
 from regraft.nouns.uploads import Uploads
 from regraft.steps import Awaiting, Blocking
 from regraft.wire import Retry
@@ -45,6 +46,7 @@ class Client:
         self.datasets = Datasets(*parts)
         self.networks = Networks(*parts)
         self.methods = Methods(*parts)
+        self.recommendations = Recommendations(*parts)
         self.jobs = Jobs(*parts)
         self.models = Models(*parts)
         self.keys = Keys(*parts)
@@ -80,6 +82,7 @@ class AsyncClient:
         self.datasets = Datasets(*parts)
         self.networks = Networks(*parts)
         self.methods = Methods(*parts)
+        self.recommendations = Recommendations(*parts)
         self.jobs = Jobs(*parts)
         self.models = Models(*parts)
         self.keys = Keys(*parts)

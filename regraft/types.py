@@ -256,6 +256,77 @@ class Job(Object):
         return (self.finished_at - self.started_at).total_seconds()
 
 
+class Predicted(Record):
+    """The forecast of an accuracy, with an interval that holds it in 90 of 100 cases."""
+
+    accuracy: float
+    interval: tuple[float, float]
+    p_best: float
+    p_worse_than_unchanged: float | None = None
+    p_worse_than_scratch: float | None = None
+
+
+class RecommendationEntry(Record):
+    """A choice: with the dataset, `checkpoint` and `method` are a job."""
+
+    rank: int
+    checkpoint: str | None = None
+    method: dict[str, Any]
+    predicted: Predicted
+    cost: dict[str, float | None] = {}
+    evidence: list[dict[str, Any]] = []
+    reasons: list[str] = []
+    warnings: list[Warned] = []
+
+
+class RecommendationCandidate(Record):
+    """A checkpoint that was asked about; `failure` says why nothing is forecast of it."""
+
+    id: str
+    name: str | None = None
+    measured: bool = False
+    scores: list[dict[str, Any]] = []
+    failure: str | None = None
+
+
+class Recommendation(Object):
+    status: str
+    error: Failure | None = None
+    dataset: str
+    candidates: list[RecommendationCandidate] = []
+    entries: list[RecommendationEntry] = []
+    baselines: dict[str, float | None] = {}
+    label_use: str | None = None
+    abstains: bool = False
+    because: str | None = None
+    to_decide: dict[str, Any] | None = None
+    jobs: list[dict[str, Any]] = []
+    warnings: list[Warned] = []
+
+    @property
+    def finished(self) -> bool:
+        return self.status in ("ready", "failed")
+
+
+class OutcomeEntry(Record):
+    """A forecast beside the truth, where a job has finished that tells it."""
+
+    rank: int
+    checkpoint: str | None = None
+    method: dict[str, Any]
+    predicted: Predicted
+    job: str | None = None
+    accuracy: float | None = None
+    inside: bool | None = None
+
+
+class Outcome(Record):
+    recommendation: str
+    entries: list[OutcomeEntry]
+    known: int
+    inside: int
+
+
 class Model(Object):
     job: str
     checkpoint: str | None = None

@@ -67,6 +67,17 @@ JOB = _named(
         "name": "from scratch",
     },
 )
+RECOMMENDATION = _named(
+    all_that_is_there={"dataset": DATASET},
+    of_a_few={
+        "dataset": DATASET,
+        "checkpoints": [CHECKPOINT, MODEL],
+        "methods": ["linear_probe", "fine_tune"],
+        "labels": 10,
+        "images": 500,
+        "seed": 1,
+    },
+)
 NEW_KEY = _named(
     for_an_application={"name": "camera", "scopes": ["predict"]},
     for_somebody_else={"name": "bob", "owner": "bob", "expires_at": "2030-01-01T00:00:00Z"},

@@ -24,6 +24,7 @@ TAGS = [
         "description": "Source models: uploaded, published by a library, or once adapted.",
     },
     {"name": "datasets", "description": "Images with labels, or without."},
+    {"name": "recommendations", "description": "What to try on a dataset, before anything is trained."},
     {"name": "jobs", "description": "One adaptation each: a checkpoint, a dataset, a method."},
     {"name": "models", "description": "What jobs made: evaluation, weights, predictions."},
     {"name": "catalogue", "description": "What can be named: networks and methods."},

@@ -300,6 +300,19 @@ class ModelRow(ServableRow, Owned, Base):
     warnings: Mapped[list[Warned]] = mapped_column(Json, default=list)  # those of its job
 
 
+class RecommendationRow(Owned, Base):
+    """The question what to try on a dataset, and the answer; its status is that of its task."""
+
+    __tablename__ = "recommendations"
+    __table_args__ = (Index("ix_recommendations_owner_created", "owner", "created_at", "id"),)
+    dataset: Mapped[str] = mapped_column(ID)
+    source_dataset: Mapped[str | None] = mapped_column(ID)
+    request: Mapped[Document] = mapped_column(Json)
+    planned: Mapped[Document | None] = mapped_column(Json)  # candidates and what fits them, once all parts are ready
+    result: Mapped[Document | None] = mapped_column(Json)  # what was measured and forecast
+    jobs: Mapped[list[Document]] = mapped_column(Json, default=list)  # {job, checkpoint, method}: what came of it
+
+
 class WorkerProcess(Base):
     """A live worker; its identity is fresh at each start."""
 

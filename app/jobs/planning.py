@@ -69,8 +69,8 @@ def resolve(db: Session, owner: str, request: Request) -> Plan:
         UntrainedHead: the method asks a network for classes whose head was drawn at random.
     """
     source = _source(db, owner, request)
-    target = _dataset(db, owner, request.dataset, "dataset")
-    source_dataset = _source_dataset(db, owner, request.source_dataset, source)
+    target = find_dataset(db, owner, request.dataset, "dataset")
+    source_dataset = find_source_dataset(db, owner, request.source_dataset, source)
     teachers = _teachers(db, owner, request.method)
 
     def trained_on(id_: str) -> Sequence[str]:
@@ -80,6 +80,32 @@ def resolve(db: Session, owner: str, request: Request) -> Plan:
     environments = _environments(db, owner, method)
     _check_network(db, method)
     _require_trained_heads(method, source, teachers)
+    return _plan(db, method, source, target, source_dataset, teachers, environments)
+
+
+def fit(
+    db: Session, method: Method, source: Source | None, target: DatasetRow, source_dataset: DatasetRow | None
+) -> Plan:
+    """The plan of parts that were looked up before, for a method that names no others.
+
+    Raises:
+        Invalid: no worker can build the method's network.
+        UntrainedHead: the method asks the source for classes, and its head was drawn at random.
+    """
+    _check_network(db, method)
+    _require_trained_heads(method, source, {})
+    return _plan(db, method, source, target, source_dataset, {}, {})
+
+
+def _plan(
+    db: Session,
+    method: Method,
+    source: Source | None,
+    target: DatasetRow,
+    source_dataset: DatasetRow | None,
+    teachers: dict[str, Source],
+    environments: dict[str, DatasetRow],
+) -> Plan:
     facts = facts_of(source, target, source_dataset, teachers, environments)
     return Plan(
         method=_close(db, method, facts),
@@ -104,8 +130,17 @@ def _source(db: Session, owner: str, request: Request) -> Source | None:
         return None
     if checkpoint is None:
         raise errors.Invalid(f"`{name}` needs a checkpoint or a model to start from.", param="checkpoint")
-    source = sources.find(db, owner, checkpoint, "checkpoint")
-    _refuse_failed(source.id, source.readiness, "checkpoint")
+    return find_source(db, owner, checkpoint, "checkpoint")
+
+
+def find_source(db: Session, owner: str, source_id: str, param: str) -> Source:
+    """
+    Raises:
+        NotFound: the owner has no such checkpoint or model.
+        NotReady: its ingest has failed.
+    """
+    source = sources.find(db, owner, source_id, param)
+    _refuse_failed(source.id, source.readiness, param)
     return source
 
 
@@ -123,28 +158,32 @@ def _teachers(db: Session, owner: str, method: Method) -> dict[str, Source]:
     """Checkpoints and models that the method's parameters name, by id."""
     teachers = {}
     for param, teacher_id in method.networks().items():
-        teachers[teacher_id] = sources.find(db, owner, teacher_id, f"method.{param}")
-        _refuse_failed(teacher_id, teachers[teacher_id].readiness, f"method.{param}")
+        teachers[teacher_id] = find_source(db, owner, teacher_id, f"method.{param}")
     return teachers
 
 
 def _environments(db: Session, owner: str, method: Method) -> dict[str, DatasetRow]:
     """Datasets that the method's parameters name, by id."""
     named = method.datasets().items()
-    return {dataset_id: _dataset(db, owner, dataset_id, f"method.{param}") for param, dataset_id in named}
+    return {dataset_id: find_dataset(db, owner, dataset_id, f"method.{param}") for param, dataset_id in named}
 
 
-def _dataset(db: Session, owner: str, dataset_id: str, param: str) -> DatasetRow:
+def find_dataset(db: Session, owner: str, dataset_id: str, param: str) -> DatasetRow:
+    """
+    Raises:
+        NotFound: the owner has no such dataset.
+        NotReady: its ingest has failed.
+    """
     dataset, task = datasets.get(db, owner, dataset_id, param=param)
     _refuse_failed(dataset_id, readiness(Status(task.status)), param)
     return dataset
 
 
-def _source_dataset(db: Session, owner: str, reference: str | None, source: Source | None) -> DatasetRow | None:
+def find_source_dataset(db: Session, owner: str, reference: str | None, source: Source | None) -> DatasetRow | None:
     """The dataset that is asked for, else the one that the source is known to come from, if that has labels: what
     learned from images alone cannot be measured on them, which is no reason to refuse the job."""
     if reference is not None:
-        return _dataset(db, owner, reference, "source_dataset")
+        return find_dataset(db, owner, reference, "source_dataset")
     if source is None or source.dataset is None:
         return None
     known = datasets.get(db, owner, source.dataset).dataset

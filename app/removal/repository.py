@@ -17,6 +17,7 @@ from app.db.tables import (
     JobRow,
     ModelRow,
     Owned,
+    RecommendationRow,
     Task,
     UploadPart,
     UploadRow,
@@ -43,6 +44,7 @@ _TABLES: dict[str, type[Owned]] = {
     "job": JobRow,
     "model": ModelRow,
     "idn": IdentificationRow,
+    "rec": RecommendationRow,
 }
 
 

@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 refused, 2 wrong usage, 3 the service cannot be reached, 4
 
 import typer
 
-from regraft.cli import catalogue, checkpoints, datasets, files, jobs, keys, models, server
+from regraft.cli import catalogue, checkpoints, datasets, files, jobs, keys, models, recommend, server
 
 app = typer.Typer(
     name="regraft",
@@ -23,7 +23,7 @@ for name, group in {
     "keys": keys.app,
 }.items():
     app.add_typer(group, name=name)
-for command in (models.predict, catalogue.methods, catalogue.networks):
+for command in (recommend.recommend, models.predict, catalogue.methods, catalogue.networks):
     app.command()(command)
 for command in (server.serve, server.api, server.worker, server.migrate, server.demo):
     app.command(rich_help_panel="Server")(command)

@@ -20,7 +20,7 @@ from worker.executors import confinement, kernel
 from worker.executors.base import Crashed
 from worker.ingest import checkpoint, dataset, disk, identification, revision
 from worker.networks import catalogue, renewal
-from worker.runs import run_job
+from worker.runs import recommend, run_job
 from worker.runtime import device
 from worker.runtime.contract import Channel, Command, Event, Failure, Interrupted, Result, Retry, Spec
 from worker.training import accumulation
@@ -43,8 +43,10 @@ TASKS: Mapping[str, Task] = {
     "identify": identification.identify,
     "run": run_job.run,
     "signatures": _renew_signatures,
+    "recommend": recommend.run,
     "catalogue": lambda spec, channel: Result(Catalogue(entries=[dict(entry) for entry in catalogue.entries()])),
 }
+ADVICE = {"run": "lower `batch_size`", "recommend": "ask for fewer `images`"}  # where memory ran out
 
 
 class PipeChannel:
@@ -100,7 +102,7 @@ def main(connection: Connection, spec: Spec[Record]) -> None:
 
 
 def out_of_memory(spec: Spec[Record], reason: str) -> Failure:
-    advice = "lower `batch_size`" if spec.kind == "run" else "the file needs more memory than ingest may take"
+    advice = ADVICE.get(spec.kind, "the file needs more memory than ingest may take")
     return Failure("out_of_memory", f"Memory ran out ({reason.splitlines()[0] if reason else spec.kind}): {advice}.")
 
 

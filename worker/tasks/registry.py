@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.checkpoints import identification
 from app.checkpoints import service as checkpoints
+from app.choosing import service as choosing
 from app.contract.blobs import Written
 from app.contract.record import Record
 from app.contract.specs import Prepared
@@ -35,4 +36,5 @@ KINDS: Mapping[str, TaskKind[Any, Any]] = {
     checkpoints.KIND: TaskKind(checkpoints.prepare, checkpoints.publish, untrusted=True),
     identification.KIND: TaskKind(identification.prepare, identification.publish, untrusted=True),
     jobs.KIND: TaskKind(jobs.prepare, jobs.publish, untrusted=False),
+    choosing.KIND: TaskKind(choosing.prepare, choosing.publish, untrusted=False),
 }

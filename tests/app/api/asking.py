@@ -43,6 +43,7 @@ RULES = {
     r"must not be longer than|must not be nested deeper": "characters as JSON",
     r"There is no network |: \S+ has no (option|weights) ": "`GET /v1/networks` lists",
     r"^(method\.)?network\.options\.(input|layers)": "which refuses what makes no network",
+    r"^rank: There is no entry of rank": "A rank that it does not have, or not yet, is refused.",
     r"^expires_at: Input should be less than": "`expires_at` is before the year 2500",
     r"`dataset` decides (which network|by one class)": "It goes with no `network` and no `multi_label`",
     r"The network has \d+ classes, but \d+ names": "`classes` are as many as the network has",

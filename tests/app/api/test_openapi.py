@@ -147,6 +147,7 @@ def test_keys_of_a_given_pattern_are_all_keys(document):
         ("/v1/checkpoints", examples.NEW_CHECKPOINT, 202),
         ("/v1/datasets", examples.NEW_DATASET, 202),
         ("/v1/datasets/{id}/revisions", examples.NEW_REVISION, 202),
+        ("/v1/recommendations", examples.RECOMMENDATION, 202),
         ("/v1/jobs", examples.JOB, 202),
         ("/v1/jobs/preflight", examples.JOB, 200),
         ("/v1/keys", examples.NEW_KEY, 201),

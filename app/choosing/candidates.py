@@ -1,0 +1,206 @@
+"""Candidates of a recommendation: which checkpoints are asked about, and which methods fit each of them."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy.orm import Session
+
+from app.choosing.forecast import METHODS as FORECAST
+from app.choosing.forecast import CandidateFacts, Past, Question
+from app.contract.inputs import InputSpec
+from app.contract.layers import with_classes
+from app.contract.networks import NetworkSpec
+from app.contract.record import Record
+from app.core import errors
+from app.db.tables import DatasetRow, Warned
+from app.jobs import planning
+from app.jobs.sources import Source
+from app.methods.registry import METHODS, parse
+
+SCRATCH = "train"
+
+
+class Eligible(Record):
+    """A candidate as it was when all parts were ready.  `methods` are those that fit it, complete, by name; `reason`
+    says why one does not."""
+
+    id: str
+    name: str | None = None
+    parameters: int | None = None
+    knows_classes: bool = False
+    keeps_head: bool = False
+    methods: dict[str, dict[str, object]] = {}
+    reason: str | None = None
+
+    @property
+    def facts(self) -> CandidateFacts:
+        return CandidateFacts(
+            id=self.id,
+            name=self.name or self.id,
+            parameters=self.parameters,
+            knows_classes=self.knows_classes,
+            keeps_head=self.keeps_head,
+            methods=tuple(self.methods),
+        )
+
+
+class PastJob(Record):
+    """See `forecast.Past`."""
+
+    method: str
+    residual: float
+
+
+class Planned(Record):
+    """What a forecast is made of beside the evidence.
+
+    `labels` a class are seen: None is all that there are, 0 none.  `methods` were asked for.  `scratch`: the complete
+    method that trains a network from nothing, where one fits.
+    """
+
+    labels: int | None
+    methods: list[str]
+    candidates: list[Eligible]
+    scratch: dict[str, object] | None
+    history: list[PastJob] = []
+
+    @property
+    def question(self) -> Question:
+        return Question(
+            labels=self.labels,
+            candidates=[candidate.facts for candidate in self.candidates],
+            methods=self.methods,
+            scratch=self.scratch is not None,
+            history=[Past(past.method, past.residual) for past in self.history],
+        )
+
+    def method(self, checkpoint: str | None, name: str) -> dict[str, object]:
+        """The method of a choice, complete."""
+        if checkpoint is None:
+            assert self.scratch is not None
+            return self.scratch
+        return next(candidate for candidate in self.candidates if candidate.id == checkpoint).methods[name]
+
+
+def plan(
+    db: Session,
+    owner: str,
+    sources: Sequence[Source],
+    target: DatasetRow,
+    *,
+    source_dataset: str | None,
+    methods: Sequence[str] | None,
+    labels: int | None,
+    names: Mapping[str, str],
+    history: Sequence[PastJob],
+) -> Planned:
+    """Judge every method on every source; all parts are ready.
+
+    Raises:
+        Unfit: there is nothing to learn from; or no method that was asked for fits.
+    """
+    require_images(target, labels)
+    labels = labels if target.labelled and not target.only_tests_labelled else 0
+    asked = list(methods or FORECAST)
+    fitting = [
+        _eligible(db, owner, source, target, source_dataset, asked if labels != 0 else [], labels, names)
+        for source in sources
+    ]
+    scratch = None
+    if SCRATCH in asked and labels != 0:
+        scratch = next((found for source in sources if (found := _scratch(db, source, target, labels))), None)
+    if labels != 0 and scratch is None and not any(candidate.methods for candidate in fitting):
+        reasons = [f"{candidate.id}: {candidate.reason}" for candidate in fitting[:5] if candidate.reason]
+        raise errors.Unfit(f"No method that was asked for fits. {' '.join(reasons)}".rstrip(), param="dataset")
+    return Planned(labels=labels, methods=asked, candidates=fitting, scratch=scratch, history=list(history))
+
+
+def require_images(target: DatasetRow, labels: int | None) -> None:
+    """Refuse a dataset of which nothing can be forecast, as far as it is known by now.
+
+    Raises:
+        Unfit: its images have several labels, or none that were asked for; or there are none to learn from.
+    """
+    if target.multi_label:
+        raise errors.Unfit(
+            f"Images of {target.id} have any number of labels; forecasts are made for one label an image.",
+            param="dataset",
+        )
+    if target.splits is not None and not target.splits["train"]:
+        raise errors.Unfit(f"The training split of {target.id} is empty: there is nothing to measure.", param="dataset")
+    if labels and (not target.labelled or target.only_tests_labelled):
+        but = " but for tests" if target.only_tests_labelled else ""
+        raise errors.Unfit(f"{target.id} has no labels{but}, but `labels` asks for {labels} a class.", param="labels")
+
+
+def warnings(planned: Planned, *, named: bool) -> list[Warned]:
+    """Warnings about what is not among the entries; `named`: the request named the methods."""
+    if planned.labels == 0:
+        return []
+    found = [
+        {"code": "candidate_left_out", "message": f"No method fits {candidate.id}: {candidate.reason}"}
+        for candidate in planned.candidates
+        if not candidate.methods and candidate.reason
+    ]
+    fitting = {name for candidate in planned.candidates for name in candidate.methods}
+    fitting |= {SCRATCH} if planned.scratch else set()
+    left_out = [name for name in planned.methods if named and name not in fitting]
+    return found + [
+        {"code": "method_left_out", "message": f"`{name}` fits none of the candidates."} for name in left_out
+    ]
+
+
+def _eligible(
+    db: Session,
+    owner: str,
+    source: Source,
+    target: DatasetRow,
+    source_dataset: str | None,
+    asked: Sequence[str],
+    labels: int | None,
+    names: Mapping[str, str],
+) -> Eligible:
+    images = planning.find_source_dataset(db, owner, source_dataset, source)
+    fitting: dict[str, dict[str, object]] = {}
+    reason = None
+    for name in asked:
+        if name == SCRATCH:
+            continue
+        try:
+            plan = planning.fit(db, parse(_open(name, labels)), source, target, images)
+            plan.require_fit()
+        except errors.RegraftError as misfit:
+            reason = reason or misfit.detail
+        else:
+            fitting[name] = plan.method.document()
+    known, wanted = set(source.classes or ()), set(target.classes or ())
+    return Eligible(
+        id=source.id,
+        name=names.get(source.id),
+        parameters=source.parameters,
+        knows_classes=wanted <= known,
+        keeps_head=wanted == known,
+        methods=fitting,
+        reason=reason,
+    )
+
+
+def _scratch(db: Session, source: Source, target: DatasetRow, labels: int | None) -> dict[str, object] | None:
+    """The source's network, newly drawn for the target's classes; None where that does not fit."""
+    if source.input is None:
+        return None
+    network = with_classes(NetworkSpec.model_validate(source.network), len(target.classes or ()))
+    own = {"network": network.document(), "input": InputSpec.model_validate(source.input).document()}
+    try:
+        plan = planning.fit(db, parse(_open(SCRATCH, labels) | own), None, target, None)
+        plan.require_fit()
+    except errors.RegraftError:
+        return None
+    return plan.method.document()
+
+
+def _open(name: str, labels: int | None) -> dict[str, object]:
+    """The method with its budget of labels, the rest open."""
+    method: dict[str, object] = {"name": name}
+    if labels and "labels_per_class" in METHODS[name].model_fields:
+        method["labels_per_class"] = labels
+    return method

@@ -1,0 +1,103 @@
+"""Recommendations: what is measured of each checkpoint on a dataset before any training, and what is forecast of it."""
+
+from app.contract.base import StrictModel
+from app.contract.record import Record
+from app.contract.specs import DatasetSpec, SourceSpec
+
+
+class EvidenceScore(Record):
+    """A piece of evidence.  `tier` as in docs/choosing.md: 0 static, 1 history, 2 features, 3 probe.  `value` is None
+    where it has no meaning here, for `reason`."""
+
+    name: str
+    tier: int
+    value: float | None = None
+    reason: str | None = None
+
+
+class MeasuredAccuracy(Record):
+    """An accuracy (0–1) with its 95 % `interval`, over `n` images."""
+
+    accuracy: float
+    interval: tuple[float, float]
+    n: int
+
+
+class Evidence(Record):
+    """What a frozen checkpoint shows on `images` of the dataset's training split.
+
+    `probe` is a ridge regression of the labels on its features, each image judged by one that has not seen it;
+    `unchanged` is what the checkpoint itself says of the images, where it knows all their classes.  `failure` says why
+    nothing could be measured.
+    """
+
+    checkpoint: str
+    images: int = 0
+    features: int | None = None
+    probe: MeasuredAccuracy | None = None
+    unchanged: MeasuredAccuracy | None = None
+    scores: list[EvidenceScore] = []
+    failure: str | None = None
+
+
+class RecommendationSpec(Record):
+    """The order to measure `candidates`, by id, on at most `images` of the target's training split.
+
+    `labels` (a class) of them are seen: None is all, 0 none.  `source_dataset`: what the gap is measured from.
+    """
+
+    images: int
+    seed: int
+    labels: int | None = None
+    candidates: dict[str, SourceSpec]
+    target: DatasetSpec
+    source_dataset: DatasetSpec | None = None
+
+
+class Measurements(Record):
+    """The evidence on every candidate, in the order of the spec."""
+
+    evidence: list[Evidence]
+
+
+class Contribution(StrictModel):
+    """A term of the sum that a forecast is: `contribution` in logits."""
+
+    tier: int
+    name: str
+    value: float | None
+    contribution: float
+
+
+class Predicted(StrictModel):
+    """`accuracy` on the target's test images, with an interval that holds it in 90 of 100 cases."""
+
+    accuracy: float
+    interval: tuple[float, float]
+    p_best: float
+    p_worse_than_unchanged: float | None
+    p_worse_than_scratch: float | None
+
+
+class Forecast(StrictModel):
+    """One choice: a checkpoint (None: from scratch) and a method, ranked."""
+
+    rank: int
+    checkpoint: str | None
+    method: str
+    predicted: Predicted
+    evidence: list[Contribution]
+    reasons: list[str]
+    warnings: list[dict[str, str]]
+
+
+class Forecasts(StrictModel):
+    """All choices, the best first.  `abstains` where the data cannot decide among the first ones, `because` says why;
+    `to_decide` is the smallest question that would."""
+
+    entries: list[Forecast]
+    unchanged: float | None
+    scratch: float | None
+    abstains: bool
+    because: str | None
+    to_decide: dict[str, object] | None

@@ -1,0 +1,85 @@
+"""`regraft recommend`."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from regraft.cli.online import WARNINGS, Column, Session, online
+from regraft.types import Recommendation, RecommendationEntry
+
+SHOWN = 10  # entries; `--json` has all
+
+
+@online
+def recommend(
+    session: Session,
+    dataset: Annotated[str, typer.Option(help="The target.")],
+    checkpoint: Annotated[
+        list[str] | None, typer.Option(help="A candidate; may be repeated.  Left out: the newest that are ready.")
+    ] = None,
+    method: Annotated[list[str] | None, typer.Option(help="May be repeated.  Left out: all with a forecast.")] = None,
+    source_dataset: Annotated[str | None, typer.Option(help="What the candidates learned from.")] = None,
+    labels: Annotated[str | None, typer.Option(help="How many of a class may be seen: a number, all, none.")] = None,
+    images: Annotated[int | None, typer.Option(help="Training images to look at.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same result.")] = None,
+) -> None:
+    """Say what to try on a dataset before anything is trained: regraft recommend --dataset ds_… --labels 10"""
+    with session.err.status("Looking at the images through every candidate"):
+        asked = session.client.recommendations.create(
+            dataset=dataset,
+            checkpoints=checkpoint,
+            methods=method,
+            source_dataset=source_dataset,
+            labels=_labels(labels),
+            images=images,
+            seed=seed,
+        )
+        found = session.client.recommendations.wait(asked.id)
+    if session.as_json:
+        session.emit(found.model_dump(mode="json"))
+        return
+    session.show_all(found.entries[:SHOWN], _columns(found))
+    session.show(found, FIELDS)
+
+
+FIELDS: list[Column] = [
+    ("recommendation", lambda found: found.id),
+    ("entries", lambda found: len(found.entries)),
+    ("unchanged", lambda found: _percent(found.baselines.get("unchanged"))),
+    ("from scratch", lambda found: _percent(found.baselines.get("scratch"))),
+    ("labels read", lambda found: found.label_use),
+    ("undecided", lambda found: found.because if found.abstains else None),
+    ("would decide", lambda found: found.to_decide),
+    ("not measured", lambda found: [f"{one.id}: {one.failure}" for one in found.candidates if one.failure]),
+    WARNINGS,
+]
+
+
+def _columns(found: Recommendation) -> Sequence[Column]:
+    names = {one.id: one.name or one.id for one in found.candidates}
+
+    def accuracy(entry: RecommendationEntry) -> str:
+        low, high = entry.predicted.interval
+        return f"{entry.predicted.accuracy:.1%} ({low:.1%} to {high:.1%})"
+
+    return [
+        ("rank", lambda entry: entry.rank),
+        ("checkpoint", lambda entry: entry.checkpoint and names.get(entry.checkpoint, entry.checkpoint)),
+        ("method", lambda entry: entry.method["name"]),
+        ("accuracy, 90 %", accuracy),
+        ("best", lambda entry: _percent(entry.predicted.p_best)),
+        ("reasons", lambda entry: " ".join(entry.reasons) or None),
+    ]
+
+
+def _percent(share: Any) -> str | None:
+    return None if share is None else f"{share:.0%}"
+
+
+def _labels(given: str | None) -> Any:
+    if given is None or given in ("all", "none"):
+        return given
+    if not given.isdecimal():
+        raise typer.BadParameter(f"{given!r} is neither a number nor all or none", param_hint="--labels")
+    return int(given)

