@@ -1,6 +1,7 @@
 """Candidates of a recommendation: which checkpoints are asked about, and which methods fit each of them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
@@ -17,6 +18,17 @@ from app.jobs.sources import Source
 from app.methods.registry import METHODS, parse
 
 SCRATCH = "train"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of an owner's question; `source_dataset` is the id of what the sources learned from, where it was
+    named."""
+
+    owner: str
+    target: DatasetRow
+    sources: Sequence[Source]
+    source_dataset: str | None
 
 
 class Eligible(Record):
@@ -44,14 +56,14 @@ class Eligible(Record):
 
 
 class PastJob(Record):
-    """See `forecast.Past`."""
+    """A `forecast.Past`, as it is stored."""
 
     method: str
     residual: float
 
 
 class Planned(Record):
-    """What a forecast is made of beside the evidence.
+    """The parts of a question beside the evidence, once all of them are ready.
 
     `labels` a class are seen: None is all that there are, 0 none.  `methods` were asked for.  `scratch`: the complete
     method that trains a network from nothing, where one fits.
@@ -83,11 +95,8 @@ class Planned(Record):
 
 def plan(
     db: Session,
-    owner: str,
-    sources: Sequence[Source],
-    target: DatasetRow,
+    parts: Parts,
     *,
-    source_dataset: str | None,
     methods: Sequence[str] | None,
     labels: int | None,
     names: Mapping[str, str],
@@ -98,12 +107,12 @@ def plan(
     Raises:
         Unfit: there is nothing to learn from; or no method that was asked for fits.
     """
+    target, sources = parts.target, parts.sources
     require_images(target, labels)
     labels = labels if target.labelled and not target.only_tests_labelled else 0
     asked = list(methods or FORECAST)
     fitting = [
-        _eligible(db, owner, source, target, source_dataset, asked if labels != 0 else [], labels, names)
-        for source in sources
+        _eligible(db, parts, source, asked if labels != 0 else [], labels, names.get(source.id)) for source in sources
     ]
     scratch = None
     if SCRATCH in asked and labels != 0:
@@ -150,32 +159,26 @@ def warnings(planned: Planned, *, named: bool) -> list[Warned]:
 
 
 def _eligible(
-    db: Session,
-    owner: str,
-    source: Source,
-    target: DatasetRow,
-    source_dataset: str | None,
-    asked: Sequence[str],
-    labels: int | None,
-    names: Mapping[str, str],
+    db: Session, parts: Parts, source: Source, asked: Sequence[str], labels: int | None, name: str | None
 ) -> Eligible:
-    images = planning.find_source_dataset(db, owner, source_dataset, source)
+    target = parts.target
+    images = planning.find_source_dataset(db, parts.owner, parts.source_dataset, source)
     fitting: dict[str, dict[str, object]] = {}
     reason = None
-    for name in asked:
-        if name == SCRATCH:
+    for method in asked:
+        if method == SCRATCH:
             continue
         try:
-            plan = planning.fit(db, parse(_open(name, labels)), source, target, images)
+            plan = planning.fit(db, parse(_open(method, labels)), source, target, images)
             plan.require_fit()
         except errors.RegraftError as misfit:
             reason = reason or misfit.detail
         else:
-            fitting[name] = plan.method.document()
+            fitting[method] = plan.method.document()
     known, wanted = set(source.classes or ()), set(target.classes or ())
     return Eligible(
         id=source.id,
-        name=names.get(source.id),
+        name=name,
         parameters=source.parameters,
         knows_classes=wanted <= known,
         keeps_head=wanted == known,

@@ -51,7 +51,7 @@ METHODS: tuple[MethodName, ...] = get_args(MethodName)
 
 @dataclass(frozen=True)
 class CandidateFacts:
-    """What is known of a checkpoint without looking at an image.
+    """A checkpoint, as it is known without a look at an image.
 
     `knows_classes`: its head has the dataset's classes by name; `keeps_head`: it has these and no others.  `methods`
     are those that fit it; None: all.
@@ -216,7 +216,7 @@ class _Baselines:
 
     @property
     def of_all(self) -> float | None:
-        """That of the best checkpoint as it is."""
+        """The accuracy of the best checkpoint as it is."""
         return max((float(one.mean()) for one in self.unchanged.values()), default=None)
 
 
@@ -253,7 +253,7 @@ def _warnings(choice: _Choice, baselines: _Baselines) -> list[dict[str, str]]:
 def _open_question(
     accuracy_CN: Floats, first: int, evidence: Sequence[Evidence]
 ) -> tuple[str | None, dict[str, object] | None]:
-    """What would decide, where a better answer is worth more than `WORTHWHILE`: the expected value of knowing all."""
+    """Say what would decide, where to know all would be worth more than `WORTHWHILE` in the mean."""
     gain = float((accuracy_CN.max(0) - accuracy_CN[first]).mean())
     if gain < WORTHWHILE or accuracy_CN.shape[0] < 2:
         return None, None

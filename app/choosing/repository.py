@@ -78,7 +78,7 @@ def names(db: Session, checkpoint_ids: Collection[str]) -> dict[str, str]:
 
 
 def there(db: Session, job_ids: Collection[str]) -> set[str]:
-    """Those of the jobs that were not deleted."""
+    """Tell which of the jobs were not deleted."""
     if not job_ids:
         return set()
     return set(db.scalars(select(JobRow.id).where(JobRow.id.in_(job_ids))))
@@ -102,7 +102,7 @@ def answered(db: Session, owner: str) -> list[tuple[RecommendationRow, str | Non
 
 
 def evaluated(db: Session, job_ids: Collection[str]) -> list[JobRow]:
-    """Those of the jobs that have succeeded, in the order of their ids."""
+    """The jobs of these that have succeeded, in the order of their ids."""
     query = select(JobRow).join(Task, Task.id == JobRow.id)
     query = query.where(JobRow.id.in_(job_ids), Task.status == Status.SUCCEEDED)
     return list(db.scalars(query.order_by(JobRow.id)))

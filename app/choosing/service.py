@@ -62,7 +62,7 @@ class Recommended(NamedTuple):
 
 
 class StoredAnswer(Record):
-    """What is stored of an answer that is complete."""
+    """A complete answer, as it is stored."""
 
     evidence: list[Evidence]
     forecasts: Forecasts
@@ -191,7 +191,7 @@ def outcome(db: Session, owner: str, recommendation_id: str) -> tuple[Recommende
 
 
 def label_use(answer: Recommended) -> str:
-    """What of the target's labels the measurements have read, in words."""
+    """Say what of the target's labels the measurements have read."""
     measured = [part.n for one in answer.evidence.values() for part in (one.probe, one.unchanged) if part is not None]
     if not measured:
         return "none of the target's"
@@ -261,10 +261,7 @@ def _plan(db: Session, row: RecommendationRow, target: DatasetRow, sources: Sequ
     """Write down what fits; gives warnings."""
     planned = candidates.plan(
         db,
-        row.owner,
-        sources,
-        target,
-        source_dataset=row.source_dataset,
+        candidates.Parts(row.owner, target, sources, row.source_dataset),
         methods=row.request["methods"],
         labels=row.request["labels"],
         names=repository.names(db, [source.id for source in sources]),
@@ -275,7 +272,7 @@ def _plan(db: Session, row: RecommendationRow, target: DatasetRow, sources: Sequ
 
 
 def _history(db: Session, owner: str, target: DatasetRow) -> list[PastJob]:
-    """What finished jobs that came of earlier recommendations were above the regression that was measured then.
+    """Jobs that came of earlier recommendations, with how far they were above the regression that was measured then.
 
     Those on the target's own images are left out: their test images are those whose accuracy is asked for.
     """

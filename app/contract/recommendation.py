@@ -24,7 +24,7 @@ class MeasuredAccuracy(Record):
 
 
 class Evidence(Record):
-    """What a frozen checkpoint shows on `images` of the dataset's training split.
+    """Measurements of a frozen checkpoint on `images` of the dataset's training split.
 
     `probe` is a ridge regression of the labels on its features, each image judged by one that has not seen it;
     `unchanged` is what the checkpoint itself says of the images, where it knows all their classes.  `failure` says why

@@ -27,8 +27,8 @@ FEWEST = 4  # images from which anything is told
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a network makes of N images: features [N,D], and the probability [N,Z] of each of its own classes."""
+class Observed:
+    """Outputs of a network on N images: features [N,D], and the probability [N,Z] of each of its own classes."""
 
     x_ND: Floats
     p_NZ: Floats
@@ -43,7 +43,7 @@ class ChosenRows:
 
 
 def rows(domain: Domain, images: int, labels: int | None, seed: int) -> ChosenRows:
-    """At most `images` of the training split, classes in proportion, of which at most `labels` a class keep theirs.
+    """Choose at most `images` of the training split, classes in proportion, at most `labels` of each.
 
     With `labels` 0 none is read; None: all that there are.
     """
@@ -66,7 +66,7 @@ def measure(
     chosen: ChosenRows,
     elsewhere: tuple[Domain, ChosenRows] | None = None,
 ) -> Evidence:
-    """What the checkpoint, frozen, shows on the `chosen` images of `domain`; `elsewhere` are images that it was trained
+    """Measure the checkpoint, frozen, on the `chosen` images of `domain`; `elsewhere` are images that it was trained
     on, for the gap.
 
     Raises:
@@ -99,7 +99,7 @@ def measure(
     )
 
 
-def _look(run: Run, source: Source, learner: Classifier, domain: Domain, chosen: ChosenRows) -> Seen:
+def _look(run: Run, source: Source, learner: Classifier, domain: Domain, chosen: ChosenRows) -> Observed:
     images = domain.unlabelled(chosen.place_N, learner.input)
     width = learner.structure.features
     everything = layers(run, source.network, learner.module.state_dict(), "features and scores", learner.input)
@@ -117,7 +117,7 @@ def _look(run: Run, source: Source, learner: Classifier, domain: Domain, chosen:
 
     both_NW = cached(run, everything, images, compute).double()
     p_NZ = both_NW[:, width:].softmax(1)
-    return Seen(both_NW[:, :width].cpu().numpy(), p_NZ.cpu().numpy())
+    return Observed(both_NW[:, :width].cpu().numpy(), p_NZ.cpu().numpy())
 
 
 def _of_features(x_ND: Floats, y_N: Indices) -> list[EvidenceScore]:
@@ -135,7 +135,7 @@ def _of_head(p_NZ: Floats, y_N: Indices) -> list[EvidenceScore]:
     return [_score("leep", partial(scores.leep, p_NZ, y_N)), _score("nce", partial(scores.nce, p_NZ, y_N))]
 
 
-def _of_gap(there: Seen, here: Seen) -> list[EvidenceScore]:
+def _of_gap(there: Observed, here: Observed) -> list[EvidenceScore]:
     return [
         _score("proxy_a", partial(gap.proxy_a, there.x_ND, here.x_ND)),
         _score("mmd", partial(gap.mmd, there.x_ND, here.x_ND)),
@@ -158,7 +158,7 @@ def _probed(x_ND: Floats, y_N: Indices) -> tuple[MeasuredAccuracy | None, str | 
 
 
 def _unchanged(learner: Classifier, domain: Domain, p_NZ: Floats, y_N: Indices) -> MeasuredAccuracy | None:
-    """What the network says as it is, by the names of its classes; None where it does not know all of the dataset's."""
+    """Measure the network as it is, by the names of its classes; None where it does not know all of the dataset's."""
     known = {name: place for place, name in enumerate(learner.classes or ())}
     if not set(domain.classes) <= set(known):
         return None

@@ -52,7 +52,7 @@ def run(spec: Spec[RecommendationSpec], channel: Channel) -> Result[Measurements
 
 
 def _elsewhere(spec: Spec[RecommendationSpec], memmap: MemmapPolicy) -> tuple[Domain, ChosenRows] | None:
-    """As many images of the source's dataset, whose labels nobody reads."""
+    """Choose as many images of the source's dataset; nobody reads their labels."""
     known = spec.payload.source_dataset
     if known is None:
         return None
