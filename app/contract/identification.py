@@ -32,7 +32,7 @@ class Candidate(Record):
 
 
 class Trial(Record):
-    """What networks that the weights fit alike make of labelled images of `dataset`.
+    """The measurement of networks that the weights fit alike on labelled images of `dataset`.
 
     `images` of each split were asked, of `classes` classes, which were matched by their `names`, or where one side has
     none by their `order`.  `majority` is the share of the commonest class among them.  `p_value` is that of McNemar's

@@ -29,7 +29,7 @@ def compared(recognised: Recognised, network: nn.Module, input: InputSpec) -> Id
 
 
 def differing(recognised: Recognised, network: nn.Module, input: InputSpec) -> list[NetworkSpec]:
-    """Those of the networks that fit alike that compute something else than `network`, which has the file's weights."""
+    """The networks of those that fit alike that compute something else than `network`, which has the file's weights."""
     return [other for other in recognised.alike if _differs(network, other, input)]
 
 

@@ -129,7 +129,7 @@ class SignatureRenewal:
 
 
 def _answered(place: Workplace, kind: str, payload: Record, limit_s: float = math.inf) -> Record | None:
-    """What a child says to a question of the worker's own; None where it did not in time, or the worker is to stop."""
+    """The answer of a child to a question of the worker's own; None where there is none in time, or it is to stop."""
     settings, deadline = place.settings, time.monotonic() + limit_s
     spec = Spec(kind, place.worker, payload, {}, settings.scratch, signatures=settings.signatures)
     running = place.executor.start(spec)
