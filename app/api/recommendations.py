@@ -71,7 +71,7 @@ events.add_route(router, choosing.find)
 def submit(id: Id, body: NewRecommendedJob, sender: Poster) -> Response:
     """The job is one like any other, and stands among the recommendation's `jobs`.
 
-    A rank that it does not have, or not yet, is refused."""
+    A rank that it does not have is refused, and any before it is ready: till then the ranks may change."""
     return sender.once(
         lambda db: Job.of(choosing.submit(db, sender.owner, id, body.rank, name=body.name, metadata=body.metadata))
     )

@@ -151,12 +151,16 @@ def submit(
 
     Raises:
         NotFound: the owner has no such recommendation.
-        Invalid: it has no entry of this rank, or none yet.
+        NotReady: it is still sharpening, so that another entry may have the rank by now.
+        Invalid: it has no entry of this rank.
         NotFound, NotReady, Unfit: see `jobs.create`.
     """
     _find(db, owner, recommendation_id, hold=True)
     repository.lock(db, recommendation_id)
     answer = get(db, owner, recommendation_id)
+    if answer.recommendation.result is None:
+        message = "Its ranks may still change: wait until it is ready, or submit a job with the entry's method."
+        raise errors.NotReady(message, param="rank")
     entry = _entry(answer, rank)
     assert answer.planned is not None
     request = Request(
@@ -319,7 +323,7 @@ def _entry(answer: Recommended, rank: int) -> Forecast:
     entries = () if answer.forecasts is None else answer.forecasts.entries
     found = next((entry for entry in entries if entry.rank == rank), None)
     if found is None:
-        many = f"ranks 1 to {len(entries)}" if entries else "no entries yet"
+        many = f"ranks 1 to {len(entries)}" if entries else "no entries"
         raise errors.Invalid(f"There is no entry of rank {rank}: {answer.recommendation.id} has {many}.", param="rank")
     return found
 

@@ -126,12 +126,22 @@ def test_an_entry_is_a_job_as_it_stands(world, client, ask):
 
 def test_a_rank_that_is_not_there_is_refused(world, client, ask):
     checkpoint, dataset = world.checkpoint(), world.dataset()
-    asked = ask(dataset)
-    for rank, what in ((1, "no entries yet"), (9, "ranks 1 to 4")):
-        response = client.post(f"{PATH}/{asked['id']}/jobs", json={"rank": rank})
-        assert (response.status_code, response.json()["param"]) == (422, "rank")
-        assert what in response.json()["detail"]
-        answered(world, asked, evidence(checkpoint, 0.7)) if rank == 1 else None
+    ready = answered(world, ask(dataset), evidence(checkpoint, 0.7))
+    refused = client.post(f"{PATH}/{ready['id']}/jobs", json={"rank": 9})
+    assert (refused.status_code, refused.json()["param"]) == (422, "rank")
+    assert "ranks 1 to 4" in refused.json()["detail"]
+    assert world.get("/v1/jobs")["data"] == []
+
+
+def test_ranks_that_may_still_change_are_not_submitted(world, client, ask):
+    """Neither before anything is measured, nor between two candidates."""
+    first, second = world.checkpoint(), world.checkpoint()
+    asked = ask(world.dataset(), checkpoints=[first["id"], second["id"]])
+    for _ in range(2):
+        refused = client.post(f"{PATH}/{asked['id']}/jobs", json={"rank": 1})
+        assert (refused.status_code, refused.json()["code"]) == (409, "not_ready")
+        told(world, asked, evidence(first, 0.7))
+    assert world.get(f"{PATH}/{asked['id']}")["entries"]
     assert world.get("/v1/jobs")["data"] == []
 
 
