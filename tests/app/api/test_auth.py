@@ -31,6 +31,10 @@ ROUTES = [
     ("read", "GET", "/v1/models/{model}/recipe"),
     ("read", "GET", "/v1/models/{model}/card"),
     ("read", "GET", "/v1/models/{model}/report"),
+    ("read", "GET", "/v1/recommendations"),
+    ("read", "GET", "/v1/recommendations/{recommendation}"),
+    ("read", "GET", "/v1/recommendations/{recommendation}/events"),
+    ("read", "GET", "/v1/recommendations/{recommendation}/outcome"),
     ("read", "GET", "/v1/methods"),
     ("read", "GET", "/v1/networks"),
     ("write", "POST", "/v1/files"),
@@ -51,6 +55,9 @@ ROUTES = [
     ("write", "POST", "/v1/jobs/{job}/retry"),
     ("write", "DELETE", "/v1/jobs/{job}"),
     ("write", "DELETE", "/v1/models/{model}"),
+    ("write", "POST", "/v1/recommendations"),
+    ("write", "POST", "/v1/recommendations/{recommendation}/jobs"),
+    ("write", "DELETE", "/v1/recommendations/{recommendation}"),
     ("predict", "POST", "/v1/models/{model}/predictions"),
     ("predict", "POST", "/v1/models/{model}/embeddings"),
     ("predict", "POST", "/v1/checkpoints/{checkpoint}/predictions"),
@@ -67,11 +74,14 @@ def ids(api: Api, world: World) -> dict[str, str]:
     model = world.model()
     upload = made(world.client.post("/v1/uploads", json={"filename": "a"}), 201)
     key = made(api.root.post("/v1/keys", json={"name": "k"}), 201)
+    checkpoint = world.checkpoint(recipe={"version": 1, "augmentation": []})["id"]
+    question = {"dataset": model["dataset"], "checkpoints": [checkpoint]}
     return {
         "file": world.file()["id"],
         "upload": upload["id"],
-        "checkpoint": world.checkpoint(recipe={"version": 1, "augmentation": []})["id"],
+        "checkpoint": checkpoint,
         "dataset": model["dataset"],
+        "recommendation": made(world.client.post("/v1/recommendations", json=question), 202)["id"],
         "job": model["job"],
         "model": model["id"],
         "key": key["id"],
@@ -84,6 +94,11 @@ def body(path: str, ids: dict[str, str]) -> dict:
         return {"content": png("top"), "headers": {"Content-Type": "image/png"}}
     if path.startswith("/v1/jobs"):
         return {"json": {"checkpoint": ids["checkpoint"], "dataset": ids["dataset"], "method": {"name": "evaluate"}}}
+    if path.endswith("/revisions"):
+        return {"json": {"labels": [{"image": "sample_0", "label": "x"}]}}
+    if path.startswith("/v1/recommendations"):
+        question = {"dataset": ids["dataset"], "checkpoints": [ids["checkpoint"]]}
+        return {"json": {"rank": 1} if path.endswith("/jobs") else question}
     return {"json": {"name": "x", "file": ids["file"], "filename": "x", "network": {"name": "cnn3", "num_classes": 2}}}
 
 
@@ -122,10 +137,11 @@ def test_another_owner_cannot_name_what_is_not_theirs(api, world, ids):
         ("/v1/checkpoints", {"name": "x", "file": ids["file"], "network": network}, "file"),
         ("/v1/checkpoints", {"name": "x", "model": ids["model"]}, "model"),
         ("/v1/jobs", {"dataset": ids["dataset"], "method": {"name": "train", "network": network}}, "dataset"),
+        ("/v1/recommendations", {"dataset": ids["dataset"]}, "dataset"),
     ):
         response = stranger.post(path, json=request)
         assert (response.status_code, response.json()["param"]) == (404, param)
-    for noun in ("files", "datasets", "checkpoints", "jobs", "models"):
+    for noun in ("files", "datasets", "checkpoints", "jobs", "models", "recommendations"):
         assert stranger.get(f"/v1/{noun}").json()["data"] == []
         assert stranger.get(f"/v1/{noun}", params={"after": ids[noun[:-1]]}).status_code == 422
 

@@ -272,7 +272,7 @@ def test_what_needs_no_checkpoint_may_have_one(world, client):
             job = world.queued_job(**changes)
             assert job["method"]["epochs"] > 1
             assert job["checkpoint"] == changes.get("checkpoint")
-    catalogue = {line["name"]: line for line in client.get("/v1/methods").json()["data"]}
+    catalogue = {line["name"]: line for line in client.get("/v1/methods", params={"limit": 100}).json()["data"]}
     assert (catalogue["irm"]["needs"], catalogue["irm"]["takes"]) == (["environments"], ["checkpoint"])
 
 
