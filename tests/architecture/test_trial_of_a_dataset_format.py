@@ -4,7 +4,7 @@ import pytest
 
 from tests.architecture.trial import Copy, listed
 
-READER = '''"""`numbered`: images whose names begin with the number of a class in `classes.txt`."""
+READER = '''"""`numbered`: images whose names begin with the number of a class in `numbered.txt`."""
 
 from worker.ingest import classes
 from worker.ingest.archive import Archive
@@ -13,7 +13,7 @@ from worker.ingest.pack import Pack
 from worker.ingest.parsed import ParsedDataset, Request
 from worker.runtime.contract import Failure
 
-LIST, MAX_LIST_BYTES = "classes.txt", 2**20
+LIST, MAX_LIST_BYTES = "numbered.txt", 2**20
 
 
 def suits(archive: Archive, _: Request) -> bool:
@@ -49,7 +49,7 @@ IMAGES = {f"{label}_{n}.png": encoded(image) for n, (image, label) in enumerate(
 
 
 def test_classes_are_those_of_the_list(ingest):
-    found = ingest(zipped({"classes.txt": b"zebra yak xerus", **IMAGES}))
+    found = ingest(zipped({"numbered.txt": b"zebra yak xerus", **IMAGES}))
     assert found.document["format"] == "numbered"
     assert found.document["classes"] == ["xerus", "yak", "zebra"]
     assert found.labels == sorted(found.labels, reverse=True)
@@ -57,7 +57,7 @@ def test_classes_are_those_of_the_list(ingest):
 
 
 def test_a_class_that_is_not_listed_is_refused(tmp_path):
-    assert refusal(tmp_path, zipped({"classes.txt": b"zebra yak", **IMAGES})).code == "no_labels"
+    assert refusal(tmp_path, zipped({"numbered.txt": b"zebra yak", **IMAGES})).code == "no_labels"
 '''
 
 
@@ -71,9 +71,9 @@ def test_the_suites_take_it_in(tmp_path):
         "worker/ingest/detect.py", '    "idx": Format', '    "numbered": Format(numbered.suits, numbered.read),\n'
     )
     copy.insert("app/api/schemas/datasets.py", '"webdataset"]', '"numbered", ')
-    copy.insert("regraft/cli/datasets.py", 'webdataset.")] =', "numbered, ")
+    copy.insert("regraft/cli/datasets.py", 'webdataset.")', "numbered, ")
     copy.write("tests/worker/ingest/test_dataset_numbered.py", READ)
-    copy.insert("docs/api.md", "`csv` or `webdataset`", "`numbered`, ")
+    copy.insert("docs/api.md", "`parquet` or `webdataset`", "`numbered`, ")
     suites = (
         "tests/worker/ingest/test_dataset_numbered.py",
         "tests/worker/ingest/test_formats.py",
