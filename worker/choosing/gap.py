@@ -1,8 +1,8 @@
-"""The gap between two domains, and what can be told of a source on images whose labels nobody knows."""
+"""The gap between two domains, by what a network makes of their images."""
 
 import numpy as np
 
-from worker.choosing.scores import TINY, Floats, Indices, Undefined
+from worker.choosing.scores import TINY, Floats, Undefined
 
 
 def proxy_a(source_ND: Floats, target_MD: Floats, seed: int = 0) -> float:
@@ -48,26 +48,3 @@ def coral(source_ND: Floats, target_MD: Floats) -> float:
         raise Undefined("there are fewer than two images of a domain")
     difference = np.cov(source_ND, rowvar=False) - np.cov(target_MD, rowvar=False)
     return float((np.atleast_2d(difference) ** 2).sum() / (4 * source_ND.shape[1] ** 2))
-
-
-def class_ratios(p_NK: Floats, y_N: Indices, target_MK: Floats) -> Floats:
-    """w_K, how much more frequent each class is in the target: C⁻¹ q of the source's confusion C and the shares q of
-    the target's predictions, none below 0 (Lipton, Wang & Smola 2018, BBSE)."""
-    classes = p_NK.shape[1]
-    joint_KK = np.eye(classes)[p_NK.argmax(1)].T @ np.eye(classes)[y_N] / len(y_N)
-    share_K = np.eye(classes)[target_MK.argmax(1)].mean(0)
-    if np.linalg.cond(joint_KK) > 1e6:
-        raise Undefined("the source confuses classes wholly, or lacks some")
-    return np.asarray(np.maximum(np.linalg.solve(joint_KK, share_K), 0.0), np.float64)
-
-
-def thresholded_confidence(p_NK: Floats, y_N: Indices, target_MK: Floats) -> float:
-    """An estimate of the accuracy on unlabelled images: the share of those that are surer than the threshold above
-    which the source's held-out images are as many as it gets right (Garg et al. 2022, ATC with entropy)."""
-    sure_N, sure_M = _negative_entropy(p_NK), _negative_entropy(target_MK)
-    error = float((p_NK.argmax(1) != y_N).mean())
-    return float((sure_M >= np.quantile(sure_N, error)).mean())
-
-
-def _negative_entropy(p_NK: Floats) -> Floats:
-    return np.asarray((p_NK * np.log(np.maximum(p_NK, TINY))).sum(1), np.float64)

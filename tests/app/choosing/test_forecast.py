@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from app.choosing.forecast import DRAWS, OFFSETS, CandidateFacts, Past, Question, forecast
+from app.choosing.forecast import OFFSETS, CandidateFacts, Past, Question, forecast
 from app.contract.recommendation import Evidence, MeasuredAccuracy
 
 
@@ -124,7 +124,3 @@ def test_a_close_race_asks_the_smallest_question_and_a_clear_one_none():
     alone = Question(None, [candidate("ckpt_good", knows=True)], methods=["evaluate"])
     sure = forecast(alone, [probed("ckpt_good", 0.5, unchanged=0.9)])
     assert sure.to_decide is None
-
-
-def test_draws_are_many_enough():
-    assert DRAWS >= 1000
