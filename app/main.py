@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from app.api import (
+    calibration,
     catalogue,
     checkpoints,
     datasets,
@@ -43,7 +44,7 @@ from app.serving.service import Serving, loader
 from app.serving.streams import Streams
 from app.serving.torch_process import TorchProcess
 
-NOUNS = (files, uploads, checkpoints, datasets, jobs, models, recommendations, catalogue, keys)
+NOUNS = (files, uploads, checkpoints, datasets, jobs, models, recommendations, calibration, catalogue, keys)
 FEED_INTERVAL_S = 0.3
 LEAST_ROOM = 64 * 2**20  # bytes of bodies in memory
 FOLLOWERS = 1024  # event streams

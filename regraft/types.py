@@ -290,9 +290,12 @@ class RecommendationCandidate(Record):
 
 
 class Recommendation(Object):
+    """`narrows` is the one that it asks again, with more labels."""
+
     status: str
     error: Failure | None = None
     dataset: str
+    narrows: str | None = None
     candidates: list[RecommendationCandidate] = []
     entries: list[RecommendationEntry] = []
     baselines: dict[str, float | None] = {}
@@ -318,6 +321,39 @@ class OutcomeEntry(Record):
     job: str | None = None
     accuracy: float | None = None
     inside: bool | None = None
+
+
+class ImageToLabel(Record):
+    """`image` is a thumbnail, a PNG as a data URI; labels name it by `id`, that of its sample, or by its file's
+    `name`."""
+
+    id: str
+    name: str | None = None
+    image: str
+
+
+class ToLabel(Record):
+    """Images to label next, the first worth most."""
+
+    recommendation: str
+    dataset: str
+    checkpoint: str | None = None
+    rule: str | None = None
+    images: list[ImageToLabel]
+
+
+class Calibration(Record):
+    """A report card: `jobs` were submitted from recommendations; errors are the truth less the forecast."""
+
+    jobs: int
+    inside: int
+    coverage: float | None = None
+    expected: float
+    mean_error: float | None = None
+    mean_absolute_error: float | None = None
+    compared: int
+    regret: float | None = None
+    methods: list[dict[str, Any]] = []
 
 
 class Outcome(Record):

@@ -2,11 +2,10 @@
 
 from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Body, Query, Response
 from sqlalchemy.orm import Session
 
-from app.api import bodies, events, examples, openapi
+from app.api import bodies, events, examples, label_lists, openapi
 from app.api.dependencies import Poster, Reader, Writer
 from app.api.pagination import Cascade, Id, Limit, Paging
 from app.api.schemas.common import Listing
@@ -17,7 +16,6 @@ from app.core.status import Readiness
 from app.datasets import revisions
 from app.datasets import samples as thumbnails
 from app.datasets import service as datasets
-from app.files import service as files
 from app.imaging.packed import Split
 from app.removal import service as removal
 
@@ -73,18 +71,7 @@ def revise(
             )
         )
 
-    if isinstance(body.labels, str):
-        labels = body.labels
-        return sender.once(lambda db: create(db, labels, stated=False))
-    content = orjson.dumps([entry.document() for entry in body.labels])
-    most = services.settings.max_owner_bytes
-    with services.blobs.staging([content]) as staged:
-
-        def stored(db: Session) -> Dataset:
-            file = files.create(db, sender.owner, filename="labels.json", blob=staged, most=most)
-            return create(db, file.id, stated=True)
-
-        return sender.once(stored)
+    return label_lists.once(sender, services, body.labels, create)
 
 
 @router.get("", summary="List datasets")

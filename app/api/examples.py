@@ -50,6 +50,10 @@ NEW_REVISION = _named(
     of_a_table={"labels": FILE, "name": "digits, corrected"},
     of_pairs={"labels": [{"image": "3/0017.png", "label": "8"}, {"image": "sample_4", "label": "5"}]},
 )
+NEW_LABELS = _named(
+    of_pairs={"labels": [{"image": "sample_17", "label": "cat"}, {"image": "sample_4", "label": "dog"}]},
+    of_label_studio={"labels": FILE, "columns": {"image": "sample"}},
+)
 JOB = _named(
     fine_tune={
         "checkpoint": CHECKPOINT,

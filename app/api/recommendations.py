@@ -2,23 +2,34 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Query, Response
+from sqlalchemy.orm import Session
 
-from app.api import bodies, events, examples, openapi
+from app.api import bodies, events, examples, label_lists, openapi
 from app.api.dependencies import Poster, Reader, Writer
 from app.api.pagination import Id, Paging
 from app.api.schemas.common import Listing
 from app.api.schemas.jobs import Job
 from app.api.schemas.recommendations import (
     IN_LISTS,
+    LabelStudioTask,
+    NewLabels,
     NewRecommendation,
     NewRecommendedJob,
     Outcome,
     Recommendation,
+    ToLabelShape,
 )
+from app.api.services import Services, ServicesDep
+from app.choosing import labelling
 from app.choosing import service as choosing
+from app.choosing.labelling import Unlabelled
 from app.core import errors
+from app.datasets import samples
+from app.datasets.samples import StoredSample
 from app.removal import service as removal
+
+MostImages = Annotated[int, Query(ge=1, le=200, description="Images, at most.")]
 
 router = APIRouter(prefix="/v1/recommendations", tags=["recommendations"], route_class=bodies.Route)
 
@@ -75,6 +86,58 @@ def submit(id: Id, body: NewRecommendedJob, sender: Poster) -> Response:
     return sender.once(
         lambda db: Job.of(choosing.submit(db, sender.owner, id, body.rank, name=body.name, metadata=body.metadata))
     )
+
+
+@router.post(
+    "/{id}/labels",
+    status_code=202,
+    response_model=Recommendation,
+    summary="Ask again with more labels",
+    responses=openapi.refusals(
+        errors.NotFound, errors.NotReady, errors.QuotaExceeded, errors.StorageFull, *openapi.BODY, errors.Unfit
+    ),
+)
+def label(
+    id: Id,
+    body: Annotated[NewLabels, Body(openapi_examples=examples.NEW_LABELS)],
+    sender: Poster,
+    services: ServicesDep,
+) -> Response:
+    """Makes a revision of the dataset with these labels, and a new recommendation that asks the same of it.  This one
+    stays as it was: forecasts are compared with the truth as they were made."""
+    columns = body.columns.model_dump(exclude_none=True) if body.columns else None
+
+    def give(db: Session, labels: str, *, stated: bool) -> Recommendation:
+        return Recommendation.of(
+            labelling.give(db, sender.owner, id, labels, stated=stated, columns=columns),
+        )
+
+    return label_lists.once(sender, services, body.labels, give)
+
+
+@router.get(
+    "/{id}/to_label", summary="Which images to label next", responses=openapi.refusals(errors.NotFound, errors.NotReady)
+)
+def to_label(id: Id, caller: Reader, services: ServicesDep, n: MostImages = 24) -> ToLabelShape:
+    """Images of the training split whose labels were not read, the first worth most, with thumbnails."""
+    found = caller.reads(lambda db: labelling.next_images(db, caller.owner, id))
+    return ToLabelShape.of(id, found, _pictures(services, found, n, ToLabelShape.SIDE))
+
+
+@router.get(
+    "/{id}/to_label/label_studio",
+    summary="The same as tasks of Label Studio",
+    responses=openapi.refusals(errors.NotFound, errors.NotReady),
+)
+def label_studio(id: Id, caller: Reader, services: ServicesDep, n: MostImages = 24) -> list[LabelStudioTask]:
+    """A file to import there.  What it exports goes to `…/labels`, or makes a revision: images go by `data.sample`."""
+    found = caller.reads(lambda db: labelling.next_images(db, caller.owner, id))
+    return [LabelStudioTask.of(one) for one in _pictures(services, found, n, LabelStudioTask.SIDE)]
+
+
+def _pictures(services: Services, found: Unlabelled, n: int, side: int) -> list[StoredSample]:
+    rows = [] if found.ranked is None else found.ranked.rows[:n]
+    return samples.at(services.blobs, found.dataset, rows, side)
 
 
 @router.get("/{id}/outcome", summary="Its forecasts beside the truth", responses=openapi.refusals(errors.NotFound))

@@ -93,12 +93,13 @@ def finished_jobs(db: Session, row: RecommendationRow, checkpoints: Collection[s
 
 
 def answered(db: Session, owner: str) -> list[tuple[RecommendationRow, str | None]]:
-    """The owner's complete recommendations that jobs came of, the newest, with the digests of their datasets."""
-    query = select(RecommendationRow, DatasetRow.sha256).join(DatasetRow, DatasetRow.id == RecommendationRow.dataset)
+    """The owner's complete recommendations that jobs came of, the newest, each with the address of the dataset's
+    images, which a revision shares with its parent."""
+    query = select(RecommendationRow, DatasetRow.pixels).join(DatasetRow, DatasetRow.id == RecommendationRow.dataset)
     query = query.join(Task, Task.id == RecommendationRow.id)
     query = query.where(RecommendationRow.owner == owner, Task.status == Status.SUCCEEDED)
     newest = query.order_by(RecommendationRow.created_at.desc(), RecommendationRow.id.desc()).limit(MOST_PAST)
-    return [(row, sha256) for row, sha256 in db.execute(newest) if row.jobs]
+    return [(row, pixels) for row, pixels in db.execute(newest) if row.jobs]
 
 
 def evaluated(db: Session, job_ids: Collection[str]) -> list[JobRow]:

@@ -12,7 +12,7 @@ from app.choosing.forecast import forecast, logit
 from app.choosing.repository import StoredRecommendation
 from app.contract import blobs as roles
 from app.contract.blobs import Input, Written
-from app.contract.recommendation import Evidence, Forecast, Forecasts, Measurements, RecommendationSpec
+from app.contract.recommendation import Evidence, Forecast, Forecasts, Measurements, RecommendationSpec, ToLabel
 from app.contract.record import Record
 from app.contract.specs import Prepared
 from app.core import errors, ids
@@ -37,7 +37,8 @@ SAME = ("labels_per_class", "train_size", "network")  # of a method: what learne
 @dataclass(frozen=True)
 class Asked:
     """The question of a recommendation.  None is all: the ready checkpoints, the methods of which there are forecasts,
-    the labels; `labels` are a class, 0 is none."""
+    the labels; `labels` are a class, 0 is none.  `narrows` is the recommendation that it asks
+    again, with more labels."""
 
     dataset: str
     checkpoints: Sequence[str] | None
@@ -47,6 +48,7 @@ class Asked:
     images: int
     seed: int
     budget_s: float | None
+    narrows: str | None = None
 
 
 class Recommended(NamedTuple):
@@ -66,6 +68,7 @@ class StoredAnswer(Record):
 
     evidence: list[Evidence]
     forecasts: Forecasts
+    to_label: ToLabel | None = None
 
 
 class Truth(NamedTuple):
@@ -112,6 +115,7 @@ def create(db: Session, owner: str, asked: Asked) -> Recommended:
             "images": asked.images,
             "seed": asked.seed,
             "budget_s": asked.budget_s,
+            "narrows": asked.narrows,
         },
         jobs=[],
     )
@@ -171,7 +175,13 @@ def submit(
         seed=answer.recommendation.request["seed"],
     )
     job = jobs.create(db, owner, request, name=name, metadata=metadata)
-    made = {"job": job.job.id, "rank": rank, "checkpoint": entry.checkpoint, "method": entry.method}
+    made = {
+        "job": job.job.id,
+        "rank": rank,
+        "checkpoint": entry.checkpoint,
+        "method": entry.method,
+        "predicted": entry.predicted.document(),
+    }
     answer.recommendation.jobs = [*answer.recommendation.jobs, made]
     db.flush()
     return job
@@ -235,7 +245,7 @@ def publish(db: Session, recommendation_id: str, result: Measurements, written: 
     row = _stored(db, recommendation_id)
     planned = Planned.load(row.planned or {})
     forecasts = forecast(planned.question, result.evidence)
-    row.result = StoredAnswer(evidence=result.evidence, forecasts=forecasts).dump()
+    row.result = StoredAnswer(evidence=result.evidence, forecasts=forecasts, to_label=result.to_label).dump()
 
 
 def _candidates(db: Session, owner: str, asked: Asked) -> tuple[list[str], list[Warned]]:
@@ -278,11 +288,12 @@ def _plan(db: Session, row: RecommendationRow, target: DatasetRow, sources: Sequ
 def _history(db: Session, owner: str, target: DatasetRow) -> list[PastJob]:
     """Jobs that came of earlier recommendations, with how far they were above the regression that was measured then.
 
-    Those on the target's own images are left out: their test images are those whose accuracy is asked for.
+    Those on the target's own images, and its revisions', are left out: their test images are those whose accuracy is
+    asked for.
     """
     found = []
-    for past, sha256 in repository.answered(db, owner):
-        if sha256 == target.sha256:
+    for past, pixels in repository.answered(db, owner):
+        if pixels == target.pixels:
             continue
         probes = {one.checkpoint: one.probe for one in StoredAnswer.load(past.result or {}).evidence if one.probe}
         best = max(probes.values(), key=lambda probe: probe.accuracy, default=None)  # what scratch is compared with

@@ -1,5 +1,7 @@
 """Recommendations: what is measured of each checkpoint on a dataset before any training, and what is forecast of it."""
 
+from typing import Literal
+
 from app.contract.base import StrictModel
 from app.contract.record import Record
 from app.contract.specs import DatasetSpec, SourceSpec
@@ -54,10 +56,27 @@ class RecommendationSpec(Record):
     source_dataset: DatasetSpec | None = None
 
 
+LabelRule = Literal["coreset", "margin"]
+
+
+class ToLabel(Record):
+    """Images of the training split whose labels were not read, the first worth most: their places in the dataset.
+
+    `rule`: `coreset`, each unlike all that have labels or stand before it, or `margin`, the most doubtful; by features
+    of `checkpoint`.
+    """
+
+    checkpoint: str
+    rule: LabelRule
+    rows: list[int]
+
+
 class Measurements(Record):
-    """The evidence on every candidate, in the order of the spec."""
+    """The evidence on every candidate, in the order of the spec; `to_label` is None where all labels were read, or
+    nothing could be measured."""
 
     evidence: list[Evidence]
+    to_label: ToLabel | None = None
 
 
 class Contribution(StrictModel):

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,23 @@ def of(
         return list(page(pixels, index, split=split, label=number, after=after, limit=limit))
 
 
+def at(blobs: Blobs, dataset: DatasetRow, rows: Sequence[int], side: int = SIDE) -> list[StoredSample]:
+    """The images at these places of a ready dataset, without labels, of at most `side` pixels a side.
+
+    Raises:
+        BlobLost: its images are gone or damaged.
+    """
+    assert dataset.pixels is not None
+    assert dataset.index is not None
+    with blobs.reading(dataset.pixels, dataset.index):
+        index = blobs.path(dataset.index)
+        images, names = PackedImages.open(blobs.path(dataset.pixels), index), packed.names(index)
+        return [
+            StoredSample(row, None if names is None else names[row], None, None, data_uri(images[row], side))
+            for row in rows
+        ]
+
+
 def page(
     pixels: Path, index: Path, *, split: Split, label: int | None, after: int | None, limit: int
 ) -> Iterator[StoredSample]:
@@ -68,10 +85,10 @@ def page(
         yield StoredSample(row, name, None if own < 0 else own, labels, data_uri(images[row]))
 
 
-def data_uri(image_HWC: NDArray[np.uint8]) -> str:
-    """A PNG of at most `SIDE` pixels a side, as small as it is where it is smaller."""
+def data_uri(image_HWC: NDArray[np.uint8], side: int = SIDE) -> str:
+    """A PNG of at most `side` pixels a side, as small as it is where it is smaller."""
     picture = Image.fromarray(image_HWC.squeeze(-1) if image_HWC.shape[-1] == 1 else image_HWC)
-    picture.thumbnail((SIDE, SIDE))
+    picture.thumbnail((side, side))
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

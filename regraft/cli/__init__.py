@@ -23,7 +23,15 @@ for name, group in {
     "keys": keys.app,
 }.items():
     app.add_typer(group, name=name)
-for command in (recommend.recommend, models.predict, catalogue.methods, catalogue.networks):
+for command in (
+    recommend.recommend,
+    recommend.to_label,
+    recommend.label,
+    recommend.calibration,
+    models.predict,
+    catalogue.methods,
+    catalogue.networks,
+):
     app.command()(command)
 for command in (server.serve, server.api, server.worker, server.migrate, server.demo):
     app.command(rich_help_panel="Server")(command)

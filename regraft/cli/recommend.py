@@ -1,11 +1,13 @@
-"""`regraft recommend`."""
+"""`regraft recommend`, and what follows it: labels, and how often forecasts held."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from regraft.cli.online import WARNINGS, Column, Session, online
+from regraft.cli.options import pairs
 from regraft.types import Recommendation, RecommendationEntry
 
 SHOWN = 10  # entries; `--json` has all
@@ -36,6 +38,53 @@ def recommend(
             seed=seed,
         )
         found = session.client.recommendations.wait(asked.id)
+    _show(session, found)
+
+
+@online
+def to_label(
+    session: Session,
+    recommendation: Annotated[str, typer.Argument(help="rec_…")],
+    n: Annotated[int | None, typer.Option("-n", help="How many.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a file of tasks that Label Studio imports.")] = None,
+) -> None:
+    """Say which images to label next: regraft to-label rec_… --out tasks.json"""
+    if out is not None:
+        out.write_bytes(session.client.recommendations.label_studio(recommendation, n=n))
+        session.say(f"Wrote {out}.", {"path": str(out)})
+        return
+    found = session.client.recommendations.to_label(recommendation, n=n)
+    if session.as_json:
+        session.emit(found.model_dump(mode="json"))
+        return
+    session.show_all(found.images, [("image", lambda image: image.id), ("file", lambda image: image.name)])
+
+
+@online
+def label(
+    session: Session,
+    recommendation: Annotated[str, typer.Argument(help="rec_…")],
+    labels: Annotated[Path, typer.Argument(help="A table of images and labels, or what Label Studio exports.")],
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ROLE=NAME", help="Of the table, image or label; of tasks from here: image=sample."),
+    ] = None,
+) -> None:
+    """Ask again with more labels: regraft label rec_… labels.csv"""
+    with session.err.status("Looking at the images through every candidate"):
+        asked = session.client.recommendations.label(recommendation, labels, columns=pairs(column) or None)
+        found = session.client.recommendations.wait(asked.id)
+    _show(session, found)
+
+
+@online
+def calibration(session: Session) -> None:
+    """Say how often the forecasts of recommendations held: regraft calibration"""
+    found = session.client.recommendations.calibration()
+    session.show(found, CALIBRATION)
+
+
+def _show(session: Session, found: Recommendation) -> None:
     if session.as_json:
         session.emit(found.model_dump(mode="json"))
         return
@@ -45,6 +94,7 @@ def recommend(
 
 FIELDS: list[Column] = [
     ("recommendation", lambda found: found.id),
+    ("dataset", lambda found: found.dataset),
     ("entries", lambda found: len(found.entries)),
     ("unchanged", lambda found: _percent(found.baselines.get("unchanged"))),
     ("from scratch", lambda found: _percent(found.baselines.get("scratch"))),
@@ -53,6 +103,16 @@ FIELDS: list[Column] = [
     ("would decide", lambda found: found.to_decide),
     ("not measured", lambda found: [f"{one.id}: {one.failure}" for one in found.candidates if one.failure]),
     WARNINGS,
+]
+
+
+CALIBRATION: list[Column] = [
+    ("jobs", lambda found: found.jobs),
+    ("within the interval", lambda found: _percent(found.coverage)),
+    ("should be", lambda found: _percent(found.expected)),
+    ("error in the mean", lambda found: _points(found.mean_error)),
+    ("absolute error", lambda found: _points(found.mean_absolute_error)),
+    ("regret", lambda found: _points(found.regret)),
 ]
 
 
@@ -71,6 +131,10 @@ def _columns(found: Recommendation) -> Sequence[Column]:
         ("best", lambda entry: _percent(entry.predicted.p_best)),
         ("reasons", lambda entry: " ".join(entry.reasons) or None),
     ]
+
+
+def _points(share: float | None) -> str | None:
+    return None if share is None else f"{100 * share:.1f} points"
 
 
 def _percent(share: Any) -> str | None:

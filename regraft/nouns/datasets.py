@@ -8,10 +8,9 @@ from typing import Literal
 from regraft import errors
 from regraft.nouns.base import D, Noun, given, waiting
 from regraft.nouns.files import Source, uploaded
+from regraft.nouns.label_lists import Label, listed
 from regraft.steps import Steps, Stream, call, items
 from regraft.types import Dataset, Event
-
-Label = str | Sequence[str] | None  # of an image
 
 
 class Datasets(Noun[D]):
@@ -78,11 +77,7 @@ class Datasets(Noun[D]):
         background: `wait`; `revision` then says what has changed."""
         if (labels is None) == (labels_file is None):
             raise ValueError("Give `labels`, a table or labels by image, or `labels_file`, an uploaded file.")
-        said: object = labels_file
-        if isinstance(labels, Mapping):
-            said = [{"image": image, "label": label} for image, label in labels.items()]
-        elif labels is not None:
-            said = (yield from uploaded(self._send, labels, "labels.csv" if isinstance(labels, bytes) else None)).id
+        said = labels_file if labels is None else (yield from listed(self._send, labels))
         body = given({"labels": said, "name": name, "columns": columns, "metadata": metadata})
         return (yield from self._post(f"/v1/datasets/{dataset}/revisions", Dataset, body, idempotency_key))
 

@@ -6,8 +6,11 @@ from typing import Literal
 
 from regraft import errors
 from regraft.nouns.base import D, Noun, given, waiting
+from regraft.nouns.files import Source
+from regraft.nouns.label_lists import Label, listed
 from regraft.steps import Steps, Stream, call, items
-from regraft.types import Event, Job, Outcome, Recommendation
+from regraft.types import Calibration, Event, Job, Outcome, Recommendation, ToLabel
+from regraft.wire import Request
 
 
 class Recommendations(Noun[D]):
@@ -73,6 +76,38 @@ class Recommendations(Noun[D]):
         body = {"rank": rank, "name": name, "metadata": metadata}
         path = f"/v1/recommendations/{recommendation}/jobs"
         return (yield from self._post(path, Job, given(body), idempotency_key))
+
+    @call
+    def to_label(self, recommendation: str, *, n: int | None = None) -> Steps[ToLabel]:
+        """Up to `n` images to label next, the first worth most."""
+        return (yield from self._fetch(f"/v1/recommendations/{recommendation}/to_label", ToLabel, given({"n": n})))
+
+    @call
+    def label_studio(self, recommendation: str, *, n: int | None = None) -> Steps[bytes]:
+        """A file of those images as tasks that Label Studio imports."""
+        path = f"/v1/recommendations/{recommendation}/to_label/label_studio"
+        response = yield from self._send(Request("GET", path, repeatable=True, params=given({"n": n})))
+        return response.content
+
+    @call
+    def label(
+        self,
+        recommendation: str,
+        labels: Source | Mapping[str, Label],
+        *,
+        columns: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Steps[Recommendation]:
+        """Ask again with these labels: a table that is uploaded first, or labels by image (see `datasets.revise`).
+        Makes a new recommendation, about a revision of the dataset: `wait` for it."""
+        body = given({"labels": (yield from listed(self._send, labels)), "columns": columns})
+        path = f"/v1/recommendations/{recommendation}/labels"
+        return (yield from self._post(path, Recommendation, body, idempotency_key))
+
+    @call
+    def calibration(self) -> Steps[Calibration]:
+        """The report card of your recommendations: how often their forecasts held."""
+        return (yield from self._fetch("/v1/calibration", Calibration))
 
     @call
     def outcome(self, recommendation: str) -> Steps[Outcome]:

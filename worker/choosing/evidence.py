@@ -74,8 +74,7 @@ def measure(
         Interrupted: see `Run.checkpoint_or_stop`.
     """
     learner = transferred.unchanged(source)
-    device.place(learner.module, run.device)
-    seen = _look(run, source, learner, domain, chosen)
+    seen = look(run, source, learner, domain, chosen)
     listed: list[EvidenceScore] = []
     probe = unchanged = None
     if len(chosen.place_N) >= FEWEST and (chosen.label_N >= 0).all():
@@ -88,7 +87,7 @@ def measure(
             EvidenceScore(name="ridge", tier=PROBE, value=None if probe is None else probe.accuracy, reason=reason)
         )
     if elsewhere is not None:
-        listed += _of_gap(_look(run, source, learner, *elsewhere), seen)
+        listed += _of_gap(look(run, source, learner, *elsewhere), seen)
     return Evidence(
         checkpoint=checkpoint,
         images=len(chosen.place_N),
@@ -99,7 +98,9 @@ def measure(
     )
 
 
-def _look(run: Run, source: Source, learner: Classifier, domain: Domain, chosen: ChosenRows) -> Observed:
+def look(run: Run, source: Source, learner: Classifier, domain: Domain, chosen: ChosenRows) -> Observed:
+    """Run the source's network, `learner`, over images; not again over those that it has seen."""
+    device.place(learner.module, run.device)
     images = domain.unlabelled(chosen.place_N, learner.input)
     width = learner.structure.features
     everything = layers(run, source.network, learner.module.state_dict(), "features and scores", learner.input)

@@ -130,12 +130,16 @@ def _from_objects(objects: Iterable[object], most: int | None) -> Lines:
 
 
 def _from_tasks(tasks: Iterable[Mapping[str, object]], most: int | None) -> Lines:
-    """Label Studio's tasks: what each shows, and the choices of its annotations, without those that were cancelled."""
+    """Label Studio's tasks: what each shows, and the choices of its annotations, without those that were cancelled.
+
+    A picture that is written into the task names nothing: then what stands beside it does.
+    """
     rows = []
     for task in _first(tasks, most):
         data = task["data"]
         assert isinstance(data, dict)
-        shown = next((text for text in data.values() if isinstance(text, str)), "")
+        texts = (text for text in data.values() if isinstance(text, str))
+        shown = next((text for text in texts if not text.startswith("data:")), "")
         rows.append([shown, "|".join(sorted(_choices(task)))])
     several = any("|" in labels for _, labels in rows)
     return [FILE, "labels" if several else LABEL], list(enumerate(rows, 1))

@@ -1,20 +1,23 @@
 """The evidence that a recommendation rests on: every candidate frozen, on images of the target's training split."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from app.contract import blobs
 from app.contract.blobs import Input
-from app.contract.recommendation import Evidence, Measurements, RecommendationSpec
-from worker.choosing import evidence
+from app.contract.recommendation import Evidence, Measurements, RecommendationSpec, ToLabel
+from worker.choosing import evidence, to_label
 from worker.choosing.evidence import ChosenRows
 from worker.data.memmap import MemmapPolicy
+from worker.methods import transferred
 from worker.methods.task import Domain, Source
 from worker.runtime import device
 from worker.runtime.cache import Cache
 from worker.runtime.contract import Channel, Failure, Interrupted, Note, Progress, Result, Spec
 from worker.runtime.run import Run
 from worker.training import accumulation
+
+MOST_TO_LABEL = 500  # images that are ranked
 
 
 def run(spec: Spec[RecommendationSpec], channel: Channel) -> Result[Measurements]:
@@ -48,7 +51,32 @@ def run(spec: Spec[RecommendationSpec], channel: Channel) -> Result[Measurements
         for note in _notes(measured[-1]):
             channel.emit(note)
     channel.emit(Progress(len(measured), len(order.candidates)))
-    return Result(Measurements(evidence=measured))
+    with device.reproducible(run.device, run.seed):
+        next_ = _to_label(run, spec, target, chosen, measured)
+    return Result(Measurements(evidence=measured, to_label=next_))
+
+
+def _to_label(
+    run: Run, spec: Spec[RecommendationSpec], target: Domain, chosen: ChosenRows, measured: Sequence[Evidence]
+) -> ToLabel | None:
+    """Rank what to label next by the features of the best candidate."""
+    order = spec.payload
+    unread = to_label.unread(target, order.labels, chosen, order.images, order.seed)
+    best = max((one for one in measured if one.failure is None), key=_promise, default=None)
+    if best is None or not len(unread.place_N):
+        return None
+    id_ = best.checkpoint
+    source = Source.of(order.candidates[id_], spec.inputs[blobs.teacher_weights(id_)])
+    learner = transferred.unchanged(source)
+    here, known = (evidence.look(run, source, learner, target, rows) for rows in (unread, chosen))
+    read_N = chosen.label_N >= 0
+    rule, places = to_label.order(here.x_ND, known.x_ND[read_N], chosen.label_N[read_N], MOST_TO_LABEL)
+    return ToLabel(checkpoint=id_, rule=rule, rows=unread.place_N[places].tolist())
+
+
+def _promise(one: Evidence) -> tuple[float, float]:
+    probe, unchanged = one.probe, one.unchanged
+    return 0.0 if probe is None else probe.accuracy, 0.0 if unchanged is None else unchanged.accuracy
 
 
 def _elsewhere(spec: Spec[RecommendationSpec], memmap: MemmapPolicy) -> tuple[Domain, ChosenRows] | None:

@@ -112,12 +112,15 @@ class ImageLabel(StrictModel):
     label: ClassName | Annotated[list[ClassName], Field(max_length=100_000)] | None
 
 
+LabelList = ObjectId | Annotated[list[ImageLabel], Field(min_length=1, max_length=100_000)]
+
+
 class NewRevision(StrictModel):
     """`labels` is the id of a table (CSV, JSON, JSON lines, Label Studio's export) that names images of the dataset and
     their labels, or such pairs, as many as a body may have bytes for.  What it does not name keeps its label.
     `columns` are those of the table.  `name` is the parent's, if left out."""
 
-    labels: ObjectId | Annotated[list[ImageLabel], Field(min_length=1, max_length=100_000)]
+    labels: LabelList
     name: Name | None = None
     columns: Columns | None = None
     metadata: Metadata = {}

@@ -1,16 +1,22 @@
 """`/v1/recommendations`: what to try on a dataset, before anything is trained."""
 
-from typing import Annotated, Any, Literal, Self
+import statistics
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from app.api.schemas.common import Fault, Metadata, Name, Object, Shape, Warned
+from app.api.schemas.datasets import Columns, LabelList
 from app.choosing import service as choosing
-from app.choosing.forecast import MethodName
+from app.choosing.forecast import COVERED, MethodName
+from app.choosing.labelling import Unlabelled
+from app.choosing.report_card import ReportCard
 from app.choosing.service import Asked, Recommended, Truth
 from app.contract.base import DISTINCT, ObjectId, Seed, StrictModel
-from app.contract.recommendation import Contribution, EvidenceScore, Forecast, Predicted
+from app.contract.recommendation import Contribution, EvidenceScore, Forecast, LabelRule, Predicted
 from app.core.status import Status
+from app.datasets.samples import StoredSample
 
 IN_LISTS = 5  # entries of each recommendation
 
@@ -117,12 +123,13 @@ class CandidateShape(Shape):
 
 
 class RecommendedJob(Shape):
-    """A job that came of a recommendation."""
+    """A job that came of a recommendation; `predicted` is its forecast as it was when the entry was submitted."""
 
     job: str
     checkpoint: str | None
     method: str
     rank: int
+    predicted: Predicted | None = None
 
 
 class Recommendation(Object):
@@ -136,6 +143,7 @@ class Recommendation(Object):
     error: Fault | None
     dataset: str
     source_dataset: str | None
+    narrows: str | None
     candidates: list[CandidateShape]
     methods: list[str] | None
     labels: Literal["all", "none"] | int
@@ -162,6 +170,7 @@ class Recommendation(Object):
             error=Fault.of(task),
             dataset=row.dataset,
             source_dataset=row.source_dataset,
+            narrows=row.request.get("narrows"),
             candidates=_candidates(answer),
             methods=row.request["methods"],
             labels="all" if labels is None else labels or "none",
@@ -179,6 +188,75 @@ class Recommendation(Object):
             jobs=[RecommendedJob(**made) for made in answer.jobs],
             warnings=task.warnings,
         )
+
+
+class NewLabels(StrictModel):
+    """`labels` is the id of a table that names images of the dataset and their labels, or such pairs: see revisions of
+    datasets.  `columns` are those of the table."""
+
+    labels: LabelList
+    columns: Columns | None = None
+
+
+class ImageToLabel(Shape):
+    """An image that is worth a label.  `id` is that of its sample, `name` that of its file, null where it came in an
+    array; `image` is a thumbnail, a PNG as a data URI."""
+
+    id: str
+    name: str | None
+    image: str
+
+    @classmethod
+    def of(cls, sample: StoredSample) -> Self:
+        return cls(id=f"sample_{sample.row}", name=sample.name, image=sample.image)
+
+
+class ToLabelShape(Shape):
+    """The images to label next, the first worth most.
+
+    `rule`: `coreset`, each unlike all that have a label or stand before it, while there are few labels; `margin`, those
+    that a regression is least sure of, once there are many; by features of `checkpoint`.  Both are null where every
+    label was read, or nothing could be measured.
+    """
+
+    SIDE: ClassVar[int] = 96  # pixels
+
+    object: Literal["to_label"] = "to_label"
+    recommendation: str
+    dataset: str
+    checkpoint: str | None
+    rule: LabelRule | None
+    images: list[ImageToLabel]
+
+    @classmethod
+    def of(cls, recommendation: str, found: Unlabelled, images: list[StoredSample]) -> Self:
+        return cls(
+            recommendation=recommendation,
+            dataset=found.dataset.id,
+            checkpoint=found.ranked and found.ranked.checkpoint,
+            rule=found.ranked and found.ranked.rule,
+            images=[ImageToLabel.of(image) for image in images],
+        )
+
+
+class LabelStudioData(Shape):
+    """The data of a task: a picture, and by what the image goes here."""
+
+    image: str
+    sample: str
+    name: str | None
+
+
+class LabelStudioTask(Shape):
+    """A task of Label Studio: an image to classify."""
+
+    SIDE: ClassVar[int] = 384  # pixels
+
+    data: LabelStudioData
+
+    @classmethod
+    def of(cls, sample: StoredSample) -> Self:
+        return cls(data=LabelStudioData(image=sample.image, sample=f"sample_{sample.row}", name=sample.name))
 
 
 class OutcomeEntry(Shape):
@@ -213,6 +291,64 @@ class Outcome(Shape):
             known=sum(entry.accuracy is not None for entry in entries),
             inside=sum(entry.inside is True for entry in entries),
         )
+
+
+class MethodCalibration(Shape):
+    """A method's forecasts beside the truth, see `CalibrationReport`."""
+
+    method: str
+    jobs: int
+    inside: int
+    mean_error: float
+
+
+class CalibrationReport(Shape):
+    """Forecasts of entries that were submitted, as they were then, beside what their jobs came to: the newest.
+
+    `coverage` is the share of `jobs` whose accuracy was inside the forecast's interval, of which `expected` should be.
+    Errors are the truth less the forecast, of accuracies.  `regret` is how much better the best of a recommendation's
+    jobs was than the job of its first entry, in the mean over the `compared` recommendations that have both.  All are
+    null where there is nothing yet to tell from.
+    """
+
+    object: Literal["calibration"] = "calibration"
+    jobs: int
+    inside: int
+    coverage: float | None
+    expected: float
+    mean_error: float | None
+    mean_absolute_error: float | None
+    compared: int
+    regret: float | None
+    methods: list[MethodCalibration]
+
+    @classmethod
+    def of(cls, card: ReportCard) -> Self:
+        kept = card.kept
+        by_method = {name: [one for one in kept if one.method == name] for name in sorted({one.method for one in kept})}
+        return cls(
+            jobs=len(kept),
+            inside=sum(one.inside for one in kept),
+            coverage=_mean([one.inside for one in kept]),
+            expected=COVERED[1] - COVERED[0],
+            mean_error=_mean([one.error for one in kept]),
+            mean_absolute_error=_mean([abs(one.error) for one in kept]),
+            compared=len(card.regrets),
+            regret=_mean(card.regrets),
+            methods=[
+                MethodCalibration(
+                    method=name,
+                    jobs=len(of),
+                    inside=sum(one.inside for one in of),
+                    mean_error=statistics.fmean(one.error for one in of),
+                )
+                for name, of in by_method.items()
+            ],
+        )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return statistics.fmean(values) if values else None
 
 
 def _status(answer: Recommended) -> RecommendationStatus:

@@ -35,6 +35,9 @@ ROUTES = [
     ("read", "GET", "/v1/recommendations/{recommendation}"),
     ("read", "GET", "/v1/recommendations/{recommendation}/events"),
     ("read", "GET", "/v1/recommendations/{recommendation}/outcome"),
+    ("read", "GET", "/v1/recommendations/{recommendation}/to_label"),
+    ("read", "GET", "/v1/recommendations/{recommendation}/to_label/label_studio"),
+    ("read", "GET", "/v1/calibration"),
     ("read", "GET", "/v1/methods"),
     ("read", "GET", "/v1/networks"),
     ("write", "POST", "/v1/files"),
@@ -57,6 +60,7 @@ ROUTES = [
     ("write", "DELETE", "/v1/models/{model}"),
     ("write", "POST", "/v1/recommendations"),
     ("write", "POST", "/v1/recommendations/{recommendation}/jobs"),
+    ("write", "POST", "/v1/recommendations/{recommendation}/labels"),
     ("write", "DELETE", "/v1/recommendations/{recommendation}"),
     ("predict", "POST", "/v1/models/{model}/predictions"),
     ("predict", "POST", "/v1/models/{model}/embeddings"),
@@ -94,7 +98,7 @@ def body(path: str, ids: dict[str, str]) -> dict:
         return {"content": png("top"), "headers": {"Content-Type": "image/png"}}
     if path.startswith("/v1/jobs"):
         return {"json": {"checkpoint": ids["checkpoint"], "dataset": ids["dataset"], "method": {"name": "evaluate"}}}
-    if path.endswith("/revisions"):
+    if path.endswith(("/revisions", "/labels")):
         return {"json": {"labels": [{"image": "sample_0", "label": "x"}]}}
     if path.startswith("/v1/recommendations"):
         question = {"dataset": ids["dataset"], "checkpoints": [ids["checkpoint"]]}

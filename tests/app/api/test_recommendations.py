@@ -4,7 +4,7 @@ import pytest
 
 from app.choosing import service as choosing
 from app.contract.blobs import Written
-from app.contract.recommendation import Evidence, MeasuredAccuracy, Measurements
+from app.contract.recommendation import Evidence, MeasuredAccuracy, Measurements, ToLabel
 from app.queue import service as queue
 from tests.app.api.world import CLASSES, EVALUATION, made
 
@@ -21,7 +21,19 @@ SHAPE = {
     "methods",
     "labels",
 }
-SHAPE |= {"images", "seed", "entries", "baselines", "label_use", "abstains", "because", "to_decide", "jobs", "warnings"}
+SHAPE |= {
+    "narrows",
+    "images",
+    "seed",
+    "entries",
+    "baselines",
+    "label_use",
+    "abstains",
+    "because",
+    "to_decide",
+    "jobs",
+    "warnings",
+}
 ENTRY = {"rank", "checkpoint", "method", "predicted", "cost", "evidence", "reasons", "warnings"}
 PREDICTED = {"accuracy", "interval", "p_best", "p_worse_than_unchanged", "p_worse_than_scratch"}
 
@@ -63,10 +75,10 @@ def told(world, recommendation, *found):
     return world.get(f"{PATH}/{recommendation['id']}")
 
 
-def answered(world, recommendation, *found):
+def answered(world, recommendation, *found, to_label=None):
     told(world, recommendation, *found)
     with world.running(recommendation["id"]) as (db, task):
-        choosing.publish(db, recommendation["id"], Measurements(evidence=list(found)), Written({}))
+        choosing.publish(db, recommendation["id"], Measurements(evidence=list(found), to_label=to_label), Written({}))
         queue.succeed(db, task)
     return world.get(f"{PATH}/{recommendation['id']}")
 
@@ -204,10 +216,11 @@ def test_finished_jobs_are_learned_from_on_other_images_alone(world, client, ask
         return [term for term in entry["evidence"] if term["name"] == "history"]
 
     same = answered(world, ask(dataset, methods=["fine_tune"]), evidence(checkpoint, 0.5))
-    other = answered(
-        world, ask(world.dataset(published={"sha256": "a" * 64}), methods=["fine_tune"]), evidence(checkpoint, 0.5)
+    revised = answered(
+        world, ask(world.dataset(published={"sha256": "b" * 64}), methods=["fine_tune"]), evidence(checkpoint, 0.5)
     )
-    assert history(same) == []
+    other = answered(world, ask(world.dataset(images=12), methods=["fine_tune"]), evidence(checkpoint, 0.5))
+    assert history(same) == history(revised) == [], "they share its test images, whatever their digests"
     [term] = history(other)
     assert (term["tier"], term["value"]) == (1, 1.0)
     assert term["contribution"] > 0, "the job was right on all three test images"
@@ -322,3 +335,93 @@ def test_lists_have_the_first_entries_and_events_the_evidence(world, client, ask
     assert len(first["entries"]) == 7
     types = [event["type"] for event in world.get(f"{PATH}/{first['id']}/events")["data"]]
     assert types.count("evidence") == 2
+
+
+def test_what_to_label_next_is_shown_and_is_a_file_for_label_studio(world, client, ask):
+    checkpoint, dataset = world.checkpoint(), world.dataset()
+    asked = ask(dataset, labels="none")
+    path = f"{PATH}/{asked['id']}/to_label"
+    early = client.get(path)
+    assert (early.status_code, early.json()["code"]) == (409, "not_ready")
+    ranked = ToLabel(checkpoint=checkpoint["id"], rule="coreset", rows=[4, 0, 5])
+    answered(world, asked, Evidence(checkpoint=checkpoint["id"], images=6), to_label=ranked)
+    found = world.get(f"{path}?n=2")
+    assert {key: value for key, value in found.items() if key != "images"} == {
+        "object": "to_label",
+        "recommendation": asked["id"],
+        "dataset": dataset["id"],
+        "checkpoint": checkpoint["id"],
+        "rule": "coreset",
+    }
+    assert [image["id"] for image in found["images"]] == ["sample_4", "sample_0"]
+    samples = {one["id"]: one["image"] for one in world.get(f"/v1/datasets/{dataset['id']}/samples")["data"]}
+    assert [image["image"] for image in found["images"]] == [samples["sample_4"], samples["sample_0"]]
+    tasks = made(client.get(f"{path}/label_studio"), 200)
+    assert [task["data"]["sample"] for task in tasks] == ["sample_4", "sample_0", "sample_5"]
+    assert all(task["data"]["image"].startswith("data:image/png;base64,") for task in tasks)
+    assert client.get(f"{path}?n=0").status_code == 422
+
+
+def test_where_every_label_was_read_there_is_none_to_ask_for(world, ask):
+    checkpoint = world.checkpoint()
+    ready = answered(world, ask(world.dataset()), evidence(checkpoint, 0.7))
+    found = world.get(f"{PATH}/{ready['id']}/to_label")
+    assert (found["rule"], found["checkpoint"], found["images"]) == (None, None, [])
+
+
+def test_labels_ask_the_same_again_of_a_revision(world, client, ask):
+    checkpoint, dataset = world.checkpoint(), world.dataset()
+    before = ask(dataset, labels="none", checkpoints=[checkpoint["id"]], images=7, seed=5, methods=["fine_tune"])
+    body = {"labels": [{"image": "sample_4", "label": CLASSES[0]}]}
+    after = made(client.post(f"{PATH}/{before['id']}/labels", json=body), 202)
+    assert (after["narrows"], before["narrows"]) == (before["id"], None)
+    assert after["id"] != before["id"]
+    revision = world.get(f"/v1/datasets/{after['dataset']}")
+    assert revision["parent"] == dataset["id"]
+    assert after["labels"] == "all"
+    for field in ("images", "seed", "methods"):
+        assert after[field] == before[field], field
+    assert [one["id"] for one in after["candidates"]] == [checkpoint["id"]]
+    assert world.get(f"{PATH}/{before['id']}")["dataset"] == dataset["id"]
+
+
+@pytest.mark.parametrize("body", [{}, {"labels": []}, {"labels": "file_none"}, {"labels": [{"image": "sample_0"}]}])
+def test_labels_that_are_none_leave_nothing_behind(world, client, ask, body):
+    world.checkpoint()
+    asked = ask(world.dataset())
+    assert client.post(f"{PATH}/{asked['id']}/labels", json=body).status_code in (404, 422)
+    assert len(world.get(PATH)["data"]) == len(world.get("/v1/datasets")["data"]) == 1
+
+
+def test_the_report_card_has_forecasts_as_they_were_and_what_they_came_to(world, client, ask):
+    card = world.get("/v1/calibration")
+    assert (card["object"], card["jobs"], card["coverage"], card["regret"], card["methods"]) == (
+        "calibration",
+        0,
+        None,
+        None,
+        [],
+    )
+    checkpoint, dataset = world.checkpoint(), world.dataset()
+    ready = answered(world, ask(dataset, methods=["fine_tune", "linear_probe"]), evidence(checkpoint, 0.9))
+    truth = {"fine_tune": 0.91, "linear_probe": 0.1}
+    for entry in ready["entries"]:
+        job = made(client.post(f"{PATH}/{ready['id']}/jobs", json={"rank": entry["rank"]}), 202)
+        accuracy = truth[entry["method"]["name"]]
+        evaluation = EVALUATION | {"target": EVALUATION["target"] | {"accuracy": accuracy}}
+        world.finish_job(job["id"], evaluation=evaluation)
+    card = world.get("/v1/calibration")
+    first, second = ready["entries"]
+    errors = [truth[entry["method"]["name"]] - entry["predicted"]["accuracy"] for entry in (first, second)]
+    assert (card["jobs"], card["inside"], card["coverage"]) == (2, 1, 0.5)
+    assert card["expected"] == pytest.approx(0.9)
+    assert card["mean_error"] == pytest.approx(sum(errors) / 2)
+    assert card["mean_absolute_error"] == pytest.approx(sum(map(abs, errors)) / 2)
+    best = max(truth.values()) - truth[first["method"]["name"]]
+    assert (card["compared"], card["regret"]) == (1, pytest.approx(best))
+    assert [(one["method"], one["jobs"], one["inside"]) for one in card["methods"]] == [
+        ("fine_tune", 1, 1),
+        ("linear_probe", 1, 0),
+    ]
+    [kept, _] = world.get(f"{PATH}/{ready['id']}")["jobs"]
+    assert kept["predicted"] == first["predicted"]

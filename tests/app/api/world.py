@@ -110,14 +110,15 @@ class World:
         body = {"name": "bars", "file": self.file()["id"]} | changes
         return made(self.client.post("/v1/datasets", json=body), 202)
 
-    def dataset(self, *, published: Mapping[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
-        """Three images a class: two to train, one to test; `published` is said of it otherwise."""
+    def dataset(self, *, published: Mapping[str, Any] | None = None, images: int = 9, **changes: Any) -> dict[str, Any]:
+        """Three images a class: two to train, one to test; `published` is said of it otherwise.  Of another number of
+        images the pixels are others."""
         dataset = self.queued_dataset(**changes)
-        self.finish_dataset(dataset["id"], **(published or {}))
+        self.finish_dataset(dataset["id"], images=images, **(published or {}))
         return self.get(f"/v1/datasets/{dataset['id']}")
 
-    def finish_dataset(self, dataset_id: str, stored_bytes: int = 0, **published: Any) -> None:
-        pixels, index = self._packed()
+    def finish_dataset(self, dataset_id: str, stored_bytes: int = 0, images: int = 9, **published: Any) -> None:
+        pixels, index = self._packed(images)
         with self.running(dataset_id) as (db, task):
             written = Written({"pixels": pixels, "index": index}, stored_bytes)
             datasets.publish(db, dataset_id, DatasetResult.load(PREPARED | published), written)
@@ -197,13 +198,13 @@ class World:
     def get(self, path: str) -> dict[str, Any]:
         return made(self.client.get(path), 200)
 
-    def _packed(self) -> tuple[str, str]:
+    def _packed(self, images: int) -> tuple[str, str]:
         pixels, index = self._scratch / "pixels", self._scratch / "index.npz"
         with PackedWriter(pixels) as writer:
-            for _ in range(3):
-                for name in CLASSES:
-                    writer.add(bar(name)[..., None])
-            writer.finish(index, np.arange(9), np.tile([0, 1, 2], 3), np.repeat([0, 0, 2], 3).astype(np.uint8))
+            for place in range(images):
+                writer.add(bar(CLASSES[place % 3])[..., None])
+            split = np.repeat([0, 0, 2], images // 3).astype(np.uint8)
+            writer.finish(index, np.arange(images), np.tile([0, 1, 2], images // 3), split)
         return self.blobs.put_file(pixels).sha256, self.blobs.put_file(index).sha256
 
 
