@@ -13,6 +13,7 @@ from regraft.nouns.files import Files
 from regraft.nouns.jobs import Jobs
 from regraft.nouns.keys import Keys
 from regraft.nouns.models import Models
+from regraft.nouns.preflights import Preflights
 from regraft.nouns.recommendations import Recommendations
 from regraft.nouns.uploads import Uploads
 from regraft.steps import Awaiting, Blocking
@@ -47,6 +48,7 @@ class Client:
         self.networks = Networks(*parts)
         self.methods = Methods(*parts)
         self.recommendations = Recommendations(*parts)
+        self.preflights = Preflights(*parts)
         self.jobs = Jobs(*parts)
         self.models = Models(*parts)
         self.keys = Keys(*parts)
@@ -83,6 +85,7 @@ class AsyncClient:
         self.networks = Networks(*parts)
         self.methods = Methods(*parts)
         self.recommendations = Recommendations(*parts)
+        self.preflights = Preflights(*parts)
         self.jobs = Jobs(*parts)
         self.models = Models(*parts)
         self.keys = Keys(*parts)

@@ -311,6 +311,39 @@ class Recommendation(Object):
         return self.status in ("ready", "failed")
 
 
+class PreflightSeconds(Record):
+    """The seconds that a job is expected to run, and an interval about them."""
+
+    estimate: float
+    interval: tuple[float, float]
+
+
+class Preflight(Object):
+    """The cost of a job; null until it is `ready`.  Where it does not fit, figures are of what `suggestion` names."""
+
+    status: str
+    error: Failure | None = None
+    checkpoint: str | None = None
+    dataset: str
+    source_dataset: str | None = None
+    method: dict[str, Any]
+    seed: int = 0
+    fits: bool | None = None
+    seconds: PreflightSeconds | None = None
+    memory_bytes: int | None = None
+    available_bytes: int | None = None
+    suggestion: dict[str, Any] | None = None
+    input: dict[str, Any] | None = None
+    steps: int | None = None
+    step_seconds: float | None = None
+    device: str | None = None
+    warnings: list[Warned] = []
+
+    @property
+    def finished(self) -> bool:
+        return self.status in ("ready", "failed")
+
+
 class OutcomeEntry(Record):
     """A forecast beside the truth, where a job has finished that tells it."""
 

@@ -1,19 +1,22 @@
 """`/v1/jobs`: one adaptation each."""
 
+from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 
 from app.api import bodies, events, examples, openapi
-from app.api.dependencies import Asker, Poster, Reader, Writer
+from app.api.dependencies import Asker, Poster, Reader, Writer, require
 from app.api.pagination import Cascade, Id, Paging
 from app.api.schemas.common import Listing
 from app.api.schemas.events import Point, Points
 from app.api.schemas.jobs import Job, JobSpec, Preflight
+from app.api.schemas.preflights import MeasuredPreflight
 from app.contract.base import ObjectId, Text
 from app.core import errors
 from app.core.status import Status
 from app.jobs import preflight as preflights
+from app.jobs import rehearsals
 from app.jobs import service as jobs
 from app.removal import service as removal
 
@@ -34,10 +37,46 @@ def create(body: Spec, sender: Poster) -> Response:
     )
 
 
-@router.post("/preflight", response_model=Preflight, summary="What a job would come to", responses=CREATING)
-def preflight(body: Spec, sender: Asker) -> Response:
-    """The fit of its parts, and figures; nothing is queued."""
+@router.post(
+    "/preflight",
+    response_model=Preflight,
+    summary="What a job would come to",
+    responses={**CREATING, 202: {"model": MeasuredPreflight, "description": "With `measure`: it is being measured."}},
+)
+def preflight(
+    request: Request,
+    body: Spec,
+    sender: Asker,
+    measure: Annotated[
+        bool, Query(description="Have a worker rehearse it; takes a key with the scope `write`.")
+    ] = False,
+) -> Response:
+    """The fit of its parts, and figures that can be told at once; nothing is queued.
+
+    With `measure` a worker rehearses the job and the answer is 202: `GET` it until it is ready.  What has been measured
+    before is ready at once."""
+    if measure:
+        require(request.state.identity, "write")
+        return replace(sender, status=202).once(
+            lambda db: MeasuredPreflight.of(rehearsals.create(db, sender.owner, body.request))
+        )
     return sender.once(lambda db: Preflight.of(preflights.examine(db, sender.owner, body.request)), effect=False)
+
+
+@router.get("/preflights/{id}", summary="A measured preflight", responses=openapi.refusals(errors.NotFound))
+def measured(id: Id, caller: Reader) -> MeasuredPreflight:
+    return caller.reads(lambda db: MeasuredPreflight.of(rehearsals.get(db, caller.owner, id)))
+
+
+@router.delete(
+    "/preflights/{id}",
+    status_code=204,
+    summary="Delete a measured preflight",
+    responses=openapi.refusals(errors.NotFound),
+)
+def forget(id: Id, caller: Writer) -> None:
+    """One that is under way stops."""
+    caller.writes(lambda db: removal.delete(db, caller.owner, id, cascade=False))
 
 
 @router.get("", summary="List jobs")

@@ -45,6 +45,7 @@ class Settings(BaseSettings):
 
     device: str = "auto"  # auto, cpu, cuda, cuda:1 …
     ingest_memory_bytes: Bytes = 6 * 1024 * MIB
+    job_memory_bytes: Annotated[int, Field(ge=0)] = 0  # that a job may take; 0: what there is
     feature_cache_bytes: Bytes = 4 * 1024 * MIB
     resident_bytes: Bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
     serving_backend: Literal["onnx", "torch"] = "onnx"  # torch: on `device`, in a process beside the API

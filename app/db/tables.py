@@ -313,6 +313,17 @@ class RecommendationRow(Owned, Base):
     jobs: Mapped[list[Document]] = mapped_column(Json, default=list)  # {job, checkpoint, method}: what came of it
 
 
+class PreflightRow(Owned, Base):
+    """The question what a job takes, and the answer; its status is that of its task."""
+
+    __tablename__ = "preflights"
+    __table_args__ = (Index("ix_preflights_owner_key", "owner", "key", "created_at"),)
+    request: Mapped[Document] = mapped_column(Json)
+    key: Mapped[str | None] = mapped_column(SHA256)  # of all that the cost hangs on, once that is known
+    place: Mapped[str | None] = mapped_column(String(400))  # host and device that it was measured on
+    result: Mapped[Document | None] = mapped_column(Json)
+
+
 class WorkerProcess(Base):
     """A live worker; its identity is fresh at each start."""
 

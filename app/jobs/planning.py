@@ -38,7 +38,8 @@ class Plan:
     """A plan is what a request comes to.
 
     `method` has its open defaults closed where all that they hang on is known by now; else the job closes them
-    when it starts.  `teachers` and `environments` are what its parameters name, by id.
+    when it starts.  `teachers` and `environments` are what its parameters name, by id.  `size` is the (height, width)
+    that the network will see, where that is known by now.
     """
 
     method: Method
@@ -49,6 +50,7 @@ class Plan:
     environments: dict[str, DatasetRow]
     facts: JobFacts
     faults: list[Detail]
+    size: tuple[int, int] | None
 
     def require_fit(self) -> None:
         """
@@ -107,8 +109,10 @@ def _plan(
     environments: dict[str, DatasetRow],
 ) -> Plan:
     facts = facts_of(source, target, source_dataset, teachers, environments)
+    shown = learnt(method, facts)
+    size = None if shown is None else _size(db, method, facts, shown)
     return Plan(
-        method=_close(db, method, facts),
+        method=_close(method, facts, shown, size),
         source=source,
         target=target,
         source_dataset=source_dataset,
@@ -116,6 +120,7 @@ def _plan(
         environments=environments,
         facts=facts,
         faults=checks.faults(method, facts),
+        size=size,
     )
 
 
@@ -269,14 +274,21 @@ def learnt(method: Method, facts: JobFacts) -> DatasetFacts | None:
     return max(named, key=lambda dataset: dataset.train_count) if ready else None
 
 
-def _close(db: Session, method: Method, facts: JobFacts) -> Method:
+def waits_for(plan: Plan) -> list[str]:
+    """Ids of the parts that are still being processed."""
+    networks = (plan.source, *plan.teachers.values())
+    waiting = [one.id for one in networks if one is not None and one.readiness is Readiness.PROCESSING]
+    datasets = (plan.target, plan.source_dataset, *plan.environments.values())
+    return waiting + [dataset.id for dataset in datasets if dataset is not None and dataset.splits is None]
+
+
+def _close(method: Method, facts: JobFacts, shown: DatasetFacts | None, size: tuple[int, int] | None) -> Method:
     """Close the open defaults, if the images and the size at which they will be seen are known."""
-    shown = learnt(method, facts)
     if shown is None:
         return method
     if facts.source is not None and facts.source.recipe is not None:
         method = method.under(facts.source.recipe)
-    size, count = _size(db, method, facts, shown), method.train_count(shown)
+    count = method.train_count(shown)
     return method if size is None or not count else method.resolve(count, size)
 
 

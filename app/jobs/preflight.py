@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from app.core.status import Readiness
 from app.jobs import planning
 from app.jobs.planning import Plan, Request
 
@@ -40,20 +39,13 @@ def examine(db: Session, owner: str, request: Request) -> Estimate:
     weights_bytes = None if parameters is None else parameters * BYTES_PER_WEIGHT
     return Estimate(
         plan=plan,
-        waits_for=_waits_for(plan),
+        waits_for=planning.waits_for(plan),
         images=images,
         steps=None if images is None else plan.method.steps(images),
         parameters=parameters,
         weights_bytes=weights_bytes,
         optimizer_bytes=None if weights_bytes is None else plan.method.optimizer_bytes(weights_bytes),
     )
-
-
-def _waits_for(plan: Plan) -> list[str]:
-    source = plan.source
-    waiting = [one.id for one in (source, *plan.teachers.values()) if one and one.readiness is Readiness.PROCESSING]
-    datasets = (plan.target, plan.source_dataset, *plan.environments.values())
-    return waiting + [dataset.id for dataset in datasets if dataset is not None and dataset.splits is None]
 
 
 def _images(plan: Plan) -> int | None:

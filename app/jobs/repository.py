@@ -3,12 +3,13 @@
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session
 
 from app.core.status import TERMINAL, Status
+from app.db import ingested
 from app.db.paging import Page, paged
-from app.db.tables import EventRow, JobRow, Metric, Task
+from app.db.tables import EventRow, JobRow, Metric, PreflightRow, Task, WorkerProcess
 from app.queue import repository as queue
 
 
@@ -70,6 +71,27 @@ def page(
 
 def _stored() -> Select[JobRow, Task, int | None]:
     return select(JobRow, Task, queue.position()).join(Task, Task.id == JobRow.id)
+
+
+def find_preflight(db: Session, owner: str, preflight_id: str) -> tuple[PreflightRow, Task] | None:
+    """The owner's measured preflight; somebody else's is as good as none."""
+    return ingested.find(db, PreflightRow, owner, preflight_id, hold=False)
+
+
+def measured(db: Session, owner: str, key: str) -> PreflightRow | None:
+    """The owner's newest answer to the same question, of a place where a worker lives."""
+    query = select(PreflightRow).where(PreflightRow.owner == owner, PreflightRow.key == key)
+    query = query.where(PreflightRow.place.in_(select(_place())))
+    return db.scalars(query.order_by(PreflightRow.created_at.desc(), PreflightRow.id).limit(1)).one_or_none()
+
+
+def place(db: Session, task_id: str) -> str | None:
+    """The host and device of the worker that has the task."""
+    return db.scalar(select(_place()).join(Task, Task.worker == WorkerProcess.id).where(Task.id == task_id))
+
+
+def _place() -> ColumnElement[str]:
+    return WorkerProcess.host + " " + WorkerProcess.device
 
 
 def forget_model(db: Session, model_id: str) -> None:

@@ -54,7 +54,7 @@ def create(db: Session, owner: str, request: Request, *, name: str | None, metad
         user_metadata=metadata,
     )
     repository.add(db, job)
-    queue.enqueue(db, id=job.id, kind=KIND, lane="run", owner=owner, needs=_needs(job, plan))
+    queue.enqueue(db, id=job.id, kind=KIND, lane="run", owner=owner, needs=needs(plan))
     return get(db, owner, job.id)
 
 
@@ -160,9 +160,14 @@ def prepare(db: Session, job_id: str) -> Prepared[RunSpec[Method]]:
     plan.require_fit()
     job.method = plan.method.model_dump(mode="json")
     job.lineage = _lineage(plan.source, plan.target).dump()
+    return prepared(plan, job.seed)
+
+
+def prepared(plan: Plan, seed: int) -> Prepared[RunSpec[Method]]:
+    """The order to run a job whose parts are all ready."""
     spec: RunSpec[Method] = RunSpec(
         method=plan.method,
-        seed=job.seed,
+        seed=seed,
         source=plan.source and plan.source.spec,
         target=datasets.spec(plan.target),
         source_dataset=plan.source_dataset and datasets.spec(plan.source_dataset),
@@ -202,9 +207,10 @@ def stored(db: Session, job_id: str) -> JobRow:
     return job
 
 
-def _needs(job: JobRow, plan: Plan) -> list[str]:
-    needs = dict.fromkeys((job.checkpoint, job.dataset, job.source_dataset, *plan.teachers, *plan.environments))
-    return [needed for needed in needs if needed]
+def needs(plan: Plan) -> list[str]:
+    """Ids of all that a job reads."""
+    parts = [part.id for part in (plan.source, plan.target, plan.source_dataset) if part is not None]
+    return list(dict.fromkeys((*parts, *plan.teachers, *plan.environments)))
 
 
 def _inputs(plan: Plan) -> dict[str, str]:

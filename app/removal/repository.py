@@ -17,6 +17,7 @@ from app.db.tables import (
     JobRow,
     ModelRow,
     Owned,
+    PreflightRow,
     RecommendationRow,
     Task,
     UploadPart,
@@ -45,6 +46,7 @@ _TABLES: dict[str, type[Owned]] = {
     "model": ModelRow,
     "idn": IdentificationRow,
     "rec": RecommendationRow,
+    "pre": PreflightRow,
 }
 
 

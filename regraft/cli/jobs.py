@@ -7,7 +7,7 @@ import typer
 
 from regraft import errors
 from regraft.cli import live
-from regraft.cli.online import JUDGED, Column, Session, online
+from regraft.cli.online import JUDGED, WARNINGS, Column, Session, online
 from regraft.cli.options import Cascade, Limit, Name, Pairs, Status, document, pairs, parameters
 from regraft.types import Event, Job
 
@@ -50,6 +50,15 @@ METRICS: list[Column] = [
     ("epoch", lambda point: point.epoch),
     ("value", lambda point: point.value),
 ]
+MethodName = Annotated[str, typer.Argument(help="As `regraft methods` lists them.")]
+Dataset = Annotated[str, typer.Option(help="The target.")]
+Checkpoint = Annotated[str | None, typer.Option(help="A checkpoint or a model to start from.")]
+SourceDataset = Annotated[str | None, typer.Option(help="What the source was trained on.")]
+Parameters = Annotated[
+    list[str] | None, typer.Option("--set", "-s", metavar="NAME=VALUE", help="A parameter; values may be JSON.")
+]
+AllParameters = Annotated[str | None, typer.Option(help="All parameters at once: JSON, or @file.")]
+Seed = Annotated[int | None, typer.Option(help="Same seed, same result.")]
 Watch = Annotated[bool, typer.Option("--watch/--no-watch", help="Follow it to its end.")]
 
 
@@ -57,15 +66,13 @@ Watch = Annotated[bool, typer.Option("--watch/--no-watch", help="Follow it to it
 @online
 def create(
     session: Session,
-    method: Annotated[str, typer.Argument(help="As `regraft methods` lists them.")],
-    dataset: Annotated[str, typer.Option(help="The target.")],
-    checkpoint: Annotated[str | None, typer.Option(help="A checkpoint or a model to start from.")] = None,
-    source_dataset: Annotated[str | None, typer.Option(help="What the source was trained on.")] = None,
-    set: Annotated[
-        list[str] | None, typer.Option("--set", "-s", metavar="NAME=VALUE", help="A parameter; values may be JSON.")
-    ] = None,
-    params: Annotated[str | None, typer.Option(help="All parameters at once: JSON, or @file.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same result.")] = None,
+    method: MethodName,
+    dataset: Dataset,
+    checkpoint: Checkpoint = None,
+    source_dataset: SourceDataset = None,
+    set: Parameters = None,
+    params: AllParameters = None,
+    seed: Seed = None,
     name: Name = None,
     metadata: Pairs = None,
     watch: Watch = False,
@@ -81,6 +88,47 @@ def create(
         metadata=pairs(metadata),
     )
     session.show(_watched(session, job) if watch else job, FIELDS)
+
+
+PREFLIGHT: list[Column] = [
+    ("id", lambda found: found.id),
+    ("fits", lambda found: found.fits),
+    ("would fit", lambda found: found.suggestion),
+    ("seconds", lambda found: found.seconds and f"{found.seconds.estimate:,.1f}"),
+    ("between", lambda found: found.seconds and " and ".join(f"{one:,.1f}" for one in found.seconds.interval)),
+    ("memory, MiB", lambda found: found.memory_bytes and f"{found.memory_bytes / 2**20:,.0f}"),
+    ("available, MiB", lambda found: found.available_bytes and f"{found.available_bytes / 2**20:,.0f}"),
+    ("steps", lambda found: found.steps),
+    ("seconds a step", lambda found: found.step_seconds),
+    ("input", lambda found: found.input),
+    ("device", lambda found: found.device),
+    WARNINGS,
+]
+
+
+@app.command()
+@online
+def preflight(
+    session: Session,
+    method: MethodName,
+    dataset: Dataset,
+    checkpoint: Checkpoint = None,
+    source_dataset: SourceDataset = None,
+    set: Parameters = None,
+    params: AllParameters = None,
+    seed: Seed = None,
+) -> None:
+    """Measure what a job would take, by a rehearsal, and submit nothing: regraft jobs preflight fine_tune …"""
+    with session.err.status("Rehearsing the job"):
+        asked = session.client.preflights.create(
+            method=(document(params) or {}) | parameters(set) | {"name": method},
+            dataset=dataset,
+            checkpoint=checkpoint,
+            source_dataset=source_dataset,
+            seed=seed,
+        )
+        found = session.client.preflights.wait(asked.id)
+    session.show(found, PREFLIGHT)
 
 
 @app.command("list")

@@ -20,8 +20,8 @@ from worker.executors import confinement, kernel
 from worker.executors.base import Crashed
 from worker.ingest import checkpoint, dataset, disk, identification, revision
 from worker.networks import catalogue, renewal
-from worker.runs import recommend, run_job
-from worker.runtime import device
+from worker.runs import preflight, recommend, run_job
+from worker.runtime import device, memory
 from worker.runtime.contract import Channel, Command, Event, Failure, Interrupted, Result, Retry, Spec
 from worker.training import accumulation
 
@@ -44,6 +44,7 @@ TASKS: Mapping[str, Task] = {
     "run": run_job.run,
     "signatures": _renew_signatures,
     "recommend": recommend.run,
+    "preflight": preflight.run,
     "catalogue": lambda spec, channel: Result(Catalogue(entries=[dict(entry) for entry in catalogue.entries()])),
 }
 ADVICE = {"run": "lower `batch_size`", "recommend": "ask for fewer `images`"}  # where memory ran out
@@ -82,6 +83,7 @@ def main(connection: Connection, spec: Spec[Record]) -> None:
     _be_alone()
     if spec.memory_bytes is not None:
         _confine(spec, spec.memory_bytes)
+    _bound(spec)
     channel = PipeChannel(connection)
     try:
         device.keep_memory()
@@ -116,6 +118,15 @@ def _be_alone() -> None:
     # Locks that libraries make (PyTorch's exporter has a progress bar with one) are to vanish with us: those of the
     # fork-server's method have a name until they are tidied up, for which a task that is killed has no time.
     multiprocessing.set_start_method("fork", force=True)
+
+
+def _bound(spec: Spec[Record]) -> None:
+    """Have a job run out of memory, where it may take no more, and its rehearsal in any case: else all that is on the
+    machine would."""
+    if spec.kind == "run" and spec.job_bytes is not None:
+        memory.bound(spec.job_bytes)
+    if spec.kind == "preflight" and (on := device.resolve(spec.device)).type == "cpu":
+        memory.bound(memory.available(on, spec.job_bytes))
 
 
 def _confine(spec: Spec[Record], memory_bytes: int) -> None:

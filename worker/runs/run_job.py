@@ -24,6 +24,7 @@ from worker.runs import ablation, calibration, drift, guard
 from worker.runtime import device
 from worker.runtime.cache import Cache
 from worker.runtime.contract import Channel, Note, Result, Spec
+from worker.runtime.rehearsal import Rehearsal
 from worker.runtime.run import Run
 
 
@@ -73,8 +74,8 @@ def run(spec: Spec[RunSpec[Method]], channel: Channel) -> Result[RunResult]:
     return packaged(measured, spec.workdir)
 
 
-def learn(spec: Spec[RunSpec[Method]], channel: Channel) -> Measured:
-    """Run a job up to its files: open what it needs, run the method, measure.
+def learn(spec: Spec[RunSpec[Method]], channel: Channel, rehearsal: Rehearsal | None = None) -> Measured:
+    """Run a job up to its files, or rehearse that: open what it needs, run the method, measure.
 
     Raises:
         Failure, Interrupted: from the method.
@@ -88,6 +89,7 @@ def learn(spec: Spec[RunSpec[Method]], channel: Channel) -> Measured:
         snapshot=spec.snapshot,
         snapshot_every_s=spec.snapshot_every_s,
         cache=None if spec.cache is None else Cache(spec.cache, spec.cache_bytes),
+        rehearsal=rehearsal,
     )
     params = job.method
     with device.reproducible(run.device, run.seed, run.threads):

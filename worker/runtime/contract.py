@@ -40,6 +40,7 @@ class Spec(Generic[Payload]):
     resident_bytes: int = 2**62
     pixel_bytes: int = 2**62  # that a dataset may have
     min_free_bytes: int = 0  # that stay free on the disk of `workdir`
+    job_bytes: int | None = None  # of memory that a job may take; None: what there is
     signatures: Path | None = None  # a folder with those of networks, where they were made anew
 
 

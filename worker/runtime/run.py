@@ -14,6 +14,7 @@ import torch
 from worker.runtime import seeds
 from worker.runtime.cache import Cache
 from worker.runtime.contract import Channel, Event, Interrupted, Metric, Progress, Snapshot
+from worker.runtime.rehearsal import Rehearsal
 
 State = dict[str, Any]  # tensors, numbers, strings, lists and dicts of them: what `torch.load(weights_only=True)` reads
 
@@ -24,6 +25,7 @@ class Run:
     A run is a sequence of named phases, mostly one.  A snapshot holds the final state of every phase that is done
     and the state of the one that is under way, so a method just runs again from its top: a phase that was done
     restores its result, the one that was under way goes on from its very step.
+    In a `rehearsal` only some of it is done.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class Run:
         snapshot: Path | None = None,
         snapshot_every_s: float = 30.0,
         cache: Cache | None = None,
+        rehearsal: Rehearsal | None = None,
     ) -> None:
         self.seed = seed
         self.device = device or torch.device("cpu")
         self.workdir = workdir
         self.cache = cache
+        self.rehearsal = rehearsal
         self._channel = channel
         self._ledger = _Ledger(_read(snapshot), snapshot_every_s)
         self._prefix = ""

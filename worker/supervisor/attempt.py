@@ -105,6 +105,7 @@ class _Attempt:
             resident_bytes=settings.resident_bytes,
             pixel_bytes=settings.max_dataset_bytes,
             min_free_bytes=settings.min_free_bytes,
+            job_bytes=settings.job_memory_bytes or None,
             signatures=settings.signatures,
         )
 

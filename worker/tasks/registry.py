@@ -14,6 +14,7 @@ from app.contract.record import Record
 from app.contract.specs import Prepared
 from app.datasets import revisions
 from app.datasets import service as datasets
+from app.jobs import rehearsals
 from app.jobs import service as jobs
 
 Payload = TypeVar("Payload", bound=Record)
@@ -37,4 +38,5 @@ KINDS: Mapping[str, TaskKind[Any, Any]] = {
     identification.KIND: TaskKind(identification.prepare, identification.publish, untrusted=True),
     jobs.KIND: TaskKind(jobs.prepare, jobs.publish, untrusted=False),
     choosing.KIND: TaskKind(choosing.prepare, choosing.publish, untrusted=False),
+    rehearsals.KIND: TaskKind(rehearsals.prepare, rehearsals.publish, untrusted=False),
 }

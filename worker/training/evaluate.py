@@ -1,8 +1,10 @@
 """Predictions over a whole split: large batches, no gradients, one wait for the device at the end."""
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from worker.data import targets
 from worker.data.batches import Images, Prepare
 from worker.metrics.scores import Judged, Verdict
+from worker.runtime.rehearsal import IMAGES, Rehearsal
 from worker.runtime.run import Run
 from worker.training import accumulation
 from worker.training.protocols import Validation
@@ -20,12 +23,30 @@ BATCH = {"cpu": 256, "cuda": 2048}  # images at once, at most …
 BATCH_ELEMENTS = {"cpu": 2**21, "cuda": 2**27}  # … and elements of the input: a batch of large images is smaller
 
 
+@dataclass(frozen=True)
+class ImagePass:
+    """A pass over so many images."""
+
+    images: int
+    batches: Split
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        return next(self.batches)
+
+
 def image_batches(run: Run, images: Images, prepare: Prepare) -> Split:
     """(float32 [B,C,H,W], targets) in the order of the images, not augmented.
 
     Raises:
         Interrupted: see `Run.checkpoint_or_stop`.
     """
+    return ImagePass(len(images), _image_batches(run, images, prepare))
+
+
+def _image_batches(run: Run, images: Images, prepare: Prepare) -> Split:
     elements = math.prod(images.pixels_NHWC.shape[1:])
     size = max(1, min(BATCH[run.device.type], BATCH_ELEMENTS[run.device.type] // elements))
     for start in range(0, len(images), size):
@@ -47,13 +68,14 @@ def judge(
 
     What is judged is the decision that is served, which may be for an output that is no class of the targets; of one
     label an image, `Judged.among_shared` is the decision among `columns` alone.  The caller has put the network into
-    evaluation mode, and there is at least one batch: its targets say the kind.
+    evaluation mode, and there is at least one batch: its targets say the kind.  In a rehearsal the first images are all
+    that is judged.
     """
     parts: list[Tensor] = []
     among: list[Tensor] = []
     index = None if columns is None else torch.tensor(columns, device=run.device)
     with torch.inference_mode():
-        for x, y in batches:
+        for x, y in batches if run.rehearsal is None else _some(run.rehearsal, batches):
             kind = targets.of(y)
             logits_BK = accumulation.forward(forward, x).float()
             if index is not None:
@@ -64,6 +86,16 @@ def judge(
     if isinstance(verdict, Judged) and among:
         return replace(verdict, among_shared=targets.SINGLE_LABEL.verdict(among))
     return verdict
+
+
+def _some(rehearsal: Rehearsal, batches: Split) -> Split:
+    began_at, shown = time.monotonic(), 0
+    for x, y in batches:
+        yield x, y
+        shown += len(y)
+        if isinstance(batches, ImagePass) and IMAGES <= shown < batches.images:
+            return rehearsal.passed(shown, batches.images, began_at)
+    return None
 
 
 def _rearranged(logits_BK: Tensor, index: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

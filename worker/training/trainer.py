@@ -5,11 +5,11 @@ validation, selection, snapshots and commands are the trainer's.  There is nothi
 it needs.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from typing import Generic, Literal
 
 import torch
@@ -19,9 +19,11 @@ from app.methods.training import Schedule
 from worker.metrics.meter import Meter
 from worker.networks.classifier import Classifier
 from worker.runtime.contract import Failure, Note
+from worker.runtime.rehearsal import Rehearsal
 from worker.runtime.run import Run, State
 from worker.training import batch_norm, optimizers, schedules
 from worker.training.accumulation import Accumulator
+from worker.training.clock import Clock
 from worker.training.ema import Average
 from worker.training.freezing import Freezer, Scope
 from worker.training.optimizers import Optimiser
@@ -30,7 +32,6 @@ from worker.training.sharpness import Ascent
 from worker.training.swad import DenseAverage
 
 PHASE = "train"  # of the run
-PROGRESS_EVERY_S = 0.5
 STATISTICS_OF = 4096  # images, at least, or an epoch
 MAX_LOG_INTERVAL = 100  # steps; also how late a diverged loss may be noticed
 LOG_POINTS = 200  # a point of the training series about so often in a run
@@ -142,7 +143,7 @@ class _Loop(Generic[B]):
         self._validated_at = 0
         self._best: _Best | None = None
         self._stopped = False
-        self._clock = _Clock(run, self._total)
+        self._clock = Clock(run, self._total)
 
     def _optimiser_of_all(self) -> Optimiser:
         """The network's parameters at their shares of the learning rate, the companions' at the whole of it."""
@@ -160,6 +161,8 @@ class _Loop(Generic[B]):
         with self._run.phase(PHASE, self._capture):
             self._clock.start(self._step)
             self._validate_if_due()
+            if self._run.rehearsal is not None:
+                self._rehearse(self._run.rehearsal)
             while self._step < self._total and not self._stopped:
                 self._epoch()
                 self._validate_if_due()
@@ -174,10 +177,25 @@ class _Loop(Generic[B]):
         self._freezer.train(self._scope.trainable(epoch), statistics=self._scope.statistics)
         self._optimiser.prepare()
         batches = self._batches.epoch(epoch, start)
-        for _ in range(start, self._batches.per_epoch):
+        steps = range(start, self._batches.per_epoch)
+        for _ in steps if self._run.rehearsal is None else self._run.rehearsal.some(steps):
             # Before the batch is drawn: a snapshot must not have drawn what was not trained on.
             self._run.checkpoint_or_stop()
             self._update(next(batches), epoch)
+
+    def _rehearse(self, rehearsal: Rehearsal) -> None:
+        """Go through two of all epochs in which the same learns: the others take as long as the second, since the first
+        also does what is done once."""
+        per_epoch, epochs = self._batches.per_epoch, self._schedule.epochs
+        for _, alike in groupby(range(epochs), self._scope.trainable):
+            rest = list(alike)
+            for epoch in rest[:2]:
+                before_s = rehearsal.seconds
+                self._epoch()
+                self._step = (epoch + 1) * per_epoch
+                self._validate_if_due()
+            rehearsal.leave_out(len(rest[2:]) * (rehearsal.seconds - before_s))
+            self._step = (rest[-1] + 1) * per_epoch
 
     def _update(self, batch: B, epoch: int) -> None:
         if self._restart_at and self._step == self._restart_at:
@@ -358,30 +376,6 @@ class _Loop(Generic[B]):
         for name, part in self._stateful.items():
             part.load_state_dict(state["stateful"][name])
         _set_random_state(self._run.device, state["random"])
-
-
-class _Clock:
-    """Reports progress about twice a second, with the time left at the mean speed since the start or the resume."""
-
-    def __init__(self, run: Run, total: int) -> None:
-        self._run, self._total = run, total
-        self._first = 0
-        self._started_at = self._reported_at = 0.0
-
-    def start(self, step: int) -> None:
-        self._first, self._started_at = step, time.monotonic()
-        self._run.tell(step, self._total)
-
-    def tick(self, step: int) -> None:
-        now = time.monotonic()
-        if now - self._reported_at < PROGRESS_EVERY_S:
-            return
-        self._reported_at = now
-        left = (self._total - step) * (now - self._started_at) / (step - self._first)
-        self._run.tell(step, self._total, left)
-
-    def end(self, step: int) -> None:
-        self._run.tell(step, step, 0.0)
 
 
 def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -108,11 +108,17 @@ class Job(Object):
         )
 
 
+class SeenInput(Shape):
+    """Images as a network sees them: `size` is [height, width]."""
+
+    size: tuple[int, int]
+
+
 class Preflight(Shape):
     """An estimate of what a job would come to; a figure that cannot be told without building the network is null.
 
     `images` of the training split would be seen in `steps` optimiser steps.  `parameters`, `weights_bytes` and
-    `optimizer_bytes` are those of the source's network as it is stored.
+    `optimizer_bytes` are those of the source's network as it is stored.  `input` is what the network sees.
     """
 
     object: Literal["preflight"] = "preflight"
@@ -125,6 +131,7 @@ class Preflight(Shape):
     parameters: int | None
     weights_bytes: int | None
     optimizer_bytes: int | None
+    input: SeenInput | None
 
     @classmethod
     def of(cls, examined: Examined) -> Self:
@@ -138,4 +145,5 @@ class Preflight(Shape):
             parameters=examined.parameters,
             weights_bytes=examined.weights_bytes,
             optimizer_bytes=examined.optimizer_bytes,
+            input=None if examined.plan.size is None else SeenInput(size=examined.plan.size),
         )

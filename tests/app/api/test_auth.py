@@ -24,6 +24,7 @@ ROUTES = [
     ("read", "GET", "/v1/jobs/{job}/events"),
     ("read", "GET", "/v1/jobs/{job}/metrics"),
     ("read", "POST", "/v1/jobs/preflight"),
+    ("read", "GET", "/v1/jobs/preflights/{preflight}"),
     ("read", "GET", "/v1/models"),
     ("read", "GET", "/v1/models/{model}"),
     ("read", "GET", "/v1/models/{model}/weights"),
@@ -57,6 +58,8 @@ ROUTES = [
     ("write", "POST", "/v1/jobs/{job}/resume"),
     ("write", "POST", "/v1/jobs/{job}/retry"),
     ("write", "DELETE", "/v1/jobs/{job}"),
+    ("write", "POST", "/v1/jobs/preflight?measure=true"),
+    ("write", "DELETE", "/v1/jobs/preflights/{preflight}"),
     ("write", "DELETE", "/v1/models/{model}"),
     ("write", "POST", "/v1/recommendations"),
     ("write", "POST", "/v1/recommendations/{recommendation}/jobs"),
@@ -80,6 +83,7 @@ def ids(api: Api, world: World) -> dict[str, str]:
     key = made(api.root.post("/v1/keys", json={"name": "k"}), 201)
     checkpoint = world.checkpoint(recipe={"version": 1, "augmentation": []})["id"]
     question = {"dataset": model["dataset"], "checkpoints": [checkpoint]}
+    job = {"checkpoint": checkpoint, "dataset": model["dataset"], "method": {"name": "evaluate"}}
     return {
         "file": world.file()["id"],
         "upload": upload["id"],
@@ -87,6 +91,7 @@ def ids(api: Api, world: World) -> dict[str, str]:
         "dataset": model["dataset"],
         "recommendation": made(world.client.post("/v1/recommendations", json=question), 202)["id"],
         "job": model["job"],
+        "preflight": made(world.client.post("/v1/jobs/preflight?measure=true", json=job), 202)["id"],
         "model": model["id"],
         "key": key["id"],
     }

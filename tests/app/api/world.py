@@ -16,12 +16,14 @@ from sqlalchemy.orm import Session
 from app.blobs.store import Blobs
 from app.checkpoints import service as checkpoints
 from app.contract.blobs import Written
+from app.contract.preflight import MeasuredCost
 from app.contract.results import AdaptedResult, CheckpointResult, DatasetResult
 from app.core.status import Status
 from app.datasets import service as datasets
-from app.db.session import Database
-from app.db.tables import Task
+from app.db.session import Database, now
+from app.db.tables import Task, WorkerProcess
 from app.imaging.packed import PackedWriter
+from app.jobs import rehearsals
 from app.jobs import service as jobs
 from app.methods.registry import parse
 from app.queue import service as queue
@@ -172,6 +174,19 @@ class World:
             if adapter is not None:
                 blobs["adapter"] = self.blobs.put([adapter]).sha256
             jobs.publish(db, job_id, AdaptedResult.load(document | published), Written(blobs))
+            queue.succeed(db, task)
+
+    def finish_preflight(self, preflight_id: str, **published: Any) -> None:
+        """As a worker of this host would, on a processor."""
+        cost = {"device": "cpu", "fits": True, "seconds": 8.0, "memory_bytes": 2**20, "available_bytes": 2**30}
+        worker = WorkerProcess(
+            id="worker_1", host="here", pid=1, device="auto", started_at=now(), seen_at=now(), warm=True
+        )
+        with self.running(preflight_id) as (db, task):
+            db.merge(worker)
+            task.worker = "worker_1"
+            db.flush()
+            rehearsals.publish(db, preflight_id, MeasuredCost.load(cost | published), Written({}))
             queue.succeed(db, task)
 
     def model(self, *, servable: bool = True, **changes: Any) -> dict[str, Any]:
