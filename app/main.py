@@ -22,6 +22,7 @@ from app.api import (
     pages,
     problems,
     recommendations,
+    tournaments,
     uploads,
 )
 from app.api.bodies import Room
@@ -44,7 +45,19 @@ from app.serving.service import Serving, loader
 from app.serving.streams import Streams
 from app.serving.torch_process import TorchProcess
 
-NOUNS = (files, uploads, checkpoints, datasets, jobs, models, recommendations, calibration, catalogue, keys)
+NOUNS = (
+    files,
+    uploads,
+    checkpoints,
+    datasets,
+    jobs,
+    models,
+    recommendations,
+    calibration,
+    tournaments,
+    catalogue,
+    keys,
+)
 FEED_INTERVAL_S = 0.3
 LEAST_ROOM = 64 * 2**20  # bytes of bodies in memory
 FOLLOWERS = 1024  # event streams

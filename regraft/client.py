@@ -15,6 +15,7 @@ from regraft.nouns.keys import Keys
 from regraft.nouns.models import Models
 from regraft.nouns.preflights import Preflights
 from regraft.nouns.recommendations import Recommendations
+from regraft.nouns.tournaments import Tournaments
 from regraft.nouns.uploads import Uploads
 from regraft.steps import Awaiting, Blocking
 from regraft.wire import Retry
@@ -49,6 +50,7 @@ class Client:
         self.methods = Methods(*parts)
         self.recommendations = Recommendations(*parts)
         self.preflights = Preflights(*parts)
+        self.tournaments = Tournaments(*parts)
         self.jobs = Jobs(*parts)
         self.models = Models(*parts)
         self.keys = Keys(*parts)
@@ -86,6 +88,7 @@ class AsyncClient:
         self.methods = Methods(*parts)
         self.recommendations = Recommendations(*parts)
         self.preflights = Preflights(*parts)
+        self.tournaments = Tournaments(*parts)
         self.jobs = Jobs(*parts)
         self.models = Models(*parts)
         self.keys = Keys(*parts)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 if TYPE_CHECKING:
+    from regraft.standings import Tournament
     from regraft.types import Checkpoint, Dataset, Identification, Job, Preflight, Recommendation
 
 
@@ -28,7 +29,9 @@ class Corrupted(RegraftError):
 class Unsuccessful(RegraftError):
     """A task that was waited for ended otherwise than well.  `result` is the object as it stands."""
 
-    def __init__(self, result: "Job | Checkpoint | Dataset | Identification | Preflight | Recommendation") -> None:
+    def __init__(
+        self, result: "Job | Checkpoint | Dataset | Identification | Preflight | Recommendation | Tournament"
+    ) -> None:
         self.result = result
         self.code = result.error.code if result.error else result.status
         self.message = result.error.message if result.error else ""

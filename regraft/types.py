@@ -241,6 +241,7 @@ class Job(Object):
     model: str | None = None
     evaluation: Evaluation | None = None
     lineage: dict[str, Any] = {}
+    tournament: str | None = None
     warnings: list[Warned] = []
     metadata: Metadata = {}
 

@@ -82,6 +82,17 @@ RECOMMENDATION = _named(
         "seed": 1,
     },
 )
+TOURNAMENT = _named(
+    of_candidates={
+        "dataset": DATASET,
+        "candidates": [
+            {"checkpoint": CHECKPOINT, "method": {"name": "linear_probe"}},
+            {"checkpoint": MODEL, "method": {"name": "fine_tune", "labels_per_class": 10}},
+        ],
+        "name": "which of two",
+    },
+    recommended={"dataset": DATASET, "candidates": "recommended", "max_jobs": 5, "budget_s": 600},
+)
 NEW_KEY = _named(
     for_an_application={"name": "camera", "scopes": ["predict"]},
     for_somebody_else={"name": "bob", "owner": "bob", "expires_at": "2030-01-01T00:00:00Z"},

@@ -116,7 +116,7 @@ def plan(
     ]
     scratch = None
     if SCRATCH in asked and labels != 0:
-        scratch = next((found for source in sources if (found := _scratch(db, source, target, labels))), None)
+        scratch = next((found for source in sources if (found := scratch_method(db, source, target, labels))), None)
     if labels != 0 and scratch is None and not any(candidate.methods for candidate in fitting):
         reasons = [f"{candidate.id}: {candidate.reason}" for candidate in fitting[:5] if candidate.reason]
         raise errors.Unfit(f"No method that was asked for fits. {' '.join(reasons)}".rstrip(), param="dataset")
@@ -187,8 +187,9 @@ def _eligible(
     )
 
 
-def _scratch(db: Session, source: Source, target: DatasetRow, labels: int | None) -> dict[str, object] | None:
-    """The source's network, newly drawn for the target's classes; None where that does not fit."""
+def scratch_method(db: Session, source: Source, target: DatasetRow, labels: int | None) -> dict[str, object] | None:
+    """The complete method that trains the source's network, newly drawn for the target's classes; None where that does
+    not fit."""
     if source.input is None:
         return None
     network = with_classes(NetworkSpec.model_validate(source.network), len(target.classes or ()))

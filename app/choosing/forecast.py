@@ -47,6 +47,7 @@ OFFSETS: Mapping[tuple[str, Head], Offset] = {
 SCRATCH = Offset(0.15, 0.75, 17)  # `train`, above the regression on the best features that are there
 MethodName = Literal["evaluate", "linear_probe", "fine_tune", "lp_ft", "train"]
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
+UNCHANGED: MethodName = "evaluate"
 
 
 @dataclass(frozen=True)

@@ -64,11 +64,19 @@ class LabelledDataset(DatasetSpec):
     id: str
 
 
+class Race(Record):
+    """The part of a job in a tournament: its network is judged on the target's labelled validation images when it ends,
+    and at a rung, where `pause_after` says after which share of its training's steps it pauses there (None: nowhere).
+    """
+
+    pause_after: float | None = None
+
+
 class RunSpec(Record, Generic[Params]):
     """A job, as a worker runs it.  `method` are its parameters, parsed; what could be resolved is.
 
     `source` is None where the run starts from scratch.  `source_dataset` is what the source was trained on.  `teachers`
-    and `environments` are what the method's parameters name, by id.
+    and `environments` are what the method's parameters name, by id.  `race` is None outside of a tournament.
     """
 
     method: SerializeAsAny[Params]
@@ -78,6 +86,7 @@ class RunSpec(Record, Generic[Params]):
     source_dataset: DatasetSpec | None = None
     teachers: dict[str, SourceSpec] = {}
     environments: dict[str, DatasetSpec] = {}
+    race: Race | None = None
 
 
 class DatasetIngest(Record):

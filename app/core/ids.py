@@ -3,7 +3,7 @@
 import secrets
 from typing import Literal
 
-Prefix = Literal["file", "upload", "ckpt", "ds", "job", "model", "key", "worker", "idn", "rec", "pre"]
+Prefix = Literal["file", "upload", "ckpt", "ds", "job", "model", "key", "worker", "idn", "rec", "pre", "tour", "sweep"]
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u to misread
 

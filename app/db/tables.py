@@ -270,6 +270,7 @@ class JobRow(Owned, Base):
         Index("ix_jobs_owner_method", "owner", "method_name", "created_at", "id"),
         Index("ix_jobs_checkpoint", "checkpoint", "owner", "created_at", "id"),
         Index("ix_jobs_dataset", "dataset", "owner", "created_at", "id"),
+        Index("ix_jobs_tournament", "tournament"),
     )
     name: Mapped[str | None] = mapped_column(String(256))
     checkpoint: Mapped[str | None] = mapped_column(ID)  # ckpt_ or model_
@@ -279,6 +280,8 @@ class JobRow(Owned, Base):
     method_name: Mapped[str] = mapped_column(String(64))
     seed: Mapped[int] = mapped_column(Integer)
     model: Mapped[str | None] = mapped_column(ID)
+    tournament: Mapped[str | None] = mapped_column(ID)  # or sweep, perhaps gone, of which it is a candidate
+    pause_after: Mapped[float | None] = mapped_column(Double)  # this share of its training's steps, at a rung
     evaluation: Mapped[Document | None] = mapped_column(Json)
     lineage: Mapped[Document] = mapped_column(Json)
     user_metadata: Mapped[dict[str, str]] = mapped_column("metadata", Json)
@@ -322,6 +325,19 @@ class PreflightRow(Owned, Base):
     key: Mapped[str | None] = mapped_column(SHA256)  # of all that the cost hangs on, once that is known
     place: Mapped[str | None] = mapped_column(String(400))  # host and device that it was measured on
     result: Mapped[Document | None] = mapped_column(Json)
+
+
+class TournamentRow(Owned, Base):
+    """A tournament or a sweep: jobs that race on a dataset; its status is that of its task, which no worker runs."""
+
+    __tablename__ = "tournaments"
+    __table_args__ = (Index("ix_tournaments_owner_created", "owner", "kind", "created_at", "id"),)
+    kind: Mapped[str] = mapped_column(String(16))
+    name: Mapped[str | None] = mapped_column(String(256))
+    dataset: Mapped[str] = mapped_column(ID)
+    request: Mapped[Document] = mapped_column(Json)
+    standings: Mapped[Document] = mapped_column(Json)  # `app.contract.tournament.Standings`
+    user_metadata: Mapped[dict[str, str]] = mapped_column("metadata", Json)
 
 
 class WorkerProcess(Base):

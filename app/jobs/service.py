@@ -1,6 +1,7 @@
 """The rules of jobs: asked for, run by a worker, published as a model."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
@@ -9,7 +10,7 @@ from app.contract import record
 from app.contract.blobs import Input, Written
 from app.contract.lineage import Lineage
 from app.contract.results import AdaptedResult, QuantizedResult, RunResult
-from app.contract.specs import Prepared, RunSpec
+from app.contract.specs import Prepared, Race, RunSpec
 from app.core import errors, ids
 from app.core.status import Status
 from app.core.version import code_version
@@ -30,7 +31,23 @@ KIND = "run"
 MAX_POINTS = 50_000
 
 
-def create(db: Session, owner: str, request: Request, *, name: str | None, metadata: dict[str, str]) -> StoredJob:
+@dataclass(frozen=True)
+class RacePlace:
+    """The place of a job in a `tournament`: it pauses after this share of its training's steps."""
+
+    tournament: str
+    pause_after: float | None
+
+
+def create(
+    db: Session,
+    owner: str,
+    request: Request,
+    *,
+    name: str | None,
+    metadata: dict[str, str],
+    entry: RacePlace | None = None,
+) -> StoredJob:
     """A job that a worker is to run, once its checkpoint and datasets are ready.
 
     Raises:
@@ -50,6 +67,8 @@ def create(db: Session, owner: str, request: Request, *, name: str | None, metad
         method=plan.method.model_dump(mode="json"),
         method_name=plan.method.name,
         seed=request.seed,
+        tournament=entry and entry.tournament,
+        pause_after=entry and entry.pause_after,
         lineage=_lineage(plan.source, plan.target).dump(),
         user_metadata=metadata,
     )
@@ -160,10 +179,10 @@ def prepare(db: Session, job_id: str) -> Prepared[RunSpec[Method]]:
     plan.require_fit()
     job.method = plan.method.model_dump(mode="json")
     job.lineage = _lineage(plan.source, plan.target).dump()
-    return prepared(plan, job.seed)
+    return prepared(plan, job.seed, None if job.tournament is None else Race(pause_after=job.pause_after))
 
 
-def prepared(plan: Plan, seed: int) -> Prepared[RunSpec[Method]]:
+def prepared(plan: Plan, seed: int, race: Race | None = None) -> Prepared[RunSpec[Method]]:
     """The order to run a job whose parts are all ready."""
     spec: RunSpec[Method] = RunSpec(
         method=plan.method,
@@ -173,6 +192,7 @@ def prepared(plan: Plan, seed: int) -> Prepared[RunSpec[Method]]:
         source_dataset=plan.source_dataset and datasets.spec(plan.source_dataset),
         teachers={id_: teacher.spec for id_, teacher in plan.teachers.items()},
         environments={id_: datasets.spec(dataset) for id_, dataset in plan.environments.items()},
+        race=race,
     )
     return Prepared(spec, _inputs(plan))
 

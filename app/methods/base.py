@@ -59,6 +59,7 @@ class Method(StrictModel):
     `label_space`: whose classes the target's are among (closed-set adaptation), the source's or those of its dataset.
     `asks_source`: the source's head is asked for classes.
     `headless`: the result is there for its features and says nothing of classes.
+    `limits_labels`: its parameters may limit how many labels it sees.
     `compared`: the result always stands beside the unchanged source, since no label of the target has told that it
     helps.
     """
@@ -69,6 +70,7 @@ class Method(StrictModel):
     label_space: ClassVar[Literal["source", "source_dataset"] | None] = None
     asks_source: ClassVar[bool] = False
     headless: ClassVar[bool] = False
+    limits_labels: ClassVar[bool] = False
     compared: ClassVar[bool] = False
 
     if TYPE_CHECKING:  # a field of each method, where it stands among the others

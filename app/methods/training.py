@@ -64,6 +64,8 @@ class Schedule:
 class LabelBudget(Method):
     """A limit to how much of the labelled training split a job may see; seeded, and nested: the 5 are among the 10."""
 
+    limits_labels = True
+
     labels_per_class: Count | None = None
     train_size: Count | None = None
 

@@ -51,6 +51,11 @@ def lock(db: Session, task_id: str) -> Task | None:
     return _lock(db, Task.id == task_id)
 
 
+def lock_free(db: Session, task_id: str) -> Task | None:
+    """The task if nobody else has it locked, locked until the transaction ends."""
+    return _lock(db, Task.id == task_id, skip_locked=True)
+
+
 def lock_held(db: Session, task_id: str, token: str) -> Task | None:
     """The task if the claim still holds, locked: nobody else changes it until the transaction ends."""
     return _lock(db, Task.id == task_id, Task.lease_token == token, Task.status.in_(HELD))

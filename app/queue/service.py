@@ -47,7 +47,7 @@ def enqueue(
     *,
     id: str,
     kind: str,
-    lane: Lane,
+    lane: Lane | Literal["control"],
     owner: str,
     needs: Collection[str],
     born: Status = Status.QUEUED,

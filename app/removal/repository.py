@@ -20,6 +20,7 @@ from app.db.tables import (
     PreflightRow,
     RecommendationRow,
     Task,
+    TournamentRow,
     UploadPart,
     UploadRow,
 )
@@ -38,6 +39,7 @@ _BLOBS = (
     ModelRow.adapter,
     ModelRow.quantized,
 )
+ACTIVE = ("run", "tournament", "sweep")  # kinds of tasks that end before they are deleted
 _TABLES: dict[str, type[Owned]] = {
     "file": FileRow,
     "ckpt": CheckpointRow,
@@ -47,6 +49,8 @@ _TABLES: dict[str, type[Owned]] = {
     "idn": IdentificationRow,
     "rec": RecommendationRow,
     "pre": PreflightRow,
+    "tour": TournamentRow,
+    "sweep": TournamentRow,
 }
 
 
@@ -67,9 +71,9 @@ def dependents(db: Session, object_id: str) -> list[str]:
 
 
 def active(db: Session, object_ids: Collection[str]) -> list[str]:
-    """The ids of those objects that are jobs and have not ended."""
+    """The ids of those objects that are jobs, tournaments or sweeps and have not ended."""
     ended = [status.value for status in TERMINAL]
-    query = select(Task.id).where(Task.id.in_(object_ids), Task.kind == "run", Task.status.not_in(ended))
+    query = select(Task.id).where(Task.id.in_(object_ids), Task.kind.in_(ACTIVE), Task.status.not_in(ended))
     return list(db.scalars(query.order_by(Task.id)))
 
 

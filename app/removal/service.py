@@ -17,7 +17,7 @@ def delete(db: Session, owner: str, object_id: str, *, cascade: bool) -> None:
     Raises:
         NotFound: the owner has no such object.
         HasDependents: other objects need it and `cascade` was not asked for; `errors` lists them all.
-        WrongStatus: it, or what would go with it, is a job that has not ended.
+        WrongStatus: it, or what would go with it, is a job or a tournament that has not ended.
     """
     if not repository.hold(db, owner, object_id):
         raise errors.NotFound(f"There is no object {object_id}.")
@@ -37,7 +37,7 @@ def _refuse_active(db: Session, object_ids: list[str]) -> None:
     active = repository.active(db, object_ids)
     if active:
         raise errors.WrongStatus(
-            f"Cancel {', '.join(active[:5])} first: a job is deleted once it has ended.",
+            f"Cancel {', '.join(active[:5])} first: what is under way is deleted once it has ended.",
             errors=[_detail(job, f"{job} has not ended.", errors.WrongStatus.code) for job in active],
         )
 

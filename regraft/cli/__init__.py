@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 refused, 2 wrong usage, 3 the service cannot be reached, 4
 
 import typer
 
-from regraft.cli import catalogue, checkpoints, datasets, files, jobs, keys, models, recommend, server
+from regraft.cli import catalogue, checkpoints, datasets, files, jobs, keys, models, recommend, server, tournaments
 
 app = typer.Typer(
     name="regraft",
@@ -19,6 +19,7 @@ for name, group in {
     "checkpoints": checkpoints.app,
     "datasets": datasets.app,
     "jobs": jobs.app,
+    "tournaments": tournaments.app,
     "models": models.app,
     "keys": keys.app,
 }.items():

@@ -14,10 +14,11 @@ from worker.data.batches import Images, Prepare
 from worker.methods import transferred
 from worker.methods.task import Adapted, Domain, Task
 from worker.metrics.scores import Verdict
+from worker.networks.classifier import Classifier
 from worker.networks.grafted import Grafted
 from worker.runtime import device
 from worker.runtime.contract import Failure
-from worker.runtime.run import Run
+from worker.runtime.run import Hits, Run
 from worker.training import evaluate
 
 Examine = Callable[[nn.Module], Verdict]
@@ -52,6 +53,22 @@ def examiner(
     shared, columns = _shared(classes, domain)
     images = domain.examples(rows, input, shared).to(run.device)
     return (lambda network: _judge(run, network, input, images, columns)) if len(images) else None
+
+
+def right(run: Run, classifier: Classifier, domain: Domain, rows: NDArray[np.int64]) -> Hits:
+    """Hits of the served decision on the labelled images at `rows`; on those of a class that the network does not know
+    it is wrong.
+
+    Raises:
+        Failure: `does_not_fit`, no class is shared.
+    """
+    shared, columns = _shared(classifier.classes, domain)
+    images = domain.examples(rows, classifier.input, shared).to(run.device)
+    known_K = np.isin(domain.classes, shared)
+    hits = np.ones(len(rows), bool) if domain.multi_label else known_K[domain.images.label[rows]]
+    if len(images):
+        hits[hits] = _judge(run, classifier.module, classifier.input, images, columns).hits
+    return hits
 
 
 def judged(run: Run, adapted: Adapted, domain: Domain) -> Verdict | None:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.contract.evaluation import Figures, Measured
+from app.core.intervals import wilson as wilson
 
 ECE_BINS = 15
 CONFUSION_CLASSES = 300  # beyond so many classes the matrix is left out
-Z_95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 
 
 class Verdict(Protocol):
@@ -290,11 +290,3 @@ def calibration_error(judged: Judged) -> float:
     bin_N = np.clip(np.ceil(judged.confidence_N * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
     gap = np.bincount(bin_N, weights=judged.hits - judged.confidence_N, minlength=ECE_BINS)
     return float(np.abs(gap).sum() / len(judged))
-
-
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """The 95 % score interval of a share (Wilson 1927): sensible for few examples and near 0 and 1."""
-    share, z2 = right / n, Z_95**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z_95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)

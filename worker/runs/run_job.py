@@ -11,7 +11,7 @@ from app.contract.evaluation import Evaluation
 from app.contract.inputs import InputOverride
 from app.contract.recipe import Recipe
 from app.contract.results import AdaptedResult, LearnedResult, QuantizedResult, RunResult
-from app.contract.specs import RunSpec
+from app.contract.specs import Race, RunSpec
 from app.methods.base import Method
 from worker.data.memmap import MemmapPolicy
 from worker.export import package
@@ -23,9 +23,9 @@ from worker.networks import misfits
 from worker.runs import ablation, calibration, drift, guard
 from worker.runtime import device
 from worker.runtime.cache import Cache
-from worker.runtime.contract import Channel, Note, Result, Spec
+from worker.runtime.contract import Channel, Failure, Note, Result, Spec
 from worker.runtime.rehearsal import Rehearsal
-from worker.runtime.run import Run
+from worker.runtime.run import Run, Rung
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,11 @@ def learn(spec: Spec[RunSpec[Method]], channel: Channel, rehearsal: Rehearsal | 
     with device.reproducible(run.device, run.seed, run.threads):
         task = _task(run, job, spec.inputs, MemmapPolicy(spec.workdir, spec.resident_bytes, spec.min_free_bytes))
         channel.emit(Note("training" if params.info.gives_model else "measuring", f"On {run.device}."))
+        if job.race is not None:
+            run.rung = _rung(task, params, job.race)
         adapted, evaluation = _adapt(task, params)
+        if run.rung is not None:
+            run.score_at_end(run.rung.judge(adapted.classifier))
     if adapted.quantised is not None:
         report = adapted.quantised.report
         quantized = QuantizedResult(method=adapted.params, evaluation=evaluation, quantization=report)
@@ -132,6 +136,20 @@ def packaged(measured: Measured, workdir: Path) -> Result[AdaptedResult]:
         tensors, config = adapted.adapter.tensors, adapted.adapter.config
         artifacts[Artifact.ADAPTER] = package.write_adapter(tensors, config, workdir)
     return Result(AdaptedResult.model_validate(dict(learned) | dict(packaged)), artifacts)
+
+
+def _rung(task: Task, params: Any, race: Race) -> Rung:
+    """The rung of a job in a tournament, judged on the validation labels that the job may see.
+
+    Raises:
+        Failure: `does_not_fit`, there are none.
+    """
+    rows = task.target.labelled("validation")
+    if params.limits_labels:
+        rows = task.target.within(rows, params, task.run.seed)
+    if not len(rows):
+        raise Failure("does_not_fit", "A tournament judges on validation labels, and there are none.")
+    return Rung(race.pause_after, lambda classifier: measure.right(task.run, classifier, task.target, rows))
 
 
 def _adapt(task: Task, params: Any) -> tuple[Adapted, Evaluation | None]:

@@ -1,22 +1,38 @@
 """A method's view of the process that runs it: where to compute, whom to tell, when to stop, what to go on from."""
 
+import base64
 import math
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from worker.runtime import seeds
 from worker.runtime.cache import Cache
-from worker.runtime.contract import Channel, Event, Interrupted, Metric, Progress, Snapshot
+from worker.runtime.contract import Channel, Event, Interrupted, Metric, Note, Progress, Snapshot
 from worker.runtime.rehearsal import Rehearsal
 
+Hits = NDArray[np.bool_]
 State = dict[str, Any]  # tensors, numbers, strings, lists and dicts of them: what `torch.load(weights_only=True)` reads
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A rung of a tournament: the run pauses `after` this share of its training's steps.
+
+    `judge` tells for each of the validation images whether a network, a `Classifier` in evaluation mode, is right.
+    """
+
+    after: float | None
+    judge: Callable[[Any], Hits]
 
 
 class Run:
@@ -45,6 +61,8 @@ class Run:
         self.workdir = workdir
         self.cache = cache
         self.rehearsal = rehearsal
+        self.rung: Rung | None = None  # outside of a tournament
+        self._began_at = time.monotonic()
         self._channel = channel
         self._ledger = _Ledger(_read(snapshot), snapshot_every_s)
         self._prefix = ""
@@ -128,6 +146,45 @@ class Run:
         if ledger.capture is not None and time.monotonic() - ledger.saved_at >= ledger.every_s:
             self._save()
 
+    def at_rung(self, step: int, total: int) -> bool:
+        """Tell whether the training, `step` of its `total` steps, has come to where the run is to pause.
+
+        What is a part of the run by a name of its own has no rung: a probe before the training, a comparison after it.
+        """
+        after = None if self.rung is None or self._prefix else self.rung.after
+        return after is not None and after * total <= step < total
+
+    def pause(self) -> NoReturn:
+        """Pause as if that had been ordered.
+
+        Raises:
+            Interrupted: always.
+        """
+        self._save()
+        raise Interrupted("pause")
+
+    def score_at_end(self, hits: Hits) -> None:
+        """Tell what `score` does of the network that the run has made."""
+        steps = max(1, self._ledger.trained)
+        self.score(hits, steps, steps)
+
+    def score(self, hits: Hits, step: int, total: int) -> None:
+        """Tell how many validation images the network is right on after `step` of the `total` steps of its training,
+        and on which: one bit each, the first in the highest of its byte, in base 64."""
+        right, n = int(hits.sum()), len(hits)
+        self.emit(Metric("score", "validation", step, step / total, right / n))
+        data = {
+            "share": step / total,
+            "step": step,
+            "total_steps": total,
+            "right": right,
+            "n": n,
+            "hits": base64.b64encode(np.packbits(hits).tobytes()).decode(),
+            "seconds": time.monotonic() - self._began_at,
+        }
+        message = f"Right on {right} of {n} validation images after {step} of {total} steps."
+        self.emit(Note("score", message, data=data))
+
     def generator(self, *labels: str | int) -> torch.Generator:
         """A fresh stream of random numbers on the run's device, a pure function of the seed and `labels`."""
         return seeds.generator(self.seed, *labels, device=self.device)
@@ -164,6 +221,8 @@ class Run:
         """The phase has ended after `steps` steps; later snapshots hold `state` as its result."""
         self._ledger.state["done"][self._prefix + phase] = state
         self._ledger.behind += steps
+        if not self._prefix:
+            self._ledger.trained += steps
 
     def _save(self) -> None:
         ledger = self._ledger
@@ -189,6 +248,7 @@ class _Ledger:
         self.written = 0
         self.expected = self.foreseen = 0
         self.behind = 0  # steps of the phases that are done
+        self.trained = 0  # those of them that are of no part with a name of its own
 
 
 def _read(snapshot: Path | None) -> State:

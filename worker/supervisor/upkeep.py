@@ -17,6 +17,7 @@ from app.db.tables import WorkerProcess
 from app.networks import service as networks
 from app.queue import service as queue
 from app.removal import sweep
+from app.tournaments import controller as tournaments
 from worker.runtime.contract import Result, Spec
 from worker.supervisor.attempt import Workplace
 
@@ -61,6 +62,7 @@ def keep_up(place: Workplace) -> None:
     _do(
         place,
         _Chore("take back", _take_back, min(REAP_EVERY_S, place.settings.beat_s)),
+        _Chore("tournaments", _race, min(REAP_EVERY_S, place.settings.beat_s)),
         _Chore("say alive", _say_alive, place.settings.beat_s),
         _Chore("clear scratch", clear_scratch, place.settings.beat_s),
     )
@@ -165,6 +167,18 @@ def _say_alive(place: Workplace) -> None:
 def _sweep(place: Workplace) -> None:
     if count := sweep.sweep(place.database, place.blobs, wanted=lambda: not place.stopping.is_set()):
         log.info("swept: %d blobs that nothing mentions", count)
+
+
+def _race(place: Workplace) -> None:
+    """Move the tournaments none of whose jobs is on its way, each by itself: one that cannot be moved holds up none."""
+    with place.database.reading() as db:
+        due = tournaments.due(db)
+    for tournament in due:
+        try:
+            with place.database.unit_of_work() as db:
+                tournaments.advance(db, tournament)
+        except errors.RegraftError as error:  # somebody has moved one of its jobs meanwhile
+            log.warning("%s: %s", tournament, error.detail)
 
 
 def _take_back(place: Workplace) -> None:

@@ -117,6 +117,6 @@ def validator(
 
     def validate() -> Validation:
         judged = judge(run, network, batches())
-        return Validation(judged.series, judged.rank(metric))
+        return Validation(judged.series, judged.rank(metric), judged.hits)
 
     return validate

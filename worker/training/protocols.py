@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 
 from torch import Tensor
 
-from worker.runtime.run import State
+from worker.runtime.run import Hits, State
 
 
 class Stateful(Protocol):
@@ -57,10 +57,15 @@ Backward = Callable[[B, Callable[[B], Losses]], Losses]
 
 @dataclass(frozen=True)
 class Validation:
-    """`values` are logged as series; of two validations the one with the greater `rank` is the better."""
+    """`values` are logged as series; of two validations the one with the greater `rank` is the better.
+
+    `hits` tell of each of the target's validation images whether the network is right; None where others are looked at,
+    or no labels.
+    """
 
     values: dict[str, float]
     rank: tuple[float, ...]
+    hits: Hits | None = None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from worker.metrics.meter import Meter
 from worker.networks.classifier import Classifier
 from worker.runtime.contract import Failure, Note
 from worker.runtime.rehearsal import Rehearsal
-from worker.runtime.run import Run, State
+from worker.runtime.run import Hits, Run, State
 from worker.training import batch_norm, optimizers, schedules
 from worker.training.accumulation import Accumulator
 from worker.training.clock import Clock
@@ -56,7 +56,7 @@ class Trainer:
         stateful: Mapping[str, Stateful] | None = None,
         anew: Callable[[], Mapping[str, Tensor] | None] | None = None,
     ) -> None:
-        self.run, self.network, self.schedule = run, classifier.module, schedule
+        self.run, self.classifier, self.network, self.schedule = run, classifier, classifier.module, schedule
         self.scope = scope or Scope()
         self.companions, self.stateful = dict(companions or {}), dict(stateful or {})
         self.anew = anew
@@ -127,6 +127,7 @@ class _Loop(Generic[B]):
         self._run, self._network, self._schedule, self._scope = run, network, schedule, trainer.scope
         self._companions, self._stateful, self._anew = trainer.companions, trainer.stateful, trainer.anew
         self._batches, self._loss, self._validate = batches, loss, validate
+        self._classifier = trainer.classifier
         self._keep, self._restart_at = keep, restart_at
         self._total = schedule.epochs * batches.per_epoch
         self._optimiser = self._optimiser_of_all()
@@ -141,6 +142,8 @@ class _Loop(Generic[B]):
         self._log_interval = min(MAX_LOG_INTERVAL, max(1, self._total // LOG_POINTS))
         self._step = 0
         self._validated_at = 0
+        self._hits: Hits | None = None  # of the last validation
+        self._scored_at = 0  # at a rung of a tournament
         self._best: _Best | None = None
         self._stopped = False
         self._clock = Clock(run, self._total)
@@ -164,6 +167,7 @@ class _Loop(Generic[B]):
             if self._run.rehearsal is not None:
                 self._rehearse(self._run.rehearsal)
             while self._step < self._total and not self._stopped:
+                self._pause_if_due()
                 self._epoch()
                 self._validate_if_due()
             self._log_points(wait=True)
@@ -254,7 +258,7 @@ class _Loop(Generic[B]):
         with self._averaged():
             self._network.eval()
             validation = self._validate()
-            self._validated_at = self._step
+            self._validated_at, self._hits = self._step, validation.hits
             self._log("validation", self._step, validation.values)
             if self._best is None or validation.rank > self._best.rank or self._restarted_since(self._best):
                 self._best = _Best(epochs, validation.values, validation.rank, *self._weights())
@@ -262,6 +266,27 @@ class _Loop(Generic[B]):
         self._stopped = patience is not None and epochs - self._best.epoch >= patience
         if self._dense is not None and self._dense.validated(epochs, validation.values["loss"]):
             self._stopped = True
+
+    def _pause_if_due(self) -> None:
+        """Pause at the end of the epoch in which the run's rung lies, once the network has been judged there.
+
+        A run that was resumed there without a further rung pauses again, at once.
+        """
+        if self._step % self._batches.per_epoch or not self._run.at_rung(self._step, self._total):
+            return
+        if self._scored_at != self._step:
+            self._run.score(self._judged(), self._step, self._total)
+            self._scored_at = self._step
+        self._run.pause()
+
+    def _judged(self) -> Hits:
+        """Hits of the validation that there was, if it looked at the target's labels; else of one for this."""
+        if self._hits is not None:
+            return self._hits
+        assert self._run.rung is not None
+        with self._averaged():
+            self._network.eval()
+            return self._run.rung.judge(self._classifier)
 
     def _settle_average(self) -> None:
         """Take the dense average for the network, with statistics of batch norm of its own, and say what it is.
@@ -346,6 +371,7 @@ class _Loop(Generic[B]):
         return self._step, {
             "step": self._step,
             "validated_at": self._validated_at,
+            "scored_at": self._scored_at,
             "stopped": self._stopped,
             "best": None if self._best is None else vars(self._best),
             "network": self._network.state_dict() if self._average is None else dict(self._average.trained),
@@ -361,6 +387,7 @@ class _Loop(Generic[B]):
 
     def _restore(self, state: State) -> None:
         self._step, self._validated_at = state["step"], state["validated_at"]
+        self._scored_at = state.get("scored_at", 0)  # not in snapshots of version 0.1.0
         self._stopped = state["stopped"]
         self._best = None if state["best"] is None else _Best(**state["best"])
         self._network.load_state_dict(state["network"])

@@ -59,7 +59,8 @@ class Progress(Shape):
 
 
 class Job(Object):
-    """`queue_position` is 0 for the next job in the queue, null once it has left the queue."""
+    """`queue_position` is 0 for the next job in the queue, null once it has left the queue.  `tournament` is the
+    tournament or sweep of which it is a candidate."""
 
     object: Literal["job"] = "job"
     started_at: datetime | None
@@ -78,6 +79,7 @@ class Job(Object):
     model: str | None
     evaluation: Evaluation | None
     lineage: Lineage
+    tournament: str | None
     warnings: list[Warned]
     metadata: dict[str, str]
 
@@ -103,6 +105,7 @@ class Job(Object):
             model=row.model,
             evaluation=row.evaluation,
             lineage=row.lineage,
+            tournament=row.tournament,
             warnings=task.warnings,
             metadata=row.user_metadata,
         )

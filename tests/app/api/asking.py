@@ -18,7 +18,7 @@ from typing import Any
 import schemathesis
 
 TOLD = json.loads(os.environ["ASKING"])
-VAST = ("POST /v1/jobs", "POST /v1/jobs/preflight")  # 25,000 cases cover either, for 42 methods
+VAST = ("POST /v1/jobs", "POST /v1/jobs/preflight", "POST /v1/tournaments")  # 25,000 cases cover each, for 42 methods
 QUESTIONS = ("/v1/jobs/preflight", "/v1/checkpoints/identify")
 
 # What is refused by a rule that no JSON Schema says: a part of the refusal, and the sentence of the document.
@@ -42,7 +42,8 @@ RULES = {
     r"must hold finite numbers of ordinary size": "no number is beyond ±2⁵³",
     r"must not be longer than|must not be nested deeper": "characters as JSON",
     r"There is no network |: \S+ has no (option|weights) ": "`GET /v1/networks` lists",
-    r"^(method\.)?network\.options\.(input|layers)": "which refuses what makes no network",
+    r"Two candidates are the same|makes no network that could be judged": "no two the same and each by a method that",
+    r"^(candidates\.\d+\.)?(method\.)?network\.options\.(input|layers)": "which refuses what makes no network",
     r"^rank: There is no entry of rank": "A rank that it does not have, or not yet, is refused.",
     r"^expires_at: Input should be less than": "`expires_at` is before the year 2500",
     r"`dataset` decides (which network|by one class)": "It goes with no `network` and no `multi_label`",
@@ -56,11 +57,12 @@ _seen: Counter[str] = Counter()
 def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
     """Of the methods that a job may name, every process is to know its share: to think of all cases for all methods
     takes half a minute."""
-    method = raw_schema["components"]["schemas"]["JobSpec"]["properties"]["method"]
-    named = method["discriminator"]["mapping"]
-    kept = sorted(named)[TOLD["share"] :: TOLD["shares"]]
-    method["discriminator"]["mapping"] = {name: named[name] for name in kept}
-    method["oneOf"] = [{"$ref": named[name]} for name in kept]
+    for body in ("JobSpec", "NewCandidate"):
+        method = raw_schema["components"]["schemas"][body]["properties"]["method"]
+        named = method["discriminator"]["mapping"]
+        kept = sorted(named)[TOLD["share"] :: TOLD["shares"]]
+        method["discriminator"]["mapping"] = {name: named[name] for name in kept}
+        method["oneOf"] = [{"$ref": named[name]} for name in kept]
 
 
 @schemathesis.hook

@@ -39,6 +39,9 @@ ROUTES = [
     ("read", "GET", "/v1/recommendations/{recommendation}/to_label"),
     ("read", "GET", "/v1/recommendations/{recommendation}/to_label/label_studio"),
     ("read", "GET", "/v1/calibration"),
+    ("read", "GET", "/v1/tournaments"),
+    ("read", "GET", "/v1/tournaments/{tournament}"),
+    ("read", "GET", "/v1/tournaments/{tournament}/events"),
     ("read", "GET", "/v1/methods"),
     ("read", "GET", "/v1/networks"),
     ("write", "POST", "/v1/files"),
@@ -65,6 +68,9 @@ ROUTES = [
     ("write", "POST", "/v1/recommendations/{recommendation}/jobs"),
     ("write", "POST", "/v1/recommendations/{recommendation}/labels"),
     ("write", "DELETE", "/v1/recommendations/{recommendation}"),
+    ("write", "POST", "/v1/tournaments"),
+    ("write", "POST", "/v1/tournaments/{tournament}/cancel"),
+    ("write", "DELETE", "/v1/tournaments/{tournament}"),
     ("predict", "POST", "/v1/models/{model}/predictions"),
     ("predict", "POST", "/v1/models/{model}/embeddings"),
     ("predict", "POST", "/v1/checkpoints/{checkpoint}/predictions"),
@@ -84,12 +90,14 @@ def ids(api: Api, world: World) -> dict[str, str]:
     checkpoint = world.checkpoint(recipe={"version": 1, "augmentation": []})["id"]
     question = {"dataset": model["dataset"], "checkpoints": [checkpoint]}
     job = {"checkpoint": checkpoint, "dataset": model["dataset"], "method": {"name": "evaluate"}}
+    race = {"dataset": world.validated()["id"], "candidates": [{"checkpoint": checkpoint, "method": {"name": "ridge"}}]}
     return {
         "file": world.file()["id"],
         "upload": upload["id"],
         "checkpoint": checkpoint,
         "dataset": model["dataset"],
         "recommendation": made(world.client.post("/v1/recommendations", json=question), 202)["id"],
+        "tournament": made(world.client.post("/v1/tournaments", json=race), 202)["id"],
         "job": model["job"],
         "preflight": made(world.client.post("/v1/jobs/preflight?measure=true", json=job), 202)["id"],
         "model": model["id"],
@@ -105,6 +113,8 @@ def body(path: str, ids: dict[str, str]) -> dict:
         return {"json": {"checkpoint": ids["checkpoint"], "dataset": ids["dataset"], "method": {"name": "evaluate"}}}
     if path.endswith(("/revisions", "/labels")):
         return {"json": {"labels": [{"image": "sample_0", "label": "x"}]}}
+    if path.startswith("/v1/tournaments"):
+        return {"json": {} if path.endswith("/cancel") else {"dataset": ids["dataset"], "candidates": "recommended"}}
     if path.startswith("/v1/recommendations"):
         question = {"dataset": ids["dataset"], "checkpoints": [ids["checkpoint"]]}
         return {"json": {"rank": 1} if path.endswith("/jobs") else question}
@@ -147,10 +157,11 @@ def test_another_owner_cannot_name_what_is_not_theirs(api, world, ids):
         ("/v1/checkpoints", {"name": "x", "model": ids["model"]}, "model"),
         ("/v1/jobs", {"dataset": ids["dataset"], "method": {"name": "train", "network": network}}, "dataset"),
         ("/v1/recommendations", {"dataset": ids["dataset"]}, "dataset"),
+        ("/v1/tournaments", {"dataset": ids["dataset"], "candidates": "recommended"}, "dataset"),
     ):
         response = stranger.post(path, json=request)
         assert (response.status_code, response.json()["param"]) == (404, param)
-    for noun in ("files", "datasets", "checkpoints", "jobs", "models", "recommendations"):
+    for noun in ("files", "datasets", "checkpoints", "jobs", "models", "recommendations", "tournaments"):
         assert stranger.get(f"/v1/{noun}").json()["data"] == []
         assert stranger.get(f"/v1/{noun}", params={"after": ids[noun[:-1]]}).status_code == 422
 

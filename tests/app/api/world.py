@@ -119,6 +119,13 @@ class World:
         self.finish_dataset(dataset["id"], images=images, **(published or {}))
         return self.get(f"/v1/datasets/{dataset['id']}")
 
+    def validated(self) -> dict[str, Any]:
+        """A dataset with as many validation images as test images."""
+        splits, counts = {"train": 3, "validation": 3, "test": 3}, [1, 1, 1]
+        return self.dataset(
+            published={"splits": splits, "counts": {"train": counts, "validation": counts, "test": counts}}
+        )
+
     def finish_dataset(self, dataset_id: str, stored_bytes: int = 0, images: int = 9, **published: Any) -> None:
         pixels, index = self._packed(images)
         with self.running(dataset_id) as (db, task):
