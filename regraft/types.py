@@ -298,6 +298,8 @@ class Recommendation(Object):
     dataset: str
     narrows: str | None = None
     candidates: list[RecommendationCandidate] = []
+    objective: str = "accuracy"
+    budget_s: float | None = None
     entries: list[RecommendationEntry] = []
     baselines: dict[str, float | None] = {}
     label_use: str | None = None

@@ -5,15 +5,19 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from app.choosing import cost
+from app.choosing.cost import EntryCost, Work
 from app.choosing.forecast import METHODS as FORECAST
 from app.choosing.forecast import CandidateFacts, Past, Question
 from app.contract.inputs import InputSpec
 from app.contract.layers import with_classes
 from app.contract.networks import NetworkSpec
+from app.contract.recommendation import Evidence
 from app.contract.record import Record
 from app.core import errors
 from app.db.tables import DatasetRow, Warned
-from app.jobs import planning
+from app.jobs import planning, rehearsals
+from app.jobs.planning import Plan
 from app.jobs.sources import Source
 from app.methods.registry import METHODS, parse
 
@@ -33,7 +37,7 @@ class Parts:
 
 class Eligible(Record):
     """A candidate as it was when all parts were ready.  `methods` are those that fit it, complete, by name; `reason`
-    says why one does not."""
+    says why one does not.  `work` is that of each method."""
 
     id: str
     name: str | None = None
@@ -41,6 +45,7 @@ class Eligible(Record):
     knows_classes: bool = False
     keeps_head: bool = False
     methods: dict[str, dict[str, object]] = {}
+    work: dict[str, Work] = {}
     reason: str | None = None
 
     @property
@@ -66,13 +71,17 @@ class Planned(Record):
     """The parts of a question beside the evidence, once all of them are ready.
 
     `labels` a class are seen: None is all that there are, 0 none.  `methods` were asked for.  `scratch`: the complete
-    method that trains a network from nothing, where one fits.
+    method that trains a network from nothing, where one fits; its network is that of the candidate `scratch_of`.
+    `chance` is the accuracy of guessing.
     """
 
     labels: int | None
     methods: list[str]
     candidates: list[Eligible]
     scratch: dict[str, object] | None
+    scratch_of: str | None = None
+    scratch_work: Work | None = None
+    chance: float = 0.0
     history: list[PastJob] = []
 
     @property
@@ -91,6 +100,18 @@ class Planned(Record):
             assert self.scratch is not None
             return self.scratch
         return next(candidate for candidate in self.candidates if candidate.id == checkpoint).methods[name]
+
+    def cost(self, checkpoint: str | None, name: str, evidence: Mapping[str, Evidence]) -> EntryCost:
+        """The cost of a choice, by what was measured of its network."""
+        id_ = checkpoint or self.scratch_of
+        network = next((candidate for candidate in self.candidates if candidate.id == id_), None)
+        if network is None:
+            return EntryCost(None, None, None)
+        work = self.scratch_work if checkpoint is None else network.work.get(name)
+        if work is None:
+            return EntryCost(None, None, network.parameters)
+        image_seconds = evidence[network.id].image_seconds if network.id in evidence else None
+        return EntryCost(work.seconds(image_seconds), work.memory_bytes, network.parameters)
 
 
 def plan(
@@ -114,13 +135,25 @@ def plan(
     fitting = [
         _eligible(db, parts, source, asked if labels != 0 else [], labels, names.get(source.id)) for source in sources
     ]
-    scratch = None
+    found: tuple[str, Plan] | None = None
     if SCRATCH in asked and labels != 0:
-        scratch = next((found for source in sources if (found := scratch_method(db, source, target, labels))), None)
+        drawn = ((source.id, scratch_plan(db, source, target, labels)) for source in sources)
+        found = next(((id_, plan) for id_, plan in drawn if plan is not None), None)
+    scratch_of, new = found or (None, None)
+    scratch = None if new is None else new.method.document()
     if labels != 0 and scratch is None and not any(candidate.methods for candidate in fitting):
         reasons = [f"{candidate.id}: {candidate.reason}" for candidate in fitting[:5] if candidate.reason]
         raise errors.Unfit(f"No method that was asked for fits. {' '.join(reasons)}".rstrip(), param="dataset")
-    return Planned(labels=labels, methods=asked, candidates=fitting, scratch=scratch, history=list(history))
+    return Planned(
+        labels=labels,
+        methods=asked,
+        candidates=fitting,
+        scratch=scratch,
+        scratch_of=scratch_of,
+        scratch_work=None if new is None else _work(db, parts.owner, new),
+        chance=1 / max(1, len(target.classes or ())),
+        history=list(history),
+    )
 
 
 def require_images(target: DatasetRow, labels: int | None) -> None:
@@ -164,6 +197,7 @@ def _eligible(
     target = parts.target
     images = planning.find_source_dataset(db, parts.owner, parts.source_dataset, source)
     fitting: dict[str, dict[str, object]] = {}
+    work: dict[str, Work] = {}
     reason = None
     for method in asked:
         if method == SCRATCH:
@@ -175,6 +209,7 @@ def _eligible(
             reason = reason or misfit.detail
         else:
             fitting[method] = plan.method.document()
+            work[method] = _work(db, parts.owner, plan)
     known, wanted = set(source.classes or ()), set(target.classes or ())
     return Eligible(
         id=source.id,
@@ -183,13 +218,19 @@ def _eligible(
         knows_classes=wanted <= known,
         keeps_head=wanted == known,
         methods=fitting,
+        work=work,
         reason=reason,
     )
 
 
 def scratch_method(db: Session, source: Source, target: DatasetRow, labels: int | None) -> dict[str, object] | None:
-    """The complete method that trains the source's network, newly drawn for the target's classes; None where that does
-    not fit."""
+    """The complete method of `scratch_plan`."""
+    plan = scratch_plan(db, source, target, labels)
+    return None if plan is None else plan.method.document()
+
+
+def scratch_plan(db: Session, source: Source, target: DatasetRow, labels: int | None) -> Plan | None:
+    """The training of the source's network, newly drawn for the target's classes; None where that does not fit."""
     if source.input is None:
         return None
     network = with_classes(NetworkSpec.model_validate(source.network), len(target.classes or ()))
@@ -199,7 +240,7 @@ def scratch_method(db: Session, source: Source, target: DatasetRow, labels: int 
         plan.require_fit()
     except errors.RegraftError:
         return None
-    return plan.method.document()
+    return plan
 
 
 def _open(name: str, labels: int | None) -> dict[str, object]:
@@ -208,3 +249,7 @@ def _open(name: str, labels: int | None) -> dict[str, object]:
     if labels and "labels_per_class" in METHODS[name].model_fields:
         method["labels_per_class"] = labels
     return method
+
+
+def _work(db: Session, owner: str, plan: Plan) -> Work:
+    return cost.work(plan, rehearsals.known(db, owner, plan))

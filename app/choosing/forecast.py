@@ -48,6 +48,7 @@ SCRATCH = Offset(0.15, 0.75, 17)  # `train`, above the regression on the best fe
 MethodName = Literal["evaluate", "linear_probe", "fine_tune", "lp_ft", "train"]
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
 UNCHANGED: MethodName = "evaluate"
+FROZEN: tuple[MethodName, ...] = ("evaluate", "linear_probe")  # leave the source's features as they are
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ def give(
         images=row.request["images"],
         seed=row.request["seed"],
         budget_s=row.request["budget_s"],
+        objective=row.request.get("objective", "accuracy"),
         narrows=row.id,
     )
     return service.create(db, owner, asked)

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from app.choosing import candidates, repository
+from app.choosing import candidates, cost, repository
 from app.choosing.candidates import PastJob, Planned
+from app.choosing.cost import EntryCost, Objective, Wish
 from app.choosing.forecast import forecast, logit
 from app.choosing.repository import StoredRecommendation
 from app.contract import blobs as roles
@@ -48,6 +49,7 @@ class Asked:
     images: int
     seed: int
     budget_s: float | None
+    objective: Objective = "accuracy"
     narrows: str | None = None
 
 
@@ -115,6 +117,7 @@ def create(db: Session, owner: str, asked: Asked) -> Recommended:
             "images": asked.images,
             "seed": asked.seed,
             "budget_s": asked.budget_s,
+            "objective": asked.objective,
             "narrows": asked.narrows,
         },
         jobs=[],
@@ -244,16 +247,15 @@ def publish(db: Session, recommendation_id: str, result: Measurements, written: 
     """
     row = _stored(db, recommendation_id)
     planned = Planned.load(row.planned or {})
-    forecasts = forecast(planned.question, result.evidence)
+    forecasts, late = _forecasts(row, planned, result.evidence)
+    warnings = cost.left_out(late, row.request["budget_s"])
+    queue.tell(db, db.get_one(Task, recommendation_id), [_told(warned) for warned in warnings])
     row.result = StoredAnswer(evidence=result.evidence, forecasts=forecasts, to_label=result.to_label).dump()
 
 
 def _candidates(db: Session, owner: str, asked: Asked) -> tuple[list[str], list[Warned]]:
     """Ids, and warnings."""
     warnings: list[Warned] = []
-    if asked.budget_s is not None:
-        message = "What the entries take in seconds is not forecast: none was left out for `budget_s`."
-        warnings.append({"code": "budget_not_heeded", "message": message})
     if asked.checkpoints is not None:
         return list(dict.fromkeys(asked.checkpoints)), warnings
     newest, count = repository.ready_checkpoints(db, owner, MOST_CANDIDATES)
@@ -306,6 +308,17 @@ def _history(db: Session, owner: str, target: DatasetRow) -> list[PastJob]:
     return found
 
 
+def _forecasts(
+    row: RecommendationRow, planned: Planned, evidence: Sequence[Evidence]
+) -> tuple[Forecasts, list[tuple[Forecast, EntryCost]]]:
+    """The forecasts as they were wished for, and the entries that are left out."""
+    wish = Wish(row.request.get("objective", "accuracy"), row.request["budget_s"], planned.chance)
+    measured = {one.checkpoint: one for one in evidence}
+    return wish.heed(
+        forecast(planned.question, evidence), lambda entry: planned.cost(entry.checkpoint, entry.method, measured)
+    )
+
+
 def _told(warned: Warned) -> dict[str, Any]:
     return {"level": "warning", "type": warned["code"], "message": warned["message"], "data": {}}
 
@@ -323,7 +336,7 @@ def _answers(db: Session, found: Sequence[StoredRecommendation]) -> list[Recomme
             forecasts: Forecasts | None = result.forecasts
         else:
             evidence = [Evidence.load(event.data) for event in events.get(row.id, ())]
-            forecasts = None if planned is None else forecast(planned.question, evidence)
+            forecasts = None if planned is None else _forecasts(row, planned, evidence)[0]
         by_candidate = {one.checkpoint: one for one in evidence}
         came_of_it = [made for made in row.jobs if made["job"] in there]
         answers.append(Recommended(row, task, planned, by_candidate, forecasts, came_of_it))

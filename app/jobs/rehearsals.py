@@ -74,6 +74,12 @@ def create(db: Session, owner: str, request: Request) -> StoredPreflight:
     return get(db, owner, row.id)
 
 
+def known(db: Session, owner: str, plan: Plan) -> MeasuredCost | None:
+    """The cost of a job whose parts are ready, where it has been measured."""
+    row = repository.measured(db, owner, _key(plan))
+    return None if row is None else MeasuredCost.load(row.result or {})
+
+
 def get(db: Session, owner: str, preflight_id: str) -> StoredPreflight:
     """
     Raises:

@@ -16,6 +16,7 @@ SHOWN = 10  # entries; `--json` has all
 @online
 def recommend(
     session: Session,
+    *,
     dataset: Annotated[str, typer.Option(help="The target.")],
     checkpoint: Annotated[
         list[str] | None, typer.Option(help="A candidate; may be repeated.  Left out: the newest that are ready.")
@@ -23,6 +24,10 @@ def recommend(
     method: Annotated[list[str] | None, typer.Option(help="May be repeated.  Left out: all with a forecast.")] = None,
     source_dataset: Annotated[str | None, typer.Option(help="What the candidates learned from.")] = None,
     labels: Annotated[str | None, typer.Option(help="How many of a class may be seen: a number, all, none.")] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="Rank by accuracy, accuracy_per_second, small or keep_source.")
+    ] = None,
+    budget: Annotated[float | None, typer.Option(help="Seconds that a job may take at most.")] = None,
     images: Annotated[int | None, typer.Option(help="Training images to look at.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same result.")] = None,
 ) -> None:
@@ -34,6 +39,8 @@ def recommend(
             methods=method,
             source_dataset=source_dataset,
             labels=_labels(labels),
+            objective=objective,
+            budget_s=budget,
             images=images,
             seed=seed,
         )
@@ -129,6 +136,7 @@ def _columns(found: Recommendation) -> Sequence[Column]:
         ("method", lambda entry: entry.method["name"]),
         ("accuracy, 90 %", accuracy),
         ("best", lambda entry: _percent(entry.predicted.p_best)),
+        ("seconds", lambda entry: (seconds := entry.cost.get("seconds")) and f"{seconds:,.0f}"),
         ("reasons", lambda entry: " ".join(entry.reasons) or None),
     ]
 

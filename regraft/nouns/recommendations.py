@@ -23,19 +23,25 @@ class Recommendations(Noun[D]):
         methods: Sequence[str] | None = None,
         source_dataset: str | None = None,
         labels: int | Literal["all", "none"] | None = None,
+        objective: str | None = None,
+        budget_s: float | None = None,
         images: int | None = None,
         seed: int | None = None,
         idempotency_key: str | None = None,
     ) -> Steps[Recommendation]:
         """Ask what to try on a dataset: of these `checkpoints` and models, or of the newest that are ready; of these
-        `methods`, or of all that forecasts are made for.  `labels` is how many of a class may be seen.  Measured in the
-        background: `wait`; what is known meanwhile is among the entries."""
+        `methods`, or of all that forecasts are made for.  `labels` is how many of a class may be seen.
+        `objective` is what is ranked by: `accuracy`, `accuracy_per_second`, `small` or `keep_source`; what takes longer
+        than `budget_s` is left out.  Measured in the background: `wait`; what is known meanwhile is among the
+        entries."""
         body = {
             "dataset": dataset,
             "checkpoints": checkpoints,
             "methods": methods,
             "source_dataset": source_dataset,
             "labels": labels,
+            "objective": objective,
+            "budget_s": budget_s,
             "images": images,
             "seed": seed,
         }

@@ -151,7 +151,7 @@ def test_checkpoints_as_they_are_can_be_compared_alone(service, dataset, checkpo
     assert len(found.entries) == 3
     assert found.entries[0].checkpoint == checkpoints["knows digits"]
     assert found.baselines["unchanged"] == found.entries[0].predicted.accuracy
-    assert found.entries[0].cost == {"seconds": None, "memory_bytes": None}
+    assert found.entries[0].cost["seconds"] > 5
     for candidate in found.candidates:
         scores = {score["name"]: score["value"] for score in candidate.scores}
         assert scores["mmd"] is not None, "measured from the source's images"

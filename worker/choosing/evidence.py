@@ -1,5 +1,6 @@
 """The evidence on one checkpoint: its network runs once over some images of the dataset, and all else is arithmetic."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,7 @@ from worker.training import accumulation, evaluate
 
 FEATURES, PROBE = 2, 3  # tiers
 FEWEST = 4  # images from which anything is told
+TIMED, WARM = 64, 8  # images that the network is timed on, after so many to warm up
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def measure(
         probe=probe,
         unchanged=unchanged,
         scores=listed,
+        image_seconds=_image_seconds(run, source, learner, domain, chosen),
     )
 
 
@@ -119,6 +122,26 @@ def look(run: Run, source: Source, learner: Classifier, domain: Domain, chosen: 
     both_NW = cached(run, everything, images, compute).double()
     p_NZ = both_NW[:, width:].softmax(1)
     return Observed(both_NW[:, :width].cpu().numpy(), p_NZ.cpu().numpy())
+
+
+def _image_seconds(run: Run, source: Source, learner: Classifier, domain: Domain, chosen: ChosenRows) -> float | None:
+    """Seconds that the network takes for an image: measured once, and kept with what it makes of them."""
+    if not len(chosen.place_N):
+        return None
+    images = domain.unlabelled(chosen.place_N[:TIMED], learner.input)
+    about = layers(run, source.network, learner.module.state_dict(), "seconds an image", learner.input)
+
+    def compute(images: Images) -> torch.Tensor:
+        prepare = Prepare(learner.input, run.device, device.memory_format(learner.module))
+        began_at = 0.0
+        for part in (Images(images.pixels_NHWC[:WARM], images.label_N[:WARM]), images):
+            began_at = time.perf_counter()
+            with torch.no_grad():
+                for x_BCHW, _ in evaluate.image_batches(run, part.to(run.device), prepare):
+                    accumulation.forward(learner.module, x_BCHW).cpu()
+        return torch.tensor([(time.perf_counter() - began_at) / len(images)], dtype=torch.float64)
+
+    return float(cached(run, about, images, compute)[0])
 
 
 def _of_features(x_ND: Floats, y_N: Indices) -> list[EvidenceScore]:

@@ -9,6 +9,7 @@ from pydantic import Field
 from app.api.schemas.common import Fault, Metadata, Name, Object, Shape, Warned
 from app.api.schemas.datasets import Columns, LabelList
 from app.choosing import service as choosing
+from app.choosing.cost import EntryCost, Objective
 from app.choosing.forecast import COVERED, MethodName
 from app.choosing.labelling import Unlabelled
 from app.choosing.report_card import ReportCard
@@ -31,7 +32,8 @@ class NewRecommendation(StrictModel):
     left out, all that forecasts are made for.  `labels`: how many of a class are seen, by the measurements and by the
     methods: `all` that there are, `none`, or a number.  `images` of the training split are looked at, at most.
     `source_dataset` is what the candidates learned from, where that is one: the gap is measured from it.  `objective`
-    is what is ranked by.  `budget_s` is taken and not heeded yet, which a warning says.
+    is what is ranked by: accuracy, what is gained a second, or, among those as good as the best, the smallest network
+    or the features that stay the source's.  What would take longer than `budget_s` is left out.
     """
 
     dataset: ObjectId
@@ -39,7 +41,7 @@ class NewRecommendation(StrictModel):
     methods: Annotated[list[MethodName], Field(min_length=1), DISTINCT] | None = None
     source_dataset: ObjectId | None = None
     labels: Literal["all", "none"] | Annotated[int, Field(ge=1, le=1_000_000)] = "all"
-    objective: Literal["accuracy"] = "accuracy"
+    objective: Objective = "accuracy"
     budget_s: Annotated[float, Field(gt=0, le=1e9)] | None = None
     images: Annotated[int, Field(ge=1, le=10_000)] = 1000
     seed: Seed = 0
@@ -56,6 +58,7 @@ class NewRecommendation(StrictModel):
             images=self.images,
             seed=self.seed,
             budget_s=self.budget_s,
+            objective=self.objective,
         )
 
 
@@ -90,13 +93,13 @@ class Entry(Shape):
     warnings: list[Warned]
 
     @classmethod
-    def of(cls, entry: Forecast, method: dict[str, Any]) -> Self:
+    def of(cls, entry: Forecast, method: dict[str, Any], cost: EntryCost) -> Self:
         return cls(
             rank=entry.rank,
             checkpoint=entry.checkpoint,
             method=method,
             predicted=entry.predicted,
-            cost=Cost(),
+            cost=Cost(seconds=cost.seconds, memory_bytes=cost.memory_bytes),
             evidence=entry.evidence,
             reasons=entry.reasons,
             warnings=[Warned(**warned) for warned in entry.warnings],
@@ -149,6 +152,8 @@ class Recommendation(Object):
     labels: Literal["all", "none"] | int
     images: int
     seed: int
+    objective: Objective
+    budget_s: float | None
     entries: list[Entry]
     baselines: Baselines
     label_use: str
@@ -176,7 +181,18 @@ class Recommendation(Object):
             labels="all" if labels is None else labels or "none",
             images=row.request["images"],
             seed=row.request["seed"],
-            entries=[] if planned is None else [Entry.of(e, planned.method(e.checkpoint, e.method)) for e in entries],
+            objective=row.request.get("objective", "accuracy"),
+            budget_s=row.request["budget_s"],
+            entries=[]
+            if planned is None
+            else [
+                Entry.of(
+                    e,
+                    planned.method(e.checkpoint, e.method),
+                    planned.cost(e.checkpoint, e.method, answer.evidence),
+                )
+                for e in entries
+            ],
             baselines=Baselines(
                 unchanged=forecasts and forecasts.unchanged,
                 scratch=forecasts and forecasts.scratch,

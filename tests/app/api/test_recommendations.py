@@ -25,6 +25,8 @@ SHAPE |= {
     "narrows",
     "images",
     "seed",
+    "objective",
+    "budget_s",
     "entries",
     "baselines",
     "label_use",
@@ -61,6 +63,7 @@ def evidence(checkpoint, accuracy, unchanged=None):
     return Evidence(
         checkpoint=checkpoint["id"],
         images=100,
+        image_seconds=0.5,
         probe=measured(accuracy),
         unchanged=None if unchanged is None else measured(unchanged),
     )
@@ -111,7 +114,8 @@ def test_it_sharpens_with_every_candidate_that_is_measured(world, ask):
     assert [entry["rank"] for entry in ready["entries"]] == list(range(1, 9))
     for entry in ready["entries"]:
         assert (set(entry), set(entry["predicted"])) == (ENTRY, PREDICTED)
-        assert entry["cost"] == {"seconds": None, "memory_bytes": None}
+        assert entry["cost"]["seconds"] > 0
+        assert entry["cost"]["memory_bytes"] is None
         assert entry["method"].get("labels_per_class") == (None if entry["method"]["name"] == "evaluate" else 2)
     assert ready["baselines"]["unchanged"] == pytest.approx(0.8, abs=0.05)
     assert ready["label_use"].startswith("100 training labels of the target")
@@ -245,12 +249,67 @@ def test_it_fails_with_what_it_needs(world, ask):
 
 def test_what_is_left_out_is_said(world, ask):
     untrained, dataset = world.checkpoint(untrained_head=True), world.dataset()
-    asked = ask(dataset, checkpoints=[untrained["id"]], methods=["evaluate", "fine_tune"], budget_s=60)
-    assert {warning["code"] for warning in asked["warnings"]} == {"budget_not_heeded", "method_left_out"}
+    asked = ask(dataset, checkpoints=[untrained["id"]], methods=["evaluate", "fine_tune"])
+    assert {warning["code"] for warning in asked["warnings"]} == {"method_left_out"}
     ready = answered(world, asked, Evidence(checkpoint=untrained["id"], failure="It cannot be built."))
     assert (ready["entries"], ready["abstains"]) == ([], True)
     assert "It cannot be built." in ready["because"]
     assert ready["candidates"][0]["failure"] == "It cannot be built."
+
+
+def seconds(recommendation):
+    return {entry["method"]["name"]: entry["cost"]["seconds"] for entry in recommendation["entries"]}
+
+
+def test_entries_cost_what_their_images_and_steps_take(world, ask):
+    """Half a second an image: 6 train, 3 test, none validates."""
+    checkpoint, dataset = world.checkpoint(), world.dataset()
+    ready = answered(world, ask(dataset), evidence(checkpoint, 0.7, unchanged=0.5))
+    epochs = {entry["method"]["name"]: entry["method"].get("epochs") for entry in ready["entries"]}
+    assert seconds(ready)["evaluate"] == pytest.approx(5 + 0.5 * 3)
+    assert seconds(ready)["fine_tune"] == pytest.approx(5 + 0.5 * (3 + 3 * 6 * epochs["fine_tune"]))
+    assert seconds(ready)["linear_probe"] == pytest.approx(5 + 0.5 * (3 + 6) + 4e-4 * epochs["linear_probe"])
+    assert seconds(ready)["lp_ft"] > 5 + 0.5 * (3 + 6 + 3 * 6 * epochs["lp_ft"])
+
+
+def test_a_preflight_knows_better(world, client, ask):
+    checkpoint, dataset = world.checkpoint(), world.dataset()
+    before = answered(world, ask(dataset), evidence(checkpoint, 0.7, unchanged=0.5))
+    entry = next(entry for entry in before["entries"] if entry["method"]["name"] == "fine_tune")
+    job = {"checkpoint": checkpoint["id"], "dataset": dataset["id"], "method": entry["method"]}
+    world.finish_preflight(made(client.post("/v1/jobs/preflight?measure=true", json=job), 202)["id"], seconds=77.0)
+    after = answered(world, ask(dataset), evidence(checkpoint, 0.7, unchanged=0.5))
+    entry = next(entry for entry in after["entries"] if entry["method"]["name"] == "fine_tune")
+    assert entry["cost"] == {"seconds": 77.0, "memory_bytes": 2**20}
+
+
+def test_what_takes_longer_than_the_budget_is_left_out_and_said(world, ask):
+    checkpoint, dataset = world.checkpoint(), world.dataset()
+    ready = answered(world, ask(dataset, budget_s=20), evidence(checkpoint, 0.7, unchanged=0.5))
+    assert {name for _, name in choices(ready)} == {"evaluate", "linear_probe"}
+    assert [entry["rank"] for entry in ready["entries"]] == [1, 2]
+    [warning] = ready["warnings"]
+    assert warning["code"] == "over_budget"
+    assert "`fine_tune`" in warning["message"]
+    assert ready["budget_s"] == 20
+    nothing = answered(world, ask(dataset, budget_s=1), evidence(checkpoint, 0.7, unchanged=0.5))
+    assert (nothing["entries"], nothing["abstains"]) == ([], True)
+    assert "1 second" in nothing["because"]
+
+
+def test_the_objective_says_what_is_ranked_by(world, ask):
+    checkpoint, dataset = world.checkpoint(), world.dataset()
+
+    def first(objective, **found):
+        asked = ask(dataset, objective=objective)
+        ready = answered(world, asked, evidence(checkpoint, 0.99, **found))
+        assert ready["objective"] == objective
+        return ready["entries"][0]["method"]["name"]
+
+    assert first("accuracy", unchanged=0.5) == "fine_tune"
+    assert first("accuracy_per_second", unchanged=0.5) == "linear_probe"
+    assert first("keep_source", unchanged=0.5) == "linear_probe"
+    assert first("small", unchanged=0.5) == "fine_tune"
 
 
 def test_of_many_checkpoints_the_newest_are_candidates(world, ask):
