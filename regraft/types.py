@@ -231,6 +231,9 @@ class Job(Object):
     status: str
     attempt: int = 0
     queue_position: int | None = None
+    starts_in_s: float | None = None
+    priority: str = "normal"
+    max_seconds: float | None = None
     progress: JobProgress
     checkpoint: str | None = None
     dataset: str

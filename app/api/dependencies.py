@@ -19,6 +19,7 @@ from app.core import errors
 from app.db.session import Database
 from app.keys import service as keys
 from app.keys.service import Identity, Scope
+from app.queue import policy
 from app.requests import service as requests
 from app.requests.service import Answer
 
@@ -98,6 +99,17 @@ class Sender(Caller):
     key: str | None
     fingerprint: str
     status: int
+    most_tasks: int = 0
+
+    def queues(self, act: Callable[[Session], BaseModel]) -> Response:
+        """`once`, for what queues a job or a question: refused where the owner has as many as it may."""
+
+        def within(db: Session) -> BaseModel:
+            answer = act(db)
+            policy.require_room(db, self.owner, self.most_tasks)
+            return answer
+
+        return self.once(within)
 
     def once(
         self,
@@ -175,7 +187,8 @@ def _sending(scope: Scope, *, streamed: bool) -> Callable[..., AsyncIterator[Sen
         body = b"" if streamed else await request.body()
         fingerprint = _sha256(request.method, request.url.path, request.url.query, body) if key else ""
         status = request.scope["route"].status_code or 200
-        sender = Sender(caller.owner, caller.key_id, caller.database, key, fingerprint, status)
+        most_tasks = services.settings.max_owner_tasks
+        sender = Sender(caller.owner, caller.key_id, caller.database, key, fingerprint, status, most_tasks)
         if key is None:
             yield sender
             return

@@ -23,7 +23,9 @@ from app.removal import service as removal
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=bodies.Route)
 
 Spec = Annotated[JobSpec, Body(openapi_examples=examples.JOB)]
-CREATING = openapi.refusals(errors.NotFound, errors.NotReady, errors.UntrainedHead, *openapi.BODY, errors.Unfit)
+CREATING = openapi.refusals(
+    errors.NotFound, errors.NotReady, errors.UntrainedHead, errors.TooManyTasks, *openapi.BODY, errors.Unfit
+)
 MOVING = openapi.refusals(
     errors.NotFound, errors.WrongStatus, errors.RequestInFlight, errors.Invalid, errors.IdempotencyMismatch
 )
@@ -32,8 +34,10 @@ MOVING = openapi.refusals(
 @router.post("", status_code=202, response_model=Job, summary="Submit a job", responses=CREATING)
 def create(body: Spec, sender: Poster) -> Response:
     """A job may name a checkpoint and datasets that are still being processed, and starts once they are ready."""
-    return sender.once(
-        lambda db: Job.of(jobs.create(db, sender.owner, body.request, name=body.name, metadata=body.metadata))
+    return sender.queues(
+        lambda db: Job.of(
+            jobs.create(db, sender.owner, body.request, name=body.name, metadata=body.metadata, terms=body.terms)
+        )
     )
 
 
@@ -57,7 +61,7 @@ def preflight(
     before is ready at once."""
     if measure:
         require(request.state.identity, "write")
-        return replace(sender, status=202).once(
+        return replace(sender, status=202).queues(
             lambda db: MeasuredPreflight.of(rehearsals.create(db, sender.owner, body.request))
         )
     return sender.once(lambda db: Preflight.of(preflights.examine(db, sender.owner, body.request)), effect=False)
@@ -133,7 +137,7 @@ def resume(id: Id, sender: Poster) -> Response:
 @router.post("/{id}/retry", response_model=Job, summary="Queue a failed or cancelled job again", responses=MOVING)
 def retry(id: Id, sender: Poster) -> Response:
     """The job begins again from its start."""
-    return sender.once(lambda db: Job.of(jobs.retry(db, sender.owner, id)))
+    return sender.queues(lambda db: Job.of(jobs.retry(db, sender.owner, id)))
 
 
 events.add_route(router, jobs.get)

@@ -144,7 +144,7 @@ def quantize(id: Id, body: Quantization, sender: Poster) -> Response:
         request = planning.Request(checkpoint=id, dataset=dataset, source_dataset=None, method=body.method, seed=0)
         return Job.of(jobs.create(db, sender.owner, request, name=body.name, metadata=body.metadata))
 
-    return sender.once(create)
+    return sender.queues(create)
 
 
 @router.get("/{id}/adaptation", summary="Where its adaptation stands", responses=openapi.refusals(errors.NotFound))

@@ -46,7 +46,7 @@ def create(
 ) -> Response:
     """A worker looks at some training images through every candidate; `GET` the answer, which sharpens until it is
     ready.  Checkpoints and datasets may still be processing."""
-    return sender.once(lambda db: Recommendation.of(choosing.create(db, sender.owner, body.asked)))
+    return sender.queues(lambda db: Recommendation.of(choosing.create(db, sender.owner, body.asked)))
 
 
 @router.get("", summary="List recommendations")
@@ -83,7 +83,7 @@ def submit(id: Id, body: NewRecommendedJob, sender: Poster) -> Response:
     """The job is one like any other, and stands among the recommendation's `jobs`.
 
     A rank that it does not have is refused, and any before it is ready: till then the ranks may change."""
-    return sender.once(
+    return sender.queues(
         lambda db: Job.of(choosing.submit(db, sender.owner, id, body.rank, name=body.name, metadata=body.metadata))
     )
 

@@ -28,7 +28,7 @@ def create(body: Annotated[NewTournament, Body(openapi_examples=examples.TOURNAM
     """Every candidate is an ordinary job, which pauses after a ninth and after a third of its training.  Those that are
     behind on the target's validation images are left behind there, the others go on; a job that comes to its end is
     byte for byte what it would be alone."""
-    return sender.once(
+    return sender.queues(
         lambda db: Tournament.of(
             tournaments.create(db, sender.owner, body.request, name=body.name, metadata=body.metadata)
         )

@@ -29,6 +29,7 @@ from app.jobs.repository import StoredJob
 from app.jobs.sources import Source
 from app.methods.registry import parse
 from app.queue import service as queue
+from app.queue.policy import QUESTION
 
 KIND = "recommend"
 MOST_CANDIDATES = 32
@@ -126,7 +127,9 @@ def create(db: Session, owner: str, asked: Asked) -> Recommended:
         warnings += _plan(db, row, target, sources)
     repository.add(db, row)
     needs = dict.fromkeys((row.dataset, *([row.source_dataset] if row.source_dataset else ()), *ids_))
-    queue.enqueue(db, id=row.id, kind=KIND, lane="run", owner=owner, needs=list(needs), warnings=warnings)
+    task = queue.enqueue(db, id=row.id, kind=KIND, lane="run", owner=owner, needs=list(needs), warnings=warnings)
+    task.rank = QUESTION
+    db.flush()
     return get(db, owner, row.id)
 
 

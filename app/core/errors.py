@@ -61,6 +61,10 @@ class Conflict(RegraftError):
     status, code, title = 409, "conflict", "The object's present state does not allow this."
 
 
+class TooManyTasks(Conflict):
+    code, title = "too_many_tasks", "The owner has as many jobs that have not ended as it may."
+
+
 class WrongStatus(Conflict):
     code, title = "wrong_status", "The job's present status does not allow this."
 

@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     snapshot_every_s: Seconds = 30
     grace_s: Seconds = 10  # how long a cancelled or shut-down child may take to stop by itself
     max_attempts: Annotated[int, Field(ge=1)] = 3
+    max_owner_tasks: Annotated[int, Field(ge=0)] = 0  # jobs and the like that have not ended; 0: any number
 
     device: str = "auto"  # auto, cpu, cuda, cuda:1 …
     ingest_memory_bytes: Bytes = 6 * 1024 * MIB

@@ -99,7 +99,7 @@ class Task(Base):
 
     __tablename__ = "tasks"
     __table_args__ = (
-        Index("ix_tasks_claim", "lane", "owner", "status", "blocked", "seq"),
+        Index("ix_tasks_claim", "lane", "owner", "status", "blocked", "rank", "seq"),
         Index("ix_tasks_cascading", "id", sqlite_where=text("cascading = 1"), postgresql_where=text("cascading")),
         Index("ix_tasks_position", "lane", "status", "seq"),
         Index("ix_tasks_lease", "status", "lease_expires_at"),
@@ -111,6 +111,9 @@ class Task(Base):
     lane: Mapped[str] = mapped_column(String(16))  # tasks of one lane run one after another in a worker
     owner: Mapped[str] = mapped_column(String(64))
     status: Mapped[str] = mapped_column(String(16))
+    rank: Mapped[int] = mapped_column(Integer, default=0, server_default="0")  # of an owner's the least starts first
+    max_seconds: Mapped[float | None] = mapped_column(Double)  # that it may run, in all attempts together
+    ran_s: Mapped[float] = mapped_column(Double, default=0.0, server_default="0")  # in attempts that have ended
     # waits for what it needs; never again once all of that has succeeded
     blocked: Mapped[bool] = mapped_column(Boolean, default=False, server_default=text("false"))
     # it has not succeeded, and some that waited for it have yet to fail for that

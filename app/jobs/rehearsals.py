@@ -21,6 +21,7 @@ from app.jobs.planning import Plan, Request
 from app.methods.base import Method
 from app.methods.registry import parse as parse_method
 from app.queue import service as queue
+from app.queue.policy import QUESTION
 
 KIND = "preflight"
 # of a method: changes what is learned, and costs the same
@@ -70,7 +71,9 @@ def create(db: Session, owner: str, request: Request) -> StoredPreflight:
     db.add(row)
     db.flush()
     needs, born = (jobs.needs(plan), Status.QUEUED) if known is None else ([], Status.SUCCEEDED)
-    queue.enqueue(db, id=row.id, kind=KIND, lane="run", owner=owner, needs=needs, born=born)
+    task = queue.enqueue(db, id=row.id, kind=KIND, lane="run", owner=owner, needs=needs, born=born)
+    task.rank = QUESTION
+    db.flush()
     return get(db, owner, row.id)
 
 

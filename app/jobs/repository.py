@@ -14,11 +14,13 @@ from app.queue import repository as queue
 
 
 class StoredJob(NamedTuple):
-    """A job, the task that runs it, and how many tasks are before it in the queue (None: it is not waiting)."""
+    """A job, the task that runs it, how many tasks are before it in the queue (None: it is not waiting), and in about
+    how many seconds it will start, where that can be told."""
 
     job: JobRow
     task: Task
     position: int | None
+    starts_in_s: float | None = None
 
 
 class State(NamedTuple):

@@ -25,7 +25,9 @@ from app.jobs.sources import Source
 from app.methods.base import Method
 from app.methods.registry import parse as parse_method
 from app.models import service as models
+from app.queue import policy
 from app.queue import service as queue
+from app.queue.policy import Priority
 
 KIND = "run"
 MAX_POINTS = 50_000
@@ -39,6 +41,14 @@ class RacePlace:
     pause_after: float | None
 
 
+@dataclass(frozen=True)
+class Terms:
+    """The terms on which a job waits and runs: its `priority` among its owner's, and the seconds that it may run."""
+
+    priority: Priority = "normal"
+    max_seconds: float | None = None
+
+
 def create(
     db: Session,
     owner: str,
@@ -47,6 +57,7 @@ def create(
     name: str | None,
     metadata: dict[str, str],
     entry: RacePlace | None = None,
+    terms: Terms = Terms(),  # frozen
 ) -> StoredJob:
     """A job that a worker is to run, once its checkpoint and datasets are ready.
 
@@ -73,12 +84,14 @@ def create(
         user_metadata=metadata,
     )
     repository.add(db, job)
-    queue.enqueue(db, id=job.id, kind=KIND, lane="run", owner=owner, needs=needs(plan))
+    task = queue.enqueue(db, id=job.id, kind=KIND, lane="run", owner=owner, needs=needs(plan))
+    task.rank, task.max_seconds = policy.RANKS[terms.priority], terms.max_seconds
+    db.flush()
     return get(db, owner, job.id)
 
 
 def get(db: Session, owner: str, job_id: str) -> StoredJob:
-    """One indexed statement.
+    """One indexed statement, and three more while it is queued.
 
     Raises:
         NotFound: the owner has no such job.
@@ -86,7 +99,7 @@ def get(db: Session, owner: str, job_id: str) -> StoredJob:
     stored = repository.find(db, owner, job_id)
     if stored is None:
         raise errors.NotFound(f"There is no job {job_id}.")
-    return stored
+    return _estimated(db, [stored])[0]
 
 
 def page(
@@ -99,9 +112,10 @@ def page(
     checkpoint: str | None = None,
     dataset: str | None = None,
 ) -> list[StoredJob]:
-    return repository.page(
+    found = repository.page(
         db, owner, page, kind=KIND, statuses=statuses, method=method, checkpoint=checkpoint, dataset=dataset
     )
+    return _estimated(db, found)
 
 
 def cancel(db: Session, owner: str, job_id: str) -> StoredJob:
@@ -255,3 +269,11 @@ def _lineage(source: Source | None, target: DatasetRow) -> Lineage:
         dataset_sha256=target.sha256,
         code_version=code_version(),
     )
+
+
+def _estimated(db: Session, found: list[StoredJob]) -> list[StoredJob]:
+    """The jobs with the seconds until each that is queued will start."""
+    if all(one.position is None for one in found):
+        return found
+    starts_in = policy.starts_in(db, "run")
+    return [one if one.position is None else one._replace(starts_in_s=starts_in(one.position)) for one in found]

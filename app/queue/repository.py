@@ -15,6 +15,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    or_,
     select,
     update,
 )
@@ -73,12 +74,38 @@ def _lock(db: Session, *criteria: ColumnElement[bool], skip_locked: bool = False
 
 
 def position() -> Case[int | None]:
-    """The number of tasks of its lane that came before the `Task` of the enclosing query; null unless that is
-    queued."""
+    """The number of tasks of its lane that are before the `Task` of the enclosing query: those that came before it, but
+    for its owner's of a higher rank, and its owner's later ones of a lower rank.  Null unless it is queued."""
     other = aliased(Task)
-    before = select(literal(1)).where(other.lane == Task.lane, other.status == Status.QUEUED, other.seq < Task.seq)
-    counted = before.correlate(Task).limit(POSITION_LIMIT).subquery()
-    return case((Task.status == Status.QUEUED, select(func.count()).select_from(counted).scalar_subquery()))
+    waits = select(literal(1)).where(other.lane == Task.lane, other.status == Status.QUEUED)
+    theirs = or_(other.owner != Task.owner, other.rank <= Task.rank)
+    own = and_(other.owner == Task.owner, other.blocked.in_((False, True)), other.rank < Task.rank)
+    parts = (waits.where(other.seq < Task.seq, theirs), waits.where(own, other.seq > Task.seq))
+    counts = [select(func.count()).select_from(part.correlate(Task).limit(POSITION_LIMIT).subquery()) for part in parts]
+    return case((Task.status == Status.QUEUED, counts[0].scalar_subquery() + counts[1].scalar_subquery()))
+
+
+def unfinished(db: Session, owner: str, lane: str) -> int:
+    """Tasks of the owner in the lane that have not ended."""
+    count = select(func.count()).where(Task.lane == lane, Task.owner == owner, Task.status.in_((*HELD, *WAITING)))
+    return db.scalar(count) or 0
+
+
+def pace(db: Session, lane: str, recent: int) -> tuple[int, list[float | None], list[float]]:
+    """The workers that live; the seconds that each running task of the lane says it has left; and the seconds that the
+    last ones ran that have succeeded."""
+    workers = db.scalar(select(func.count()).select_from(WorkerProcess)) or 0
+    running = list(db.scalars(select(Task.eta_s).where(Task.lane == lane, Task.status.in_(HELD))))
+    ended = select(Task.finished_at - Task.started_at).where(Task.lane == lane, Task.status == Status.SUCCEEDED)
+    ended = ended.where(Task.started_at.is_not(None)).order_by(Task.seq.desc()).limit(recent)
+    return workers, running, [float(seconds) for seconds in db.scalars(ended) if seconds is not None]
+
+
+def ran() -> ColumnElement[float]:
+    """Seconds that the held `Task` has run in all, with the attempt that ends now: that of a lost worker counts until
+    its lease ran out."""
+    until = case((Task.lease_expires_at < now(), Task.lease_expires_at), else_=now())
+    return Task.ran_s + func.coalesce(until - Task.started_at, 0.0)
 
 
 # --- claim and lease
@@ -138,7 +165,7 @@ def claim(
     first = (
         select(Task.id)
         .where(_startable(lane, owner), Task.available_at <= now())
-        .order_by(Task.seq)
+        .order_by(Task.rank, Task.seq)
         .limit(1)
         .with_for_update(skip_locked=True)  # SQLite has none: there BEGIN IMMEDIATE lets one claimer in at a time
         .scalar_subquery()

@@ -16,7 +16,7 @@ from app.core import errors, plain
 from app.core.status import TERMINAL, Status, may_move
 from app.db.paging import Order
 from app.db.session import now
-from app.db.tables import EventRow, Task, Warned, WorkerProcess
+from app.db.tables import EventRow, Task, Warned
 from app.queue import repository
 
 Lane = Literal["ingest", "run"]
@@ -33,13 +33,15 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True)
 class Claim:
-    """A task in a worker's hands; `attempt` counts from 1, `snapshot` is the blob to go on from."""
+    """A task in a worker's hands; `attempt` counts from 1, `snapshot` is the blob to go on from.  It may run `left_s`
+    more seconds; None: as long as it takes."""
 
     id: str
     kind: str
     token: str
     attempt: int
     snapshot: str | None
+    left_s: float | None = None
 
 
 def enqueue(
@@ -156,7 +158,7 @@ def retry(db: Session, task_id: str) -> None:
     repository.forget_metrics(db, task_id)
     for field in ("snapshot", "error_code", "error_message", "started_at", "finished_at", "total_steps", "eta_s"):
         setattr(task, field, None)
-    task.attempt = task.step = 0
+    task.attempt, task.step, task.ran_s = 0, 0, 0.0
     task.warnings = []
     task.cascading = False
     task.seq = repository.next_seq()
@@ -173,7 +175,7 @@ def waits(db: Session, lane: Lane) -> bool:
 
 
 def claim(db: Session, lane: Lane, *, worker: str, lease_s: float, max_attempts: int = MAX_ATTEMPTS) -> Claim | None:
-    """The next task of the lane: owners take turns, and an owner's tasks start in the order of their arrival.
+    """The next task of the lane: owners take turns, and an owner's tasks start by their rank and their arrival.
 
     It may break, or lose its worker, `max_attempts` times in all.
     """
@@ -185,7 +187,8 @@ def claim(db: Session, lane: Lane, *, worker: str, lease_s: float, max_attempts:
         task = repository.claim(db, lane, owner, worker=worker, token=token, lease_s=lease_s, max_attempts=max_attempts)
         if task is not None:
             note(db, task.id, "started", f"Attempt {task.attempt} of {task.max_attempts}.", data={"worker": worker})
-            return Claim(task.id, task.kind, token, task.attempt, task.snapshot)
+            left_s = None if task.max_seconds is None else task.max_seconds - task.ran_s
+            return Claim(task.id, task.kind, token, task.attempt, task.snapshot, left_s)
         repository.put_off(db, lane, owner)
     return None
 
@@ -378,22 +381,6 @@ def tokens(db: Session) -> set[str]:
     return repository.tokens(db)
 
 
-def arrive(db: Session, worker: WorkerProcess) -> None:
-    """Tasks that were queued by an older version of this code are found from now on, too."""
-    repository.add_worker(db, worker)
-    repository.wake_all(db)
-
-
-def confirm_alive(db: Session, worker_id: str, *, warm: bool, silence_s: float) -> None:
-    """The worker lives; those that were silent for longer than `silence_s` do not."""
-    repository.see_worker(db, worker_id, warm=warm)
-    repository.forget_silent_workers(db, silence_s)
-
-
-def leave(db: Session, worker_id: str) -> None:
-    repository.forget_worker(db, worker_id)
-
-
 def _wish(claim: Claim, standing: tuple[str, str | None] | None) -> Wish | None:
     if standing is None:
         raise LeaseLost(claim.id)
@@ -442,6 +429,8 @@ def _fail(db: Session, task: Task, code: str, message: str) -> None:
 
 
 def _release(task: Task) -> None:
+    if task.status in repository.HELD:
+        task.ran_s = repository.ran()  # by the database's clock
     task.lease_token = task.lease_expires_at = task.worker = task.requested = task.eta_s = None
 
 

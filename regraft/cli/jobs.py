@@ -25,6 +25,10 @@ COLUMNS: list[Column] = [
 ]
 FIELDS: list[Column] = [
     *COLUMNS,
+    ("before it", lambda job: job.queue_position),
+    ("starts in, s", lambda job: job.starts_in_s),
+    ("priority", lambda job: None if job.priority == "normal" else job.priority),
+    ("at most, s", lambda job: job.max_seconds),
     ("checkpoint", lambda job: job.checkpoint),
     ("dataset", lambda job: job.dataset),
     ("parameters", lambda job: job.method),
@@ -75,6 +79,8 @@ def create(
     seed: Seed = None,
     name: Name = None,
     metadata: Pairs = None,
+    priority: Annotated[str | None, typer.Option(help="Among your own jobs: low, normal or high.")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="How long it may run, over all attempts.")] = None,
     watch: Watch = False,
 ) -> None:
     """Submit a job: regraft jobs create fine_tune --checkpoint ckpt_… --dataset ds_… -s labels_per_class=10 --watch"""
@@ -86,6 +92,8 @@ def create(
         seed=seed,
         name=name,
         metadata=pairs(metadata),
+        priority=priority,
+        max_seconds=max_seconds,
     )
     session.show(_watched(session, job) if watch else job, FIELDS)
 

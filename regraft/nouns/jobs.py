@@ -23,11 +23,14 @@ class Jobs(Noun[D]):
         seed: int | None = None,
         name: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        priority: str | None = None,
+        max_seconds: float | None = None,
         idempotency_key: str | None = None,
     ) -> Steps[Job]:
         """`method` is a name, or a name with parameters: `{"name": "fine_tune", "labels_per_class": 10}`.
 
-        What is left out is resolved by the service and echoed in the job's `method`.
+        What is left out is resolved by the service and echoed in the job's `method`.  `priority` is `low`, `normal` or
+        `high` among your own jobs; a job that runs for longer than `max_seconds` fails.
         """
         body = {
             "method": {"name": method} if isinstance(method, str) else method,
@@ -37,6 +40,8 @@ class Jobs(Noun[D]):
             "seed": seed,
             "name": name,
             "metadata": metadata,
+            "priority": priority,
+            "max_seconds": max_seconds,
         }
         return (yield from self._post("/v1/jobs", Job, given(body), idempotency_key))
 

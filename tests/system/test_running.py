@@ -154,3 +154,30 @@ def test_a_loss_that_is_no_number_is_told_with_its_step(service, dataset):
     assert (retried.status, retried.error) == ("queued", None)
     with pytest.raises(Unsuccessful):
         service.client.jobs.wait(job.id, timeout_s=60)
+
+
+def test_a_job_that_runs_for_longer_than_it_may_fails_and_leaves_nothing(service, dataset):
+    """Pauses do not count; a retry begins anew, and fails alike."""
+    client = service.client
+    job = client.jobs.create(method=LONG, dataset=dataset.id, max_seconds=2)
+    with pytest.raises(Unsuccessful) as failed:
+        client.jobs.wait(job.id, timeout_s=120)
+    assert failed.value.code == "too_long"
+    ended = client.jobs.get(job.id)
+    assert (ended.status, ended.model, ended.max_seconds) == ("failed", None, 2)
+    client.jobs.retry(job.id)
+    assert client.jobs.wait(job.id, timeout_s=120, check=False).error.code == "too_long"
+
+
+def test_a_job_of_higher_priority_overtakes_those_of_its_owner(service, dataset):
+    client = service.client
+    running = started(client, dataset)
+    short = LONG | {"epochs": 1}
+    low, normal, high = (
+        client.jobs.create(method=short, dataset=dataset.id, priority=priority)
+        for priority in ("low", "normal", "high")
+    )
+    assert [client.jobs.get(job.id).queue_position for job in (low, normal, high)] == [2, 1, 0]
+    client.jobs.cancel(running.id)
+    ended = [client.jobs.wait(job.id, timeout_s=120) for job in (low, normal, high)]
+    assert [job.priority for job in sorted(ended, key=lambda job: job.started_at)] == ["high", "normal", "low"]

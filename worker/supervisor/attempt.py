@@ -127,9 +127,11 @@ class _Attempt:
         """Everything that the task says, until its result."""
         running = self._place.executor.start(spec)
         orders = _Orders(running, self._place.settings.grace_s)
+        began_at = time.monotonic()
         try:
             while True:
                 self._lease.check()
+                self._require_time(time.monotonic() - began_at)
                 orders.pass_on(self._wanted())
                 match event := running.next(TICK_S):
                     case Result():
@@ -142,6 +144,15 @@ class _Attempt:
                     self._flush()
         finally:
             running.kill()
+
+    def _require_time(self, seconds: float) -> None:
+        """
+        Raises:
+            Failure: `too_long`, the task has run for as long as it may.
+        """
+        if self._claim.left_s is not None and seconds >= self._claim.left_s:
+            message = "It has run for `max_seconds`, over all attempts: what it has learned is not kept."
+            raise Failure("too_long", message)
 
     def _wanted(self) -> Command | None:
         if self._lease.wish == "cancel" or not self._place.stopping.is_set():

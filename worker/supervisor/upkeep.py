@@ -16,6 +16,7 @@ from app.db.session import now
 from app.db.tables import WorkerProcess
 from app.networks import service as networks
 from app.queue import service as queue
+from app.queue import workers
 from app.removal import sweep
 from app.tournaments import controller as tournaments
 from worker.runtime.contract import Result, Spec
@@ -42,7 +43,7 @@ def arrive(place: Workplace) -> None:
         warm=False,
     )
     with place.database.unit_of_work() as db:
-        queue.arrive(db, row)
+        workers.arrive(db, row)
     clear_scratch(place)
     place.executor.warm()
     publish_networks(place)
@@ -52,7 +53,7 @@ def leave(place: Workplace) -> None:
     """Strike it off the list; where the database is away, others do so when it was silent for long enough."""
     try:
         with place.database.unit_of_work() as db:
-            queue.leave(db, place.worker)
+            workers.leave(db, place.worker)
     except errors.RegraftError as error:
         log.warning("%s: %s", place.worker, error.detail)
 
@@ -161,7 +162,7 @@ def clear_scratch(place: Workplace) -> None:
 
 def _say_alive(place: Workplace) -> None:
     with place.database.unit_of_work() as db:
-        queue.confirm_alive(db, place.worker, warm=True, silence_s=SILENT_LEASES * place.settings.lease_s)
+        workers.confirm_alive(db, place.worker, warm=True, silence_s=SILENT_LEASES * place.settings.lease_s)
 
 
 def _sweep(place: Workplace) -> None:

@@ -1,7 +1,9 @@
 """`/v1/jobs`: one adaptation each, from request to model."""
 
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field
 
 from app.api.schemas.common import Fault, Metadata, Name, Object, ProblemDetail, Shape, Warned
 from app.contract.base import ObjectId, Seed, StrictModel
@@ -12,12 +14,17 @@ from app.db.tables import Task
 from app.jobs.planning import Request
 from app.jobs.preflight import Estimate as Examined
 from app.jobs.repository import StoredJob
+from app.jobs.service import Terms
 from app.methods.registry import AnyMethod
+from app.queue import policy
+from app.queue.policy import Priority
 
 
 class JobSpec(StrictModel):
     """`checkpoint` is a `ckpt_…` or a `model_…`.  `GET /v1/methods` says which methods need one, and which take one or
-    else a `network` of the method, not both; the others start from nothing, and take no `source_dataset` either."""
+    else a `network` of the method, not both; the others start from nothing, and take no `source_dataset` either.
+    `priority` counts among the jobs of its owner.  A job that runs for longer than `max_seconds`, over all attempts,
+    fails: waits and pauses do not count."""
 
     checkpoint: ObjectId | None = None
     dataset: ObjectId
@@ -26,6 +33,12 @@ class JobSpec(StrictModel):
     seed: Seed = 0
     name: Name | None = None
     metadata: Metadata = {}
+    priority: Priority = "normal"
+    max_seconds: Annotated[float, Field(gt=0, le=1e9)] | None = None
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(self.priority, self.max_seconds)
 
     @property
     def request(self) -> Request:
@@ -59,8 +72,9 @@ class Progress(Shape):
 
 
 class Job(Object):
-    """`queue_position` is 0 for the next job in the queue, null once it has left the queue.  `tournament` is the
-    tournament or sweep of which it is a candidate."""
+    """`queue_position` is 0 for the next job in the queue, null once it has left the queue; `starts_in_s` is about when
+    it will start, null where that cannot be told.  `tournament` is the tournament or sweep of which it is a candidate.
+    """
 
     object: Literal["job"] = "job"
     started_at: datetime | None
@@ -69,6 +83,9 @@ class Job(Object):
     status: Status
     attempt: int
     queue_position: int | None
+    starts_in_s: float | None
+    priority: Priority
+    max_seconds: float | None
     progress: Progress
     checkpoint: str | None
     dataset: str
@@ -85,7 +102,7 @@ class Job(Object):
 
     @classmethod
     def of(cls, stored: StoredJob) -> Self:
-        row, task, position = stored
+        row, task = stored.job, stored.task
         return cls(
             id=row.id,
             created_at=row.created_at,
@@ -94,7 +111,10 @@ class Job(Object):
             name=row.name,
             status=task.status,
             attempt=task.attempt,
-            queue_position=position,
+            queue_position=stored.position,
+            starts_in_s=stored.starts_in_s,
+            priority=policy.priority(task.rank),
+            max_seconds=task.max_seconds,
             progress=Progress.of(task),
             checkpoint=row.checkpoint,
             dataset=row.dataset,

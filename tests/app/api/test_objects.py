@@ -13,6 +13,7 @@ OBJECT = {"id", "object", "created_at"}
 CHECKPOINT = OBJECT | {"name", "status", "error", "network", "input", "classes", "parameters", "sha256", "report"}
 DATASET = OBJECT | {"name", "status", "error", "format", "classes", "labelled", "image", "splits", "mean", "std"}
 JOB = OBJECT | {"started_at", "finished_at", "name", "status", "attempt", "queue_position", "progress", "checkpoint"}
+JOB |= {"starts_in_s", "priority", "max_seconds", "tournament"}
 MODEL = OBJECT | {"job", "checkpoint", "dataset", "network", "input", "classes", "sha256", "evaluation", "transfer"}
 JOB |= {"dataset", "source_dataset", "method", "seed", "error", "model", "evaluation", "lineage", "metadata"}
 JOB |= {"warnings"}

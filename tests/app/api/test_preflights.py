@@ -3,7 +3,7 @@
 import pytest
 
 from app.jobs import rehearsals
-from app.queue import service as queue
+from app.queue import workers
 from tests.app.api.world import World, made
 
 ASKED = "/v1/jobs/preflight?measure=true"
@@ -57,7 +57,7 @@ def test_what_costs_the_same_is_answered_at_once(world, client, job):
 def test_not_where_no_worker_of_that_kind_lives_any_more(world, client, job):
     world.finish_preflight(made(client.post(ASKED, json=job), 202)["id"])
     with world.database.unit_of_work() as db:
-        queue.leave(db, "worker_1")
+        workers.leave(db, "worker_1")
     assert made(client.post(ASKED, json=job), 202)["status"] == "queued"
 
 

@@ -11,7 +11,7 @@ from app.core import errors, ids
 from app.core.status import Status
 from app.db.session import now
 from app.db.tables import EventRow, Metric, Task, WorkerProcess
-from app.queue import repository
+from app.queue import repository, workers
 from app.queue import service as queue
 from app.queue.service import LeaseLost
 from tests.app.queue.queue_steps import add, ask, claim, events, expire, finish, held, reap, task
@@ -137,7 +137,7 @@ def test_what_is_queued_by_an_older_version_is_found_by_the_next_worker(database
     assert claim(database) is None
     with database.unit_of_work() as db:
         row = WorkerProcess(id="worker_x", host="x", pid=1, device="cpu", started_at=now(), seen_at=now(), warm=False)
-        queue.arrive(db, row)
+        workers.arrive(db, row)
     assert claim(database).id == job
 
 

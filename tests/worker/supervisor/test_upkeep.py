@@ -13,6 +13,7 @@ from app.core.settings import Settings
 from app.db.session import now
 from app.db.tables import WorkerProcess
 from app.queue import service as queue
+from app.queue import workers
 from app.queue.service import LeaseLost
 from tests.services import until
 from tests.worker.supervisor import attempts
@@ -54,7 +55,7 @@ def test_an_error_in_one_chore_ends_none(place, monkeypatch, caplog):
     place.settings.scratch.write_text("a file where a folder should be")
     with place.database.unit_of_work() as db:
         row = WorkerProcess(id=place.worker, host="h", pid=1, device="cpu", started_at=now(), seen_at=1.0, warm=False)
-        queue.arrive(db, row)
+        workers.arrive(db, row)
     threads = [threading.Thread(target=work, args=(place,)) for work in (upkeep.keep_up, upkeep.tidy)]
     for thread in threads:
         thread.start()
