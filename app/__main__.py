@@ -51,7 +51,8 @@ class _Server(uvicorn.Server):
 def main() -> None:
     settings = Settings()
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s api %(levelname)s %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # the rest is told here
+    for told_here in ("uvicorn", "httpx"):  # requests, and what the page asks for them
+        logging.getLogger(told_here).setLevel(logging.WARNING)
     private.keep(settings)
     sys.setswitchinterval(SWITCH_S)
     gc.disable()  # until all is made: see `app.main`

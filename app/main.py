@@ -41,6 +41,7 @@ from app.jobs import repository as job_repository
 from app.jobs.feed import Feed
 from app.jobs.repository import State
 from app.keys import service as key_service
+from app.page import routes as page
 from app.serving.service import Serving, loader
 from app.serving.streams import Streams
 from app.serving.torch_process import TorchProcess
@@ -87,6 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(noun.router, responses=openapi.COMMON)
     app.include_router(health.router)
     app.include_router(pages.router)
+    page.install(app)
     app.openapi = openapi.describing(app)  # type: ignore[method-assign]  # as FastAPI documents it
     return app
 

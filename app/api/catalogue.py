@@ -1,5 +1,6 @@
 """`/v1/methods` and `/v1/networks`: what can be named."""
 
+from functools import cache
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -20,7 +21,7 @@ router = APIRouter(prefix="/v1", tags=["catalogue"], route_class=bodies.Route)
 @router.get("/methods", summary="What a job can do")
 def methods(caller: Reader, page: NamePaging) -> Listing[MethodEntry]:
     """Each with the JSON Schema of its parameters, what it needs, and when it is the right choice."""
-    return Listing.of([MethodEntry.of(name, METHODS[name]) for name in _names(page)], page.limit)
+    return Listing.of([_entry(name) for name in _names(page)], page.limit)
 
 
 @router.get("/networks", summary="What networks there are")
@@ -31,6 +32,11 @@ def networks_(
     return caller.reads(
         lambda db: Listing.of([Network.of(row) for row in networks.page(db, page, contains)], page.limit)
     )
+
+
+@cache
+def _entry(name: str) -> MethodEntry:
+    return MethodEntry.of(name, METHODS[name])
 
 
 def _names(page: Page) -> list[str]:

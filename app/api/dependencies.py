@@ -18,18 +18,21 @@ from app.api.services import ServicesDep
 from app.core import errors
 from app.db.session import Database
 from app.keys import service as keys
+from app.keys import sessions
 from app.keys.service import Identity, Scope
+from app.keys.sessions import BrowserRequest
 from app.queue import policy
 from app.requests import service as requests
 from app.requests.service import Answer
 
 T = TypeVar("T")
+SAFE = ("GET", "HEAD", "OPTIONS")  # methods that change nothing
 MOST_REPEATED = 16 * 1024  # bytes of an answer without effect that are stored for a request sent again
 
 
 class Authentication:
-    """Answers 401 to whoever has no valid key, and 429 where it has asked too often, from the headers alone: not a byte
-    of the body has been read."""
+    """Answers 401 to whoever has no valid key and no session begun with one, and 429 where it has asked too often, from
+    the headers alone: not a byte of the body has been read."""
 
     def __init__(self, app: ASGIApp, database: Database) -> None:
         self._app, self._database = app, database
@@ -38,19 +41,29 @@ class Authentication:
         if connection["type"] == "http" and f"{connection['path']}/".startswith("/v1/"):
             request = Request(connection)
             try:
-                request.state.identity = await run_in_threadpool(
-                    self._identify, bearer(request.headers.get("Authorization", ""))
-                )
+                request.state.identity = await run_in_threadpool(self._identify, request)
             except errors.RegraftError as error:
                 await problems.answer(error)(connection, receive, send)
                 return
         await self._app(connection, receive, send)
 
-    def _identify(self, text: str) -> Identity:
+    def _identify(self, request: Request) -> Identity:
+        header, cookie = request.headers.get("Authorization"), request.cookies.get(sessions.COOKIE)
         with self._database.reading() as db:
-            identity = keys.authenticate(db, text)
+            if header is None and cookie:
+                if request.method not in SAFE:
+                    sessions.require_own_page(_asked(request, cookie))
+                identity = sessions.identify(db, cookie)
+            else:
+                identity = keys.authenticate(db, bearer(header or ""))
         keys.spend(self._database, identity)
         return identity
+
+
+def _asked(request: Request, cookie: str) -> BrowserRequest:
+    headers = request.headers
+    told = (headers.get(name, "") for name in ("Origin", "Host", sessions.TOKEN_HEADER))
+    return BrowserRequest(cookie, *told)
 
 
 def bearer(header: str) -> str:

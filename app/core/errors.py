@@ -45,6 +45,10 @@ class Forbidden(RegraftError):
     status, code, title = 403, "missing_scope", "This key does not carry the scope that the call needs."
 
 
+class CrossSite(RegraftError):
+    status, code, title = 403, "cross_site", "A signed-in browser changes things from pages of this server alone."
+
+
 class NotFound(RegraftError):
     status, code, title = 404, "not_found", "There is no such object."
 

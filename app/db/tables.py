@@ -49,6 +49,15 @@ class KeyRow(Owned, Base):
     rate_limit: Mapped[int | None] = mapped_column(Integer)  # requests a minute
 
 
+class BrowserSession(Base):
+    """A browser that was signed in with a key, and may do until `expires_at` what the key may."""
+
+    __tablename__ = "sessions"
+    sha256: Mapped[str] = mapped_column(SHA256, primary_key=True)  # of what its cookie says
+    key: Mapped[str] = mapped_column(ID, index=True)
+    expires_at: Mapped[float] = mapped_column(Double, index=True)
+
+
 class Rate(Base):
     """The use of a key with a rate limit: until when, at that rate, its requests so far would have taken."""
 

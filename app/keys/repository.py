@@ -2,12 +2,12 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import Select, String, Text, case, cast, exists, func, literal, select, text, update
+from sqlalchemy import Select, String, Text, case, cast, delete, exists, func, literal, select, text, update
 from sqlalchemy.orm import Session
 
 from app.db.paging import Page, paged
 from app.db.session import now
-from app.db.tables import KeyRow, Rate
+from app.db.tables import BrowserSession, KeyRow, Rate
 from app.db.upsert import upsert
 
 
@@ -87,3 +87,22 @@ def lock_empty(db: Session) -> bool:
     if db.get_bind().dialect.name == "postgresql":  # on SQLite a write transaction is alone in any case
         db.execute(text("LOCK TABLE keys IN SHARE ROW EXCLUSIVE MODE"))
     return not db.scalar(select(exists().where(KeyRow.id.is_not(None))))
+
+
+def add_session(db: Session, session: BrowserSession) -> None:
+    db.add(session)
+    db.flush()
+
+
+def session_key(db: Session, sha256: str) -> str | None:
+    """The key that the session was begun with; None where there is none, or it has ended."""
+    query = select(BrowserSession.key).where(BrowserSession.sha256 == sha256, BrowserSession.expires_at > now())
+    return db.scalar(query)
+
+
+def end_session(db: Session, sha256: str) -> None:
+    db.execute(delete(BrowserSession).where(BrowserSession.sha256 == sha256))
+
+
+def forget_ended_sessions(db: Session) -> None:
+    db.execute(delete(BrowserSession).where(BrowserSession.expires_at <= now()))

@@ -17,6 +17,7 @@ from app.db.paging import Page
 from app.db.session import Database, now
 from app.db.tables import KeyRow
 from app.keys import repository, tokens
+from app.keys.repository import StoredKey
 
 Scope = Literal["read", "write", "predict", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -52,6 +53,22 @@ def authenticate(db: Session, text: str) -> Identity:
     row = token and repository.get(db, token.key_id)
     if not token or not row or not hmac.compare_digest(row.key.sha256, token.sha256):
         raise errors.Unauthenticated("There is no such API key.")
+    return _valid(row)
+
+
+def identify(db: Session, key_id: str) -> Identity:
+    """The identity of a caller who has shown the key before.
+
+    Raises:
+        Unauthenticated: it is gone, has expired or was revoked.
+    """
+    row = repository.get(db, key_id)
+    if row is None:
+        raise errors.Unauthenticated("There is no such API key.")
+    return _valid(row)
+
+
+def _valid(row: StoredKey) -> Identity:
     if row.key.revoked_at is not None:
         raise errors.Unauthenticated("This API key was revoked.")
     if row.expired:

@@ -25,7 +25,7 @@ def serve(
     server = processes.Server(home, host=host, port=port)
     with reported(), processes.until_signalled() as wanted, server:
         typer.echo(f"Regraft answers at {server.url} (OpenAPI page: {server.url}/docs).")
-        typer.echo(f"The first key is in {server.key_file}. Ctrl-C stops.")
+        typer.echo(f"Open it, and sign in with the first key, which is in {server.key_file}. Ctrl-C stops.")
         server.watch(wanted)
         typer.echo("Stopping.")
 

@@ -1,0 +1,80 @@
+"""The rules of browser sessions: begun with a key, ended with it; the cookie's text is stored hashed.
+
+A browser sends the cookie with whatever makes it ask.  So what changes anything has to come from a page of this server,
+by its `Origin`, and to show a token that only such a page knows.
+"""
+
+import hashlib
+import hmac
+import secrets
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from sqlalchemy.orm import Session
+
+from app.core import errors
+from app.db.session import now
+from app.db.tables import BrowserSession
+from app.keys import repository, service
+from app.keys.service import Identity
+
+COOKIE = "regraft_session"
+TOKEN_HEADER = "X-Regraft-Token"
+LIFETIME_S = 30 * 24 * 3600.0
+
+
+class BrowserRequest(NamedTuple):
+    """The parts of a browser's request that prove where it comes from."""
+
+    cookie: str
+    origin: str
+    host: str
+    token: str
+
+
+def begin(db: Session, key: str) -> str:
+    """The cookie's text of a session that may do what the key with this text may.
+
+    Raises:
+        Unauthenticated: there is no such key, or it has expired or was revoked.
+    """
+    identity = service.authenticate(db, key)
+    repository.forget_ended_sessions(db)
+    cookie = secrets.token_urlsafe(32)
+    repository.add_session(db, BrowserSession(sha256=_sha256(cookie), key=identity.key, expires_at=now() + LIFETIME_S))
+    return cookie
+
+
+def identify(db: Session, cookie: str) -> Identity:
+    """
+    Raises:
+        Unauthenticated: the session has ended, or its key is no longer good.
+    """
+    key_id = repository.session_key(db, _sha256(cookie))
+    if key_id is None:
+        raise errors.Unauthenticated("This session has ended: sign in again.")
+    return service.identify(db, key_id)
+
+
+def end(db: Session, cookie: str) -> None:
+    repository.end_session(db, _sha256(cookie))
+
+
+def token(cookie: str) -> str:
+    """The token that pages of the session put into their forms."""
+    return hmac.new(cookie.encode(), b"form", hashlib.sha256).hexdigest()
+
+
+def require_own_page(asked: BrowserRequest) -> None:
+    """
+    Raises:
+        CrossSite: the request does not come from a page of this server.
+    """
+    if urlsplit(asked.origin).netloc != asked.host or not asked.host:
+        raise errors.CrossSite("The request's `Origin` is not this server.")
+    if not hmac.compare_digest(asked.token.encode(), token(asked.cookie).encode()):
+        raise errors.CrossSite(f"The request has not the token of its session: pages send it as `{TOKEN_HEADER}`.")
+
+
+def _sha256(cookie: str) -> str:
+    return hashlib.sha256(cookie.encode()).hexdigest()

@@ -1,0 +1,129 @@
+"""A visit: a browser's request, and its way to the API, which it asks in this very process by the session's cookie.
+
+The page has no other way to the data: what it lacks, the API lacks.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import httpx
+from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+
+from app.api.services import Services, ServicesDep
+from app.core import errors
+from app.keys import sessions
+from app.keys.service import Identity, Scope
+from app.keys.sessions import BrowserRequest
+
+FIELDS_BYTES = 2**20  # of a form, beside its file
+
+Json = Mapping[str, Any]  # an object of the API
+
+
+class SignedOut(Exception):
+    """The browser has no session: it is shown where to begin one."""
+
+
+class Refusal(Exception):
+    """The API has refused; `problem` is what it said."""
+
+    def __init__(self, problem: Json) -> None:
+        self.problem = problem
+        super().__init__(problem["detail"])
+
+
+@dataclass(frozen=True)
+class Visit:
+    """`form` is what was sent, empty but for a POST; `token` stands in the address of every form of a page, see
+    `sessions.require_own_page`."""
+
+    request: Request
+    http: httpx.AsyncClient
+    identity: Identity
+    form: FormData
+    token: str
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.identity.scopes
+
+    def text(self, name: str) -> str:
+        """A field of the form, without blanks around it; empty where there is none."""
+        value = self.form.get(name, "")
+        return value.strip() if isinstance(value, str) else ""
+
+    async def get(self, path: str, **params: object) -> Json:
+        """
+        Raises:
+            Refusal: see `ask`.
+        """
+        known = {name: str(value) for name, value in params.items() if value is not None}
+        return await self.ask(self.http.build_request("GET", path, params=known))
+
+    async def post(self, path: str, body: Json | None = None) -> Json:
+        """
+        Raises:
+            Refusal: see `ask`.
+        """
+        return await self.ask(self.http.build_request("POST", path, json=body))
+
+    async def ask(self, request: httpx.Request) -> Json:
+        """The API's answer to a request of `http`; empty where it has none.
+
+        Raises:
+            Refusal: it has refused.
+        """
+        response = await self.http.send(request)
+        if response.is_error:
+            raise Refusal(response.json())
+        answer: Json = response.json() if response.content else {}
+        return answer
+
+
+async def visit(request: Request, services: ServicesDep) -> AsyncIterator[Visit]:
+    """
+    Raises:
+        SignedOut: the request has no session's cookie, or its session has ended.
+        CrossSite: a form does not come from a page of the session.
+        TooLarge: the form has more bytes than a file may have.
+    """
+    cookie = request.cookies.get(sessions.COOKIE)
+    if not cookie:
+        raise SignedOut
+    try:
+        identity = await run_in_threadpool(_identify, services, cookie)
+    except errors.Unauthenticated:
+        raise SignedOut from None
+    form = await _form(request, services, cookie) if request.method == "POST" else FormData()
+    token = sessions.token(cookie)
+    url = f"{request.url.scheme}://{request.headers['Host']}"
+    headers = {"Origin": url, sessions.TOKEN_HEADER: token, "Cookie": f"{sessions.COOKIE}={cookie}"}
+    transport = httpx.ASGITransport(request.app, client=_peer(request))
+    async with httpx.AsyncClient(base_url=url, headers=headers, transport=transport, timeout=None) as http:
+        yield Visit(request, http, identity, form, token)
+
+
+async def _form(request: Request, services: Services, cookie: str) -> FormData:
+    """The form of a request that is known to come from here before a byte of it is read: so its token is in the
+    address."""
+    most = services.settings.max_file_bytes + FIELDS_BYTES
+    length = request.headers.get("Content-Length", "")
+    if not length.isdecimal() or int(length) > most:
+        raise errors.TooLarge(f"A form has at most {most:,} bytes, and says how many.")
+    origin, token = request.headers.get("Origin", ""), request.query_params.get("token", "")
+    sessions.require_own_page(BrowserRequest(cookie, origin, request.headers["Host"], token))
+    return await request.form()
+
+
+def _identify(services: Services, cookie: str) -> Identity:
+    with services.database.reading() as db:
+        return sessions.identify(db, cookie)
+
+
+def _peer(request: Request) -> tuple[str, int]:
+    return ("", 0) if request.client is None else (request.client.host, request.client.port)
+
+
+VisitDep = Annotated[Visit, Depends(visit, scope="function")]

@@ -1,0 +1,233 @@
+"""The page as a browser without scripts has it: signing in, every page, every form, and what is refused."""
+
+import re
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+
+from tests.app.api.world import CLASSES, made, png
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+PAGES = ("/", "/jobs", "/jobs/new", "/datasets", "/checkpoints", "/models", "/recommendations", "/compare")
+
+
+class Browser:
+    """Keeps cookies, says where its forms come from, and follows no redirect by itself."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.http = httpx.Client(base_url=url, timeout=60)
+
+    def sign_in(self, key: str) -> httpx.Response:
+        return self.http.post("/sign-in", data={"key": key}, headers={"Origin": self.url})
+
+    def see(self, path: str) -> str:
+        page = self.http.get(path)
+        assert page.status_code == 200, page.text
+        return page.text
+
+    def send(self, path: str, *, page: str = "/", **form) -> httpx.Response:
+        """Send a form of `page`, whose address it has the token from."""
+        token = re.search(r"\?token=([0-9a-f]{64})", self.see(page))[1]
+        return self.http.post(path, params={"token": token}, headers={"Origin": self.url}, **form)
+
+
+@pytest.fixture
+def browser(api, world):
+    browser = Browser(api.url)
+    assert browser.sign_in(world.client.headers["Authorization"].removeprefix("Bearer ")).status_code == 303
+    yield browser
+    browser.http.close()
+
+
+@pytest.fixture
+def stranger(api):
+    browser = Browser(api.url)
+    yield browser
+    browser.http.close()
+
+
+def test_whoever_has_no_session_is_shown_where_to_begin_one(stranger):
+    for path in PAGES:
+        found = stranger.http.get(path)
+        assert (found.status_code, found.headers["Location"].partition("?")[0]) == (303, "/sign-in"), path
+    wrong = stranger.sign_in("regraft_no_key")
+    assert (wrong.status_code, "There is no such API key" in wrong.text) == (401, True)
+    assert "set-cookie" not in wrong.headers
+
+
+def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(stranger, world):
+    key = world.client.headers["Authorization"].removeprefix("Bearer ")
+    signed_in = stranger.sign_in(f" {key}\n")
+    cookie = signed_in.headers["Set-Cookie"].lower()
+    assert signed_in.headers["Location"] == "/"
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert key.lower() not in cookie
+    for elsewhere in ("https://elsewhere.test", "//elsewhere.test", "/\\elsewhere.test"):
+        found = stranger.http.post("/sign-in", params={"next": elsewhere}, data={"key": key})
+        assert found.headers["Location"] == "/"
+
+
+def test_every_page_needs_nothing_from_elsewhere_and_no_script(browser, world):
+    job, dataset, checkpoint = world.finished_job(), world.dataset(), world.checkpoint()
+    asked = made(world.client.post("/v1/recommendations", json={"dataset": dataset["id"]}), 202)
+    paths = [*PAGES, f"/jobs/{job['id']}", f"/datasets/{dataset['id']}", f"/checkpoints/{checkpoint['id']}"]
+    paths += [f"/models/{job['model']}", f"/recommendations/{asked['id']}", f"/compare?job={job['id']}"]
+    for path in [*paths, "/sign-in"]:
+        page = browser.http.get(path)
+        assert page.status_code == 200, (path, page.text)
+        policy = page.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert not re.search(r"<style|\sstyle=|<script(?! type=\"module\" src=\"/static/)|\son\w+=", page.text), path
+        assert not re.search(r"(src|href|action)=\"(https?:)?//", page.text), path
+    for name in ("style.css", "page.js"):
+        assert browser.http.get(f"/static/{name}").status_code == 200
+    assert browser.http.get("/static/routes.py").status_code == 404
+
+
+def test_what_people_write_is_text(browser, world):
+    dataset = world.dataset(name=HOSTILE, published={"classes": [HOSTILE, *CLASSES[1:]]})
+    checkpoint = world.checkpoint(name=HOSTILE)
+    job = world.finished_job(name=HOSTILE)
+    for path in (f"/datasets/{dataset['id']}", f"/checkpoints/{checkpoint['id']}", f"/jobs/{job['id']}", *PAGES):
+        page = browser.see(path)
+        assert HOSTILE not in page, path
+    assert "&lt;img src=x" in browser.see(f"/datasets/{dataset['id']}")
+
+
+def test_the_job_page_says_whether_it_helped(browser, world):
+    page = browser.see(f"/jobs/{world.finished_job()['id']}")
+    for said in ("Did it help?", "100.0 %", "target, adapted", "What is taken for what", *CLASSES, "curl", "regraft"):
+        assert said in page
+
+
+def test_a_dataset_shows_images_refused_files_and_warnings(browser, world):
+    dataset = world.dataset()
+    page = browser.see(f"/datasets/{dataset['id']}")
+    assert page.count("data:image/png;base64,") == 6
+    assert "The image is broken." in page
+    assert browser.see(f"/datasets/{dataset['id']}?split=test").count("data:image/png") == 3
+
+
+def test_jobs_are_stopped_and_tried_again_by_buttons(browser, world):
+    job = world.queued_job()["id"]
+    for verb, status in (("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled"), ("retry", "queued")):
+        sent = browser.send(f"/jobs/{job}/{verb}")
+        assert (sent.status_code, sent.headers["Location"]) == (303, f"/jobs/{job}")
+        assert world.get(f"/v1/jobs/{job}")["status"] == status
+    refused = browser.send(f"/jobs/{job}/resume")
+    assert (refused.status_code, "queued" in refused.text) == (409, True)
+    assert browser.send(f"/jobs/{job}/explode").status_code == 404
+
+
+def test_a_job_is_checked_and_submitted_by_a_form(browser, world):
+    checkpoint, dataset = world.checkpoint(), world.dataset()
+    form = {"checkpoint": checkpoint["id"], "dataset": dataset["id"], "method": "fine_tune", "labels": "1", "seed": "7"}
+    form |= {"more": '{"epochs": 3}', "name": "by a form"}
+    checked = browser.send("/jobs/new", page="/jobs/new", data=form | {"do": "check"})
+    assert (checked.status_code, "This fits" in checked.text) == (200, True)
+    assert world.get("/v1/jobs")["data"] == []
+    sent = browser.send("/jobs/new", page="/jobs/new", data=form | {"do": "run"})
+    job = world.get("/v1" + sent.headers["Location"])
+    assert (job["name"], job["seed"]) == ("by a form", 7)
+    assert (job["method"]["epochs"], job["method"]["labels_per_class"]) == (3, 1)
+    for more, said in (("{", "JSON"), ("[]", "JSON object"), ('{"epochs": -1}', "epochs")):
+        refused = browser.send("/jobs/new", page="/jobs/new", data=form | {"more": more, "do": "run"})
+        assert (refused.status_code, said in refused.text) == (422, True), refused.text
+        assert "by a form" in refused.text, "what was filled in stays"
+
+
+def test_files_are_brought_by_forms(browser, world):
+    sent = browser.send("/datasets", files={"file": ("my photos.zip", b"PK not really")}, data={"name": ""})
+    dataset = world.get("/v1" + sent.headers["Location"])
+    assert dataset["name"] == "my photos"
+    assert world.get(f"/v1/files/{dataset['file']}")["bytes"] == len(b"PK not really")
+    sent = browser.send("/checkpoints", files={"file": ("net.pt", b"weights")}, data={"name": "mine"})
+    assert world.get("/v1" + sent.headers["Location"])["name"] == "mine"
+    assert browser.send("/datasets", files={"file": ("", b"")}).status_code == 422
+
+
+def test_an_image_is_tried(browser, world):
+    model = world.model()["id"]
+    answer = browser.send(f"/models/{model}/try", files={"image": ("it.png", png(CLASSES[0]), "image/png")})
+    assert answer.status_code == 200
+    assert f'<p class="big">{CLASSES[0]}</p>' in answer.text
+    broken = browser.send(f"/models/{model}/try", files={"image": ("it.png", b"no image", "image/png")})
+    assert (broken.status_code, 'role="alert"' in broken.text) == (422, True)
+
+
+def test_what_to_try_is_asked_for(browser, world):
+    world.checkpoint()
+    dataset = world.dataset()
+    sent = browser.send("/recommendations", page="/recommendations", data={"dataset": dataset["id"], "labels": "2"})
+    asked = world.get("/v1" + sent.headers["Location"])
+    assert (asked["dataset"], asked["labels"]) == (dataset["id"], 2)
+
+
+def test_forms_come_from_pages_of_this_server(browser, world):
+    """Another site's page can send the cookie along, but neither our origin nor the token."""
+    job = world.queued_job()["id"]
+    token = re.search(r"\?token=([0-9a-f]{64})", browser.see("/"))[1]
+    for origin, params in (
+        ("https://elsewhere.test", {"token": token}),
+        ("null", {"token": token}),
+        (None, {"token": token}),
+        (browser.url, {}),
+        (browser.url, {"token": "0" * 64}),
+    ):
+        headers = {} if origin is None else {"Origin": origin}
+        refused = browser.http.post(f"/jobs/{job}/cancel", params=params, headers=headers)
+        assert (refused.status_code, refused.json()["code"]) == (403, "cross_site")
+        api = browser.http.post(
+            f"/v1/jobs/{job}/cancel", headers=headers | {"X-Regraft-Token": params.get("token", "")}
+        )
+        assert (api.status_code, api.json()["code"]) == (403, "cross_site")
+    assert world.get(f"/v1/jobs/{job}")["status"] == "queued"
+    allowed = browser.http.post(f"/v1/jobs/{job}/cancel", headers={"Origin": browser.url, "X-Regraft-Token": token})
+    assert allowed.status_code == 200
+
+
+def test_a_session_ends_with_its_key_and_by_its_button(api, browser, world):
+    assert browser.http.get("/v1/jobs").status_code == 200, "links to downloads need no key"
+    sent = browser.send("/sign-out")
+    assert urlsplit(sent.headers["Location"]).path == "/sign-in"
+    assert browser.http.get("/").status_code == 303
+
+    key = made(api.root.post("/v1/keys", json={"name": "short"}), 201)
+    assert browser.sign_in(key["key"]).status_code == 303
+    cookie = browser.http.cookies["regraft_session"]
+    assert browser.http.get("/").status_code == 200
+    assert api.root.delete(f"/v1/keys/{key['id']}").status_code == 204
+    assert browser.http.get("/").status_code == 303
+    assert browser.http.cookies["regraft_session"] == cookie
+    assert browser.http.get("/v1/jobs").status_code == 401
+
+
+def test_what_is_not_theirs_is_not_there(api, browser, world):
+    job, other = world.queued_job()["id"], Browser(api.url)
+    assert other.sign_in(api.key(api.new_owner())).status_code == 303
+    found = other.http.get(f"/jobs/{job}")
+    assert (found.status_code, "There is no job" in found.text) == (404, True)
+    assert other.send(f"/jobs/{job}/cancel").status_code == 404
+    assert world.get(f"/v1/jobs/{job}")["status"] == "queued"
+    other.http.close()
+
+
+def test_a_list_goes_on_and_keeps_its_filter(browser, world):
+    for _ in range(32):
+        world.queued_job()
+    page = browser.see("/jobs?status=queued")
+    older = re.search(r'href="(\?[^"]+)" rel="next"', page)[1].replace("&amp;", "&")
+    assert parse_qs(older[1:])["status"] == ["queued"]
+    assert browser.see("/jobs" + older).count('href="/jobs/job_') == 2
+
+
+def test_a_file_of_unknown_length_is_not_read(browser):
+    token = re.search(r"\?token=([0-9a-f]{64})", browser.see("/"))[1]
+    refused = browser.http.post(
+        "/datasets", params={"token": token}, content=iter([b"x"]), headers={"Origin": browser.url}
+    )
+    assert (refused.status_code, refused.json()["code"]) == (413, "too_large")
