@@ -82,6 +82,21 @@ def forest(entries: Sequence[Json], names: Mapping[str, str]) -> list[Whisker]:
     ]
 
 
+def leaderboard(candidates: Sequence[Json]) -> list[Whisker]:
+    """The candidates of a tournament that have a score, the first ahead."""
+    judged = [one for one in candidates if one["accuracy"] is not None]
+    return [
+        Whisker(
+            f"{one['rank']}. {one['method']['name']}",
+            one["accuracy"],
+            (one["interval"][0], one["interval"][1]),
+            LINE * place,
+            "adapted" if one["rank"] == 1 else "other",
+        )
+        for place, one in enumerate(judged)
+    ]
+
+
 def curves(points: Sequence[Json]) -> list[Chart]:
     """A chart of each of the model's own series, all splits in it, loss and accuracy first."""
     series: dict[str, dict[str, list[plots.Point]]] = {}

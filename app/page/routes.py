@@ -299,6 +299,37 @@ async def submit(visit: VisitDep, id: str) -> Response:
     return _see(f"/jobs/{job['id']}")
 
 
+@router.get("/tournaments")
+async def tournaments(visit: VisitDep, after: After = None) -> Response:
+    page = await visit.get("/v1/tournaments", limit=LISTED, after=after)
+    live = any(one["status"] in FOLLOWED for one in page["data"])
+    return render.page("tournaments.html", visit, page=page, older=_older(page), live=live)
+
+
+@router.post("/tournaments")
+async def race(visit: VisitDep) -> Response:
+    body = {
+        "dataset": visit.text("dataset"),
+        "candidates": "recommended",
+        "recommendation": visit.text("recommendation"),
+    }
+    return _see(f"/tournaments/{(await visit.post('/v1/tournaments', body))['id']}")
+
+
+@router.get("/tournaments/{id}")
+async def tournament(visit: VisitDep, id: str) -> Response:
+    found = await visit.get(f"/v1/tournaments/{id}")
+    forest = pictures.leaderboard(found["candidates"])
+    live = found["status"] in FOLLOWED
+    return render.page("tournament.html", visit, tournament=found, forest=forest, live=live)
+
+
+@router.post("/tournaments/{id}/cancel")
+async def call_off(visit: VisitDep, id: str) -> Response:
+    await visit.post(f"/v1/tournaments/{id}/cancel")
+    return _see(f"/tournaments/{id}")
+
+
 # --- parts
 
 

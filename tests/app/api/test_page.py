@@ -6,10 +6,21 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from tests.app.api.test_recommendations import answered, evidence
 from tests.app.api.world import CLASSES, made, png
 
 HOSTILE = "<img src=x onerror=alert(1)>"
-PAGES = ("/", "/jobs", "/jobs/new", "/datasets", "/checkpoints", "/models", "/recommendations", "/compare")
+PAGES = (
+    "/",
+    "/jobs",
+    "/jobs/new",
+    "/datasets",
+    "/checkpoints",
+    "/models",
+    "/recommendations",
+    "/tournaments",
+    "/compare",
+)
 
 
 class Browser:
@@ -165,6 +176,22 @@ def test_what_to_try_is_asked_for(browser, world):
     sent = browser.send("/recommendations", page="/recommendations", data={"dataset": dataset["id"], "labels": "2"})
     asked = world.get("/v1" + sent.headers["Location"])
     assert (asked["dataset"], asked["labels"]) == (dataset["id"], 2)
+
+
+def test_what_was_recommended_races(browser, world):
+    checkpoint, dataset = world.checkpoint(), world.validated()
+    asked = made(world.client.post("/v1/recommendations", json={"dataset": dataset["id"]}), 202)
+    ready = answered(world, asked, evidence(checkpoint, 0.7, unchanged=0.5))
+    page = f"/recommendations/{ready['id']}"
+    assert "Let them race" in browser.see(page)
+    sent = browser.send("/tournaments", page=page, data={"dataset": dataset["id"], "recommendation": ready["id"]})
+    tournament = world.get("/v1" + sent.headers["Location"])
+    assert tournament["recommendation"] == ready["id"]
+    shown = browser.see(sent.headers["Location"])
+    assert all(one["job"] in shown for one in tournament["candidates"])
+    assert tournament["id"] in browser.see("/tournaments")
+    assert browser.send(f"/tournaments/{tournament['id']}/cancel").status_code == 303
+    assert world.get(f"/v1/tournaments/{tournament['id']}")["status"] == "cancelled"
 
 
 def test_forms_come_from_pages_of_this_server(browser, world):
