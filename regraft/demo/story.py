@@ -112,7 +112,8 @@ def by_hand(home: Path, model: str) -> str:
     url = "http://127.0.0.1:8000/v1/models"
     key = f'"Authorization: Bearer $(cat {home}/admin.key)"'
     return f"""
-By hand, after `regraft serve --home {home}`:
+After `regraft serve --home {home}` all of it is to be seen at http://127.0.0.1:8000, with the key in {home}/admin.key.
+By hand:
 
   regraft predict {model} {home}/digit.png --home {home}
   regraft models download {model} --home {home}

@@ -32,7 +32,7 @@ NAMING: dict[str, str] = {
     "app/contract/grafted.py": "a fitted head is called as the learner that fits it",
     "app/methods/fusion/family.py": "a refusal names the way out",
     "app/models/card.py": "the card says how to measure again",
-    "app/page/routes.py": "a form begins with the method that most people want",
+    "app/page/doing.py": "a form begins with the method that most people want",
     "worker/choosing/evidence.py": "scores are called as the learners and distances that they are made of",
     "worker/ingest/adopt.py": "a refusal says what is not answered before a head is trained",
     "worker/methods/self_supervised/neighbours.py": "a metric is called as its classifier is",

@@ -145,6 +145,16 @@ def test_a_job_is_checked_and_submitted_by_a_form(browser, world):
     job = world.get("/v1" + sent.headers["Location"])
     assert (job["name"], job["seed"]) == ("by a form", 7)
     assert (job["method"]["epochs"], job["method"]["labels_per_class"]) == (3, 1)
+    shown = browser.send("/jobs/new", page="/jobs/new", data=form | {"method": "adabn", "do": "show"})
+    assert (shown.status_code, 'name="method.prior"' in shown.text, "by a form" in shown.text) == (200, True, True)
+    own = {"method.optimizer": "sgd", "method.learning_rate": "0.02", "method.guard": "true", "method.stages": "2"}
+    sent = browser.send("/jobs/new", page="/jobs/new", data=form | own | {"do": "run"})
+    method = world.get("/v1" + sent.headers["Location"])["method"]
+    assert [method[name.removeprefix("method.")] for name in own] == ["sgd", 0.02, True, 2]
+    refused = browser.send("/jobs/new", page="/jobs/new", data=form | {"method.learning_rate": "fast", "do": "run"})
+    assert (refused.status_code, "is a number, not &#39;fast&#39;" in refused.text) == (422, True)
+    refused = browser.send("/jobs/new", page="/jobs/new", data=form | {"seed": "-x", "do": "run"})
+    assert (refused.status_code, "seed" in refused.text) == (422, True)
     for more, said in (("{", "JSON"), ("[]", "JSON object"), ('{"epochs": -1}', "epochs")):
         refused = browser.send("/jobs/new", page="/jobs/new", data=form | {"more": more, "do": "run"})
         assert (refused.status_code, said in refused.text) == (422, True), refused.text
