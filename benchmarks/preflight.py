@@ -1,4 +1,4 @@
-"""Preflights beside the truth: what eight jobs are said to take, and what they then take.
+"""Preflights beside the truth: what nine jobs are said to take, and what they then take.
 
     python benchmarks/preflight.py
 

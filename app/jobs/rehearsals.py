@@ -52,7 +52,7 @@ def create(db: Session, owner: str, request: Request) -> StoredPreflight:
     plan.require_fit()
     ready = not planning.waits_for(plan)
     key = _key(plan) if ready else None
-    known = None if key is None else repository.measured(db, owner, key)
+    before = None if key is None else repository.measured(db, owner, key)
     row = PreflightRow(
         id=ids.new("pre"),
         owner=owner,
@@ -65,12 +65,12 @@ def create(db: Session, owner: str, request: Request) -> StoredPreflight:
             "seed": request.seed,
         },
         key=key,
-        place=known and known.place,
-        result=known and known.result,
+        place=before and before.place,
+        result=before and before.result,
     )
     db.add(row)
     db.flush()
-    needs, born = (jobs.needs(plan), Status.QUEUED) if known is None else ([], Status.SUCCEEDED)
+    needs, born = (jobs.needs(plan), Status.QUEUED) if before is None else ([], Status.SUCCEEDED)
     task = queue.enqueue(db, id=row.id, kind=KIND, lane="run", owner=owner, needs=needs, born=born)
     task.rank = QUESTION
     db.flush()
