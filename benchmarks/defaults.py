@@ -5,8 +5,9 @@
 Of each pair of `default_pairs.PAIRS` and each number of labels a class: the mean test accuracy over three seeds of
 `fine_tune`, of `train` on the same network and of `linear_probe`, nothing said but their names; and of the settings of
 `fine_tune` that were best of 18 on tuning seeds, within the images that labels are drawn from.  Every measurement is a
-line of `.benchmarks/defaults/ledger.jsonl`, and is not made again while what it hangs on, the resolved defaults among
-it, is the same: an interrupted run goes on where it was.  Prints Markdown of what is measured so far; `--only` names
+line of `benchmarks/measured/defaults.jsonl`, and is not made again while what it hangs on, the resolved defaults among
+it, is the same: an interrupted run goes on where it was, on another machine, too.  Prints Markdown of what is measured
+so far; `--only` names
 pairs, `--report` measures nothing.
 """
 
@@ -43,6 +44,7 @@ from worker.runtime.recorder import Recorder
 from worker.runtime.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
+LEDGER = ROOT / "benchmarks" / "measured" / "defaults.jsonl"
 Arm = Literal["fine_tune", "train", "linear_probe", "search"]
 ARMS: tuple[Arm, ...] = ("fine_tune", "train", "linear_probe", "search")
 LABELS = (5, 20, 80)
@@ -163,9 +165,9 @@ def _run(params: Any, seed: int, target: Packed, source: Source | None = None) -
 class Bench:
     """Measures cells that the ledger lacks, several at a time; the ledger is a file that only grows."""
 
-    def __init__(self, places: Places, pool: Executor) -> None:
+    def __init__(self, places: Places, pool: Executor, ledger: Path = LEDGER) -> None:
         places.work.mkdir(parents=True, exist_ok=True)
-        self._places, self._pool, self._path = places, pool, places.work / "ledger.jsonl"
+        self._places, self._pool, self._path = places, pool, ledger
         lines = self._path.read_text().splitlines() if self._path.exists() else []
         self._found: dict[str, float] = {line["key"]: line["accuracy"] for line in map(json.loads, lines)}
 

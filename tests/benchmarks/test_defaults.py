@@ -43,7 +43,7 @@ def test_labels_are_drawn_from_a_pool_and_settings_are_tried_within_it(places):
 def test_what_is_measured_is_kept_as_long_as_it_hangs_on_the_same(places):
     cell = defaults.default(PAIR, "linear_probe", 5, 0)
     with ThreadPoolExecutor(1) as pool:
-        bench = Bench(places, pool)
+        bench = Bench(places, pool, places.work / "ledger.jsonl")
         assert bench.get(cell) is None
         bench.measure([cell])
         bench.measure([cell])
@@ -51,7 +51,7 @@ def test_what_is_measured_is_kept_as_long_as_it_hangs_on_the_same(places):
         assert found is not None
         assert 0.05 < found < 1
         assert len((places.work / "ledger.jsonl").read_text().splitlines()) == 1
-        again = Bench(places, pool)
+        again = Bench(places, pool, places.work / "ledger.jsonl")
         assert again.get(cell) == found
         assert again.get(defaults.default(PAIR, "linear_probe", 5, 1)) is None
         said = defaults.tried(PAIR, {"learning_rate": 0.1}, 5, 0, tuning=False)
