@@ -22,6 +22,7 @@ from app.api import (
     pages,
     problems,
     recommendations,
+    sweeps,
     tournaments,
     uploads,
 )
@@ -56,6 +57,7 @@ NOUNS = (
     recommendations,
     calibration,
     tournaments,
+    sweeps,
     catalogue,
     keys,
 )

@@ -15,6 +15,7 @@ from regraft.nouns.keys import Keys
 from regraft.nouns.models import Models
 from regraft.nouns.preflights import Preflights
 from regraft.nouns.recommendations import Recommendations
+from regraft.nouns.sweeps import Sweeps
 from regraft.nouns.tournaments import Tournaments
 from regraft.nouns.uploads import Uploads
 from regraft.steps import Awaiting, Blocking
@@ -51,6 +52,7 @@ class Client:
         self.recommendations = Recommendations(*parts)
         self.preflights = Preflights(*parts)
         self.tournaments = Tournaments(*parts)
+        self.sweeps = Sweeps(*parts)
         self.jobs = Jobs(*parts)
         self.models = Models(*parts)
         self.keys = Keys(*parts)
@@ -89,6 +91,7 @@ class AsyncClient:
         self.recommendations = Recommendations(*parts)
         self.preflights = Preflights(*parts)
         self.tournaments = Tournaments(*parts)
+        self.sweeps = Sweeps(*parts)
         self.jobs = Jobs(*parts)
         self.models = Models(*parts)
         self.keys = Keys(*parts)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 if TYPE_CHECKING:
-    from regraft.standings import Tournament
+    from regraft.standings import Race
     from regraft.types import Checkpoint, Dataset, Identification, Job, Preflight, Recommendation
 
 
@@ -30,7 +30,7 @@ class Unsuccessful(RegraftError):
     """A task that was waited for ended otherwise than well.  `result` is the object as it stands."""
 
     def __init__(
-        self, result: "Job | Checkpoint | Dataset | Identification | Preflight | Recommendation | Tournament"
+        self, result: "Job | Checkpoint | Dataset | Identification | Preflight | Recommendation | Race"
     ) -> None:
         self.result = result
         self.code = result.error.code if result.error else result.status

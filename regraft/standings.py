@@ -22,7 +22,7 @@ class Standing(Record):
 
     rank: int
     number: int
-    job: str
+    job: str | None = None
     status: str
     checkpoint: str | None = None
     source_dataset: str | None = None
@@ -35,6 +35,7 @@ class Standing(Record):
     scores: list[CandidateScore] = []
     model: str | None = None
     reason: str | None = None
+    drawn: dict[str, bool | int | float | str | None] = {}
 
 
 class Winner(Record):
@@ -46,13 +47,13 @@ class Winner(Record):
     model: str | None = None
 
 
-class Tournament(Object):
+class Race(Object):
+    """The fields that tournaments and sweeps share."""
+
     status: str
     error: Failure | None = None
     name: str | None = None
     dataset: str
-    recommendation: str | None = None
-    max_jobs: int | None = None
     budget_s: float | None = None
     seed: int = 0
     rungs: list[float] = []
@@ -67,3 +68,16 @@ class Tournament(Object):
     @property
     def finished(self) -> bool:
         return self.status in ("succeeded", "failed", "cancelled")
+
+
+class Tournament(Race):
+    recommendation: str | None = None
+    max_jobs: int | None = None
+
+
+class Sweep(Race):
+    checkpoint: str | None = None
+    method: dict[str, Any] = {}
+    space: dict[str, Any] = {}
+    trials: int
+    pruner: str = "halving"

@@ -93,6 +93,19 @@ TOURNAMENT = _named(
     },
     recommended={"dataset": DATASET, "candidates": "recommended", "max_jobs": 5, "budget_s": 600},
 )
+SWEEP = _named(
+    learning_rate_and_length={
+        "job": {"checkpoint": CHECKPOINT, "dataset": DATASET, "method": {"name": "fine_tune", "optimizer": "adamw"}},
+        "space": {"method.learning_rate": {"log": [1e-4, 1e-1]}, "method.epochs": [5, 10]},
+        "trials": 12,
+    },
+    without_rungs={
+        "job": {"checkpoint": CHECKPOINT, "dataset": DATASET, "method": {"name": "knn"}},
+        "space": {"method.k": {"integer": [1, 9]}},
+        "trials": 2,
+        "pruner": "none",
+    },
+)
 NEW_KEY = _named(
     for_an_application={"name": "camera", "scopes": ["predict"]},
     for_somebody_else={"name": "bob", "owner": "bob", "expires_at": "2030-01-01T00:00:00Z"},

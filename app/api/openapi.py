@@ -26,6 +26,7 @@ TAGS = [
     {"name": "datasets", "description": "Images with labels, or without."},
     {"name": "recommendations", "description": "What to try on a dataset, before anything is trained."},
     {"name": "tournaments", "description": "Jobs that race on a dataset until one has won."},
+    {"name": "sweeps", "description": "One job over and over, with parameters that a sampler draws."},
     {"name": "jobs", "description": "One adaptation each: a checkpoint, a dataset, a method."},
     {"name": "models", "description": "What jobs made: evaluation, weights, predictions."},
     {"name": "catalogue", "description": "What can be named: networks and methods."},

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from app.contract.record import Record
+from app.contract.sweep import Drawn
 from app.core.intervals import wilson
 
 CandidateStatus = Literal["racing", "eliminated", "finished", "failed", "cancelled"]
@@ -32,7 +33,8 @@ class RungScore(Record):
 class Racer(Record):
     """A candidate and its job.  `baseline`: it races whether it was asked for or not.  `rung` counts from 0 and is the
     one that it is to come to.  `hits` tell of the last score on which images it was right: a bit each, in base 64.
-    `reason` says why it races no more."""
+    `reason` says why it races no more.  `drawn` are the parameters that
+    a sweep has drawn, by their paths."""
 
     number: int
     checkpoint: str | None = None
@@ -46,6 +48,7 @@ class Racer(Record):
     scores: list[RungScore] = []
     hits: str = ""
     reason: str | None = None
+    drawn: dict[str, Drawn] = {}
 
     @property
     def last(self) -> RungScore | None:

@@ -13,10 +13,12 @@ from app.core.status import TERMINAL, Status
 from app.db.tables import EventRow, JobRow, Task, TournamentRow
 from app.queue import controlled
 from app.queue import service as queue
-from app.tournaments import racing, repository
+from app.tournaments import entering, racing, repository
+from app.tournaments.racing import Cut
 from app.tournaments.repository import Candidacy
 
 END = 1.0
+SWEEP = "sweep"  # the kind of task
 
 
 def due(db: Session) -> list[str]:
@@ -100,26 +102,53 @@ def _out(racer: Racer, status: str, reason: str) -> Racer:
 
 
 def _move(db: Session, row: TournamentRow, task: Task, standings: Standings) -> Standings:
-    """Cut at each rung at which all are, and let the others go on; end it where nobody races any more."""
-    racers = {racer.number: racer for racer in standings.racers}
+    """Cut at each rung at which all are, and let the others go on; where nobody races any more draw the next trials of
+    a sweep, or end it."""
+    rungs, racers = standings.rungs, {racer.number: racer for racer in standings.racers}
     while arrived := [racer for racer in racers.values() if racer.status == "racing"]:
         rung = min(racer.rung for racer in arrived)
-        share = standings.rungs[rung]
-        to = standings.rungs[rung + 1] if rung + 1 < len(standings.rungs) else END
-        spent = sum(racer.seconds for racer in racers.values())
-        budget = row.request["budget_s"]
-        cut = racing.after_rung(arrived, first=rung == 0, left_s=None if budget is None else budget - spent, to=to)
+        cut = _cut(row, list(racers.values()), arrived, rungs)
         for number, reason in cut.reasons.items():
             racers[number] = _eliminate(db, racers[number], reason)
         for number in cut.kept:
             racers[number] = racers[number].model_copy(update={"rung": rung + 1})
-        _say(db, row, share, cut.kept, list(cut.reasons))
-        going = [racers[number] for number in cut.kept if not _arrived(racers[number], standings.rungs)]
-        _go_on(db, going, standings.rungs)
+        _say(db, row, rungs[rung], cut.kept, list(cut.reasons))
+        going = [racers[number] for number in cut.kept if not _arrived(racers[number], rungs)]
+        _go_on(db, going, rungs)
         if going:
             return standings.model_copy(update={"racers": list(racers.values())})
-    standings = standings.model_copy(update={"racers": list(racers.values())})
-    return _end(db, task, standings)
+    drawn = _next_trials(db, row, list(racers.values()), rungs)
+    standings = standings.model_copy(update={"racers": [*racers.values(), *drawn]})
+    return standings if any(racer.status == "racing" for racer in drawn) else _end(db, task, standings)
+
+
+def _cut(row: TournamentRow, everyone: Sequence[Racer], arrived: Sequence[Racer], rungs: Sequence[float]) -> Cut:
+    rung = min(racer.rung for racer in arrived)
+    to = rungs[rung + 1] if rung + 1 < len(rungs) else END
+    left_s = _left_s(row, everyone)
+    if row.kind == SWEEP:
+        return racing.among_all(arrived, everyone, rungs[rung], left_s=left_s, to=to)
+    return racing.after_rung(arrived, first=rung == 0, left_s=left_s, to=to)
+
+
+def _left_s(row: TournamentRow, racers: Sequence[Racer]) -> float | None:
+    budget_s: float | None = row.request["budget_s"]
+    return None if budget_s is None else budget_s - sum(racer.seconds for racer in racers)
+
+
+def _next_trials(db: Session, row: TournamentRow, racers: Sequence[Racer], rungs: Sequence[float]) -> Sequence[Racer]:
+    left_s = _left_s(row, racers)
+    if row.kind != SWEEP or (left_s is not None and left_s <= 0):
+        return []
+    drawn: list[Racer] = []
+    while not any(racer.status == "racing" for racer in drawn):
+        more = entering.trials(db, row, [*racers, *drawn], rungs[0] if rungs else None)
+        if not more:
+            break
+        drawn += more
+    if drawn:
+        queue.note(db, row.id, "drawn", f"{len(racers) + len(drawn)} of {row.request['trials']} trials are drawn.")
+    return drawn
 
 
 def _eliminate(db: Session, racer: Racer, reason: str) -> Racer:
@@ -144,7 +173,7 @@ def _pause_after(db: Session, racer: Racer, share: float | None) -> None:
 
 def _say(db: Session, row: TournamentRow, share: float, kept: Sequence[int], eliminated: Sequence[int]) -> None:
     data: Mapping[str, object] = {"share": share, "kept": list(kept), "eliminated": list(eliminated)}
-    named = ", ".join(f"#{number}" for number in kept)
+    named = ", ".join(f"#{number}" for number in kept) or "none"
     message = f"After {share:.0%} of the steps {named} of {len(kept) + len(eliminated)} go on."
     queue.note(db, row.id, "rung", message, data=data)
 

@@ -38,18 +38,18 @@ class Entrant:
         return self.checkpoint, self.source_dataset, str(self.method.document())
 
 
-def require_validation(target: DatasetRow) -> None:
+def require_validation(target: DatasetRow, param: str = "dataset") -> None:
     """
     Raises:
         NotReady: the dataset is still being processed.
         Unfit: it has no labelled validation images, on which candidates are judged.
     """
     if target.splits is None:
-        raise errors.NotReady(f"{target.id} is still being processed: wait until it is ready.", param="dataset")
+        raise errors.NotReady(f"{target.id} is still being processed: wait until it is ready.", param=param)
     if not target.splits["validation"] or not target.labelled or target.only_tests_labelled:
         have = "labelled validation images"
         way = "upload it again with `splits` that leave some to validation, or with labels"
-        raise errors.Unfit(f"Candidates are judged on {have}, and {target.id} has none: {way}.", param="dataset")
+        raise errors.Unfit(f"Candidates are judged on {have}, and {target.id} has none: {way}.", param=param)
 
 
 def recommended(
@@ -93,8 +93,8 @@ def complete(db: Session, owner: str, target: DatasetRow, asked: Sequence[Entran
         NotFound, NotReady: the owner has no such checkpoint or model, or it is still being processed.
     """
     for candidate in asked:
-        _require_judged(candidate)
-    sources = _sources(db, owner, asked)
+        require_judged(candidate, f"candidates.{candidate.place}.method")
+    sources = find_sources(db, owner, asked)
     baselines = [*_unchanged(db, owner, target, sources, asked), *_scratch(db, target, sources, asked)]
     known = {one.key: one for one in baselines}
     others = [candidate for candidate in asked if candidate.key not in known]
@@ -105,22 +105,30 @@ def complete(db: Session, owner: str, target: DatasetRow, asked: Sequence[Entran
     return [*baselines, *others][:most]
 
 
-def _require_judged(candidate: Entrant) -> None:
+def require_judged(candidate: Entrant, param: str) -> None:
+    """
+    Raises:
+        Invalid: its method gives no network whose accuracy could be told.
+    """
     method = candidate.method
     if method.headless or not (method.info.gives_model or method.name == UNCHANGED):
-        message = f"`{method.name}` makes no network that could be judged on labels."
-        raise errors.Invalid(message, param=f"candidates.{candidate.place}.method")
+        raise errors.Invalid(f"`{method.name}` makes no network that could be judged on labels.", param=param)
 
 
-def _sources(db: Session, owner: str, asked: Sequence[Entrant]) -> list[Source]:
+def find_sources(db: Session, owner: str, asked: Sequence[Entrant], param: str | None = None) -> list[Source]:
+    """The checkpoints and models of the candidates, each once.
+
+    Raises:
+        NotFound, NotReady: the owner has no such one, or it is still being processed.
+    """
     found: list[Source] = []
-    for number, candidate in enumerate(asked):
+    for candidate in asked:
         if candidate.checkpoint is None or any(source.id == candidate.checkpoint for source in found):
             continue
-        param = f"candidates.{number}.checkpoint"
-        source = planning.find_source(db, owner, candidate.checkpoint, param)
+        where = param or f"candidates.{candidate.place}.checkpoint"
+        source = planning.find_source(db, owner, candidate.checkpoint, where)
         if source.readiness is not Readiness.READY:
-            raise errors.NotReady(f"{source.id} is still being processed: wait until it is ready.", param=param)
+            raise errors.NotReady(f"{source.id} is still being processed: wait until it is ready.", param=where)
         found.append(source)
     return found
 

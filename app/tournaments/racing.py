@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,20 +42,19 @@ def after_rung(arrived: Sequence[Racer], *, first: bool, left_s: float | None, t
         if len(kept) < half and racer not in kept and not clearly_worse(racer, best):
             kept.append(racer)
     reasons = {one.number: _behind(one, best, len(kept), len(ranked)) for one in ranked if one not in kept}
-    kept = by_accuracy(kept)
-    affordable = _affordable(kept, left_s, to)
-    reasons |= {one.number: "The seconds that are left of the budget go to better ones." for one in kept[affordable:]}
-    return Cut([racer.number for racer in kept[:affordable]], reasons)
+    return _within(by_accuracy(kept), reasons, left_s, to)
 
 
-def among_all(arrived: Sequence[Racer], everyone: Sequence[Racer], rung: float) -> Cut:
+def among_all(
+    arrived: Sequence[Racer], everyone: Sequence[Racer], rung: float, *, left_s: float | None, to: float
+) -> Cut:
     """Decide who of a sweep's trials goes on: those among the best third of all that ever came to the `rung`
     (Li et al. 2020, asynchronous successive halving)."""
     seen = sorted((score.accuracy for racer in everyone if (score := _at(racer, rung)) is not None), reverse=True)
     enough = seen[math.ceil(len(seen) / ETA) - 1]
-    kept = [racer.number for racer in by_accuracy(arrived) if racer.accuracy >= enough]
+    kept = [racer for racer in by_accuracy(arrived) if racer.accuracy >= enough]
     reason = f"Not among the best third of {len(seen)} trials at this rung."
-    return Cut(kept, {racer.number: reason for racer in arrived if racer.number not in kept})
+    return _within(kept, {racer.number: reason for racer in arrived if racer not in kept}, left_s, to)
 
 
 def by_accuracy(racers: Sequence[Racer]) -> list[Racer]:
@@ -93,6 +92,12 @@ def _hits(racer: Racer) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
 def _behind(racer: Racer, best: Racer, kept: int, of: int) -> str:
     how = "clearly worse than" if clearly_worse(racer, best) else "not better than"
     return f"{racer.accuracy:.1%} on validation images, {how} the best ({best.accuracy:.1%}): {kept} of {of} went on."
+
+
+def _within(kept: Sequence[Racer], reasons: Mapping[int, str], left_s: float | None, to: float) -> Cut:
+    count = _affordable(kept, left_s, to)
+    late = {racer.number: "The seconds that are left of the budget go to better ones." for racer in kept[count:]}
+    return Cut([racer.number for racer in kept[:count]], {**reasons, **late})
 
 
 def _affordable(kept: Sequence[Racer], left_s: float | None, to: float) -> int:

@@ -13,13 +13,10 @@ from app.db.paging import Page
 from app.db.session import now
 from app.db.tables import Task, TournamentRow
 from app.jobs import planning
-from app.jobs import service as jobs
-from app.jobs.planning import Request
-from app.jobs.service import RacePlace
 from app.queue import controlled
 from app.queue import service as queue
 from app.removal import service as removal
-from app.tournaments import controller, field, racing, repository
+from app.tournaments import controller, entering, field, racing, repository
 from app.tournaments.field import Entrant
 from app.tournaments.repository import Candidacy, StoredTournament
 
@@ -85,43 +82,21 @@ def create(
     repository.add(db, row)
     needs = {target.id: None} | {one: None for c in entrants for one in (c.checkpoint, c.source_dataset) if one}
     controlled.begin(db, id=row.id, kind=KIND, owner=owner, needs=list(needs))
-    racers = [enter(db, row, candidate, number) for number, candidate in enumerate(entrants, start=1)]
+    racers = [_enter(db, row, candidate, number) for number, candidate in enumerate(entrants, start=1)]
     row.standings = Standings(rungs=list(racing.RUNGS), racers=racers).dump()
     db.flush()
     return get(db, owner, KIND, row.id)
 
 
-def enter(db: Session, row: TournamentRow, candidate: Entrant, number: int) -> Racer:
-    """Queue the job of a candidate.
-
-    Raises:
-        NotFound, NotReady, Unfit, Invalid: see `jobs.create`; `param` says of which candidate.
-    """
-    request = Request(
-        checkpoint=candidate.checkpoint,
-        dataset=row.dataset,
-        source_dataset=candidate.source_dataset,
-        method=candidate.method,
-        seed=row.request["seed"],
-    )
+def _enter(db: Session, row: TournamentRow, entrant: Entrant, number: int) -> Racer:
     try:
-        entry = RacePlace(row.id, racing.RUNGS[0])
-        job = jobs.create(db, row.owner, request, name=row.name, metadata={}, entry=entry).job
+        return entering.enter(db, row, entrant, number, racing.RUNGS[0], {})
     except errors.RegraftError as error:
-        if candidate.place is not None:
-            where = f"candidates.{candidate.place}."
+        if entrant.place is not None:
+            where = f"candidates.{entrant.place}."
             error.param = f"{where}{error.param or 'method'}"
             error.errors = [fault | {"param": f"{where}{fault['param']}"} for fault in error.errors]
         raise
-    return Racer(
-        number=number,
-        checkpoint=job.checkpoint,
-        source_dataset=job.source_dataset,
-        method=job.method,
-        family=type(candidate.method).__module__.split(".")[-2],
-        baseline=candidate.baseline,
-        job=job.id,
-    )
 
 
 def get(db: Session, owner: str, kind: str, tournament_id: str) -> RaceView:

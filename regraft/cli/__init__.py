@@ -6,7 +6,19 @@ Exit codes: 0 done, 1 refused, 2 wrong usage, 3 the service cannot be reached, 4
 
 import typer
 
-from regraft.cli import catalogue, checkpoints, datasets, files, jobs, keys, models, recommend, server, tournaments
+from regraft.cli import (
+    catalogue,
+    checkpoints,
+    datasets,
+    files,
+    jobs,
+    keys,
+    models,
+    recommend,
+    server,
+    sweeps,
+    tournaments,
+)
 
 app = typer.Typer(
     name="regraft",
@@ -20,6 +32,7 @@ for name, group in {
     "datasets": datasets.app,
     "jobs": jobs.app,
     "tournaments": tournaments.app,
+    "sweeps": sweeps.app,
     "models": models.app,
     "keys": keys.app,
 }.items():

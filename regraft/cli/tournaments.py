@@ -1,54 +1,17 @@
 """`regraft tournaments`."""
 
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.live import Live
-from rich.table import Table
 
-from regraft.cli.online import WARNINGS, Column, Session, online, text
+from regraft.cli.online import Session, online
 from regraft.cli.options import Limit, Name, Pairs, document, pairs
-from regraft.standings import Standing, Tournament
+from regraft.cli.standings import FIELDS, LEADERBOARD, LISTED, followed
+from regraft.standings import Tournament
 
 app = typer.Typer(help="Jobs that race on a dataset until one has won.", no_args_is_help=True)
 
-COLUMNS: list[Column] = [
-    ("id", lambda found: found.id),
-    ("name", lambda found: found.name),
-    ("status", lambda found: found.status),
-    ("candidates", lambda found: len(found.candidates)),
-    ("winner", lambda found: found.winner and (found.winner.model or found.winner.checkpoint)),
-    ("created", lambda found: f"{found.created_at:%Y-%m-%d %H:%M}"),
-]
-FIELDS: list[Column] = [
-    *COLUMNS,
-    ("dataset", lambda found: found.dataset),
-    ("seconds", lambda found: found.seconds),
-    ("because", lambda found: found.because),
-    ("labels read", lambda found: found.label_use),
-    ("error", lambda found: found.error and f"{found.error.message} ({found.error.code})"),
-    WARNINGS,
-]
-
-
-def _accuracy(standing: Standing) -> str | None:
-    if standing.accuracy is None or standing.interval is None:
-        return None
-    low, high = standing.interval
-    return f"{standing.accuracy:.1%} ({low:.1%} to {high:.1%})"
-
-
-LEADERBOARD: list[Column] = [
-    ("rank", lambda standing: standing.rank),
-    ("#", lambda standing: f"{standing.number}{' =' if standing.tied else ''}"),
-    ("job", lambda standing: standing.job),
-    ("method", lambda standing: standing.method["name"]),
-    ("checkpoint", lambda standing: standing.checkpoint or "from scratch"),
-    ("status", lambda standing: standing.status),
-    ("of its steps", lambda standing: f"{standing.scores[-1].share:.0%}" if standing.scores else None),
-    ("validation accuracy, 95 %", _accuracy),
-]
 Watch = Annotated[bool, typer.Option("--watch/--no-watch", help="Follow it to its end.")]
 
 
@@ -101,7 +64,7 @@ def watch(session: Session, tournament: str) -> None:
 def list_(session: Session, limit: Limit = 20) -> None:
     """The newest tournaments."""
     found = session.client.tournaments.list(page_size=min(limit, 100))
-    session.show_all(list(islice(found, limit)), COLUMNS)
+    session.show_all(list(islice(found, limit)), LISTED)
 
 
 @app.command()
@@ -126,19 +89,5 @@ def _show(session: Session, found: Tournament) -> None:
 
 
 def _watched(session: Session, found: Tournament) -> Tournament:
-    with Live(console=session.err, auto_refresh=False, transient=True) as live:
-
-        def seen(state: Tournament) -> None:
-            live.update(_table(state.candidates), refresh=True)
-
-        return session.client.tournaments.wait(found.id, seen=seen)
-
-
-def _table(standings: list[Standing]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, _ in LEADERBOARD:
-        table.add_column(name)
-    for standing in standings:
-        cells: list[Any] = [text(read(standing)) for _, read in LEADERBOARD]
-        table.add_row(*cells)
-    return table
+    with followed(session, LEADERBOARD) as seen:
+        return session.client.tournaments.wait(found.id, seen=lambda state: seen(state.candidates))

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from app.api.schemas.common import Fault, Metadata, Name, Object, Shape, Warned
 from app.contract.base import ObjectId, Seed, StrictModel
+from app.contract.sweep import Drawn
 from app.contract.tournament import Baseline, Racer
 from app.core.status import Status
 from app.methods.registry import AnyMethod
@@ -75,7 +76,7 @@ class ScoreShape(Shape):
 
 class Standing(Shape):
     """A candidate's place.  `number` is its own, `rank` that on the leaderboard; `job` is an ordinary one, gone where
-    it was deleted.
+    it was deleted, and null where what a sweep has drawn fits no job.
 
     `baseline`: it races whether it was asked for or not.  `rung` is how many it has passed.  `accuracy` is that of the
     newest of its `scores`.  `tied`: it came to its end and is not clearly worse than the first.  `reason` says why it
@@ -84,7 +85,7 @@ class Standing(Shape):
 
     rank: int
     number: int
-    job: str
+    job: str | None
     status: CandidateState
     checkpoint: str | None
     source_dataset: str | None
@@ -97,6 +98,7 @@ class Standing(Shape):
     scores: list[ScoreShape]
     model: str | None
     reason: str | None
+    drawn: dict[str, Drawn]
 
 
 class Winner(Shape):
@@ -192,7 +194,7 @@ def _standing(race: RaceView, rank: int, racer: Racer) -> Standing:
     return Standing(
         rank=rank,
         number=racer.number,
-        job=racer.job,
+        job=racer.job or None,
         status=_state(race.jobs, racer),
         checkpoint=racer.checkpoint,
         source_dataset=racer.source_dataset,
@@ -205,6 +207,7 @@ def _standing(race: RaceView, rank: int, racer: Racer) -> Standing:
         scores=[ScoreShape.model_validate(score) for score in racer.scores],
         model=_model(race.jobs, racer),
         reason=racer.reason,
+        drawn=racer.drawn,
     )
 
 

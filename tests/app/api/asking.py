@@ -18,7 +18,8 @@ from typing import Any
 import schemathesis
 
 TOLD = json.loads(os.environ["ASKING"])
-VAST = ("POST /v1/jobs", "POST /v1/jobs/preflight", "POST /v1/tournaments")  # 25,000 cases cover each, for 42 methods
+# 25,000 cases cover each, for 42 methods
+VAST = ("POST /v1/jobs", "POST /v1/jobs/preflight", "POST /v1/tournaments", "POST /v1/sweeps")
 QUESTIONS = ("/v1/jobs/preflight", "/v1/checkpoints/identify")
 
 # What is refused by a rule that no JSON Schema says: a part of the refusal, and the sentence of the document.
@@ -42,6 +43,9 @@ RULES = {
     r"must hold finite numbers of ordinary size": "no number is beyond ±2⁵³",
     r"must not be longer than|must not be nested deeper": "characters as JSON",
     r"There is no network |: \S+ has no (option|weights) ": "`GET /v1/networks` lists",
+    r"^space\.": "the smaller number first.",
+    r"^space: ": "The method takes all of them.",
+    r"^job\.": "which fits as it stands, by a method that makes a network",
     r"Two candidates are the same|makes no network that could be judged": "no two the same and each by a method that",
     r"^(candidates\.\d+\.)?(method\.)?network\.options\.(input|layers)": "which refuses what makes no network",
     r"^rank: There is no entry of rank": "A rank that it does not have, or not yet, is refused.",

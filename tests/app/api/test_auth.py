@@ -42,6 +42,9 @@ ROUTES = [
     ("read", "GET", "/v1/tournaments"),
     ("read", "GET", "/v1/tournaments/{tournament}"),
     ("read", "GET", "/v1/tournaments/{tournament}/events"),
+    ("read", "GET", "/v1/sweeps"),
+    ("read", "GET", "/v1/sweeps/{sweep}"),
+    ("read", "GET", "/v1/sweeps/{sweep}/events"),
     ("read", "GET", "/v1/methods"),
     ("read", "GET", "/v1/networks"),
     ("write", "POST", "/v1/files"),
@@ -71,6 +74,9 @@ ROUTES = [
     ("write", "POST", "/v1/tournaments"),
     ("write", "POST", "/v1/tournaments/{tournament}/cancel"),
     ("write", "DELETE", "/v1/tournaments/{tournament}"),
+    ("write", "POST", "/v1/sweeps"),
+    ("write", "POST", "/v1/sweeps/{sweep}/cancel"),
+    ("write", "DELETE", "/v1/sweeps/{sweep}"),
     ("predict", "POST", "/v1/models/{model}/predictions"),
     ("predict", "POST", "/v1/models/{model}/embeddings"),
     ("predict", "POST", "/v1/checkpoints/{checkpoint}/predictions"),
@@ -91,6 +97,11 @@ def ids(api: Api, world: World) -> dict[str, str]:
     question = {"dataset": model["dataset"], "checkpoints": [checkpoint]}
     job = {"checkpoint": checkpoint, "dataset": model["dataset"], "method": {"name": "evaluate"}}
     race = {"dataset": world.validated()["id"], "candidates": [{"checkpoint": checkpoint, "method": {"name": "ridge"}}]}
+    trials = {
+        "job": {"dataset": race["dataset"]} | race["candidates"][0],
+        "space": {"method.alpha": [0.1, 1]},
+        "trials": 2,
+    }
     return {
         "file": world.file()["id"],
         "upload": upload["id"],
@@ -98,6 +109,7 @@ def ids(api: Api, world: World) -> dict[str, str]:
         "dataset": model["dataset"],
         "recommendation": made(world.client.post("/v1/recommendations", json=question), 202)["id"],
         "tournament": made(world.client.post("/v1/tournaments", json=race), 202)["id"],
+        "sweep": made(world.client.post("/v1/sweeps", json=trials), 202)["id"],
         "job": model["job"],
         "preflight": made(world.client.post("/v1/jobs/preflight?measure=true", json=job), 202)["id"],
         "model": model["id"],
@@ -115,6 +127,9 @@ def body(path: str, ids: dict[str, str]) -> dict:
         return {"json": {"labels": [{"image": "sample_0", "label": "x"}]}}
     if path.startswith("/v1/tournaments"):
         return {"json": {} if path.endswith("/cancel") else {"dataset": ids["dataset"], "candidates": "recommended"}}
+    if path.startswith("/v1/sweeps"):
+        job = {"checkpoint": ids["checkpoint"], "dataset": ids["dataset"], "method": {"name": "ridge"}}
+        return {"json": {} if path.endswith("/cancel") else {"job": job, "space": {"method.alpha": [1]}, "trials": 2}}
     if path.startswith("/v1/recommendations"):
         question = {"dataset": ids["dataset"], "checkpoints": [ids["checkpoint"]]}
         return {"json": {"rank": 1} if path.endswith("/jobs") else question}
@@ -161,7 +176,7 @@ def test_another_owner_cannot_name_what_is_not_theirs(api, world, ids):
     ):
         response = stranger.post(path, json=request)
         assert (response.status_code, response.json()["param"]) == (404, param)
-    for noun in ("files", "datasets", "checkpoints", "jobs", "models", "recommendations", "tournaments"):
+    for noun in ("files", "datasets", "checkpoints", "jobs", "models", "recommendations", "tournaments", "sweeps"):
         assert stranger.get(f"/v1/{noun}").json()["data"] == []
         assert stranger.get(f"/v1/{noun}", params={"after": ids[noun[:-1]]}).status_code == 422
 

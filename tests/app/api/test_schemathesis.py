@@ -29,7 +29,8 @@ LIMIT_S = int(os.environ.get("REGRAFT_SCHEMATHESIS_LIMIT_S", "280"))
 PARTS = {  # of the API, by the beginnings of paths
     "checkpoints": "^/v1/checkpoints",
     "jobs and datasets": "^/v1/(jobs|datasets)",
-    "all else": "^/(?!v1/(checkpoints|jobs|datasets))",
+    "races": "^/v1/(tournaments|sweeps)",
+    "all else": "^/(?!v1/(checkpoints|jobs|datasets|tournaments|sweeps))",
 }
 # What is refused by rules beyond a schema (`asking` asks for their documentation), is not there or not in that status
 # any more, or is too large for this server, has fitted the schema all the same.

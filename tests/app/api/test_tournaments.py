@@ -20,7 +20,7 @@ PATH = "/v1/tournaments"
 SHAPE = {"id", "object", "created_at", "name", "status", "error", "dataset", "recommendation", "max_jobs", "budget_s"}
 SHAPE |= {"seed", "rungs", "seconds", "candidates", "winner", "because", "label_use", "warnings", "metadata"}
 STANDING = {"rank", "number", "job", "status", "checkpoint", "source_dataset", "method", "baseline", "rung", "accuracy"}
-STANDING |= {"interval", "tied", "scores", "model", "reason"}
+STANDING |= {"interval", "tied", "scores", "model", "reason", "drawn"}
 N = 40
 
 

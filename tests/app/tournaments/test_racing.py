@@ -93,6 +93,6 @@ def test_what_was_never_scored_is_worse_than_all():
 def test_a_trial_goes_on_if_it_is_among_the_best_third_of_all_that_came_so_far():
     before = [racer(i, right) for i, right in enumerate((90, 80, 70, 10), start=1)]
     now = [racer(5, 85), racer(6, 60)]
-    found = racing.among_all(now, [*before, *now], 1 / 9)
+    found = racing.among_all(now, [*before, *now], 1 / 9, left_s=None, to=1 / 3)
     assert (found.kept, list(found.reasons)) == ([5], [6])
     assert "best third of 6" in found.reasons[6]
