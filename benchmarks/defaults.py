@@ -7,8 +7,7 @@ Of each pair of `default_pairs.PAIRS` and each number of labels a class: the mea
 `fine_tune` that were best of 18 on tuning seeds, within the images that labels are drawn from.  Every measurement is a
 line of `benchmarks/measured/defaults.jsonl`, and is not made again while what it hangs on, the resolved defaults among
 it, is the same: an interrupted run goes on where it was, on another machine, too.  Prints Markdown of what is measured
-so far; `--only` names
-pairs, `--report` measures nothing.
+so far; `--only` names pairs, `--report` measures nothing.
 """
 
 import argparse

@@ -70,10 +70,18 @@ def require_own_page(asked: BrowserRequest) -> None:
     Raises:
         CrossSite: the request does not come from a page of this server.
     """
-    if urlsplit(asked.origin).netloc != asked.host or not asked.host:
-        raise errors.CrossSite("The request's `Origin` is not this server.")
+    require_own_origin(asked.origin, asked.host)
     if not hmac.compare_digest(asked.token.encode(), token(asked.cookie).encode()):
         raise errors.CrossSite(f"The request has not the token of its session: pages send it as `{TOKEN_HEADER}`.")
+
+
+def require_own_origin(origin: str, host: str) -> None:
+    """
+    Raises:
+        CrossSite: the request does not come from a page of this server.
+    """
+    if urlsplit(origin).netloc != host or not host:
+        raise errors.CrossSite("The request's `Origin` is not this server.")
 
 
 def _sha256(cookie: str) -> str:

@@ -1,18 +1,18 @@
 """Coming and going: a key becomes a session, and what pages are made with."""
 
 from importlib.resources import files
-from typing import Annotated
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from app.api.services import ServicesDep
 from app.core import errors
 from app.keys import sessions
-from app.page import render
+from app.page import form, render
 from app.page.visit import VisitDep
 
+MOST_BYTES = 4096  # of the form with the key
 STATIC = ("style.css", "page.js")
 
 router = APIRouter(include_in_schema=False)
@@ -31,12 +31,17 @@ def sign_in(request: Request, next: str = "/") -> Response:
 
 
 @router.post("/sign-in")
-def signed_in(
-    request: Request, services: ServicesDep, key: Annotated[str, Form(max_length=256)] = "", next: str = "/"
-) -> Response:
-    try:
+async def signed_in(request: Request, services: ServicesDep, next: str = "/") -> Response:
+    """From this page alone, and no more than a key: whoever has none may send anything."""
+    sessions.require_own_origin(request.headers.get("Origin", ""), request.headers["Host"])
+    key = str((await form.bounded(request, MOST_BYTES)).get("key", "")).strip()
+
+    def begin() -> str:
         with services.database.unit_of_work() as db:
-            cookie = sessions.begin(db, key.strip())
+            return sessions.begin(db, key)
+
+    try:
+        cookie = await run_in_threadpool(begin)
     except errors.Unauthenticated as refusal:
         return render.page("sign_in.html", request, code=401, next=_here(next), fault=refusal.detail)
     response = RedirectResponse(_here(next), 303)

@@ -17,6 +17,7 @@ from app.core import errors
 from app.keys import sessions
 from app.keys.service import Identity, Scope
 from app.keys.sessions import BrowserRequest
+from app.page import form
 
 FIELDS_BYTES = 2**20  # of a form, beside its file
 
@@ -96,25 +97,21 @@ async def visit(request: Request, services: ServicesDep) -> AsyncIterator[Visit]
         identity = await run_in_threadpool(_identify, services, cookie)
     except errors.Unauthenticated:
         raise SignedOut from None
-    form = await _form(request, services, cookie) if request.method == "POST" else FormData()
+    sent = await _form(request, services, cookie) if request.method == "POST" else FormData()
     token = sessions.token(cookie)
     url = f"{request.url.scheme}://{request.headers['Host']}"
     headers = {"Origin": url, sessions.TOKEN_HEADER: token, "Cookie": f"{sessions.COOKIE}={cookie}"}
     transport = httpx.ASGITransport(request.app, client=_peer(request))
     async with httpx.AsyncClient(base_url=url, headers=headers, transport=transport, timeout=None) as http:
-        yield Visit(request, http, identity, form, token)
+        yield Visit(request, http, identity, sent, token)
 
 
 async def _form(request: Request, services: Services, cookie: str) -> FormData:
     """The form of a request that is known to come from here before a byte of it is read: so its token is in the
     address."""
-    most = services.settings.max_file_bytes + FIELDS_BYTES
-    length = request.headers.get("Content-Length", "")
-    if not length.isdecimal() or int(length) > most:
-        raise errors.TooLarge(f"A form has at most {most:,} bytes, and says how many.")
     origin, token = request.headers.get("Origin", ""), request.query_params.get("token", "")
     sessions.require_own_page(BrowserRequest(cookie, origin, request.headers["Host"], token))
-    return await request.form()
+    return await form.bounded(request, services.settings.max_file_bytes + FIELDS_BYTES)
 
 
 def _identify(services: Services, cookie: str) -> Identity:

@@ -77,8 +77,26 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(stranger, world):
     assert "samesite=strict" in cookie
     assert key.lower() not in cookie
     for elsewhere in ("https://elsewhere.test", "//elsewhere.test", "/\\elsewhere.test"):
-        found = stranger.http.post("/sign-in", params={"next": elsewhere}, data={"key": key})
+        found = stranger.http.post(
+            "/sign-in", params={"next": elsewhere}, data={"key": key}, headers={"Origin": stranger.url}
+        )
         assert found.headers["Location"] == "/"
+
+
+def test_nobody_is_signed_in_by_another_site_or_reads_a_body_without_end(stranger, world):
+    key = world.client.headers["Authorization"].removeprefix("Bearer ")
+    for origin in ("https://elsewhere.test", "null", None):
+        headers = {} if origin is None else {"Origin": origin}
+        refused = stranger.http.post("/sign-in", data={"key": key}, headers=headers)
+        assert (refused.status_code, refused.json()["code"], "set-cookie" in refused.headers) == (
+            403,
+            "cross_site",
+            False,
+        )
+    for body in ({"content": b"key=" + b"x" * 5000}, {"content": iter([b"key=x"])}):
+        headers = {"Origin": stranger.url, "Content-Type": "application/x-www-form-urlencoded"}
+        refused = stranger.http.post("/sign-in", headers=headers, **body)
+        assert (refused.status_code, refused.json()["code"]) == (413, "too_large")
 
 
 def test_every_page_needs_nothing_from_elsewhere_and_no_script(browser, world):
