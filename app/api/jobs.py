@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Request, Response
+from sqlalchemy.orm import Session
 
 from app.api import bodies, events, examples, openapi
 from app.api.dependencies import Asker, Poster, Reader, Writer, require
@@ -80,7 +81,12 @@ def measured(id: Id, caller: Reader) -> MeasuredPreflight:
 )
 def forget(id: Id, caller: Writer) -> None:
     """One that is under way stops."""
-    caller.writes(lambda db: removal.delete(db, caller.owner, id, cascade=False))
+
+    def remove(db: Session) -> None:
+        rehearsals.get(db, caller.owner, id)  # and no other object
+        removal.delete(db, caller.owner, id, cascade=False)
+
+    caller.writes(remove)
 
 
 @router.get("", summary="List jobs")

@@ -105,6 +105,12 @@ def test_once_it_is_ready_nothing_depends_on_it(world, client, job):
     assert world.get(f"/v1/jobs/preflights/{first}")["status"] == "ready"
 
 
+def test_no_other_object_goes_by_its_path(client, job):
+    for id_ in (job["dataset"], job["checkpoint"]):
+        assert client.delete(f"/v1/jobs/preflights/{id_}").status_code == 404
+    assert client.get(f"/v1/datasets/{job['dataset']}").status_code == 200
+
+
 def test_what_does_not_fit_is_refused_by_its_fields(client, job):
     refused = client.post(ASKED, json=job | {"method": FINE_TUNE | {"train_size": 100}})
     assert (refused.status_code, refused.json()["code"]) == (422, "does_not_fit")
