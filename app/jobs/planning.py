@@ -288,6 +288,8 @@ def _close(method: Method, facts: JobFacts, shown: DatasetFacts | None, size: tu
         return method
     if facts.source is not None and facts.source.recipe is not None:
         method = method.under(facts.source.recipe)
+    if facts.source is not None and facts.source.network is not None:
+        method = method.starting_from(facts.source.network)
     count = method.train_count(shown)
     return method if size is None or not count else method.resolve(count, size)
 

@@ -134,6 +134,10 @@ class Method(StrictModel):
         """Reasons why the networks that it starts from, or names, will not do."""
         return iter(())
 
+    def starting_from(self, network: NetworkSpec) -> Self:
+        """Close the defaults that hang on the kind of the source's network."""
+        return self
+
     def under(self, recipe: Recipe) -> Self:
         """A method that follows the rule of its source's training does so from here on; all others stay as they are."""
         return self

@@ -1,9 +1,10 @@
 """`shot`: information maximisation and pseudo-labels under the source's frozen head."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from app.contract.networks import NetworkSpec
 from app.methods.base import Info
 from app.methods.source_free.family import Minimising
 
@@ -34,3 +35,10 @@ class Shot(Minimising):
     name: Literal["shot"] = "shot"
     diversity: Weight = 1.0
     pseudo_labels: Weight = 0.1
+
+    def starting_from(self, network: NetworkSpec) -> Self:
+        """A tenth of the usual rate where the network is one of torchvision or timm: as published, those that have
+        learned photographs at large move less than those of digits."""
+        if self.learning_rate is not None or not network.of_library:
+            return self
+        return self.model_copy(update={"learning_rate": 0.1 * self.usual().learning_rate})

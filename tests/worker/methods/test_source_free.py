@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
 from app.imaging.packed import PackedImages
+from app.methods.registry import parse
 from tests.worker.methods import tasks
 from tests.worker.methods.tasks import Setting
 from worker.networks import build
@@ -383,3 +384,18 @@ def test_a_step_of_sar_is_that_of_the_paper(tmp_path):
     for name, start, slope in zip(NORMS, before, up, strict=True):
         torch.testing.assert_close(found.weights[name], start - 0.5 * slope, rtol=1e-4, atol=1e-6)
     assert found.document["transfer"]["taken"] == pytest.approx(float(sure_N.float().mean()))
+
+
+@pytest.mark.parametrize(
+    ("network", "said", "rate"),
+    [
+        ("timm/resnet18", {}, 0.001),
+        ("torchvision/resnet18", {}, 0.001),
+        ("torchvision/resnet18", {"learning_rate": 0.02}, 0.02),
+        ("cifar_resnet", {}, 0.01),
+    ],
+)
+def test_shot_moves_networks_of_photographs_less(network, said, rate):
+    """As published: those of ImageNet at a tenth of the rate of those of digits."""
+    spec = NetworkSpec(name=network, num_classes=3)
+    assert parse({"name": "shot"} | said).starting_from(spec).resolve(60, (32, 32)).learning_rate == rate

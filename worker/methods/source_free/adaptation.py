@@ -68,4 +68,5 @@ def begin(task: Task, params: Minimising) -> Adaptation:
     """
     learner, report = transferred.itself(task, params.input)
     images = unlabelled.images(task, learner)
+    params = params.starting_from(task.known_source.network)
     return Adaptation(task, params.resolve(len(images.train), learner.input.size), learner, images, report)
