@@ -86,7 +86,7 @@ def identified(id: Id, caller: Reader) -> IdentificationObject:
     "/identify/{id}", status_code=204, summary="Delete an identification", responses=openapi.refusals(errors.NotFound)
 )
 def forget(id: Id, caller: Writer) -> None:
-    caller.writes(lambda db: removal.delete(db, caller.owner, id, cascade=False))
+    caller.writes(lambda db: removal.delete(db, caller.owner, "idn", id, cascade=False))
 
 
 @router.get("", summary="List checkpoints")
@@ -110,7 +110,7 @@ def get(id: Id, caller: Reader) -> Checkpoint:
     responses=openapi.refusals(errors.NotFound, errors.HasDependents, errors.WrongStatus),
 )
 def delete(id: Id, caller: Writer, cascade: Cascade = False) -> None:
-    caller.writes(lambda db: removal.delete(db, caller.owner, id, cascade=cascade))
+    caller.writes(lambda db: removal.delete(db, caller.owner, "ckpt", id, cascade=cascade))
 
 
 events.add_route(router, checkpoints.get)

@@ -95,7 +95,7 @@ def get(id: Id, caller: Reader) -> Dataset:
     responses=openapi.refusals(errors.NotFound, errors.HasDependents, errors.WrongStatus),
 )
 def delete(id: Id, caller: Writer, cascade: Cascade = False) -> None:
-    caller.writes(lambda db: removal.delete(db, caller.owner, id, cascade=cascade))
+    caller.writes(lambda db: removal.delete(db, caller.owner, "ds", id, cascade=cascade))
 
 
 events.add_route(router, datasets.get)

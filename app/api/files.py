@@ -71,7 +71,7 @@ def get(id: Id, caller: Reader) -> File:
     "/{id}", status_code=204, summary="Delete a file", responses=openapi.refusals(errors.NotFound, errors.HasDependents)
 )
 def delete(id: Id, caller: Writer, cascade: Cascade = False) -> None:
-    caller.writes(lambda db: removal.delete(db, caller.owner, id, cascade=cascade))
+    caller.writes(lambda db: removal.delete(db, caller.owner, "file", id, cascade=cascade))
 
 
 async def _field(pieces: AsyncIterator[Piece], names: list[str]) -> AsyncIterator[bytes]:

@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Request, Response
-from sqlalchemy.orm import Session
 
 from app.api import bodies, events, examples, openapi
 from app.api.dependencies import Asker, Poster, Reader, Writer, require
@@ -81,12 +80,7 @@ def measured(id: Id, caller: Reader) -> MeasuredPreflight:
 )
 def forget(id: Id, caller: Writer) -> None:
     """One that is under way stops."""
-
-    def remove(db: Session) -> None:
-        rehearsals.get(db, caller.owner, id)  # and no other object
-        removal.delete(db, caller.owner, id, cascade=False)
-
-    caller.writes(remove)
+    caller.writes(lambda db: removal.delete(db, caller.owner, "pre", id, cascade=False))
 
 
 @router.get("", summary="List jobs")
@@ -119,7 +113,7 @@ def get(id: Id, caller: Reader) -> Job:
     responses=openapi.refusals(errors.NotFound, errors.HasDependents, errors.WrongStatus),
 )
 def delete(id: Id, caller: Writer, cascade: Cascade = False) -> None:
-    caller.writes(lambda db: removal.delete(db, caller.owner, id, cascade=cascade))
+    caller.writes(lambda db: removal.delete(db, caller.owner, "job", id, cascade=cascade))
 
 
 @router.post("/{id}/cancel", response_model=Job, summary="Cancel a job", responses=MOVING)

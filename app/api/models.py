@@ -61,7 +61,7 @@ def get(id: Id, caller: Reader) -> Model:
     responses=openapi.refusals(errors.NotFound, errors.HasDependents, errors.WrongStatus),
 )
 def delete(id: Id, caller: Writer, cascade: Cascade = False) -> None:
-    caller.writes(lambda db: removal.delete(db, caller.owner, id, cascade=cascade))
+    caller.writes(lambda db: removal.delete(db, caller.owner, "model", id, cascade=cascade))
 
 
 @router.head("/{id}/weights", include_in_schema=False)

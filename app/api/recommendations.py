@@ -66,7 +66,7 @@ def get(id: Id, caller: Reader) -> Recommendation:
 @router.delete("/{id}", status_code=204, summary="Delete a recommendation", responses=openapi.refusals(errors.NotFound))
 def delete(id: Id, caller: Writer) -> None:
     """The jobs that came of it stay."""
-    caller.writes(lambda db: removal.delete(db, caller.owner, id, cascade=False))
+    caller.writes(lambda db: removal.delete(db, caller.owner, "rec", id, cascade=False))
 
 
 events.add_route(router, choosing.find)

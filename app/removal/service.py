@@ -5,21 +5,22 @@ Blobs stay: a sweep removes what no row refers to any more.
 
 from sqlalchemy.orm import Session
 
-from app.core import errors
+from app.core import errors, ids
 from app.core.errors import Detail
+from app.core.ids import Prefix
 from app.queue import service as queue
 from app.removal import repository
 
 
-def delete(db: Session, owner: str, object_id: str, *, cascade: bool) -> None:
-    """Delete the owner's object.
+def delete(db: Session, owner: str, kind: Prefix, object_id: str, *, cascade: bool) -> None:
+    """Delete the owner's object, which is of that kind.
 
     Raises:
-        NotFound: the owner has no such object.
+        NotFound: the owner has no such object, or it is of another kind.
         HasDependents: other objects need it and `cascade` was not asked for; `errors` lists them all.
         WrongStatus: it, or what would go with it, is a job or a tournament that has not ended.
     """
-    if not repository.hold(db, owner, object_id):
+    if not ids.is_of(object_id, kind) or not repository.hold(db, owner, object_id):
         raise errors.NotFound(f"There is no object {object_id}.")
     dependents = repository.dependents(db, object_id)
     if dependents and not cascade:

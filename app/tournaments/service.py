@@ -149,7 +149,7 @@ def delete(db: Session, owner: str, kind: str, tournament_id: str) -> None:
         WrongStatus: it has not ended.
     """
     find(db, owner, kind, tournament_id)
-    removal.delete(db, owner, tournament_id, cascade=False)
+    removal.delete(db, owner, "tour" if kind == KIND else "sweep", tournament_id, cascade=False)
 
 
 def _races(db: Session, found: Sequence[StoredTournament]) -> list[RaceView]:

@@ -398,4 +398,5 @@ def test_a_step_of_sar_is_that_of_the_paper(tmp_path):
 def test_shot_moves_networks_of_photographs_less(network, said, rate):
     """As published: those of ImageNet at a tenth of the rate of those of digits."""
     spec = NetworkSpec(name=network, num_classes=3)
-    assert parse({"name": "shot"} | said).starting_from(spec).resolve(60, (32, 32)).learning_rate == rate
+    method = parse({"name": "shot"} | said).starting_from(spec).resolve(60, (32, 32))
+    assert method.document()["learning_rate"] == rate
