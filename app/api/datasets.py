@@ -71,7 +71,7 @@ def revise(
             )
         )
 
-    return label_lists.once(sender, services, body.labels, create)
+    return label_lists.answer(sender, services, body.labels, create)
 
 
 @router.get("", summary="List datasets")

@@ -1,6 +1,6 @@
 """Lists of labels in requests: the id of an uploaded table, or pairs of image and label, which are stored as one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import orjson
@@ -20,10 +20,16 @@ class Act(Protocol):
     def __call__(self, db: Session, labels: str, *, stated: bool) -> BaseModel: ...
 
 
-def once(sender: Sender, services: Services, given: str | Sequence[ImageLabel], act: Act) -> Response:
-    """Answer with what `act` makes of a list of labels; see `Sender.once`."""
+Send = Callable[[Callable[[Session], BaseModel]], Response]  # `Sender.once` or `Sender.queues`
+
+
+def answer(
+    sender: Sender, services: Services, given: str | Sequence[ImageLabel], act: Act, send: Send | None = None
+) -> Response:
+    """Answer with what `act` makes of a list of labels, by `send`, which is `Sender.once` unless given."""
+    send = send or sender.once
     if isinstance(given, str):
-        return sender.once(lambda db: act(db, given, stated=False))
+        return send(lambda db: act(db, given, stated=False))
     content = orjson.dumps([entry.document() for entry in given])
     most = services.settings.max_owner_bytes
     with services.blobs.staging([content]) as staged:
@@ -32,4 +38,4 @@ def once(sender: Sender, services: Services, given: str | Sequence[ImageLabel], 
             file = files.create(db, sender.owner, filename="labels.json", blob=staged, most=most)
             return act(db, file.id, stated=True)
 
-        return sender.once(stored)
+        return send(stored)

@@ -94,7 +94,13 @@ def submit(id: Id, body: NewRecommendedJob, sender: Poster) -> Response:
     response_model=Recommendation,
     summary="Ask again with more labels",
     responses=openapi.refusals(
-        errors.NotFound, errors.NotReady, errors.QuotaExceeded, errors.StorageFull, *openapi.BODY, errors.Unfit
+        errors.NotFound,
+        errors.NotReady,
+        errors.TooManyTasks,
+        errors.QuotaExceeded,
+        errors.StorageFull,
+        *openapi.BODY,
+        errors.Unfit,
     ),
 )
 def label(
@@ -112,7 +118,7 @@ def label(
             labelling.give(db, sender.owner, id, labels, stated=stated, columns=columns),
         )
 
-    return label_lists.once(sender, services, body.labels, give)
+    return label_lists.answer(sender, services, body.labels, give, sender.queues)
 
 
 @router.get(

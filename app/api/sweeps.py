@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"], route_class=bodies.Rout
 def create(body: Annotated[NewSweep, Body(openapi_examples=examples.SWEEP)], sender: Poster) -> Response:
     """Every trial is an ordinary job, which races as in a tournament; the next ones are drawn by what those before came
     to."""
-    return sender.once(
+    return sender.queues(
         lambda db: Sweep.of(sweeps.create(db, sender.owner, body.request, name=body.name, metadata=body.metadata))
     )
 

@@ -46,9 +46,7 @@ async def overview(visit: VisitDep) -> Response:
 
 @router.get("/jobs")
 async def jobs(visit: VisitDep, after: After = None, status: str | None = None) -> Response:
-    page = await visit.get("/v1/jobs", limit=LISTED, after=after, status=status or None)
-    live = any(job["status"] in FOLLOWED for job in page["data"])
-    return render.page("jobs.html", visit, page=page, status=status or "", older=_older(page, status=status), live=live)
+    return await _list(visit, "jobs", after, status=status or None)
 
 
 @router.get("/jobs/{id}")
@@ -80,9 +78,7 @@ async def compare(visit: VisitDep, job: Annotated[list[str], Query(max_length=MO
 
 @router.get("/datasets")
 async def datasets(visit: VisitDep, after: After = None) -> Response:
-    page = await visit.get("/v1/datasets", limit=LISTED, after=after)
-    live = any(one["status"] in FOLLOWED for one in page["data"])
-    return render.page("datasets.html", visit, page=page, older=_older(page), live=live)
+    return await _list(visit, "datasets", after)
 
 
 @router.get("/datasets/{id}")
@@ -106,9 +102,7 @@ async def dataset(visit: VisitDep, id: str, split: str = "train", label: str | N
 
 @router.get("/checkpoints")
 async def checkpoints(visit: VisitDep, after: After = None) -> Response:
-    page = await visit.get("/v1/checkpoints", limit=LISTED, after=after)
-    live = any(one["status"] in FOLLOWED for one in page["data"])
-    return render.page("checkpoints.html", visit, page=page, older=_older(page), live=live)
+    return await _list(visit, "checkpoints", after)
 
 
 @router.get("/checkpoints/{id}")
@@ -119,8 +113,7 @@ async def checkpoint(visit: VisitDep, id: str) -> Response:
 
 @router.get("/models")
 async def models(visit: VisitDep, after: After = None) -> Response:
-    page = await visit.get("/v1/models", limit=LISTED, after=after)
-    return render.page("models.html", visit, page=page, older=_older(page), live=False)
+    return await _list(visit, "models", after)
 
 
 @router.get("/models/{id}")
@@ -164,9 +157,7 @@ async def recommendation(visit: VisitDep, id: str) -> Response:
 
 @router.get("/tournaments")
 async def tournaments(visit: VisitDep, after: After = None) -> Response:
-    page = await visit.get("/v1/tournaments", limit=LISTED, after=after)
-    live = any(one["status"] in FOLLOWED for one in page["data"])
-    return render.page("tournaments.html", visit, page=page, older=_older(page), live=live)
+    return await _list(visit, "tournaments", after)
 
 
 @router.get("/tournaments/{id}")
@@ -232,6 +223,14 @@ def _differing(jobs: Sequence[Json]) -> list[str]:
     """The parameters of methods in which jobs differ."""
     names = dict.fromkeys(name for job in jobs for name in job["method"])
     return [name for name in names if len({json.dumps(job["method"].get(name)) for job in jobs}) > 1]
+
+
+async def _list(visit: Visit, noun: str, after: str | None, **filters: str | None) -> Response:
+    """A page of the objects of a noun, with a way to the next."""
+    page = await visit.get(f"/v1/{noun}", limit=LISTED, after=after, **filters)
+    live = any(one.get("status") in FOLLOWED for one in page["data"])
+    older = _older(page, **filters)
+    return render.page(f"{noun}.html", visit, page=page, older=older, live=live, filters=filters)
 
 
 def _older(page: Json, **filters: str | None) -> str | None:

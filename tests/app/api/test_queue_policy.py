@@ -3,7 +3,7 @@
 import pytest
 
 from tests.app.api import server
-from tests.app.api.world import World, made
+from tests.app.api.world import CLASSES, World, made
 
 
 def test_a_job_says_on_what_terms_it_waits(world, client):
@@ -36,18 +36,24 @@ def narrow(each_database, tmp_path_factory):
 
 def test_an_owner_has_no_more_than_the_server_allows(narrow, tmp_path):
     world = World(narrow, narrow.new_owner(), tmp_path)
-    first, _ = world.queued_job(), world.queued_job()
+    first = world.queued_job()
+    asked = {"dataset": world.dataset()["id"], "checkpoints": [world.checkpoint()["id"]], "labels": "none"}
+    recommendation = made(world.client.post("/v1/recommendations", json=asked), 202)["id"]
     body = {"dataset": first["dataset"], "method": first["method"]}
     checkpoint = world.checkpoint()["id"]
+    tuned = {"dataset": world.validated()["id"], "checkpoint": checkpoint, "method": {"name": "fine_tune"}}
     for path, request in (
         ("/v1/jobs", body),
         ("/v1/jobs/preflight?measure=true", body),
         ("/v1/recommendations", {"dataset": first["dataset"], "checkpoints": [checkpoint]}),
+        (f"/v1/recommendations/{recommendation}/labels", {"labels": [{"image": "sample_0", "label": CLASSES[0]}]}),
+        ("/v1/sweeps", {"job": tuned, "space": {"method.epochs": [2, 3]}, "trials": 2}),
     ):
         refused = world.client.post(path, json=request)
         assert (refused.status_code, refused.json()["code"]) == (409, "too_many_tasks"), path
         assert " 2 " in refused.json()["detail"]
-    assert len(world.get("/v1/jobs")["data"]) == 2  # nothing is half there
+    assert len(world.get("/v1/jobs")["data"]) == 1  # nothing is half there
+    assert not any(one["parent"] for one in world.get("/v1/datasets")["data"])
     made(world.client.post("/v1/jobs/preflight", json=body), 200)
     made(world.client.post(f"/v1/jobs/{first['id']}/cancel"), 200)
     third = made(world.client.post("/v1/jobs", json=body), 202)
