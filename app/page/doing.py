@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import RedirectResponse
 from starlette.datastructures import UploadFile
 
+from app.api.pagination import Id
 from app.core import errors
 from app.methods.registry import METHODS
 from app.page import parameters, render
@@ -46,7 +47,7 @@ async def made_job(visit: VisitDep) -> Response:
 
 
 @router.post("/jobs/{id}/{verb}")
-async def act(visit: VisitDep, id: str, verb: str) -> Response:
+async def act(visit: VisitDep, id: Id, verb: str) -> Response:
     if verb not in VERBS:
         raise errors.NotFound(f"A job has no {verb!a}.")
     await visit.post(f"/v1/jobs/{id}/{verb}")
@@ -64,7 +65,7 @@ async def made_checkpoint(visit: VisitDep) -> Response:
 
 
 @router.post("/models/{id}/try")
-async def try_it(visit: VisitDep, id: str) -> Response:
+async def try_it(visit: VisitDep, id: Id) -> Response:
     picture = visit.form.get("image")
     if not isinstance(picture, UploadFile) or not picture.size:
         return await model_page(visit, id, problem={"detail": "Choose an image first."})
@@ -88,7 +89,7 @@ async def ask(visit: VisitDep) -> Response:
 
 
 @router.post("/recommendations/{id}/jobs")
-async def submit(visit: VisitDep, id: str) -> Response:
+async def submit(visit: VisitDep, id: Id) -> Response:
     job = await visit.post(f"/v1/recommendations/{id}/jobs", {"rank": _number(visit.text("rank"))})
     return _see(f"/jobs/{job['id']}")
 
@@ -104,7 +105,7 @@ async def race(visit: VisitDep) -> Response:
 
 
 @router.post("/tournaments/{id}/cancel")
-async def call_off(visit: VisitDep, id: str) -> Response:
+async def call_off(visit: VisitDep, id: Id) -> Response:
     await visit.post(f"/v1/tournaments/{id}/cancel")
     return _see(f"/tournaments/{id}")
 

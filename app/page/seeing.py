@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Response
 
+from app.api.pagination import Id
 from app.page import pictures, render
 from app.page.visit import Json, Refusal, Visit, VisitDep
 
@@ -50,7 +51,7 @@ async def jobs(visit: VisitDep, after: After = None, status: str | None = None) 
 
 
 @router.get("/jobs/{id}")
-async def job(visit: VisitDep, id: str) -> Response:
+async def job(visit: VisitDep, id: Id) -> Response:
     found, events, metrics = await asyncio.gather(
         visit.get(f"/v1/jobs/{id}"),
         visit.get(f"/v1/jobs/{id}/events", limit=EVENTS, order="desc"),
@@ -82,7 +83,7 @@ async def datasets(visit: VisitDep, after: After = None) -> Response:
 
 
 @router.get("/datasets/{id}")
-async def dataset(visit: VisitDep, id: str, split: str = "train", label: str | None = None) -> Response:
+async def dataset(visit: VisitDep, id: Id, split: str = "train", label: str | None = None) -> Response:
     found = await visit.get(f"/v1/datasets/{id}")
     samples: Sequence[Json] = ()
     if found["status"] == "ready":
@@ -106,7 +107,7 @@ async def checkpoints(visit: VisitDep, after: After = None) -> Response:
 
 
 @router.get("/checkpoints/{id}")
-async def checkpoint(visit: VisitDep, id: str) -> Response:
+async def checkpoint(visit: VisitDep, id: Id) -> Response:
     found = await visit.get(f"/v1/checkpoints/{id}")
     return render.page("checkpoint.html", visit, checkpoint=found, live=found["status"] in FOLLOWED)
 
@@ -117,7 +118,7 @@ async def models(visit: VisitDep, after: After = None) -> Response:
 
 
 @router.get("/models/{id}")
-async def model(visit: VisitDep, id: str) -> Response:
+async def model(visit: VisitDep, id: Id) -> Response:
     return await model_page(visit, id)
 
 
@@ -137,7 +138,7 @@ async def recommendations(visit: VisitDep, after: After = None, dataset: str = "
 
 
 @router.get("/recommendations/{id}")
-async def recommendation(visit: VisitDep, id: str) -> Response:
+async def recommendation(visit: VisitDep, id: Id) -> Response:
     found = await visit.get(f"/v1/recommendations/{id}")
     names = {one["id"]: one["name"] or one["id"] for one in found["candidates"]}
     ready = found["status"] == "ready"
@@ -161,14 +162,14 @@ async def tournaments(visit: VisitDep, after: After = None) -> Response:
 
 
 @router.get("/tournaments/{id}")
-async def tournament(visit: VisitDep, id: str) -> Response:
+async def tournament(visit: VisitDep, id: Id) -> Response:
     found = await visit.get(f"/v1/tournaments/{id}")
     forest = pictures.leaderboard(found["candidates"])
     live = found["status"] in FOLLOWED
     return render.page("tournament.html", visit, tournament=found, forest=forest, live=live)
 
 
-async def model_page(visit: Visit, id: str, answer: Json | None = None, problem: Json | None = None) -> Response:
+async def model_page(visit: Visit, id: Id, answer: Json | None = None, problem: Json | None = None) -> Response:
     found = await visit.get(f"/v1/models/{id}")
     return render.page(
         "model.html",

@@ -271,6 +271,14 @@ def test_what_is_not_theirs_is_not_there(api, browser, world):
     other.http.close()
 
 
+def test_an_id_is_no_way_into_other_addresses(browser, world):
+    world.queued_job()
+    for path in ("/jobs/x%3Flimit=1", "/datasets/..%2Fjobs", "/models/x%23", "/jobs/a%20b", "/checkpoints/%00"):
+        found = browser.http.get(path)
+        assert found.status_code in (404, 422), path
+        assert "problem" in found.headers["Content-Type"] or "There is no" in found.text
+
+
 def test_a_list_goes_on_and_keeps_its_filter(browser, world):
     for _ in range(32):
         world.queued_job()
