@@ -115,7 +115,7 @@ def label(
 
     def give(db: Session, labels: str, *, stated: bool) -> Recommendation:
         return Recommendation.of(
-            labelling.give(db, sender.owner, id, labels, stated=stated, columns=columns),
+            labelling.give(db, sender.owner, id, labels, stated=stated, columns=columns, seen=body.labels_per_class),
         )
 
     return label_lists.answer(sender, services, body.labels, give, sender.queues)

@@ -34,10 +34,17 @@ def next_images(db: Session, owner: str, recommendation_id: str) -> Unlabelled:
 
 
 def give(
-    db: Session, owner: str, recommendation_id: str, labels: str, *, stated: bool, columns: Mapping[str, str] | None
+    db: Session,
+    owner: str,
+    recommendation_id: str,
+    labels: str,
+    *,
+    stated: bool,
+    columns: Mapping[str, str] | None,
+    seen: int | None,
 ) -> Recommended:
-    """Ask again of a revision of the dataset with the labels in the file `labels` (see `revisions.create`): all that
-    were asked for, where none were.
+    """Ask again of a revision of the dataset with the labels in the file `labels` (see `revisions.create`), of which
+    `seen` a class may be read, None is all.
 
     Raises:
         NotFound: the owner has no such recommendation or file, or what it was asked about is gone.
@@ -52,7 +59,7 @@ def give(
         checkpoints=row.request["checkpoints"],
         methods=row.request["methods"],
         source_dataset=row.source_dataset,
-        labels=row.request["labels"] or None,
+        labels=seen,
         images=row.request["images"],
         seed=row.request["seed"],
         budget_s=row.request["budget_s"],

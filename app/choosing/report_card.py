@@ -46,12 +46,14 @@ def of(db: Session, owner: str) -> ReportCard:
         for job in repository.evaluated(db, [made["job"] for _, made in submitted])
         if job.evaluation is not None
     }
-    kept = [
-        Kept(id_, made["method"], made["rank"], Predicted.model_validate(made["predicted"]), truth[made["job"]])
-        for id_, made in submitted
+    kept = {
+        (id_, made["rank"]): Kept(
+            id_, made["method"], made["rank"], Predicted.model_validate(made["predicted"]), truth[made["job"]]
+        )
+        for id_, made in reversed(submitted)
         if made["job"] in truth
-    ]
-    return ReportCard(kept, _regrets(kept))
+    }  # an entry that was submitted twice has one seed, and is one proof: the first
+    return ReportCard(list(kept.values()), _regrets(list(kept.values())))
 
 
 def _regrets(kept: Sequence[Kept]) -> list[float]:

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import String, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.core.status import Status
@@ -98,8 +98,9 @@ def answered(db: Session, owner: str) -> list[tuple[RecommendationRow, str | Non
     query = select(RecommendationRow, DatasetRow.pixels).join(DatasetRow, DatasetRow.id == RecommendationRow.dataset)
     query = query.join(Task, Task.id == RecommendationRow.id)
     query = query.where(RecommendationRow.owner == owner, Task.status == Status.SUCCEEDED)
+    query = query.where(cast(RecommendationRow.jobs, String) != "[]")
     newest = query.order_by(RecommendationRow.created_at.desc(), RecommendationRow.id.desc()).limit(MOST_PAST)
-    return [(row, pixels) for row, pixels in db.execute(newest) if row.jobs]
+    return [(row, pixels) for row, pixels in db.execute(newest)]
 
 
 def evaluated(db: Session, job_ids: Collection[str]) -> list[JobRow]:

@@ -32,13 +32,8 @@ class BrowserRequest(NamedTuple):
     token: str
 
 
-def begin(db: Session, key: str) -> str:
-    """The cookie's text of a session that may do what the key with this text may.
-
-    Raises:
-        Unauthenticated: there is no such key, or it has expired or was revoked.
-    """
-    identity = service.authenticate(db, key)
+def begin(db: Session, identity: Identity) -> str:
+    """The cookie's text of a session that may do what the key of this identity may."""
     repository.forget_ended_sessions(db)
     cookie = secrets.token_urlsafe(32)
     repository.add_session(db, BrowserSession(sha256=_sha256(cookie), key=identity.key, expires_at=now() + LIFETIME_S))
@@ -80,7 +75,11 @@ def require_own_origin(origin: str, host: str) -> None:
     Raises:
         CrossSite: the request does not come from a page of this server.
     """
-    if urlsplit(origin).netloc != host or not host:
+    try:
+        own = bool(host) and urlsplit(origin).netloc == host
+    except ValueError:  # no address at all
+        own = False
+    if not own:
         raise errors.CrossSite("The request's `Origin` is not this server.")
 
 

@@ -13,9 +13,19 @@ from app.core import errors
 from app.methods.registry import METHODS
 from app.page import parameters, render
 from app.page.seeing import CHOICES, model_page
-from app.page.visit import Json, Refusal, Visit, VisitDep
+from app.page.visit import BringDep, Json, Refusal, TryDep, Visit, VisitDep
 
-FIELDS = ("checkpoint", "dataset", "method", "labels", "seed", "more", "name")  # of the form for a job
+FIELDS = (
+    "checkpoint",
+    "dataset",
+    "source_dataset",
+    "method",
+    "labels",
+    "seed",
+    "more",
+    "name",
+)  # of the form for a job
+NAMING = ("checkpoint", "dataset", "source_dataset")  # of these, fields that name an object
 VERBS = ("cancel", "pause", "resume", "retry")
 
 router = APIRouter(include_in_schema=False)
@@ -35,14 +45,13 @@ async def made_job(visit: VisitDep) -> Response:
         return await _job_form(visit, asked)
     try:
         body = _job(asked)
-    except ValueError as fault:
-        return await _job_form(visit, asked, problem={"detail": str(fault)})
-    try:
         if visit.text("do") == "check":
             return await _job_form(visit, asked, checked=await visit.post("/v1/jobs/preflight", body))
         job = await visit.post("/v1/jobs", body)
     except Refusal as refusal:
         return await _job_form(visit, asked, problem=refusal.problem)
+    except (ValueError, RecursionError) as fault:  # no JSON, or none that can be sent
+        return await _job_form(visit, asked, problem={"detail": str(fault) or "That cannot be read."})
     return _see(f"/jobs/{job['id']}")
 
 
@@ -55,21 +64,21 @@ async def act(visit: VisitDep, id: Id, verb: str) -> Response:
 
 
 @router.post("/datasets")
-async def made_dataset(visit: VisitDep) -> Response:
+async def made_dataset(visit: BringDep) -> Response:
     return await _upload(visit, "datasets", lambda file, name: {"file": file, "name": name})
 
 
 @router.post("/checkpoints")
-async def made_checkpoint(visit: VisitDep) -> Response:
+async def made_checkpoint(visit: BringDep) -> Response:
     return await _upload(visit, "checkpoints", lambda file, name: {"file": file, "name": name})
 
 
 @router.post("/models/{id}/try")
-async def try_it(visit: VisitDep, id: Id) -> Response:
+async def try_it(visit: TryDep, id: Id) -> Response:
     picture = visit.form.get("image")
     if not isinstance(picture, UploadFile) or not picture.size:
         return await model_page(visit, id, problem={"detail": "Choose an image first."})
-    content = await picture.read(visit.request.app.state.services.settings.max_predict_bytes)
+    content = await picture.read()
     kind = picture.content_type or "application/octet-stream"
     request = visit.http.build_request(
         "POST", f"/v1/models/{id}/predictions", params={"top_k": 5}, content=content, headers={"Content-Type": kind}
@@ -118,6 +127,7 @@ async def _job_form(visit: Visit, asked: Json, *, problem: Json | None = None, c
         visit.get("/v1/datasets", limit=CHOICES),
     )
     asked = dict.fromkeys(FIELDS, "") | dict(asked)
+    known = {one["id"] for one in (*checkpoints["data"], *models["data"], *datasets["data"])}
     chosen = METHODS.get(asked["method"])
     return render.page(
         "new_job.html",
@@ -127,7 +137,8 @@ async def _job_form(visit: Visit, asked: Json, *, problem: Json | None = None, c
         methods=methods["data"],
         parameters=[] if chosen is None else parameters.of(chosen.model_json_schema()),
         checkpoints=[*checkpoints["data"], *models["data"]],
-        datasets=datasets["data"],
+        datasets=[one for one in datasets["data"] if one["status"] != "failed"],
+        others={name: asked[name] for name in NAMING if asked[name] and asked[name] not in known},
         problem=problem,
         checked=checked,
         live=False,
@@ -144,20 +155,28 @@ def _job(asked: Json) -> Json:
     def text(name: str) -> str:
         return str(asked.get(name, "")).strip()
 
-    more = json.loads(text("more") or "{}")
+    more = json.loads(text("more") or "{}", parse_constant=_refused)
     if not isinstance(more, dict):
         raise ValueError('Further parameters are a JSON object, such as {"terms": []}.')
     chosen = METHODS.get(text("method"))
     said = {} if chosen is None else parameters.given(parameters.of(chosen.model_json_schema()), text)
     labels = {"labels_per_class": _number(text("labels"))} if text("labels") else {}
     method = {"name": text("method")} | labels | said | more
-    body = {"method": method} | {name: text(name) for name in ("dataset", "checkpoint", "name") if text(name)}
+    body = {"method": method} | {name: text(name) for name in (*NAMING, "name") if text(name)}
     return body | ({"seed": _number(text("seed"))} if text("seed") else {})
 
 
 def _number(said: str) -> int | str:
     """The number that a field says; text that is none stays as it is, for the API to say what it would have."""
-    return int(said) if said.isascii() and said.isdecimal() else said
+    return int(said) if said.isascii() and said.isdecimal() and len(said) < 19 else said
+
+
+def _refused(constant: str) -> None:
+    """
+    Raises:
+        ValueError: JSON has no such number.
+    """
+    raise ValueError(f"{constant} is no number.")
 
 
 async def _upload(visit: Visit, noun: str, body: Callable[[str, str], Json]) -> Response:

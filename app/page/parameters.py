@@ -1,5 +1,6 @@
 """The parameters of a method as fields of a form, made of its JSON Schema: those that one line can say."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -76,6 +77,9 @@ def _value(parameter: Parameter, said: str) -> object:
     if parameter.kind == "choice":
         return {"true": True, "false": False}.get(said, said)
     try:
-        return int(said) if parameter.kind == "integer" else float(said)
-    except ValueError:
-        raise ValueError(f"{parameter.words.capitalize()} is a number, not {said!r}.") from None
+        value = int(said) if parameter.kind == "integer" else float(said)
+        if math.isfinite(value):
+            return value
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(f"{parameter.words.capitalize()} is a number, not {said[:40]!r}.")

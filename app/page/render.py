@@ -1,6 +1,8 @@
 """Templates to answers: everything is escaped, and nothing of a page comes from elsewhere."""
 
 import json
+import pprint
+import shlex
 from datetime import datetime
 
 from fastapi import Request, Response
@@ -75,5 +77,14 @@ def code(text: str) -> Markup:
     return Markup("").join(marked)
 
 
-_pages.filters |= {one.__name__: one for one in (percent, points, number, seconds, as_json, code)}
+def shell(text: str) -> str:
+    """One word of a shell."""
+    return shlex.quote(text)
+
+
+def python(value: object) -> str:
+    return pprint.pformat(value, sort_dicts=False, width=100)
+
+
+_pages.filters |= {one.__name__: one for one in (percent, points, number, seconds, as_json, code, shell, python)}
 _pages.globals |= {"lasted": lasted, "size": plots, "pictures": pictures}

@@ -18,9 +18,12 @@ def install(app: FastAPI) -> None:
 
 async def _signed_out(request: Request, error: Exception) -> Response:
     asked = request.url.path if request.method == "GET" else "/"
+    if request.method == "GET" and request.url.query:
+        asked += f"?{request.url.query}"
     return RedirectResponse("/sign-in" + ("" if asked == "/" else "?" + urlencode({"next": asked})), 303)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
-    return render.page("refused.html", request, code=int(error.problem["status"]), problem=error.problem, live=False)
+    seen_by = getattr(request.state, "visit", request)
+    return render.page("refused.html", seen_by, code=int(error.problem["status"]), problem=error.problem, live=False)

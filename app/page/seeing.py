@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Response
 
 from app.api.pagination import Id
+from app.contract.base import ObjectId
 from app.page import pictures, render
 from app.page.visit import Json, Refusal, Visit, VisitDep
 
@@ -19,6 +20,8 @@ SAMPLES = 36
 EVENTS = 30
 MOST_COMPARED = 50
 FOLLOWED = ("queued", "running", "cancelling", "processing", "sharpening")  # whose page renews itself
+
+SAID = ("checkpoint", "dataset", "source_dataset", "method", "seed", "name", "priority", "max_seconds")  # of a job
 
 router = APIRouter(include_in_schema=False)
 After = Annotated[str | None, Query(max_length=64)]
@@ -66,13 +69,14 @@ async def job(visit: VisitDep, id: Id) -> Response:
         events=events["data"],
         charts=pictures.curves(metrics["data"]),
         live=found["status"] in FOLLOWED,
+        by_hand={name: found[name] for name in SAID if found[name] is not None},
         classes=await _classes(visit, found),
         **_measured(found["evaluation"]),
     )
 
 
 @router.get("/compare")
-async def compare(visit: VisitDep, job: Annotated[list[str], Query(max_length=MOST_COMPARED)] = []) -> Response:  # noqa: B006
+async def compare(visit: VisitDep, job: Annotated[list[ObjectId], Query(max_length=MOST_COMPARED)] = []) -> Response:  # noqa: B006
     found = await asyncio.gather(*(visit.get(f"/v1/jobs/{id}") for id in dict.fromkeys(job)))
     return render.page("compare.html", visit, jobs=found, differing=_differing(found), live=False)
 
@@ -131,7 +135,8 @@ async def recommendations(visit: VisitDep, after: After = None, dataset: str = "
         visit,
         page=page,
         older=_older(page),
-        datasets=offered["data"],
+        datasets=[one for one in offered["data"] if one["status"] != "failed"],
+        names={one["id"]: one["name"] for one in offered["data"]},
         dataset=dataset,
         live=False,
     )
@@ -179,6 +184,7 @@ async def model_page(visit: Visit, id: Id, answer: Json | None = None, problem: 
         answer=answer,
         problem=problem,
         live=False,
+        classes=(found["evaluation"] or {"target": {}})["target"].get("classes") or found["classes"] or [],
         **_measured(found["evaluation"]),
     )
 

@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.api.services import ServicesDep
 from app.core import errors
+from app.keys import service as keys
 from app.keys import sessions
 from app.page import form, render
 from app.page.visit import VisitDep
@@ -33,12 +34,15 @@ def sign_in(request: Request, next: str = "/") -> Response:
 @router.post("/sign-in")
 async def signed_in(request: Request, services: ServicesDep, next: str = "/") -> Response:
     """From this page alone, and no more than a key: whoever has none may send anything."""
-    sessions.require_own_origin(request.headers.get("Origin", ""), request.headers["Host"])
+    sessions.require_own_origin(request.headers.get("Origin", ""), request.headers.get("Host", ""))
     key = str((await form.bounded(request, MOST_BYTES)).get("key", "")).strip()
 
     def begin() -> str:
+        with services.database.reading() as db:
+            identity = keys.authenticate(db, key)
+        keys.spend(services.database, identity)
         with services.database.unit_of_work() as db:
-            return sessions.begin(db, key)
+            return sessions.begin(db, identity)
 
     try:
         cookie = await run_in_threadpool(begin)

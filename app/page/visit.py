@@ -3,23 +3,27 @@
 The page has no other way to the data: what it lacks, the API lacks.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
-import httpx
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 
 from app.api.services import Services, ServicesDep
 from app.core import errors
+from app.core.settings import Settings
 from app.keys import sessions
 from app.keys.service import Identity, Scope
 from app.keys.sessions import BrowserRequest
 from app.page import form
 
+if TYPE_CHECKING:
+    import httpx  # a quarter of a second, for the first page to pay
+
 FIELDS_BYTES = 2**20  # of a form, beside its file
+WITHIN = "http://page"  # what the API is called within this process
 
 Json = Mapping[str, Any]  # an object of the API
 
@@ -42,7 +46,7 @@ class Visit:
     `sessions.require_own_page`."""
 
     request: Request
-    http: httpx.AsyncClient
+    http: "httpx.AsyncClient"
     identity: Identity
     form: FormData
     token: str
@@ -70,7 +74,7 @@ class Visit:
         """
         return await self.ask(self.http.build_request("POST", path, json=body))
 
-    async def ask(self, request: httpx.Request) -> Json:
+    async def ask(self, request: "httpx.Request") -> Json:
         """The API's answer to a request of `http`; empty where it has none.
 
         Raises:
@@ -83,35 +87,49 @@ class Visit:
         return answer
 
 
-async def visit(request: Request, services: ServicesDep) -> AsyncIterator[Visit]:
+def visiting(most: Callable[[Settings], int], scope: Scope = "read") -> Callable[..., AsyncIterator[Visit]]:
+    """A dependency of routes for keys with the scope, whose forms have at most so many bytes beside their fields.
+
+    It raises SignedOut where the request has no session's cookie, or its session has ended; Refusal where the key has
+    not the scope; CrossSite where a form does not come from a page of the session; and TooLarge.
     """
-    Raises:
-        SignedOut: the request has no session's cookie, or its session has ended.
-        CrossSite: a form does not come from a page of the session.
-        TooLarge: the form has more bytes than a file may have.
-    """
-    cookie = request.cookies.get(sessions.COOKIE)
-    if not cookie:
-        raise SignedOut
-    try:
-        identity = await run_in_threadpool(_identify, services, cookie)
-    except errors.Unauthenticated:
-        raise SignedOut from None
-    sent = await _form(request, services, cookie) if request.method == "POST" else FormData()
-    token = sessions.token(cookie)
-    url = f"{request.url.scheme}://{request.headers['Host']}"
-    headers = {"Origin": url, sessions.TOKEN_HEADER: token, "Cookie": f"{sessions.COOKIE}={cookie}"}
-    transport = httpx.ASGITransport(request.app, client=_peer(request))
-    async with httpx.AsyncClient(base_url=url, headers=headers, transport=transport, timeout=None) as http:
-        yield Visit(request, http, identity, sent, token)
+
+    async def visit(request: Request, services: ServicesDep) -> AsyncIterator[Visit]:
+        import httpx
+
+        cookie = request.cookies.get(sessions.COOKIE)
+        if not cookie:
+            raise SignedOut
+        try:
+            identity = await run_in_threadpool(_identify, services, cookie)
+        except errors.Unauthenticated:
+            raise SignedOut from None
+        token = sessions.token(cookie)
+        headers = {"Origin": WITHIN, sessions.TOKEN_HEADER: token, "Cookie": f"{sessions.COOKIE}={cookie}"}
+        transport = httpx.ASGITransport(request.app, client=_peer(request))
+        async with httpx.AsyncClient(base_url=WITHIN, headers=headers, transport=transport, timeout=None) as http:
+            made = request.state.visit = Visit(request, http, identity, FormData(), token)
+            if not made.may(scope):
+                raise Refusal(_lacking(scope))
+            if request.method == "POST":
+                made = replace(made, form=await _form(request, cookie, most(services.settings)))
+            yield made
+
+    return visit
 
 
-async def _form(request: Request, services: Services, cookie: str) -> FormData:
+async def _form(request: Request, cookie: str, most: int) -> FormData:
     """The form of a request that is known to come from here before a byte of it is read: so its token is in the
     address."""
-    origin, token = request.headers.get("Origin", ""), request.query_params.get("token", "")
-    sessions.require_own_page(BrowserRequest(cookie, origin, request.headers["Host"], token))
-    return await form.bounded(request, services.settings.max_file_bytes + FIELDS_BYTES)
+    origin, host = request.headers.get("Origin", ""), request.headers.get("Host", "")
+    sessions.require_own_page(BrowserRequest(cookie, origin, host, request.query_params.get("token", "")))
+    return await form.bounded(request, most + FIELDS_BYTES)
+
+
+def _lacking(scope: Scope) -> Json:
+    error = errors.Forbidden
+    detail = f"This key does not carry the scope `{scope}`."
+    return {"title": error.title, "status": error.status, "code": error.code, "detail": detail}
 
 
 def _identify(services: Services, cookie: str) -> Identity:
@@ -123,4 +141,6 @@ def _peer(request: Request) -> tuple[str, int]:
     return ("", 0) if request.client is None else (request.client.host, request.client.port)
 
 
-VisitDep = Annotated[Visit, Depends(visit, scope="function")]
+VisitDep = Annotated[Visit, Depends(visiting(lambda settings: 0), scope="function")]
+BringDep = Annotated[Visit, Depends(visiting(lambda settings: settings.max_file_bytes, "write"), scope="function")]
+TryDep = Annotated[Visit, Depends(visiting(lambda settings: settings.max_predict_bytes, "predict"), scope="function")]

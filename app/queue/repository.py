@@ -1,7 +1,7 @@
 """The SQL of background tasks: arrival, claim, lease, dependencies, their events and metrics."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Case,
@@ -91,14 +91,22 @@ def unfinished(db: Session, owner: str, lane: str) -> int:
     return db.scalar(count) or 0
 
 
-def pace(db: Session, lane: str, recent: int) -> tuple[int, list[float | None], list[float]]:
-    """The workers that live; the seconds that each running task of the lane says it has left; and the seconds that the
+class Pace(NamedTuple):
+    """The workers that live; the seconds that each running task of a lane says it has left; and the seconds that the
     last ones ran that have succeeded."""
+
+    workers: int
+    running: list[float | None]
+    ended: list[float]
+
+
+def pace(db: Session, lane: str, recent: int) -> Pace:
+    """The pace of a lane, by its last `recent` tasks."""
     workers = db.scalar(select(func.count()).select_from(WorkerProcess)) or 0
     running = list(db.scalars(select(Task.eta_s).where(Task.lane == lane, Task.status.in_(HELD))))
     ended = select(Task.finished_at - Task.started_at).where(Task.lane == lane, Task.status == Status.SUCCEEDED)
     ended = ended.where(Task.started_at.is_not(None)).order_by(Task.seq.desc()).limit(recent)
-    return workers, running, [float(seconds) for seconds in db.scalars(ended) if seconds is not None]
+    return Pace(workers, running, [float(seconds) for seconds in db.scalars(ended) if seconds is not None])
 
 
 def ran() -> ColumnElement[float]:

@@ -79,7 +79,10 @@ def drawn_method(base: Mapping[str, Any], point: Mapping[str, Drawn]) -> Method:
         *within, last = path.split(".")[1:]
         place = document
         for name in within:
-            place[name] = dict(place.get(name) or {})
+            inner = place.get(name)
+            if inner is not None and not isinstance(inner, Mapping):
+                raise errors.Invalid(f"`{path}`: `{name}` has no parts, it is {inner!r}.", param="space")
+            place[name] = dict(inner or {})
             place = place[name]
         place[last] = value
     try:
@@ -97,6 +100,9 @@ def require_takes(base: Mapping[str, Any], space: Space) -> None:
         Invalid: the method takes one of them nowhere.
     """
     for path, dimension in space.items():
+        if path == "method.name":
+            message = "A sweep is of one method: let several race in a tournament."
+            raise errors.Invalid(message, param="space")
         for value in (dimension.value(0), dimension.value(1)) if isinstance(dimension, Range) else dimension:
             drawn_method(base, {path: value})
 

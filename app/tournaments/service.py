@@ -1,6 +1,7 @@
 """The rules of tournaments: asked for, raced by their controller, shown while they do."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -135,7 +136,8 @@ def cancel(db: Session, owner: str, kind: str, tournament_id: str) -> RaceView:
     racers = Standings.load(repository.get(db, tournament_id).standings).racers
     for job_id, candidacy in repository.candidacies(db, [racer.job for racer in racers]).items():
         if candidacy.task.status not in TERMINAL:
-            queue.cancel(db, job_id)
+            with suppress(errors.WrongStatus):  # it has ended meanwhile
+                queue.cancel(db, job_id)
     db.flush()
     controller.advance(db, tournament_id)
     return get(db, owner, kind, tournament_id)

@@ -21,6 +21,7 @@ SOON_MS = 120_000  # for what a worker does on a machine that much else runs on
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 760}
 
 pytestmark = [pytest.mark.timeout(900)]
+expect.set_options(timeout=SOON_MS)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def test_from_images_to_a_model_that_is_tried(
         page.get_by_label("An archive of folders").set_input_files(photographs)
         page.get_by_role("button", name="Make a dataset").click()
         expect(page.get_by_role("heading", name="my digits")).to_be_visible()
-        expect(page.locator(".status.ready")).to_be_visible(timeout=SOON_MS)
+        expect(page.locator(".status.ready")).to_be_visible()
         expect(page.locator(".samples img").first).to_be_visible()
 
         page.get_by_role("link", name="New job on it").click()
@@ -81,7 +82,7 @@ def test_from_images_to_a_model_that_is_tried(
         page.get_by_role("button", name="Check it").click()
         expect(page.get_by_role("status")).to_contain_text("This fits")
         page.get_by_role("button", name="Run it").click()
-        expect(page.locator(".status.succeeded")).to_be_visible(timeout=SOON_MS)
+        expect(page.locator(".status.succeeded")).to_be_visible()
         expect(page.get_by_text("Did it help?")).to_be_visible()
         expect(page.locator(".forest .adapted")).to_be_visible()
 

@@ -208,10 +208,12 @@ class Recommendation(Object):
 
 class NewLabels(StrictModel):
     """`labels` is the id of a table that names images of the dataset and their labels, or such pairs: see revisions of
-    datasets.  `columns` are those of the table."""
+    datasets.  `columns` are those of the table.  `labels_per_class` says how many of a class are seen then, of those
+    that were there and these: left out, all."""
 
     labels: LabelList
     columns: Columns | None = None
+    labels_per_class: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
 
 class ImageToLabel(Shape):

@@ -19,7 +19,7 @@ from app.tournaments.service import RaceView, TournamentRequest
 CandidateState = Literal["queued", "running", "paused", "eliminated", "finished", "failed", "cancelled"]
 
 
-class NewCandidate(StrictModel):
+class NewCandidate(StrictModel, defer_build=True):
     """A candidate: with the tournament's dataset it is a job."""
 
     checkpoint: ObjectId | None = None
@@ -27,7 +27,7 @@ class NewCandidate(StrictModel):
     source_dataset: ObjectId | None = None
 
 
-class NewTournament(StrictModel):
+class NewTournament(StrictModel, defer_build=True):
     """A race on `dataset`, which is ready and has labelled validation images.
 
     `candidates` are given, no two the same and each by a method that makes a network for the dataset's classes; or they

@@ -1,6 +1,10 @@
 """The page as a browser without scripts has it: signing in, every page, every form, and what is refused."""
 
+import ast
+import html
+import json
 import re
+import shlex
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -171,6 +175,12 @@ def test_a_job_is_checked_and_submitted_by_a_form(browser, world):
     assert [method[name.removeprefix("method.")] for name in own] == ["sgd", 0.02, True, 2]
     refused = browser.send("/jobs/new", page="/jobs/new", data=form | {"method.learning_rate": "fast", "do": "run"})
     assert (refused.status_code, "is a number, not &#39;fast&#39;" in refused.text) == (422, True)
+    odd = ("nan", "1e999", "inf"), ("NaN", '{"a": "\\ud800"}', "[" * 50_000)
+    for field in [{"method.learning_rate": one} for one in odd[0]] + [{"more": one} for one in odd[1]]:
+        refused = browser.send("/jobs/new", page="/jobs/new", data=form | field | {"do": "run"})
+        assert (refused.status_code, "by a form" in refused.text) == (422, True), field
+    gone = browser.see("/jobs/new?checkpoint=ckpt_gone00000000&dataset=" + dataset["id"])
+    assert 'value="ckpt_gone00000000" selected' in gone, "what was named is not dropped silently"
     refused = browser.send("/jobs/new", page="/jobs/new", data=form | {"seed": "-x", "do": "run"})
     assert (refused.status_code, "seed" in refused.text) == (422, True)
     for more, said in (("{", "JSON"), ("[]", "JSON object"), ('{"epochs": -1}', "epochs")):
@@ -271,8 +281,46 @@ def test_what_is_not_theirs_is_not_there(api, browser, world):
     other.http.close()
 
 
+def test_a_key_that_may_not_write_brings_nothing(api, world):
+    """Refused before a byte of the file is read, and with a way out."""
+    browser = Browser(api.url)
+    assert browser.sign_in(api.key(world.owner, "read")).status_code == 303
+    assert "Bring your images" not in browser.see("/datasets")
+    assert 'type="file"' not in browser.see("/datasets")
+    token = re.search(r"\?token=([0-9a-f]{64})", browser.see("/"))[1]
+    refused = browser.http.post("/datasets", params={"token": token}, files={"file": ("a.zip", b"x")})
+    assert (refused.status_code, "Sign out" in refused.text) == (403, True)
+    large = browser.http.post(
+        "/sign-out", params={"token": token}, content=b"x" * 2_000_000, headers={"Origin": browser.url}
+    )
+    assert (large.status_code, large.json()["code"]) == (413, "too_large")
+    browser.http.close()
+
+
+def test_who_has_to_sign_in_first_is_brought_back(stranger, world):
+    found = stranger.http.get("/jobs?status=failed")
+    assert parse_qs(urlsplit(found.headers["Location"]).query)["next"] == ["/jobs?status=failed"]
+    for origin in ("http://[", "https://"):
+        refused = stranger.http.post("/sign-in", data={"key": "x"}, headers={"Origin": origin})
+        assert (refused.status_code, refused.json()["code"]) == (403, "cross_site")
+
+
+def test_the_same_by_hand_is_the_same_job(browser, world, client):
+    """As a shell and Python read what stands there."""
+    queued = world.queued_job(name="it's <true>", priority="low", max_seconds=50.0)
+    page = html.unescape(browser.see(f"/jobs/{queued['id']}"))
+    said = re.search(r"/v1/jobs --json (.*?)</pre>", page, re.DOTALL)[1]
+    body = json.loads(shlex.split(said)[0])
+    again = made(client.post("/v1/jobs", json=body), 202)
+    for field in ("method", "dataset", "checkpoint", "name", "seed", "priority", "max_seconds"):
+        assert again[field] == queued[field]
+    written = re.search(r"create\(\*\*(.*?)\)\n    client", page, re.DOTALL)[1]
+    assert ast.literal_eval(written) == body
+
+
 def test_an_id_is_no_way_into_other_addresses(browser, world):
     world.queued_job()
+    assert browser.http.get("/compare?job=../datasets").status_code == 422
     for path in ("/jobs/x%3Flimit=1", "/datasets/..%2Fjobs", "/models/x%23", "/jobs/a%20b", "/checkpoints/%00"):
         found = browser.http.get(path)
         assert found.status_code in (404, 422), path

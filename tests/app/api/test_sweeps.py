@@ -128,6 +128,12 @@ def test_what_cannot_be_swept_is_refused(world, client, job):
     refuse(body | {"space": {}}, 422, "invalid_request", "space")
     refuse(body | {"space": {"method.nothing": [1, 2]}}, 422, "invalid_request", "space")
     refuse(body | {"space": {"method.epochs": [5, 0]}}, 422, "invalid_request", "space")
+    refuse(body | {"space": {"method.name": ["fine_tune", "simclr"]}}, 422, "invalid_request", "space")
+    below = body | {
+        "job": job | {"method": job["method"] | {"optimizer": "sgd"}},
+        "space": {"method.optimizer.x": [1, 2]},
+    }
+    refuse(below, 422, "invalid_request", "space")
     refuse(body | {"space": {"method.learning_rate": {"log": [1e-4, 1e9]}}}, 422, "invalid_request", "space")
     for ends in ([1, 1], [2, 1]):
         response = client.post(PATH, json=body | {"space": {"method.epochs": {"integer": ends}}})
