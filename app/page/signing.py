@@ -33,7 +33,7 @@ def sign_in(request: Request, next: str = "/") -> Response:
 
 @router.post("/sign-in")
 async def signed_in(request: Request, services: ServicesDep, next: str = "/") -> Response:
-    """From this page alone, and no more than a key: whoever has none may send anything."""
+    """Forms come from this page alone, and have no more than a key: whoever has none may send anything."""
     sessions.require_own_origin(request.headers.get("Origin", ""), request.headers.get("Host", ""))
     key = str((await form.bounded(request, MOST_BYTES)).get("key", "")).strip()
 

@@ -16,7 +16,7 @@ from app.tournaments.sweeps import SweepRequest
 Pruner = Literal["halving", "none"]
 
 
-class NewSweep(StrictModel, defer_build=True):
+class NewSweep(StrictModel):
     """The best parameters for `job`, which fits as it stands, by a method that makes a network for the dataset's
     classes; the dataset is ready and has labelled validation images.
 

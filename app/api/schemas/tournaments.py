@@ -27,7 +27,7 @@ class NewCandidate(StrictModel, defer_build=True):
     source_dataset: ObjectId | None = None
 
 
-class NewTournament(StrictModel, defer_build=True):
+class NewTournament(StrictModel):
     """A race on `dataset`, which is ready and has labelled validation images.
 
     `candidates` are given, no two the same and each by a method that makes a network for the dataset's classes; or they
