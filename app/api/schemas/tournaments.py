@@ -19,7 +19,7 @@ from app.tournaments.service import RaceView, TournamentRequest
 CandidateState = Literal["queued", "running", "paused", "eliminated", "finished", "failed", "cancelled"]
 
 
-class NewCandidate(StrictModel, defer_build=True):
+class NewCandidate(StrictModel):
     """A candidate: with the tournament's dataset it is a job."""
 
     checkpoint: ObjectId | None = None
