@@ -109,7 +109,8 @@ def label(
     sender: Poster,
     services: ServicesDep,
 ) -> Response:
-    """Makes a revision of the dataset with these labels, and a new recommendation that asks the same of it.  This one
+    """Makes a revision of the dataset with these labels, and a new recommendation that asks the same of it, of all
+    labels that there are then, or so many a class.  This one
     stays as it was: forecasts are compared with the truth as they were made."""
     columns = body.columns.model_dump(exclude_none=True) if body.columns else None
 

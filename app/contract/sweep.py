@@ -1,6 +1,7 @@
 """The space of a sweep: which parameters of a method are drawn, and from what."""
 
 import math
+from abc import abstractmethod
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -16,8 +17,9 @@ class Range(StrictModel):
     """Numbers between two, the smaller first.  `unit` and `value` map them to 0 … 1 and back."""
 
     @property
+    @abstractmethod
     def ends(self) -> tuple[float, float]:
-        raise NotImplementedError
+        """The two numbers, as the request says them."""
 
     def value(self, unit: float) -> Drawn:
         low, high = self.ends

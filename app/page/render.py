@@ -43,10 +43,6 @@ def percent(value: float | None, places: int = 1) -> str:
     return "–" if value is None else f"{100 * value:.{places}f} %"
 
 
-def points(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:+.1f}"
-
-
 def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}"
 
@@ -86,5 +82,5 @@ def python(value: object) -> str:
     return pprint.pformat(value, sort_dicts=False, width=100)
 
 
-_pages.filters |= {one.__name__: one for one in (percent, points, number, seconds, as_json, code, shell, python)}
+_pages.filters |= {one.__name__: one for one in (percent, number, seconds, as_json, code, shell, python)}
 _pages.globals |= {"lasted": lasted, "size": plots, "pictures": pictures}

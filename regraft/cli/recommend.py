@@ -76,10 +76,13 @@ def label(
         list[str] | None,
         typer.Option(metavar="ROLE=NAME", help="Of the table, image or label; of tasks from here: image=sample."),
     ] = None,
+    labels_per_class: Annotated[int | None, typer.Option(help="How many of a class are seen then, if not all.")] = None,
 ) -> None:
     """Ask again with more labels: regraft label rec_… labels.csv"""
     with session.err.status("Looking at the images through every candidate"):
-        asked = session.client.recommendations.label(recommendation, labels, columns=pairs(column) or None)
+        asked = session.client.recommendations.label(
+            recommendation, labels, columns=pairs(column) or None, labels_per_class=labels_per_class
+        )
         found = session.client.recommendations.wait(asked.id)
     _show(session, found)
 

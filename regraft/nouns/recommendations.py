@@ -102,11 +102,14 @@ class Recommendations(Noun[D]):
         labels: Source | Mapping[str, Label],
         *,
         columns: Mapping[str, str] | None = None,
+        labels_per_class: int | None = None,
         idempotency_key: str | None = None,
     ) -> Steps[Recommendation]:
         """Ask again with these labels: a table that is uploaded first, or labels by image (see `datasets.revise`).
-        Makes a new recommendation, about a revision of the dataset: `wait` for it."""
-        body = given({"labels": (yield from listed(self._send, labels)), "columns": columns})
+        Makes a new recommendation, about a revision of the dataset: `wait` for it.  All labels that the revision has
+        are seen, or `labels_per_class` of each class, whatever was asked before."""
+        said = yield from listed(self._send, labels)
+        body = given({"labels": said, "columns": columns, "labels_per_class": labels_per_class})
         path = f"/v1/recommendations/{recommendation}/labels"
         return (yield from self._post(path, Recommendation, body, idempotency_key))
 
