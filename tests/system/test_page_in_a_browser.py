@@ -44,7 +44,8 @@ def visiting(browser: Browser, service: Service, **options: object) -> Iterator[
     page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(service.url)
-    page.keyboard.type(service.client_key)  # the first field has the focus
+    expect(page.get_by_label("Your key")).to_be_focused()  # without a click, though not before the page is laid out
+    page.keyboard.type(service.client_key)
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
     yield page
