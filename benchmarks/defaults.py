@@ -39,6 +39,7 @@ from worker.methods import measure
 from worker.methods.registry import METHODS
 from worker.methods.task import Adapted, Domain, Source, Task
 from worker.runtime import device
+from worker.runtime.contract import Failure
 from worker.runtime.recorder import Recorder
 from worker.runtime.run import Run
 
@@ -125,9 +126,14 @@ def key(cell: Cell, places: Places) -> str:
 
 
 def measured(cell: Cell, places: Places) -> dict[str, Any]:
-    """What the ledger keeps of a measurement."""
+    """What the ledger keeps of a measurement; what diverges is right on nothing."""
     began, target, known = time.process_time(), _target(cell, places), source(cell.pair, places)
-    _, accuracy = _run(_params(cell, target, known), cell.seed, target, None if cell.name == "train" else known)
+    try:
+        _, accuracy = _run(_params(cell, target, known), cell.seed, target, None if cell.name == "train" else known)
+    except Failure as failure:
+        if failure.code != "diverged":
+            raise
+        accuracy = 0.0
     return {"accuracy": accuracy, "seconds": round(time.process_time() - began, 1)}
 
 
