@@ -211,12 +211,15 @@ class Weights:
 
 
 def lite0(places: Places, side: int) -> Weights:
-    """EfficientNet-Lite0 of ImageNet: the file's tensors are timm's under other names, in the same order."""
-    spec = NetworkSpec(name="timm/tf_efficientnet_lite0", num_classes=1000)
+    return efficientnet_lite(NetworkSpec(name="timm/tf_efficientnet_lite0", num_classes=1000), places.lite0, side)
+
+
+def efficientnet_lite(spec: NetworkSpec, file: Path, side: int) -> Weights:
+    """An EfficientNet-Lite of ImageNet: the file's tensors are timm's under other names, in the same order."""
     usual = build.usual_input(spec)
     assert usual is not None
     input = usual.model_copy(update={"size": (side, side)})
-    theirs = torch.load(places.lite0, map_location="cpu", weights_only=True)
+    theirs = torch.load(file, map_location="cpu", weights_only=True)
     ours = build.shell(spec, input).state_dict()
     numbers = [tensor for name, tensor in theirs.items() if not name.endswith("num_batches_tracked")]
     names = [name for name in ours if not name.endswith("num_batches_tracked")]

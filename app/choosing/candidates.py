@@ -9,6 +9,7 @@ from app.choosing import cost
 from app.choosing.cost import EntryCost, Work
 from app.choosing.forecast import METHODS as FORECAST
 from app.choosing.forecast import CandidateFacts, Past, Question
+from app.choosing.history import Level, PastStanding, PastStandings
 from app.contract.inputs import InputSpec
 from app.contract.layers import with_classes
 from app.contract.networks import NetworkSpec
@@ -67,6 +68,31 @@ class PastJob(Record):
     residual: float
 
 
+class StoredStanding(Record):
+    """A `history.PastStanding`, as it is stored."""
+
+    z: float
+    targets: int
+
+
+class StoredLevel(Record):
+    """A `history.Level`, as it is stored."""
+
+    mean: float
+    deviation: float
+    spread: float
+    targets: int
+
+
+class PastJobs(Record):
+    """The part of the owner's finished jobs on other images: how methods did above the regression, how candidates stood
+    among the checkpoints that ran there, and where methods came to."""
+
+    methods: list[PastJob] = []
+    standings: dict[str, StoredStanding] = {}
+    levels: dict[str, StoredLevel] = {}
+
+
 class Planned(Record):
     """The parts of a question beside the evidence, once all of them are ready.
 
@@ -83,6 +109,8 @@ class Planned(Record):
     scratch_work: Work | None = None
     chance: float = 0.0
     history: list[PastJob] = []
+    standings: dict[str, StoredStanding] = {}
+    levels: dict[str, StoredLevel] = {}
 
     @property
     def question(self) -> Question:
@@ -92,6 +120,10 @@ class Planned(Record):
             methods=self.methods,
             scratch=self.scratch is not None,
             history=[Past(past.method, past.residual) for past in self.history],
+            standings=PastStandings(
+                {id_: PastStanding(one.z, one.targets) for id_, one in self.standings.items()},
+                {name: Level(one.mean, one.deviation, one.spread, one.targets) for name, one in self.levels.items()},
+            ),
         )
 
     def method(self, checkpoint: str | None, name: str) -> dict[str, object]:
@@ -121,7 +153,7 @@ def plan(
     methods: Sequence[str] | None,
     labels: int | None,
     names: Mapping[str, str],
-    history: Sequence[PastJob],
+    history: PastJobs,
 ) -> Planned:
     """Judge every method on every source; all parts are ready.
 
@@ -152,7 +184,9 @@ def plan(
         scratch_of=scratch_of,
         scratch_work=None if new is None else _work(db, parts.owner, new),
         chance=1 / max(1, len(target.classes or ())),
-        history=list(history),
+        history=history.methods,
+        standings=history.standings,
+        levels=history.levels,
     )
 
 

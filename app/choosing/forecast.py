@@ -3,7 +3,9 @@
 The logit of a method's accuracy is that of a ridge regression on the checkpoint's features, as the evidence has it, and
 what the method was above such a regression in the past.  Both are uncertain, the first by the number of images, the
 second by how much the past pairs differ; `DRAWS` of both together say how probable it is that a choice is the best.
-The reasons are the terms of the sum.  Nothing depends on the clock, or on the order of what is asked.
+Where the owner's finished jobs say how checkpoints stood among each other on other images, that is a second opinion,
+and each counts by its precision; before any features are seen it is the only one.  The reasons are the terms of the
+sum.  Nothing depends on the clock, or on the order of what is asked.
 """
 
 import math
@@ -14,6 +16,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from app.choosing.history import NOTHING, PastStanding, PastStandings
 from app.contract.recommendation import Contribution, Evidence, Forecast, Forecasts, MeasuredAccuracy, Predicted
 
 DRAWS = 4000
@@ -44,10 +47,12 @@ OFFSETS: Mapping[tuple[str, Head], Offset] = {
     ("lp_ft", "new"): Offset(0.39, 0.57, 14),
     ("lp_ft", "kept"): Offset(0.28, 0.4, 3),
 }
+SHARED = 0.5  # of the variance around what features tell: all checkpoints on the same images have that in common
 SCRATCH = Offset(0.15, 0.75, 17)  # `train`, above the regression on the best features that are there
 MethodName = Literal["evaluate", "linear_probe", "fine_tune", "lp_ft", "train"]
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
 UNCHANGED: MethodName = "evaluate"
+LEARNING: tuple[MethodName, ...] = ("linear_probe", "fine_tune", "lp_ft")  # from a checkpoint and labels
 FROZEN: tuple[MethodName, ...] = ("evaluate", "linear_probe")  # leave the source's features as they are
 
 
@@ -85,6 +90,7 @@ class Question:
     methods: Sequence[str] = METHODS
     scratch: bool = True
     history: Sequence[Past] = field(default=())
+    standings: PastStandings = NOTHING  # of the candidates, by their ids
 
 
 @dataclass(frozen=True)
@@ -106,8 +112,7 @@ def forecast(question: Question, evidence: Sequence[Evidence]) -> Forecasts:
     choices = [
         choice
         for candidate in sorted(question.candidates, key=lambda one: one.id)
-        if candidate.id in measured
-        for choice in _of_checkpoint(question, candidate, measured[candidate.id])
+        for choice in _of_checkpoint(question, candidate, measured)
     ]
     if "train" in question.methods and question.scratch:
         choices += _from_scratch(question, evidence)
@@ -129,33 +134,110 @@ def forecast(question: Question, evidence: Sequence[Evidence]) -> Forecasts:
     )
 
 
-def _of_checkpoint(question: Question, candidate: CandidateFacts, found: Evidence) -> list[_Choice]:
-    choices = []
+def _of_checkpoint(question: Question, candidate: CandidateFacts, measured: Mapping[str, Evidence]) -> list[_Choice]:
     methods = [name for name in question.methods if candidate.methods is None or name in candidate.methods]
-    if "evaluate" in methods and found.unchanged is not None and candidate.knows_classes:
+    found, choices = measured.get(candidate.id), []
+    if "evaluate" in methods and found is not None and found.unchanged is not None and candidate.knows_classes:
         choices.append(_unchanged(candidate, found.unchanged))
-    if found.probe is None:
-        return choices
-    head: Head = "kept" if candidate.keeps_head else "new"
-    base_N = _draws(found.probe, candidate.id, "features")
-    said = f"A ridge regression on its features is right on {_share(found.probe)}."
-    for method in ("linear_probe", "fine_tune", "lp_ft"):
+    for method in LEARNING:
         if method not in methods:
             continue
-        offset, past = _with_history(OFFSETS[method, head], method, question.history)
-        noise_N = _random(candidate.id, method).normal(offset.mean, offset.deviation, DRAWS)
-        terms = [
-            Contribution(tier=3, name="ridge", value=found.probe.accuracy, contribution=_logit(found.probe)),
-            Contribution(tier=0, name=method, value=None, contribution=OFFSETS[method, head].mean),
-        ]
-        if past:
-            shift = offset.mean - OFFSETS[method, head].mean
-            terms.append(Contribution(tier=1, name="history", value=float(past), contribution=shift))
-        reasons = [said, _said(method, head, OFFSETS[method, head])]
-        if past:
-            reasons.append(f"{past} of your finished jobs moved that by {terms[-1].contribution:+.2f}.")
-        choices.append(_Choice(candidate, method, _accuracy(base_N + noise_N), terms, reasons))
+        if found is not None and found.probe is not None:
+            choices.append(_by_features(question, candidate, method, found.probe, measured))
+        elif found is None or not found.failure:
+            choices += _by_history(question.standings, candidate, method)
     return choices
+
+
+def _by_features(
+    question: Question,
+    candidate: CandidateFacts,
+    method: str,
+    probe: MeasuredAccuracy,
+    measured: Mapping[str, Evidence],
+) -> _Choice:
+    head: Head = "kept" if candidate.keeps_head else "new"
+    prior = OFFSETS[method, head]
+    offset, past = _with_history(prior, method, question.history)
+    noise_N = _random(candidate.id, method).normal(offset.mean, offset.deviation, DRAWS)
+    logit_N = _draws(probe, candidate.id, "features") + noise_N
+    terms = [
+        Contribution(tier=3, name="ridge", value=probe.accuracy, contribution=_logit(probe)),
+        Contribution(tier=0, name=method, value=None, contribution=prior.mean),
+    ]
+    reasons = [f"A ridge regression on its features is right on {_share(probe)}.", _said(method, head, prior)]
+    if past:
+        shift = offset.mean - prior.mean
+        terms.append(Contribution(tier=1, name="history", value=float(past), contribution=shift))
+        reasons.append(f"{past} of your finished jobs moved that by {shift:+.2f}.")
+    opinion = _second_opinion(question, candidate, method, measured)
+    if opinion is not None:
+        mean = _logit(probe) + offset.mean
+        logit_N = mean + opinion.shift + (logit_N - mean) * opinion.narrowed
+        standing = question.standings.checkpoints[candidate.id]
+        terms.append(Contribution(tier=1, name="standing", value=standing.z, contribution=opinion.shift))
+        reasons.append(f"{_stood(standing)}: that moves it by {opinion.shift:+.2f}.")
+    return _Choice(candidate, method, _accuracy(logit_N), terms, reasons)
+
+
+def _by_history(past: PastStandings, candidate: CandidateFacts, method: str) -> list[_Choice]:
+    """The choice as finished jobs alone foretell it; none where there are none."""
+    standing, level = past.checkpoints.get(candidate.id), past.methods.get(method)
+    if standing is None or level is None:
+        return []
+    above = level.spread * standing.expected
+    level_N = _random("level", method).normal(level.mean, level.unsure, DRAWS)  # the same for all checkpoints
+    own_N = _random(candidate.id, method).normal(above, level.spread * standing.deviation, DRAWS)
+    terms = [
+        Contribution(tier=1, name=method, value=float(level.targets), contribution=level.mean),
+        Contribution(tier=1, name="standing", value=standing.z, contribution=above),
+    ]
+    share = 1 / (1 + math.exp(-level.mean))
+    reasons = [
+        f"On {_targets(level.targets)} `{method}` came to about {100 * share:.0f} %.",
+        f"{_stood(standing)}; its features were not looked at.",
+    ]
+    return [_Choice(candidate, method, _accuracy(level_N + own_N), terms, reasons)]
+
+
+class _Opinion(NamedTuple):
+    """A change of a forecast by features, for what finished jobs on other images tell: in logits, and the factor by
+    which its deviation is less."""
+
+    shift: float
+    narrowed: float
+
+
+def _second_opinion(
+    question: Question, candidate: CandidateFacts, method: str, measured: Mapping[str, Evidence]
+) -> _Opinion | None:
+    """Weigh where the candidate stood elsewhere against where its features place it among the same candidates.
+
+    Finished jobs tell differences alone: the level is that of the features, whose error `SHARED` of the variance is.
+    None where fewer than two candidates have both.
+    """
+    level = question.standings.methods.get(method)
+    if level is None or candidate.id not in question.standings.checkpoints:
+        return None
+    own: dict[str, tuple[float, float]] = {}
+    elsewhere: dict[str, float] = {}
+    for one in sorted(question.candidates, key=lambda one: one.id):
+        found, standing = measured.get(one.id), question.standings.checkpoints.get(one.id)
+        fits = one.methods is None or method in one.methods
+        if found is None or found.probe is None or standing is None or not fits:
+            continue
+        offset, _ = _with_history(OFFSETS[method, "kept" if one.keeps_head else "new"], method, question.history)
+        own[one.id] = (_logit(found.probe) + offset.mean, offset.deviation**2 + _variance(found.probe))
+        elsewhere[one.id] = level.spread * standing.expected
+    if len(own) < 2 or candidate.id not in own:
+        return None
+    common = sum(mean - elsewhere[id_] for id_, (mean, _) in own.items()) / len(own)
+    mean, variance = own[candidate.id]
+    alone = (1 - SHARED) * variance
+    theirs = (level.spread * question.standings.checkpoints[candidate.id].deviation) ** 2
+    weight = alone / (alone + theirs)
+    shift = weight * (common + elsewhere[candidate.id] - mean)
+    return _Opinion(shift, math.sqrt(SHARED + (1 - SHARED) * (1 - weight)))
 
 
 def _unchanged(candidate: CandidateFacts, measured: MeasuredAccuracy) -> _Choice:
@@ -289,9 +371,13 @@ def _nothing(question: Question, evidence: Sequence[Evidence]) -> Forecasts:
 
 def _draws(measured: MeasuredAccuracy, *of: str) -> Floats:
     """Logits of an accuracy of which so many images are a sample: the same for all methods on the same features."""
+    return _random(*of).normal(_logit(measured), math.sqrt(_variance(measured)), DRAWS)
+
+
+def _variance(measured: MeasuredAccuracy) -> float:
+    """The variance of the logit that the number of images explains."""
     share = _smoothed(measured)
-    deviation = 1 / math.sqrt(measured.n * share * (1 - share))
-    return _random(*of).normal(_logit(measured), deviation, DRAWS)
+    return 1 / (measured.n * share * (1 - share))
 
 
 def _random(*of: str) -> np.random.Generator:
@@ -320,6 +406,15 @@ def _accuracy(logit_N: Floats) -> Floats:
 def _share(measured: MeasuredAccuracy) -> str:
     low, high = measured.interval
     return f"{100 * measured.accuracy:.0f} % of {measured.n} labelled images ({100 * low:.0f} to {100 * high:.0f})"
+
+
+def _targets(count: int) -> str:
+    return f"{count} other target{'s' * (count != 1)} of your finished jobs"
+
+
+def _stood(standing: PastStanding) -> str:
+    side = "above" if standing.z >= 0 else "below"
+    return f"On {_targets(standing.targets)} it stood {abs(standing.z):.1f} deviations {side} the mean of the others"
 
 
 def _said(method: str, head: Head, offset: Offset) -> str:

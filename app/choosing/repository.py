@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 from app.core.status import Status
 from app.db import ingested
 from app.db.paging import Page
-from app.db.tables import CheckpointRow, DatasetRow, EventRow, JobRow, RecommendationRow, Task
+from app.db.tables import CheckpointRow, DatasetRow, EventRow, JobRow, ModelRow, RecommendationRow, Task
 
 EVIDENCE = "evidence"  # the type of the events that have it
-MOST_JOBS = 1000  # of a dataset that are compared with forecasts: the newest
+MOST_JOBS = 1000  # that are compared with forecasts, or with each other: the newest
 
 MOST_PAST = 200  # recommendations that are learned from: the newest
 
@@ -101,6 +101,27 @@ def answered(db: Session, owner: str) -> list[tuple[RecommendationRow, str | Non
     query = query.where(cast(RecommendationRow.jobs, String) != "[]")
     newest = query.order_by(RecommendationRow.created_at.desc(), RecommendationRow.id.desc()).limit(MOST_PAST)
     return [(row, pixels) for row, pixels in db.execute(newest)]
+
+
+class ComparableJob(NamedTuple):
+    """A job that has learned from a checkpoint, with the addresses of its images and of the checkpoint's weights."""
+
+    job: JobRow
+    pixels: str
+    weights: str | None
+
+
+def comparable(db: Session, owner: str, methods: Collection[str]) -> list[ComparableJob]:
+    """The owner's evaluated jobs of these methods, the newest `MOST_JOBS`."""
+    weights = func.coalesce(CheckpointRow.weights, ModelRow.weights)
+    query = select(JobRow, DatasetRow.pixels, weights)
+    query = query.join(Task, Task.id == JobRow.id).join(DatasetRow, DatasetRow.id == JobRow.dataset)
+    query = query.outerjoin(CheckpointRow, CheckpointRow.id == JobRow.checkpoint)
+    query = query.outerjoin(ModelRow, ModelRow.id == JobRow.checkpoint)
+    query = query.where(JobRow.owner == owner, Task.status == Status.SUCCEEDED, JobRow.method_name.in_(methods))
+    query = query.where(JobRow.checkpoint.is_not(None), ~DatasetRow.multi_label)
+    newest = query.order_by(JobRow.created_at.desc(), JobRow.id.desc()).limit(MOST_JOBS)
+    return [ComparableJob(job, pixels, blob) for job, pixels, blob in db.execute(newest) if pixels is not None]
 
 
 def evaluated(db: Session, job_ids: Collection[str]) -> list[JobRow]:

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 from sqlalchemy.orm import Session
 
 from app.choosing import candidates, cost, repository
-from app.choosing.candidates import PastJob, Planned
+from app.choosing.candidates import PastJob, PastJobs, Planned, StoredLevel, StoredStanding
 from app.choosing.cost import EntryCost, Objective, Wish
-from app.choosing.forecast import forecast, logit
+from app.choosing.forecast import LEARNING, forecast, logit
+from app.choosing.history import Finished, standings
 from app.choosing.repository import StoredRecommendation
 from app.contract import blobs as roles
 from app.contract.blobs import Input, Written
@@ -284,18 +285,41 @@ def _plan(db: Session, row: RecommendationRow, target: DatasetRow, sources: Sequ
         methods=row.request["methods"],
         labels=row.request["labels"],
         names=repository.names(db, [source.id for source in sources]),
-        history=_history(db, row.owner, target),
+        history=_history(db, row.owner, target, sources),
     )
     row.planned = planned.dump()
     return candidates.warnings(planned, named=row.request["methods"] is not None)
 
 
-def _history(db: Session, owner: str, target: DatasetRow) -> list[PastJob]:
-    """Jobs that came of earlier recommendations, with how far they were above the regression that was measured then.
+def _history(db: Session, owner: str, target: DatasetRow, sources: Sequence[Source]) -> PastJobs:
+    """Read what the owner's finished jobs tell.
 
     Those on the target's own images, and its revisions', are left out: their test images are those whose accuracy is
     asked for.
     """
+    finished = [
+        Finished(
+            target=past.pixels,
+            method=past.job.method_name,
+            checkpoint=past.weights or past.job.checkpoint or "",
+            accuracy=past.job.evaluation["target"]["accuracy"],
+            n=past.job.evaluation["target"]["n"],
+            labels=str([past.job.method.get(key) for key in SAME]),
+        )
+        for past in repository.comparable(db, owner, LEARNING)
+        if past.job.evaluation is not None and past.pixels != target.pixels
+    ]
+    past = standings(finished)
+    stood = {source.id: past.checkpoints.get(source.weights or source.id) for source in sources}
+    return PastJobs(
+        methods=_residuals(db, owner, target),
+        standings={id_: StoredStanding(**one._asdict()) for id_, one in stood.items() if one is not None},
+        levels={name: StoredLevel(**one._asdict()) for name, one in past.methods.items()},
+    )
+
+
+def _residuals(db: Session, owner: str, target: DatasetRow) -> list[PastJob]:
+    """Jobs that came of earlier recommendations, with how far they were above the regression that was measured then."""
     found = []
     for past, pixels in repository.answered(db, owner):
         if pixels == target.pixels:

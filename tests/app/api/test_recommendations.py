@@ -1,12 +1,14 @@
 """Recommendations from question to outcome: what is asked, what is told while it sharpens, and what comes of it."""
 
+from contextlib import closing
+
 import pytest
 
 from app.choosing import service as choosing
 from app.contract.blobs import Written
 from app.contract.recommendation import Evidence, MeasuredAccuracy, Measurements, ToLabel
 from app.queue import service as queue
-from tests.app.api.world import CLASSES, EVALUATION, made
+from tests.app.api.world import CLASSES, EVALUATION, World, made
 
 PATH = "/v1/recommendations"
 SHAPE = {
@@ -228,6 +230,56 @@ def test_finished_jobs_are_learned_from_on_other_images_alone(world, client, ask
     [term] = history(other)
     assert (term["tier"], term["value"]) == (1, 1.0)
     assert term["contribution"] > 0, "the job was right on all three test images"
+
+
+def test_where_checkpoints_stood_is_told_before_anything_is_measured(api, world, client, ask, tmp_path):
+    """By the owner's own finished jobs on other images; a copy of a checkpoint counts as the checkpoint."""
+    strong, weak = world.checkpoint(weights=b"strong"), world.checkpoint(weights=b"weak")
+    elsewhere, here = world.dataset(images=12), world.dataset()
+
+    def finished(checkpoint, dataset, right):
+        body = {"checkpoint": checkpoint["id"], "dataset": dataset["id"], "method": {"name": "fine_tune"}}
+        job = made(client.post("/v1/jobs", json=body), 202)
+        target = EVALUATION["target"] | {"accuracy": right, "n": 100}
+        world.finish_job(job["id"], evaluation=EVALUATION | {"target": target})
+
+    def standing(recommendation):
+        return {
+            entry["checkpoint"]: term["value"]
+            for entry in recommendation["entries"]
+            for term in entry["evidence"]
+            if term["name"] == "standing"
+        }
+
+    finished(strong, elsewhere, 0.9)
+    finished(weak, elsewhere, 0.4)
+    copy = world.checkpoint(weights=b"strong")
+    asked = ask(here, checkpoints=[weak["id"], copy["id"]])
+    assert [(entry["checkpoint"], entry["method"]["name"]) for entry in asked["entries"]] == [
+        (copy["id"], "fine_tune"),
+        (weak["id"], "fine_tune"),
+    ]
+    assert {term["tier"] for entry in asked["entries"] for term in entry["evidence"]} == {1}
+    assert standing(asked)[copy["id"]] == pytest.approx(-standing(asked)[weak["id"]])
+    assert standing(asked)[copy["id"]] > 0.9
+    assert asked["label_use"] == "none of the target's"
+
+    ready = answered(world, asked, evidence(copy, 0.6), evidence(weak, 0.6))
+    moved = {
+        entry["checkpoint"]: term["contribution"]
+        for entry in ready["entries"]
+        for term in entry["evidence"]
+        if term["name"] == "standing"
+    }
+    assert moved[copy["id"]] > 0 > moved[weak["id"]]
+
+    same = ask(elsewhere, checkpoints=[weak["id"], copy["id"]])
+    revised = ask(world.dataset(images=12, published={"sha256": "b" * 64}), checkpoints=[weak["id"], copy["id"]])
+    assert same["entries"] == revised["entries"] == [], "these are the images whose accuracy is asked for"
+    with closing(World(api, api.new_owner(), tmp_path)) as stranger:
+        theirs = [stranger.checkpoint(weights=one)["id"] for one in (b"strong", b"weak")]
+        body = {"dataset": stranger.dataset()["id"], "checkpoints": theirs}
+        assert made(stranger.client.post(PATH, json=body), 202)["entries"] == []
 
 
 def test_parts_may_still_be_processing(world, ask):

@@ -137,13 +137,23 @@ class World:
         body = {"name": "bars", "file": self.file()["id"], "network": NETWORK} | changes
         return made(self.client.post("/v1/checkpoints", json=body), 202)
 
-    def checkpoint(self, *, servable: bool = True, untrained_head: bool = False, **changes: Any) -> dict[str, Any]:
+    def checkpoint(
+        self, *, servable: bool = True, untrained_head: bool = False, weights: bytes = WEIGHTS, **changes: Any
+    ) -> dict[str, Any]:
         checkpoint = self.queued_checkpoint(**changes)
-        self.finish_checkpoint(checkpoint["id"], servable=servable, untrained_head=untrained_head, **changes)
+        self.finish_checkpoint(
+            checkpoint["id"], servable=servable, untrained_head=untrained_head, weights=weights, **changes
+        )
         return self.get(f"/v1/checkpoints/{checkpoint['id']}")
 
     def finish_checkpoint(
-        self, checkpoint_id: str, *, servable: bool = True, untrained_head: bool = False, **changes: Any
+        self,
+        checkpoint_id: str,
+        *,
+        servable: bool = True,
+        untrained_head: bool = False,
+        weights: bytes = WEIGHTS,
+        **changes: Any,
     ) -> None:
         graph = self.blobs.put([graph_bytes()]).sha256 if servable else None
         document = REGISTERED | {
@@ -153,7 +163,7 @@ class World:
             "untrained_head": untrained_head,
         }
         with self.running(checkpoint_id) as (db, task):
-            blobs = {"weights": self.blobs.put([WEIGHTS]).sha256} | ({} if graph is None else {"graph": graph})
+            blobs = {"weights": self.blobs.put([weights]).sha256} | ({} if graph is None else {"graph": graph})
             checkpoints.publish(db, checkpoint_id, CheckpointResult.load(document), Written(blobs))
             queue.succeed(db, task)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from app.choosing.forecast import OFFSETS, CandidateFacts, Past, Question, forecast
+from app.choosing.history import Level, PastStanding, PastStandings
 from app.contract.recommendation import Evidence, MeasuredAccuracy
 
 
@@ -101,6 +102,66 @@ def test_finished_jobs_move_a_method_and_are_said():
     assert moved.value == 5
     assert moved.contribution == pytest.approx(10 / 6)
     assert any("5 of your finished jobs" in reason for reason in found.entries[0].reasons)
+
+
+LEVELS = {"fine_tune": Level(mean=1.0, deviation=0.5, spread=0.8, targets=4)}
+STOOD = PastStandings({"ckpt_good": PastStanding(-1.0, 4), "ckpt_bad": PastStanding(1.0, 4)}, LEVELS)
+
+
+def fine_tuned(found):
+    return {entry.checkpoint: entry for entry in found.entries if entry.method == "fine_tune"}
+
+
+def total(entry):
+    return sum(term.contribution for term in entry.evidence)
+
+
+def test_before_any_features_finished_jobs_alone_foretell():
+    question = Question(None, [*BOTH.candidates, candidate("ckpt_new")], standings=STOOD, scratch=False)
+    found = forecast(question, [])
+    assert [(entry.checkpoint, entry.method) for entry in found.entries] == [
+        ("ckpt_bad", "fine_tune"),
+        ("ckpt_good", "fine_tune"),
+    ]
+    first, second = found.entries
+    assert total(first) == pytest.approx(1.0 + 0.8 * 4 / 5)
+    assert total(second) == pytest.approx(1.0 - 0.8 * 4 / 5)
+    assert {term.tier for term in first.evidence} == {1}
+    assert any("1.0 deviations above" in reason for reason in first.reasons)
+    low, high = first.predicted.interval
+    assert low < 1 / (1 + math.exp(-total(first))) < high
+    assert high - low > 0.3, "nothing was seen of these images"
+
+
+def test_where_a_checkpoint_stood_elsewhere_is_weighed_against_its_features():
+    alone, both = (
+        fine_tuned(forecast(BOTH, [GOOD, BAD])),
+        fine_tuned(forecast(Question(None, BOTH.candidates, standings=STOOD), [GOOD, BAD])),
+    )
+    assert total(both["ckpt_bad"]) > total(alone["ckpt_bad"])
+    assert total(both["ckpt_good"]) < total(alone["ckpt_good"])
+    for id_, entry in both.items():
+        [moved] = [term for term in entry.evidence if term.name == "standing"]
+        assert moved.contribution == pytest.approx(total(entry) - total(alone[id_]))
+        assert any("stood 1.0 deviations" in reason for reason in entry.reasons)
+        narrow, wide = (
+            np.diff(np.log(np.divide(one, np.subtract(1, one))))
+            for one in (entry.predicted.interval, alone[id_].predicted.interval)
+        )
+        assert narrow < wide
+    shift = sum(total(both[id_]) - total(alone[id_]) for id_ in both)
+    assert shift == pytest.approx(0, abs=0.02), "finished jobs tell who is above whom, not where all are"
+
+
+def test_a_single_checkpoint_with_history_is_above_nobody():
+    some = PastStandings({"ckpt_good": STOOD.checkpoints["ckpt_good"]}, LEVELS)
+    assert forecast(Question(None, BOTH.candidates, standings=some), [GOOD, BAD]) == forecast(BOTH, [GOOD, BAD])
+
+
+def test_a_checkpoint_that_could_not_be_looked_at_is_not_foretold_by_history():
+    failed = Evidence(checkpoint="ckpt_bad", failure="it takes no such images")
+    found = forecast(Question(None, BOTH.candidates, standings=STOOD, scratch=False), [failed])
+    assert [entry.checkpoint for entry in found.entries] == ["ckpt_good"]
 
 
 def test_what_cannot_be_told_is_said():
