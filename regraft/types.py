@@ -1,5 +1,6 @@
 """Records that the service returns.  Fields that a newer service adds are kept as they come."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal
 
@@ -412,6 +413,7 @@ class Model(Object):
     multi_label: bool = False
     parameters: int | None = None
     sha256: str
+    reference: dict[str, Any] | None = None
     evaluation: Evaluation | None = None
     transfer: dict[str, Any] | None = None
     quantization: dict[str, Any] | None = None
@@ -448,12 +450,37 @@ class Score(Record):
     probability: float
 
 
+class Unusual(Record):
+    """`energy`, the higher the more unusual, and the share of the validation images that are less so."""
+
+    energy: float
+    quantile: float
+
+
 class Prediction(Record):
     index: int
     label: str
     probability: float
     labels: list[str] | None = None
+    out_of_distribution: Unusual | None = None
     top: list[Score] = []
+
+
+class Priors(Record):
+    """Shares of classes that probabilities were corrected for, and those that they went by before."""
+
+    estimated: bool
+    images: int
+    reference: dict[str, float]
+    shares: dict[str, float]
+
+
+class Predictions(list[Prediction]):
+    """Predictions in the order in which the images were sent; `priors` where they were corrected."""
+
+    def __init__(self, predictions: Iterable[Prediction], priors: Priors | None = None) -> None:
+        super().__init__(predictions)
+        self.priors = priors
 
 
 class Adaptation(Record):

@@ -11,6 +11,7 @@ from app.api import bodies, downloads, events, examples, openapi
 from app.api.dependencies import Guest, Poster, Predictor, Reader, Writer
 from app.api.pagination import Cascade, Id, Paging
 from app.api.predictions import answering
+from app.api.predictions.priors import Priors
 from app.api.schemas.checkpoints import (
     Checkpoint,
     FromFile,
@@ -151,6 +152,7 @@ async def predict(
     services: ServicesDep,
     top_k: answering.TopK = None,
     adapt: answering.Adapt = None,
+    priors: Priors = None,
 ) -> Response:
     """One image as the body, or many as a form or in JSON."""
 
@@ -158,9 +160,11 @@ async def predict(
         return checkpoints.answering(db, sender.owner, id)
 
     give = answering.classified(top_k)
+    if adapt and priors:
+        raise errors.Invalid("An adapting network has no priors that are known: leave one of them out.", param="priors")
     if adapt:
         return await answering.adapting(request, id, sender, services, find, give)
-    return await answering.answer(request, sender, services, find, give)
+    return await answering.answer(request, sender, services, find, give, "float32", priors)
 
 
 @router.get("/{id}/adaptation", summary="Where its adaptation stands", responses=openapi.refusals(errors.NotFound))

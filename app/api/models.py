@@ -11,6 +11,7 @@ from app.api import bodies, downloads, openapi
 from app.api.dependencies import Guest, Poster, Predictor, Reader, Writer
 from app.api.pagination import Cascade, Id, Paging
 from app.api.predictions import answering
+from app.api.predictions.priors import Priors
 from app.api.schemas.common import Listing
 from app.api.schemas.jobs import Job
 from app.api.schemas.models import Model, Quantization
@@ -115,6 +116,7 @@ async def predict(
     top_k: answering.TopK = None,
     adapt: answering.Adapt = None,
     precision: answering.AtPrecision = "float32",
+    priors: Priors = None,
 ) -> Response:
     """One image as the body, or many as a form or in JSON."""
 
@@ -124,9 +126,11 @@ async def predict(
     give = answering.classified(top_k)
     if adapt and precision != "float32":
         raise errors.Invalid("What adapts is the network in float32: leave one of them out.", param="precision")
+    if adapt and priors:
+        raise errors.Invalid("An adapting network has no priors that are known: leave one of them out.", param="priors")
     if adapt:
         return await answering.adapting(request, id, sender, services, find, give)
-    return await answering.answer(request, sender, services, find, give, precision)
+    return await answering.answer(request, sender, services, find, give, precision, priors)
 
 
 @router.post(

@@ -120,6 +120,7 @@ def promote(db: Session, owner: str, *, name: str, model: str, metadata: dict[st
         graph=row.graph,
         not_servable=row.not_servable,
         image_bytes=row.image_bytes,
+        reference=row.reference,
         untrained_head=row.untrained_head,
         **_common(owner, name, metadata),
     )

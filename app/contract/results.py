@@ -11,6 +11,7 @@ from app.contract.networks import NetworkSpec
 from app.contract.quantization import QuantizationReport
 from app.contract.recipe import Recipe
 from app.contract.record import Record
+from app.contract.reference import Reference
 from app.contract.specs import Labelled
 from app.contract.transfer import TensorReport, TransferReport
 
@@ -92,6 +93,7 @@ class LearnedResult(NetworkResult, RunResult):
     """A run that has learned a model, whose files are not written yet."""
 
     transfer: TransferReport | None = None
+    reference: Reference | None = None
 
 
 class AdaptedResult(LearnedResult, Packaged):

@@ -97,6 +97,10 @@ class NotAdaptable(Conflict):
     code, title = "not_adaptable", "This network cannot adapt to a stream of images."
 
 
+class NoReference(Conflict):
+    code, title = "no_reference", "This network was never measured on validation images."
+
+
 class RequestInFlight(Conflict):
     code, title = "idempotency_in_flight", "A request with this Idempotency-Key is still being worked on."
 

@@ -216,6 +216,7 @@ class ServableRow(Owned):
     graph: Mapped[str | None] = mapped_column(SHA256)  # blob: ONNX; none where it could not be exported
     not_servable: Mapped[str | None] = mapped_column(Text)  # why there is no graph, or why it is not run
     image_bytes: Mapped[int | None] = mapped_column(BigInteger)  # of memory that the graph takes for each image
+    reference: Mapped[Document | None] = mapped_column(Json)  # its answers for validation images
     stored_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")  # of its own blobs
     # its head was drawn at random: it has features, but says nothing of classes
     untrained_head: Mapped[bool] = mapped_column(Boolean, default=False, server_default=text("false"))

@@ -80,6 +80,7 @@ def publish(db: Session, job: JobRow, result: AdaptedResult, written: Written) -
         adapter=written.addresses.get(Artifact.ADAPTER),
         not_servable=result.not_servable,
         image_bytes=result.image_bytes,
+        reference=record.stored(result.reference),
         stored_bytes=written.stored_bytes,
         untrained_head=result.untrained_head,
         evaluation=record.stored(result.evaluation),

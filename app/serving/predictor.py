@@ -14,10 +14,28 @@ Floats = NDArray[np.float32]
 
 
 class ImagePrediction(NamedTuple):
-    """The prediction of one image: probabilities [K] and, where they were asked for, features [D]."""
+    """The prediction of one image: probabilities [K], features [D] where they were asked for, and its energy, which
+    graphs that older versions exported do not give."""
 
     probabilities: Floats
     features: Floats | None = None
+    energy: float | None = None
+
+
+class Outputs(NamedTuple):
+    """The outputs of a predictor for N images: probabilities [N,K], features [N,D] if asked for, energies [N] if it has
+    them."""
+
+    probabilities: Floats
+    features: Floats | None = None
+    energy: Floats | None = None
+
+    @property
+    def of_images(self) -> list[ImagePrediction]:
+        nothing = [None] * len(self.probabilities)
+        features = nothing if self.features is None else self.features
+        energies = nothing if self.energy is None else self.energy.tolist()
+        return list(map(ImagePrediction, self.probabilities, features, energies))
 
 
 class Predictor(Protocol):
@@ -26,8 +44,8 @@ class Predictor(Protocol):
     nbytes: int  # memory that it holds, as far as that can be told
     features: int  # D, how many numbers an image's features are
 
-    def predict(self, images: Images, *, features: bool = False) -> tuple[Floats, Floats | None]:
-        """`images` uint8 [N,H,W,C] at the model's size → probabilities [N,K] and, if asked for, features [N,D]."""
+    def predict(self, images: Images, *, features: bool = False) -> Outputs:
+        """`images` uint8 [N,H,W,C] at the model's size → its answers."""
 
     def close(self) -> None:
         """Release what the predictor holds: it is not asked any more."""
@@ -42,9 +60,8 @@ class TorchPredictor:
         size: tuple[int, int] = torch_process.ask("load", *self._known)
         self.nbytes, self.features = size
 
-    def predict(self, images: Images, *, features: bool = False) -> tuple[Floats, Floats | None]:
-        answer: tuple[Floats, Floats | None] = self._torch_process.ask("predict", *self._known, images, features)
-        return answer
+    def predict(self, images: Images, *, features: bool = False) -> Outputs:
+        return Outputs(*self._torch_process.ask("predict", *self._known, images, features))
 
     def close(self) -> None:
         if self._torch_process.alive:
@@ -61,10 +78,12 @@ class OpenVinoPredictor:
         self._network: Any = Core().compile_model(str(graph), "CPU", options)
         self.nbytes = 2 * graph.stat().st_size
         self.features: int = self._network.output("features").partial_shape[1].get_length()
+        self._gives_energy = any("energy" in output.names for output in self._network.outputs)
 
-    def predict(self, images: Images, *, features: bool = False) -> tuple[Floats, Floats | None]:
+    def predict(self, images: Images, *, features: bool = False) -> Outputs:
         outputs = self._network({"image": images})
-        return outputs["probabilities"], outputs["features"] if features else None
+        energy = outputs["energy"] if self._gives_energy else None
+        return Outputs(outputs["probabilities"], outputs["features"] if features else None, energy)
 
     def close(self) -> None:
         """Do nothing: the memory goes with the predictor."""
@@ -85,12 +104,13 @@ class OnnxPredictor:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session: Any = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         self.nbytes = 2 * graph.stat().st_size  # the weights, and their repacked copies
-        self.features: int = next(out.shape[1] for out in self._session.get_outputs() if out.name == "features")
+        shapes = {output.name: output.shape for output in self._session.get_outputs()}
+        self.features: int = shapes["features"][1]
+        self._always = ("probabilities", "energy") if "energy" in shapes else ("probabilities",)
 
-    def predict(self, images: Images, *, features: bool = False) -> tuple[Floats, Floats | None]:
-        wanted = ["probabilities", "features"] if features else ["probabilities"]
-        outputs = self._session.run(wanted, {"image": images})
-        return outputs[0], outputs[1] if features else None
+    def predict(self, images: Images, *, features: bool = False) -> Outputs:
+        wanted = (*self._always, "features") if features else self._always
+        return Outputs(**dict(zip(wanted, self._session.run(wanted, {"image": images}), strict=True)))
 
     def close(self) -> None:
         """Do nothing: the memory goes with the predictor."""

@@ -214,12 +214,8 @@ class Serving:
         def process(requests: list[_Request]) -> list[ImagePrediction]:
             wanted = any(each.features for each in requests)
             with self._runs.taking(needed * len(requests)):
-                probabilities, features = predictor.predict(
-                    np.stack([each.pixels for each in requests]), features=wanted
-                )
-            if features is None:
-                return list(map(ImagePrediction, probabilities))
-            return list(map(ImagePrediction, probabilities, features))
+                outputs = predictor.predict(np.stack([each.pixels for each in requests]), features=wanted)
+            return outputs.of_images
 
         capacity = min(self.capacity, max(chunk, self._runs.total // pixel_bytes))
         return _Loaded(predictor, Batcher(process, max_batch=batch, capacity=capacity, name=servable.graph[:8]), chunk)

@@ -10,7 +10,8 @@ import typer
 
 from regraft.cli.live import transfer
 from regraft.cli.online import JUDGED, Column, Session, online
-from regraft.cli.options import Cascade, Limit
+from regraft.cli.options import Cascade, Limit, document
+from regraft.nouns.predicting import Shares
 from regraft.types import Prediction
 
 app = typer.Typer(help="What jobs have made.", no_args_is_help=True)
@@ -117,11 +118,22 @@ def predict(
     of: Annotated[str, typer.Argument(metavar="MODEL|CHECKPOINT")],
     images: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False)],
     top_k: Annotated[int | None, typer.Option(min=1, help="The likeliest classes of each.")] = None,
+    priors: Annotated[
+        str | None,
+        typer.Option(
+            metavar="estimate|JSON|@FILE",
+            help="Correct for the classes' shares among the images: estimated from these, or given by class.",
+        ),
+    ] = None,
 ) -> None:
-    """Classify images."""
+    """Classify images; `unusual` is the share of the validation images that are less so."""
     noun = session.client.checkpoints if of.startswith("ckpt_") else session.client.models
-    found = noun.predict(of, images, top_k=top_k)
+    shares: Shares | None = "estimate" if priors == "estimate" else document(priors)
+    found = noun.predict(of, images, top_k=top_k, priors=shares)
     session.show_all(found, _columns(images))
+    if found.priors is not None and not session.as_json:
+        said = ", ".join(f"{label} {share:.1%}" for label, share in found.priors.shares.items())
+        session.say(f"Corrected for these shares of the classes: {said}.", None)
 
 
 def _columns(images: Sequence[Path]) -> list[Column]:
@@ -129,8 +141,13 @@ def _columns(images: Sequence[Path]) -> list[Column]:
         ("image", lambda one: images[one.index].name),
         ("label", lambda one: one.label if one.labels is None else ", ".join(one.labels) or "none"),
         ("probability", lambda one: f"{one.probability:.1%}"),
+        ("unusual", _unusual),
         ("top", _top),
     ]
+
+
+def _unusual(one: Prediction) -> str:
+    return "" if one.out_of_distribution is None else f"{one.out_of_distribution.quantile:.1%}"
 
 
 def _top(one: Prediction) -> str:

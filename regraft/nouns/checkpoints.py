@@ -7,9 +7,9 @@ from typing import Any
 from regraft import errors
 from regraft.images import Image
 from regraft.nouns.base import D, Noun, given, waiting
-from regraft.nouns.predicting import Adapt, predicting
+from regraft.nouns.predicting import Adapt, Shares, predicting
 from regraft.steps import Steps, Stream, call, items
-from regraft.types import Adaptation, Checkpoint, Event, Identification, Prediction
+from regraft.types import Adaptation, Checkpoint, Event, Identification, Predictions
 from regraft.wire import Request
 
 
@@ -94,12 +94,15 @@ class Checkpoints(Noun[D]):
         *,
         top_k: int | None = None,
         adapt: Adapt | None = None,
-    ) -> Steps[list[Prediction]]:
+        priors: Shares | None = None,
+    ) -> Steps[Predictions]:
         """Predict for images, in the order sent.  An image is a path, a file's bytes, a Pillow image, or a uint8 array
         [H,W] or [H,W,3].
 
-        With `adapt` by a network that adapts to the images of all such calls."""
-        return (yield from predicting(self._send, f"/v1/checkpoints/{checkpoint}/predictions", images, top_k, adapt))
+        With `adapt` by a network that adapts to the images of all such calls; `priors` corrects for shares of classes,
+        given or to `estimate` from the images."""
+        path = f"/v1/checkpoints/{checkpoint}/predictions"
+        return (yield from predicting(self._send, path, images, top_k, adapt, priors=priors))
 
     @call
     def adaptation(self, checkpoint: str) -> Steps[Adaptation]:

@@ -7,9 +7,9 @@ from typing import Literal
 from regraft.images import Image
 from regraft.nouns.base import D, Noun, given
 from regraft.nouns.downloads import downloading
-from regraft.nouns.predicting import Adapt, Precision, image_request, predicting
+from regraft.nouns.predicting import Adapt, Precision, Shares, image_request, predicting
 from regraft.steps import Steps, Stream, call, items
-from regraft.types import Adaptation, Job, Model, Prediction
+from regraft.types import Adaptation, Job, Model, Predictions
 from regraft.wire import Progress, Request
 
 
@@ -62,13 +62,15 @@ class Models(Noun[D]):
         top_k: int | None = None,
         adapt: Adapt | None = None,
         precision: Precision | None = None,
-    ) -> Steps[list[Prediction]]:
+        priors: Shares | None = None,
+    ) -> Steps[Predictions]:
         """Predict for images, in the order sent.  An image is a path, a file's bytes, a Pillow image, or a uint8 array
         [H,W] or [H,W,3].
 
-        With `adapt` by a network that adapts to the images of all such calls; `precision` `int8` needs `quantize`."""
+        With `adapt` by a network that adapts to the images of all such calls; `precision` `int8` needs `quantize`;
+        `priors` corrects for shares of classes, given or to `estimate` from the images."""
         path = f"/v1/models/{model}/predictions"
-        return (yield from predicting(self._send, path, images, top_k, adapt, precision))
+        return (yield from predicting(self._send, path, images, top_k, adapt, precision, priors))
 
     @call
     def quantize(

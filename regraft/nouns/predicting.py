@@ -1,6 +1,7 @@
 """Predictions and embeddings: one image as the raw body, many as a form."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import httpx
@@ -8,7 +9,7 @@ import httpx
 from regraft.images import Image, encoded, media_type
 from regraft.nouns.base import given
 from regraft.steps import Steps
-from regraft.types import Prediction
+from regraft.types import Prediction, Predictions, Priors
 from regraft.wire import Request
 
 Sender = Callable[[Request], Steps[httpx.Response]]
@@ -16,6 +17,7 @@ Sender = Callable[[Request], Steps[httpx.Response]]
 
 Adapt = Literal["tent"]
 Precision = Literal["float32", "int8"]
+Shares = Literal["estimate"] | Mapping[str, float]
 
 
 def predicting(
@@ -25,11 +27,15 @@ def predicting(
     top_k: int | None,
     adapt: Adapt | None,
     precision: Precision | None = None,
-) -> Steps[list[Prediction]]:
-    params = given({"top_k": top_k, "adapt": adapt, "precision": precision})
+    priors: Shares | None = None,
+) -> Steps[Predictions]:
+    shares = priors if priors is None or isinstance(priors, str) else json.dumps(dict(priors))
+    params = given({"top_k": top_k, "adapt": adapt, "precision": precision, "priors": shares})
     request = image_request(path, images, params, repeatable=adapt is None)
     response = yield from send(request)
-    return [Prediction.model_validate(entry) for entry in response.json()["data"]]
+    answer = response.json()
+    used = Priors.model_validate(answer["priors"]) if answer.get("priors") else None
+    return Predictions(map(Prediction.model_validate, answer["data"]), used)
 
 
 def image_request(

@@ -160,12 +160,13 @@ def test_what_is_served_is_what_the_cpu_gives():
     structure = Structure.of(made, SPEC)
     pixels_NHWC = images(77).pixels_NHWC
     with torch.inference_mode():
-        wanted_NK, wanted_ND = Served(made, structure, SPEC)(pixels_NHWC)
+        wanted_NK, wanted_ND, wanted_N = Served(made, structure, SPEC)(pixels_NHWC)
     plain = Plain(Served(made, structure, SPEC), CUDA, features=structure.features)
     for count in (*SIZES, 3, 33, 77):
-        found_NK, found_ND = plain.predict(pixels_NHWC[:count].numpy(), features=True)
+        found_NK, found_ND, found_N = plain.predict(pixels_NHWC[:count].numpy(), features=True)
         torch.testing.assert_close(torch.from_numpy(found_NK), wanted_NK[:count], rtol=0, atol=5e-3)
         torch.testing.assert_close(torch.from_numpy(found_ND), wanted_ND[:count], rtol=0.02, atol=0.02)
+        torch.testing.assert_close(torch.from_numpy(found_N), wanted_N[:count], rtol=0.02, atol=0.02)
 
 
 def test_fine_tune_takes_its_own_parameters_there(tmp_path):

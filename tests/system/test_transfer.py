@@ -168,7 +168,7 @@ def test_the_graph_the_weights_and_the_service_agree(service, adapted, weights, 
     array = np.array(Image.open(io.BytesIO(digits.one_png(3))))
     square = np.array(Image.fromarray(array).resize((20, 20), Image.Resampling.BILINEAR))
     pixels = np.pad(square, 4)[None, :, :, None]  # the contract: padded, with a margin of 4
-    probabilities, _ = session.run(None, {"image": pixels})
+    [probabilities] = session.run(["probabilities"], {"image": pixels})
     found = service.client.models.predict(adapted.model, digits.one_png(3), top_k=10)[0]
     assert {top.label: top.probability for top in found.top} == pytest.approx(
         dict(zip([str(i) for i in range(10)], probabilities[0].tolist(), strict=True)), abs=1e-5
@@ -278,7 +278,7 @@ def test_a_classical_model_is_a_model_like_any_other(service, fitted, tmp_path):
     graph = service.client.models.download(fitted.model, tmp_path, format="onnx")
     array = np.array(Image.open(io.BytesIO(digits.one_png(5))))
     pixels = np.pad(np.array(Image.fromarray(array).resize((20, 20), Image.Resampling.BILINEAR)), 4)[None, :, :, None]
-    probabilities, _ = onnxruntime.InferenceSession(graph.read_bytes()).run(None, {"image": pixels})
+    [probabilities] = onnxruntime.InferenceSession(graph.read_bytes()).run(["probabilities"], {"image": pixels})
     found = service.client.models.predict(fitted.model, digits.one_png(5), top_k=10)[0]
     assert {top.label: top.probability for top in found.top} == pytest.approx(
         dict(zip([str(i) for i in range(10)], probabilities[0].tolist(), strict=True)), abs=1e-5

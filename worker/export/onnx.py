@@ -1,4 +1,4 @@
-"""A network with its input contract as an ONNX graph: uint8 images in, probabilities and features out."""
+"""A network with its input contract as an ONNX graph: uint8 images in, probabilities, features and energy out."""
 
 import contextlib
 import io
@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from app.contract.inputs import InputSpec
 from worker.export import memory
-from worker.export.served import Served
+from worker.export.served import Answers, Served
 from worker.networks.heads import Head
 from worker.networks.structure import Structure
 
 OPSET = 20
 LARGEST = 2**31 - 2**26  # bytes of weights: a graph is one protobuf message, which ends at 2 GiB
 CHECKED = (1, 3)  # batch sizes on which graph and network are compared
-TOLERANCE = 1e-3  # of probabilities; of features relative to the largest
+TOLERANCE = 1e-3  # of probabilities; of features and energies relative to the largest
 _LOUD = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 
@@ -62,7 +62,7 @@ def _graph(served: Served, input: InputSpec) -> onnx_ir.Model:
         program,
         dynamic_shapes=shapes,
         input_names=["image"],
-        output_names=["probabilities", "features"],
+        output_names=[*Answers._fields],
         opset_version=OPSET,
         dynamo=True,
         verbose=False,
@@ -88,17 +88,16 @@ def _bare(model: onnx_ir.Model) -> onnx_ir.Model:
 def _compare(served: Served, input: InputSpec, path: Path) -> None:
     try:
         session = onnxruntime.InferenceSession(str(path), _options(), providers=["CPUExecutionProvider"])
-        answers: Any = [
-            session.run(["probabilities", "features"], {"image": _images(n, input).numpy()}) for n in CHECKED
-        ]
+        answers: Any = [session.run([*Answers._fields], {"image": _images(n, input).numpy()}) for n in CHECKED]
     except Exception as error:  # onnxruntime's exceptions have no common base but this
         raise NotExportable(f"ONNX Runtime could not run it: {_first_line(error)}") from error
     jump = max((module.jump for module in served.modules() if isinstance(module, Head)), default=0.0)
-    for count, (probabilities, features) in zip(CHECKED, answers, strict=True):
+    for count, (probabilities, features, energy) in zip(CHECKED, answers, strict=True):
         with torch.inference_mode():
-            wanted_NK, wanted_ND = (tensor.numpy() for tensor in served(_images(count, input)))
+            wanted_NK, wanted_ND, wanted_N = (tensor.numpy() for tensor in served(_images(count, input)))
         _require_close("probabilities", probabilities, wanted_NK, TOLERANCE + jump)
         _require_close("features", features, wanted_ND, TOLERANCE * max(1.0, float(np.abs(wanted_ND).max())))
+        _require_close("energies", energy, wanted_N, (TOLERANCE + jump) * max(1.0, float(np.abs(wanted_N).max())))
 
 
 def _options() -> onnxruntime.SessionOptions:

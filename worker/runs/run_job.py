@@ -20,7 +20,7 @@ from worker.methods import measure
 from worker.methods.registry import METHODS
 from worker.methods.task import Adapted, Domain, Source, Task
 from worker.networks import misfits
-from worker.runs import ablation, calibration, drift, guard
+from worker.runs import ablation, calibration, drift, guard, reference
 from worker.runtime import device
 from worker.runtime.cache import Cache
 from worker.runtime.contract import Channel, Failure, Note, Result, Spec
@@ -98,6 +98,8 @@ def learn(spec: Spec[RunSpec[Method]], channel: Channel, rehearsal: Rehearsal | 
         if job.race is not None:
             run.rung = _rung(task, params, job.race)
         adapted, evaluation = _adapt(task, params)
+        gives_model = params.info.gives_model and adapted.quantised is None
+        measured = reference.measure(task, adapted) if gives_model else None
         if run.rung is not None:
             run.score_at_end(run.rung.judge(adapted.classifier))
     if adapted.quantised is not None:
@@ -116,6 +118,7 @@ def learn(spec: Spec[RunSpec[Method]], channel: Channel, rehearsal: Rehearsal | 
         recipe=Recipe.of(adapted.params, adapted.classifier.input),
         transfer=adapted.transfer,
         untrained_head=adapted.headless,
+        reference=measured,
     )
     return Measured(adapted, learned)
 

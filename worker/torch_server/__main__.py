@@ -55,7 +55,7 @@ class Networks:
         return plain.nbytes, plain.features
 
     def predict(self, name: str, document: Mapping[str, Any], weights: Path, images: Any, features: bool) -> Any:
-        """`images` uint8 [N,H,W,C] → probabilities [N,K] and, if asked for, features [N,D]."""
+        """`images` uint8 [N,H,W,C] → probabilities [N,K], features [N,D] if asked for, energies [N]."""
         return self._open(name, document, weights).predict(images, features=features)
 
     def forget(self, name: str) -> None:

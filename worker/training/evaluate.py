@@ -88,6 +88,13 @@ def judge(
     return verdict
 
 
+def logits(run: Run, forward: Callable[[Tensor], Tensor], batches: Split) -> Tensor:
+    """float32 [N,K]: what `forward` makes of all `batches`; in a rehearsal of the first images alone."""
+    with torch.inference_mode():
+        shown = batches if run.rehearsal is None else _some(run.rehearsal, batches)
+        return torch.cat([accumulation.forward(forward, x).float() for x, _ in shown])
+
+
 def _some(rehearsal: Rehearsal, batches: Split) -> Split:
     began_at, shown = time.monotonic(), 0
     for x, y in batches:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Literal
 
@@ -13,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.api import multipart, openapi
 from app.api.dependencies import Sender
-from app.api.predictions import images
+from app.api.predictions import images, priors
 from app.api.schemas.predictions import Images
 from app.api.services import Services
 from app.contract.inputs import InputSpec
@@ -34,6 +35,7 @@ RESPONSES = openapi.refusals(
     errors.NotReady,
     errors.NotServable,
     errors.UntrainedHead,
+    errors.NoReference,
     *openapi.BODY,
     errors.InvalidImage,
     errors.Unavailable,
@@ -92,14 +94,21 @@ async def answer(
     find: Callable[[Session], Row],
     give: Give,
     precision: Precision = "float32",
+    wanted_priors: str | None = None,
 ) -> Response:
     """Answer with what the network of the row that `find` gives makes of the images of the request, in the order
     sent."""
     row = await run_in_threadpool(sender.reads, find)
     servable = Servable.of(row, precision)
+    shift = None if wanted_priors is None else priors.Shift.of(row, wanted_priors)
     sent = await images.read(request, services.settings.max_predict_bytes)
+    if shift is not None:
+        shift.require_enough(len(sent))
     predictions = await asked(services, request.url.path, servable, sent, owner=row.owner, features=give is embedded)
-    body = await written(row, predictions, give)
+    more: dict[str, object] = {}
+    if shift is not None:
+        predictions, more["priors"] = await run_in_threadpool(shift.corrected, predictions)
+    body = await written(row, predictions, give, **more)
     if sender.key is None:
         return Response(body, media_type="application/json")
     digests = "".join(hashlib.sha256(image).hexdigest() for image in sent)
@@ -143,16 +152,32 @@ def classified(top_k: int | None) -> Give:
 
     def give(row: Row, predictions: Sequence[ImagePrediction]) -> list[dict[str, object]]:
         data = []
+        known_Q = None if row.reference is None else row.reference.get("energy")
         for index, prediction in enumerate(predictions):
             p_K = prediction.probabilities
             shown = top_k or (len(p_K) if row.multi_label else TOP_K)
             top = [{"label": _label(row, k), "probability": p_K[k]} for k in _likeliest(p_K, shown)]
             present = _likeliest(p_K, int(np.count_nonzero(p_K >= PRESENT))) if row.multi_label else []
             several = {"labels": [_label(row, k) for k in present]} if row.multi_label else {}
-            data.append({"index": index, **top[0], **several, "top": top})
+            unusual = {} if known_Q is None or prediction.energy is None else _unusual(prediction.energy, known_Q)
+            data.append({"index": index, **top[0], **several, **unusual, "top": top})
         return data
 
     return give
+
+
+def _unusual(energy: float, known_Q: Sequence[float]) -> dict[str, object]:
+    """The score of an image, and the share of the validation images whose score is lower."""
+    return {"out_of_distribution": {"energy": energy, "quantile": quantile(energy, known_Q)}}
+
+
+def quantile(value: float, known_Q: Sequence[float]) -> float:
+    """The place of a value among evenly spaced quantiles, in ascending order, from 0 to 1, with lines between them."""
+    place = bisect_left(known_Q, value)
+    if place in (0, len(known_Q)):
+        return float(place > 0)
+    low, high = known_Q[place - 1], known_Q[place]
+    return (place - 1 + (value - low) / (high - low)) / (len(known_Q) - 1)
 
 
 def _label(row: Row, k: int) -> str:

@@ -8,6 +8,7 @@ from app.api.schemas.common import Metadata, Name, NetworkShape, Object, Warned
 from app.contract.base import StrictModel
 from app.contract.evaluation import Evaluation
 from app.contract.inputs import InputShape
+from app.contract.reference import Reference
 from app.db.tables import ModelRow as Row
 from app.methods.utilities.quantize import Quantize
 
@@ -31,6 +32,7 @@ class Model(Object):
     """Immutable.
 
     `untrained_head`: it was trained without labels, and its head is as it was drawn; it gives embeddings alone.
+    `reference`: its answers for the validation images, which predictions are compared with; null where there were none.
     """
 
     object: Literal["model"] = "model"
@@ -46,6 +48,7 @@ class Model(Object):
     servable: bool
     not_servable: str | None
     untrained_head: bool
+    reference: Reference | None
     evaluation: Evaluation | None
     transfer: dict[str, Any] | None
     quantization: dict[str, Any] | None
@@ -69,6 +72,7 @@ class Model(Object):
             servable=row.graph is not None and row.not_servable is None,
             not_servable=row.not_servable,
             untrained_head=row.untrained_head,
+            reference=row.reference,
             evaluation=row.evaluation,
             transfer=row.transfer,
             quantization=row.quantization,

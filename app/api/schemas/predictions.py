@@ -45,16 +45,29 @@ class Score(Shape):
     probability: float
 
 
+class Unusual(Shape):
+    """The place of an image among those that the network knows, by how unlike them it is.
+
+    `energy`: −log Σ exp(zₖ) over the logits (of several labels −Σ log(1 + exp(zₖ))), the higher the more unusual.
+    `quantile`: the share of the validation images of its training that are less so.
+    """
+
+    energy: float
+    quantile: float
+
+
 class Prediction(Shape):
     """The prediction for the image with this index in the request: the likeliest class, and the likeliest `top_k`.
 
     `labels` are those of at least even odds, where an image has any number of labels; elsewhere it is left out.
+    `out_of_distribution` is left out where the network has no `reference` of energies, and of `adapt`.
     """
 
     index: int
     label: str
     probability: float
     labels: list[str] | None = None
+    out_of_distribution: Unusual | None = None
     top: list[Score]
 
 
@@ -72,12 +85,23 @@ class Adaptation(Shape):
     collapses: int
 
 
+class UsedPriors(Shape):
+    """The shares of the classes that probabilities were corrected for, and those of the `reference` that they went by
+    before; `estimated` from so many `images`, or as the request gave them."""
+
+    estimated: bool
+    images: int
+    reference: dict[str, float]
+    shares: dict[str, float]
+
+
 class Predictions(Shape):
-    """Predictions in the order in which the images were sent; `adaptation` where that was asked for."""
+    """Predictions in the order in which the images were sent; `adaptation` and `priors` where that was asked for."""
 
     object: Literal["list"] = "list"
     data: list[Prediction]
     adaptation: Adaptation | None = None
+    priors: UsedPriors | None = None
 
 
 class Embedding(Shape):

@@ -26,6 +26,7 @@ QUESTIONS = ("/v1/jobs/preflight", "/v1/checkpoints/identify")
 RULES = {
     r"^after: There is no object ": "One that is gone is refused.",
     r"^label: \w+ has no class ": "one that the dataset does not have is refused",
+    r"^priors: ": "others than those of the network are refused",
     r"An adapting network answers differently every time": "It goes with no `Idempotency-Key`",
     r"What adapts is the network in float32": "with no `precision` but `float32`",
     r"margin leaves no room": "something is to be left",

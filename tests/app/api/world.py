@@ -179,8 +179,10 @@ class World:
         self.finish_job(job["id"], servable=servable)
         return self.get(f"/v1/jobs/{job['id']}")
 
-    def finish_job(self, job_id: str, *, servable: bool = True, adapter: bytes | None = None, **published: Any) -> None:
-        graph = self.blobs.put([graph_bytes()]).sha256 if servable else None
+    def finish_job(
+        self, job_id: str, *, servable: bool = True, energy: bool = True, adapter: bytes | None = None, **published: Any
+    ) -> None:
+        graph = self.blobs.put([graph_bytes(energy=energy)]).sha256 if servable else None
         weights = self.blobs.put([WEIGHTS]).sha256
         with self.running(job_id) as (db, task):
             document = TRAINED | {
@@ -208,6 +210,13 @@ class World:
 
     def model(self, *, servable: bool = True, **changes: Any) -> dict[str, Any]:
         return self.get(f"/v1/models/{self.finished_job(servable=servable, **changes)['model']}")
+
+    def published_model(self, **published: Any) -> dict[str, Any]:
+        """A model of whose publishing something is said."""
+        job = self.queued_job()
+        self.finish_job(job["id"], **published)
+        made_of = self.get(f"/v1/jobs/{job['id']}")
+        return self.get(f"/v1/models/{made_of['model']}")
 
     def fail(self, step_id: str, code: str = "out_of_memory") -> None:
         with self.running(step_id) as (db, task):
@@ -259,8 +268,11 @@ def png(name: str) -> bytes:
     return buffer.getvalue()
 
 
-def graph_bytes() -> bytes:
-    """Tells which third of an image is the brightest: features are its 81 pixels, each 0 to 1."""
+def graph_bytes(*, energy: bool = True) -> bytes:
+    """Tells which third of an image is the brightest: features are its 81 pixels, each 0 to 1.
+
+    Without `energy` as version 0.1.0 exported it.
+    """
     thirds = np.zeros((SIDE * SIDE, 3), np.float32)
     for k in range(3):
         thirds[k * SIDE * 3 : (k + 1) * SIDE * 3, k] = 0.2
@@ -281,7 +293,12 @@ def graph_bytes() -> bytes:
         helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 3]),
         helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", SIDE * SIDE]),
     ]
+    if energy:
+        constants.append(numpy_helper.from_array(np.array([1], np.int64), "classes"))
+        nodes.append(helper.make_node("ReduceLogSumExp", ["logits", "classes"], ["free"], keepdims=0))
+        nodes.append(helper.make_node("Neg", ["free"], ["energy"]))
+        outputs.append(helper.make_tensor_value_info("energy", TensorProto.FLOAT, ["n"]))
     graph = helper.make_graph(nodes, "bars", inputs, outputs, constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     onnx.checker.check_model(model)
     return model.SerializeToString(deterministic=True)

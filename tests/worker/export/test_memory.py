@@ -29,10 +29,10 @@ def test_a_wide_layer_is_counted(tmp_path):
     assert memory.MARGIN * 400_000 <= image_bytes < memory.MARGIN * 1_300_000
     predictor = OnnxPredictor(tmp_path / "graph.onnx", 1)
     assert predictor.features == structure.features == 100_000
-    probabilities, features = predictor.predict(np.zeros((2, 8, 8, 1), np.uint8))
-    assert probabilities.shape == (2, 2)
-    assert features is None  # nobody asked for them
-    assert predictor.predict(np.zeros((2, 8, 8, 1), np.uint8), features=True)[1].shape == (2, 100_000)
+    outputs = predictor.predict(np.zeros((2, 8, 8, 1), np.uint8))
+    assert outputs.probabilities.shape == (2, 2)
+    assert outputs.features is None  # nobody asked for them
+    assert predictor.predict(np.zeros((2, 8, 8, 1), np.uint8), features=True).features.shape == (2, 100_000)
 
 
 @pytest.mark.parametrize(("side", "known"), [(3, 3), ("N", 1), ("4*N", 4), ("N + 1", 2), ("N//2*8", 0), (None, None)])

@@ -76,9 +76,10 @@ def test_the_graph_answers_as_the_network(tmp_path: Path, name: str, input: Inpu
         x = (torch.from_numpy(image).permute(0, 3, 1, 2) / 255 - mean) / std
         with torch.no_grad():
             logits, features = structure.forward(network, x)
-        found_probabilities, found_features = predictor.predict(image, features=True)
-        np.testing.assert_allclose(found_probabilities, logits.softmax(1), atol=1e-4)
-        np.testing.assert_allclose(found_features, features, atol=1e-3 * float(features.abs().max()))
+        found = predictor.predict(image, features=True)
+        np.testing.assert_allclose(found.probabilities, logits.softmax(1), atol=1e-4)
+        np.testing.assert_allclose(found.features, features, atol=1e-3 * float(features.abs().max()))
+        np.testing.assert_allclose(found.energy, -np.log(np.exp(logits.double().numpy()).sum(1)), rtol=1e-4, atol=1e-4)
 
 
 def test_of_several_labels_each_has_its_own_probability(tmp_path: Path) -> None:
@@ -86,9 +87,11 @@ def test_of_several_labels_each_has_its_own_probability(tmp_path: Path) -> None:
     artifacts, _ = packaged(tmp_path / "out", network, GREY, multi_label=True)
     image = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), np.uint8)
     x = (torch.from_numpy(image).permute(0, 3, 1, 2) / 255 - GREY.mean[0]) / GREY.std[0]
-    found, _ = OnnxPredictor(artifacts["graph"], threads=1).predict(image)
+    found = OnnxPredictor(artifacts["graph"], threads=1).predict(image)
     with torch.no_grad():
-        np.testing.assert_allclose(found, network(x).sigmoid(), atol=1e-4)
+        logits = network(x)
+    np.testing.assert_allclose(found.probabilities, logits.sigmoid(), atol=1e-4)
+    np.testing.assert_allclose(found.energy, -np.log(1 + np.exp(logits.double().numpy())).sum(1), rtol=1e-4, atol=1e-4)
 
 
 def test_the_files_are_the_weights_and_a_graph_in_one_file_each(tmp_path: Path) -> None:
@@ -104,7 +107,7 @@ def test_the_files_are_the_weights_and_a_graph_in_one_file_each(tmp_path: Path) 
     ]
     [batch, height, width, channels] = graph.graph.input[0].type.tensor_type.shape.dim
     assert (batch.dim_param, height.dim_value, width.dim_value, channels.dim_value) == ("N", 32, 40, 3)
-    assert [end.name for end in graph.graph.output] == ["probabilities", "features"]
+    assert [end.name for end in graph.graph.output] == ["probabilities", "features", "energy"]
     assert not any(node.metadata_props or node.doc_string for node in graph.graph.node)
 
 

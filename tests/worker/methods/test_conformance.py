@@ -270,7 +270,7 @@ def test_the_exported_graph_gives_the_same(plain, variant):
     input = InputSpec.model_validate(outcome.document["input"])
     _, _, pixels_NHWC = images_of("test", case.target, input)
     session = onnxruntime.InferenceSession(outcome.result.artifacts["graph"].read_bytes())
-    served_NK, features_ND = session.run(None, {"image": pixels_NHWC})
+    served_NK, features_ND, _ = session.run(None, {"image": pixels_NHWC})
     np.testing.assert_allclose(served_NK, outcome.served(pixels_NHWC), atol=1e-5)
     assert features_ND.shape == (len(pixels_NHWC), 8 * 2 * 2)
     assert outcome.result.document["not_servable"] is None

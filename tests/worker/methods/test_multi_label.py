@@ -111,7 +111,7 @@ def test_a_transfer_of_several_labels_is_guarded_and_calibrated(tmp_path):
     packed = PackedImages.open(target.pixels, target.index)
     rows = packed.rows("test")
     session = onnxruntime.InferenceSession(outcome.result.artifacts["graph"].read_bytes())
-    served_NK, _ = session.run(None, {"image": np.stack([packed[row] for row in rows])})
+    [served_NK] = session.run(["probabilities"], {"image": np.stack([packed[row] for row in rows])})
     assert measured["nll"] == pytest.approx(metrics.log_loss(packed.target[rows].ravel(), served_NK.ravel()), rel=1e-3)
     odds_NK = served_NK.astype(np.float64) / (1 - served_NK.astype(np.float64))
     before_NK = 1 / (1 + odds_NK ** -measured["calibration"]["temperature"])
