@@ -4,12 +4,15 @@
     python benchmarks/choosing.py truth --pacs FOLDER --cifar10 FOLDER --cifar100 FOLDER --lite0 FILE --lite2 FILE \
 --resnet20 FILE
     python benchmarks/choosing.py report
+    python benchmarks/choosing.py cost --cifar10 FOLDER
 
 `tables`: how well history alone ranks the checkpoints of two public tables of truth, `sfda.csv` and
 `transfer_graph.csv` in `benchmarks/measured`.  `truth` measures what is missing in `choosing.csv` there: the test
 accuracy of every checkpoint of the zoo on every target, by `fine_tune` and `linear_probe` as they are by default; and,
 in `choosing_evidence.jsonl`, what a recommendation measures of the same before.  An interrupted run goes on where it
-was.  `report`: what forecasts are worth, by the targets that are complete.
+was.
+`report`: what forecasts are worth, by the targets that are complete.  `cost`: what a recommendation takes beside the
+job that it spares.
 """
 
 import argparse
@@ -29,6 +32,7 @@ import numpy as np
 
 import defaults
 import ledger
+import recommending
 import zoo
 from app.contract import blobs
 from app.contract.blobs import Input
@@ -48,12 +52,15 @@ ROOT = Path(__file__).resolve().parents[1]
 MEASURED = ROOT / "benchmarks" / "measured"
 TRUTH, EVIDENCE = "choosing.csv", "choosing_evidence.jsonl"
 METHODS = ("linear_probe", "fine_tune")
+LOOKED = METHODS[0]  # the method in the key of evidence: which one does not matter
 IMAGES, SEED = 1000, 0
 PAST = 5  # targets, of which history alone has to know enough
 TABLES = {  # file, and the τ to reach
     "11 networks × 11 targets (TencentARC/SFDA, group 1)": ("sfda.csv", 0.80),
     "180 networks × 12 targets (zLizy/transferability_graph)": ("transfer_graph.csv", 0.52),
 }
+NETWORKS = 20
+PART = "Seconds of one processor; of the job a part is run: benchmarks/recommending.py."
 AGREED, AHEAD = 0.6, 0.05
 TAU = "τ is `scipy.stats.weightedtau`, in the mean over targets, in brackets its 95 % interval by Student's t."
 
@@ -190,19 +197,29 @@ def look(checkpoint: str, target: str, places: ZooPlaces) -> Evidence:
     return found
 
 
-def settle(target: str, animals: Sequence[str], places: ZooPlaces, folder: Path, jobs: int) -> None:
+@dataclass(frozen=True)
+class Wanted:
+    """The part of the zoo that is to be measured."""
+
+    animals: Sequence[str]
+    methods: Sequence[str] = METHODS
+
+
+def settle(target: str, wanted: Wanted, places: ZooPlaces, folder: Path, jobs: int) -> None:
     """Measure what is missing of a target."""
     truths, evidence = Truths(folder / TRUTH), EvidenceLedger(folder / EVIDENCE)
     zoo.target(target, places)
-    cells = [(animal, method, key(animal, target, method, places)) for animal in animals for method in METHODS]
+    seen_as = {animal: key(animal, target, LOOKED, places) for animal in wanted.animals}
+    unseen = [animal for animal, name in seen_as.items() if not evidence.has(target, name)]
+    cells = [
+        (animal, method, key(animal, target, method, places)) for animal in wanted.animals for method in wanted.methods
+    ]
     missing = [cell for cell in cells if not truths.has(cell[0], target, cell[1], cell[2])]
-    unseen = [animal for animal, method, name in cells if method == METHODS[0] and not evidence.has(target, name)]
-    names = {animal: name for animal, method, name in cells if method == METHODS[0]}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, initializer=device.keep_memory) as pool:
         looks = {pool.submit(look, animal, target, places): animal for animal in unseen}
         for seen in as_completed(looks):
-            evidence.add(target, names[looks[seen]], seen.result())
+            evidence.add(target, seen_as[looks[seen]], seen.result())
         runs = [pool.submit(measured, animal, target, method, name, places) for animal, method, name in missing]
         for done, ran in enumerate(as_completed(runs), 1):
             row = ran.result()
@@ -285,6 +302,22 @@ def report(truth: ZooTruth) -> list[Row]:
     return rows
 
 
+def cost_rows(cifar10: Path, networks: int) -> list[Row]:
+    """The cost of a recommendation for so many networks, scaled to `NETWORKS` of them."""
+    with tempfile.TemporaryDirectory() as work:
+        found = recommending.costs(cifar10, Path(work), networks)
+    said = f"{NETWORKS} ResNet-18 × {recommending.LOOKED_AT:,} images"
+    cold, again, of_features = (NETWORKS / networks * one for one in (found.cold, found.again, found.of_features))
+    ratio = cold / found.job
+    return [
+        ledger.row(
+            f"{said}, of the job's time", f"{ratio:.2f}", f"{cold:.0f} of {found.job:.0f} s", "< 0.2", ratio < 0.2
+        ),
+        ledger.row("the same question again", f"{again:.2f} s", "", "< 2 s", again < 2),
+        ledger.row("of kept features, another question's scores", f"{of_features:.1f} s"),
+    ]
+
+
 def _figure(mean: stats.Mean) -> tuple[str, str]:
     return f"{mean.mean:.3f}", f"[{mean.low:.3f} {mean.high:.3f}]"
 
@@ -307,11 +340,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     truth.add_argument("--jobs", type=int, default=1, help="processes, each with one thread")
     truth.add_argument("--only", nargs="+", default=list(zoo.TARGETS), choices=list(zoo.TARGETS), metavar="TARGET")
     truth.add_argument("--animals", nargs="+", default=list(zoo.ANIMALS), choices=list(zoo.ANIMALS), metavar="NAME")
+    cost = commands.add_parser("cost", help="what a recommendation takes beside a job")
+    cost.add_argument("--cifar10", type=Path, required=True)
+    cost.add_argument("--networks", type=int, default=NETWORKS)
+    truth.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     commands.add_parser("report", help="what forecasts are worth on the zoo")
     options = parser.parse_args(arguments)
     command = f"python benchmarks/choosing.py {options.command}"
     if options.command == "tables":
         _printed("Choosing: public tables", command, tables(), [TAU])
+    elif options.command == "cost":
+        _printed("Choosing: cost", f"{command} --cifar10 FOLDER", cost_rows(options.cifar10, options.networks), [PART])
     elif options.command == "report":
         found = [zoo_truth(MEASURED, method) for method in METHODS]
         size = f"{len(found[0].checkpoints)} checkpoints, {len(found[0].accuracy)} targets."
@@ -322,7 +361,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for animal in options.animals:
             zoo.raise_animal(animal, places)
         for target in options.only:
-            settle(target, options.animals, places, MEASURED, options.jobs)
+            settle(target, Wanted(options.animals, options.methods), places, MEASURED, options.jobs)
 
 
 if __name__ == "__main__":

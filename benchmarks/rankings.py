@@ -181,7 +181,7 @@ class ZooTruth:
 
     def _history(self, target: str) -> Scores:
         stood = standings(self._jobs(target)).checkpoints
-        return {name: stood[name].expected for name in self.accuracy[target]}
+        return {name: stood[name].expected if name in stood else 0.0 for name in self.accuracy[target]}
 
     def _each(self, of: Callable[[Evidence], float | None]) -> dict[str, Scores]:
         """A score that has no value is below all that have one."""

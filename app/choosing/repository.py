@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.core.status import Status
 from app.db import ingested
 from app.db.paging import Page
-from app.db.tables import CheckpointRow, DatasetRow, EventRow, JobRow, ModelRow, RecommendationRow, Task
+from app.db.tables import CheckpointRow, DatasetRow, Document, EventRow, JobRow, ModelRow, RecommendationRow, Task
 
 EVIDENCE = "evidence"  # the type of the events that have it
 MOST_JOBS = 1000  # that are compared with forecasts, or with each other: the newest
@@ -101,6 +101,17 @@ def answered(db: Session, owner: str) -> list[tuple[RecommendationRow, str | Non
     query = query.where(cast(RecommendationRow.jobs, String) != "[]")
     newest = query.order_by(RecommendationRow.created_at.desc(), RecommendationRow.id.desc()).limit(MOST_PAST)
     return [(row, pixels) for row, pixels in db.execute(newest)]
+
+
+def same_question(db: Session, row: RecommendationRow, asked: Collection[str]) -> list[Document]:
+    """The results of the owner's other recommendations on the same datasets with these parts of the request equal, the
+    newest first."""
+    query = select(RecommendationRow).where(RecommendationRow.owner == row.owner, RecommendationRow.id != row.id)
+    query = query.where(RecommendationRow.dataset == row.dataset)
+    query = query.where(RecommendationRow.source_dataset.is_not_distinct_from(row.source_dataset))
+    newest = query.order_by(RecommendationRow.created_at.desc(), RecommendationRow.id.desc()).limit(MOST_PAST)
+    rows = db.scalars(newest)
+    return [one.result for one in rows if one.result and all(one.request[key] == row.request[key] for key in asked)]
 
 
 class ComparableJob(NamedTuple):

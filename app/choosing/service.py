@@ -14,7 +14,15 @@ from app.choosing.history import Finished, standings
 from app.choosing.repository import StoredRecommendation
 from app.contract import blobs as roles
 from app.contract.blobs import Input, Written
-from app.contract.recommendation import Evidence, Forecast, Forecasts, Measurements, RecommendationSpec, ToLabel
+from app.contract.recommendation import (
+    EVIDENCE_EDITION,
+    Evidence,
+    Forecast,
+    Forecasts,
+    Measurements,
+    RecommendationSpec,
+    ToLabel,
+)
 from app.contract.record import Record
 from app.contract.specs import Prepared
 from app.core import errors, ids
@@ -34,6 +42,7 @@ from app.queue.policy import QUESTION
 
 KIND = "recommend"
 MOST_CANDIDATES = 32
+ASKED = ("images", "labels", "seed")  # of a request: what evidence depends on beside its dataset
 SAME = ("labels_per_class", "train_size", "network")  # of a method: what learned from other labels proves nothing
 
 
@@ -240,6 +249,7 @@ def prepare(db: Session, recommendation_id: str) -> Prepared[RecommendationSpec]
         candidates={source.id: source.spec for source in sources},
         target=datasets.spec(target),
         source_dataset=None if known is None else datasets.spec(known),
+        known=_known(db, row),
     )
     return Prepared(spec, _inputs(target, known, sources))
 
@@ -255,6 +265,16 @@ def publish(db: Session, recommendation_id: str, result: Measurements, written: 
     warnings = cost.left_out(late, row.request["budget_s"])
     queue.tell(db, db.get_one(Task, recommendation_id), [_told(warned) for warned in warnings])
     row.result = StoredAnswer(evidence=result.evidence, forecasts=forecasts, to_label=result.to_label).dump()
+
+
+def _known(db: Session, row: RecommendationRow) -> list[Evidence]:
+    """Evidence that the owner's earlier recommendations have on the same question: the newest of each candidate."""
+    found: dict[str, Evidence] = {}
+    for result in repository.same_question(db, row, ASKED):
+        for one in StoredAnswer.load(result).evidence:
+            if one.checkpoint in row.request["checkpoints"] and one.failure is None and one.edition == EVIDENCE_EDITION:
+                found.setdefault(one.checkpoint, one)
+    return list(found.values())
 
 
 def _candidates(db: Session, owner: str, asked: Asked) -> tuple[list[str], list[Warned]]:

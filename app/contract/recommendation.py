@@ -6,6 +6,8 @@ from app.contract.base import StrictModel
 from app.contract.record import Record
 from app.contract.specs import DatasetSpec, SourceSpec
 
+EVIDENCE_EDITION = 1  # to be raised when the same images and weights come to other evidence
+
 
 class EvidenceScore(Record):
     """A piece of evidence.  `tier` as in docs/choosing.md: 0 static, 1 history, 2 features, 3 probe.  `value` is None
@@ -30,7 +32,8 @@ class Evidence(Record):
 
     `probe` is a ridge regression of the labels on its features, each image judged by one that has not seen it;
     `unchanged` is what the checkpoint itself says of the images, where it knows all their classes.  `failure` says why
-    nothing could be measured.  `image_seconds` is what its network takes for an image, without gradients.
+    nothing could be measured.  `image_seconds` is what its network takes for an image, without gradients.  `edition` is
+    0 where it is from before editions were told.
     """
 
     checkpoint: str
@@ -41,12 +44,14 @@ class Evidence(Record):
     scores: list[EvidenceScore] = []
     failure: str | None = None
     image_seconds: float | None = None
+    edition: int = 0
 
 
 class RecommendationSpec(Record):
     """The order to measure `candidates`, by id, on at most `images` of the target's training split.
 
     `labels` (a class) of them are seen: None is all, 0 none.  `source_dataset`: what the gap is measured from.
+    `known` was measured of the same before, and is not measured again.
     """
 
     images: int
@@ -55,6 +60,7 @@ class RecommendationSpec(Record):
     candidates: dict[str, SourceSpec]
     target: DatasetSpec
     source_dataset: DatasetSpec | None = None
+    known: list[Evidence] = []
 
 
 LabelRule = Literal["coreset", "margin"]

@@ -11,7 +11,7 @@ from scipy.stats import weightedtau
 import choosing
 import zoo
 from app.contract.recommendation import Evidence, MeasuredAccuracy
-from choosing import MEASURED, Truths
+from choosing import MEASURED, Truths, Wanted
 from rankings import PublicTable, ZooTruth, concordance
 from zoo import ZooPlaces
 
@@ -25,13 +25,13 @@ def places(tmp_path) -> ZooPlaces:
     return ZooPlaces(tmp_path, *[nowhere] * 7)
 
 
-def test_the_smallest_run_measures_once_and_is_reported(places, tmp_path, monkeypatch):
-    monkeypatch.setattr(choosing, "METHODS", ("linear_probe",))
+def test_the_smallest_run_measures_once_and_is_reported(places, tmp_path):
+    probe = ["linear_probe"]
     for name in (DRAWN, OTHER):
         zoo.raise_animal(name, places)
-    choosing.settle(TARGET, [DRAWN], places, tmp_path, jobs=1)
-    choosing.settle(TARGET, [DRAWN, OTHER], places, tmp_path, jobs=1)
-    choosing.settle(TARGET, [DRAWN, OTHER], places, tmp_path, jobs=1)
+    choosing.settle(TARGET, Wanted([DRAWN], probe), places, tmp_path, jobs=1)
+    choosing.settle(TARGET, Wanted([DRAWN, OTHER], probe), places, tmp_path, jobs=1)
+    choosing.settle(TARGET, Wanted([DRAWN, OTHER], probe), places, tmp_path, jobs=1)
     with (tmp_path / choosing.TRUTH).open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["checkpoint"], row["target"], row["method"]) for row in rows] == [

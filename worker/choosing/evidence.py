@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.contract.recommendation import Evidence, EvidenceScore, MeasuredAccuracy
+from app.contract.recommendation import EVIDENCE_EDITION, Evidence, EvidenceScore, MeasuredAccuracy
 from worker.choosing import gap, ridge, scores
 from worker.choosing.scores import Floats, Indices, Undefined
 from worker.data import label_budget
@@ -98,6 +98,7 @@ def measure(
         unchanged=unchanged,
         scores=listed,
         image_seconds=_image_seconds(run, source, learner, domain, chosen),
+        edition=EVIDENCE_EDITION,
     )
 
 

@@ -40,14 +40,18 @@ def run(spec: Spec[RecommendationSpec], channel: Channel) -> Result[Measurements
     target = Domain.open(order.target, spec.inputs[Input.TARGET_PIXELS], spec.inputs[Input.TARGET_INDEX], memmap)
     chosen = evidence.rows(target, order.images, order.labels, order.seed)
     elsewhere = _elsewhere(spec, memmap)
+    known = {one.checkpoint: one for one in order.known}
     measured: list[Evidence] = []
     for id_, candidate in order.candidates.items():
         if (command := channel.command()) is not None:
             raise Interrupted(command)
         channel.emit(Progress(len(measured), len(order.candidates)))
-        source = Source.of(candidate, spec.inputs[blobs.teacher_weights(id_)])
-        with device.reproducible(run.device, run.seed):
-            measured.append(_measured(run, id_, source, target, chosen, elsewhere))
+        if id_ in known:
+            measured.append(known[id_])
+        else:
+            source = Source.of(candidate, spec.inputs[blobs.teacher_weights(id_)])
+            with device.reproducible(run.device, run.seed):
+                measured.append(_measured(run, id_, source, target, chosen, elsewhere))
         for note in _notes(measured[-1]):
             channel.emit(note)
     channel.emit(Progress(len(measured), len(order.candidates)))

@@ -6,7 +6,7 @@ import pytest
 
 from app.choosing import service as choosing
 from app.contract.blobs import Written
-from app.contract.recommendation import Evidence, MeasuredAccuracy, Measurements, ToLabel
+from app.contract.recommendation import EVIDENCE_EDITION, Evidence, MeasuredAccuracy, Measurements, ToLabel
 from app.queue import service as queue
 from tests.app.api.world import CLASSES, EVALUATION, World, made
 
@@ -66,6 +66,7 @@ def evidence(checkpoint, accuracy, unchanged=None):
         checkpoint=checkpoint["id"],
         images=100,
         image_seconds=0.5,
+        edition=EVIDENCE_EDITION,
         probe=measured(accuracy),
         unchanged=None if unchanged is None else measured(unchanged),
     )
@@ -280,6 +281,26 @@ def test_where_checkpoints_stood_is_told_before_anything_is_measured(api, world,
         theirs = [stranger.checkpoint(weights=one)["id"] for one in (b"strong", b"weak")]
         body = {"dataset": stranger.dataset()["id"], "checkpoints": theirs}
         assert made(stranger.client.post(PATH, json=body), 202)["entries"] == []
+
+
+def test_evidence_on_the_same_question_is_not_measured_twice(world, ask):
+    """Of another number of labels, of other images, or of a version that measured otherwise it is no evidence."""
+    checkpoint, other, dataset = world.checkpoint(), world.checkpoint(), world.dataset()
+    old = evidence(other, 0.5).model_copy(update={"edition": 0})
+    new = evidence(checkpoint, 0.7)
+    answered(world, ask(dataset, labels=2), new, old)
+
+    def known(asked):
+        with world.database.unit_of_work() as db:
+            return choosing.prepare(db, asked["id"]).spec.known
+
+    assert known(ask(dataset, labels=2)) == [new]
+    assert known(ask(dataset, labels=2, methods=["fine_tune"], checkpoints=[checkpoint["id"]])) == [new]
+    assert known(ask(dataset, labels=2, checkpoints=[other["id"]])) == []
+    for question in ({"labels": 1}, {"labels": 2, "seed": 1}, {"labels": 2, "images": 5}):
+        assert known(ask(dataset, **question)) == [], question
+    assert known(ask(dataset, labels=2, source_dataset=world.dataset()["id"])) == []
+    assert known(ask(world.dataset(images=12), labels=2)) == []
 
 
 def test_parts_may_still_be_processing(world, ask):

@@ -1,5 +1,7 @@
 """The measurements of a recommendation, as a worker's child makes them: spec in, events out."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.contract import blobs
@@ -58,6 +60,19 @@ def test_one_that_cannot_be_measured_says_why_and_is_none_for_the_others(spec):
     [warning] = [note for note in told.of(Note) if note.level == "warning"]
     assert warning.type == "not_measured"
     assert "ckpt_broken" in warning.message
+
+
+def test_what_is_known_is_not_measured_again(spec):
+    """Not even looked at: the broken file would say so."""
+    known = Evidence(checkpoint="ckpt_broken", images=24, features=3)
+    order = spec.payload.model_copy(update={"known": [known]})
+    told = Recorder()
+    one, kept, two = recommend.run(replace(spec, payload=order), told).outcome.evidence
+    assert kept == known
+    assert one.probe is not None
+    assert two.probe is not None
+    assert [note.data["checkpoint"] for note in told.of(Note) if note.type == "evidence"] == list(IDS)
+    assert not [note for note in told.of(Note) if note.level == "warning"]
 
 
 def test_an_order_to_stop_is_obeyed_between_candidates(spec):
