@@ -225,6 +225,17 @@ class Evaluation(Record):
     ablation: Ablation | None = None
 
 
+class Choice(Record):
+    """The choice of an `auto` job: its result is that of `job`; `recommendation` and `tournament` decided."""
+
+    recommendation: str | None = None
+    tournament: str | None = None
+    job: str | None = None
+    checkpoint: str | None = None
+    method: dict[str, Any] | None = None
+    because: str | None = None
+
+
 class Job(Object):
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -246,6 +257,7 @@ class Job(Object):
     evaluation: Evaluation | None = None
     lineage: dict[str, Any] = {}
     tournament: str | None = None
+    choice: Choice | None = None
     warnings: list[Warned] = []
     metadata: Metadata = {}
 

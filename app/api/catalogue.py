@@ -12,7 +12,7 @@ from app.api.schemas.catalogue import MethodEntry, Network
 from app.api.schemas.common import Listing
 from app.contract.base import Text
 from app.db.paging import Page
-from app.methods.registry import METHODS
+from app.methods.registry import OFFERED
 from app.networks import service as networks
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], route_class=bodies.Route)
@@ -36,11 +36,11 @@ def networks_(
 
 @cache
 def _entry(name: str) -> MethodEntry:
-    return MethodEntry.of(name, METHODS[name])
+    return MethodEntry.of(name, OFFERED[name])
 
 
 def _names(page: Page) -> list[str]:
-    names = sorted(METHODS, reverse=page.order == "desc")
+    names = sorted(OFFERED, reverse=page.order == "desc")
     if page.after is not None:
         names = [name for name in names if (name > page.after) == (page.order == "asc") and name != page.after]
     return names[: page.limit + 1]

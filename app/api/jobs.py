@@ -19,6 +19,7 @@ from app.jobs import preflight as preflights
 from app.jobs import rehearsals
 from app.jobs import service as jobs
 from app.removal import service as removal
+from app.tournaments import automatic
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=bodies.Route)
 
@@ -34,9 +35,10 @@ MOVING = openapi.refusals(
 @router.post("", status_code=202, response_model=Job, summary="Submit a job", responses=CREATING)
 def create(body: Spec, sender: Poster) -> Response:
     """A job may name a checkpoint and datasets that are still being processed, and starts once they are ready."""
+    create = automatic.create if body.method.delegates else jobs.create
     return sender.queues(
         lambda db: Job.of(
-            jobs.create(db, sender.owner, body.request, name=body.name, metadata=body.metadata, terms=body.terms)
+            create(db, sender.owner, body.request, name=body.name, metadata=body.metadata, terms=body.terms)
         )
     )
 

@@ -295,6 +295,7 @@ class JobRow(Owned, Base):
     model: Mapped[str | None] = mapped_column(ID)
     tournament: Mapped[str | None] = mapped_column(ID)  # or sweep, perhaps gone, of which it is a candidate
     pause_after: Mapped[float | None] = mapped_column(Double)  # this share of its training's steps, at a rung
+    choice: Mapped[Document | None] = mapped_column(Json)  # of an `auto` job: `app.contract.choice.Choice`
     evaluation: Mapped[Document | None] = mapped_column(Json)
     lineage: Mapped[Document] = mapped_column(Json)
     user_metadata: Mapped[dict[str, str]] = mapped_column("metadata", Json)

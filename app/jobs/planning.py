@@ -70,6 +70,9 @@ def resolve(db: Session, owner: str, request: Request) -> Plan:
         NotReady: the ingest of one of them has failed.
         UntrainedHead: the method asks a network for classes whose head was drawn at random.
     """
+    if request.method.delegates:
+        message = "What `auto` would come to cannot be told beforehand: the entries of a recommendation have a `cost`."
+        raise errors.Invalid(message, param="method")
     source = _source(db, owner, request)
     target = find_dataset(db, owner, request.dataset, "dataset")
     source_dataset = find_source_dataset(db, owner, request.source_dataset, source)

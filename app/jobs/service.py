@@ -25,9 +25,10 @@ from app.jobs.sources import Source
 from app.methods.base import Method
 from app.methods.registry import parse as parse_method
 from app.models import service as models
-from app.queue import policy
+from app.queue import controlled, policy
 from app.queue import service as queue
 from app.queue.policy import Priority
+from app.queue.service import AnyLane
 
 KIND = "run"
 MAX_POINTS = 50_000
@@ -67,27 +68,39 @@ def create(
     """
     plan = planning.resolve(db, owner, request)
     plan.require_fit()
-    job = JobRow(
+    job = new_row(owner, request, name=name, metadata=metadata)
+    job.source_dataset = None if plan.source_dataset is None else plan.source_dataset.id
+    job.method = plan.method.document()
+    if entry is not None:
+        job.tournament, job.pause_after = entry.tournament, entry.pause_after
+    job.lineage = _lineage(plan.source, plan.target).dump()
+    return line_up(db, job, needs(plan), terms, "run")
+
+
+def new_row(owner: str, request: Request, *, name: str | None, metadata: dict[str, str]) -> JobRow:
+    """A job as its request says; the lineage is yet to be told."""
+    return JobRow(
         id=ids.new("job"),
         owner=owner,
         created_at=now(),
         name=name,
         checkpoint=request.checkpoint,
         dataset=request.dataset,
-        source_dataset=plan.source_dataset and plan.source_dataset.id,
-        method=plan.method.model_dump(mode="json"),
-        method_name=plan.method.name,
+        source_dataset=request.source_dataset,
+        method=request.method.document(),
+        method_name=request.method.name,
         seed=request.seed,
-        tournament=entry and entry.tournament,
-        pause_after=entry and entry.pause_after,
-        lineage=_lineage(plan.source, plan.target).dump(),
         user_metadata=metadata,
     )
+
+
+def line_up(db: Session, job: JobRow, needs: Sequence[str], terms: Terms, lane: AnyLane) -> StoredJob:
+    """Store a new job, which starts once all that it `needs` is there."""
     repository.add(db, job)
-    task = queue.enqueue(db, id=job.id, kind=KIND, lane="run", owner=owner, needs=needs(plan))
+    task = queue.enqueue(db, id=job.id, kind=KIND, lane=lane, owner=job.owner, needs=needs)
     task.rank, task.max_seconds = policy.RANKS[terms.priority], terms.max_seconds
     db.flush()
-    return get(db, owner, job.id)
+    return get(db, job.owner, job.id)
 
 
 def get(db: Session, owner: str, job_id: str) -> StoredJob:
@@ -131,9 +144,11 @@ def cancel(db: Session, owner: str, job_id: str) -> StoredJob:
 def pause(db: Session, owner: str, job_id: str) -> StoredJob:
     """
     Raises:
-        WrongStatus: it is neither waiting nor running.
+        WrongStatus: it is neither waiting nor running; or it runs, and only has other jobs run.
     """
-    get(db, owner, job_id)
+    task = get(db, owner, job_id).task
+    if task.lane == controlled.LANE and task.status == Status.RUNNING:
+        raise errors.WrongStatus(f"{job_id} itself runs nothing: pause the jobs of its tournament, or cancel it.")
     queue.pause(db, job_id)
     return get(db, owner, job_id)
 
@@ -273,7 +288,11 @@ def _lineage(source: Source | None, target: DatasetRow) -> Lineage:
 
 def _estimated(db: Session, found: list[StoredJob]) -> list[StoredJob]:
     """The jobs with the seconds until each that is queued will start."""
-    if all(one.position is None for one in found):
+    waiting = {one.job.id for one in found if one.position is not None and one.task.lane == "run"}
+    if not waiting:
         return found
     starts_in = policy.starts_in(db, "run")
-    return [one if one.position is None else one._replace(starts_in_s=starts_in(one.position)) for one in found]
+    return [
+        one._replace(starts_in_s=starts_in(one.position)) if one.job.id in waiting and one.position is not None else one
+        for one in found
+    ]

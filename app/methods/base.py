@@ -62,6 +62,7 @@ class Method(StrictModel):
     `limits_labels`: its parameters may limit how many labels it sees.
     `compared`: the result always stands beside the unchanged source, since no label of the target has told that it
     helps.
+    `delegates`: it is carried out by jobs of others, among which it chooses.
     """
 
     info: ClassVar[Info]
@@ -72,6 +73,7 @@ class Method(StrictModel):
     headless: ClassVar[bool] = False
     limits_labels: ClassVar[bool] = False
     compared: ClassVar[bool] = False
+    delegates: ClassVar[bool] = False
 
     if TYPE_CHECKING:  # a field of each method, where it stands among the others
 

@@ -1,4 +1,4 @@
-"""The methods that a job can name, found in the packages of their families."""
+"""The methods that a job can name: those of the families' packages, and `auto`, which chooses among them."""
 
 import functools
 import operator
@@ -11,6 +11,7 @@ from pydantic_core import CoreSchema, core_schema
 
 import app.methods
 from app.methods import discovery
+from app.methods.auto import Auto
 from app.methods.base import Method
 
 METHODS: Mapping[str, type[Method]] = {
@@ -21,7 +22,10 @@ METHODS: Mapping[str, type[Method]] = {
     )
 }
 
-_EACH: Any = functools.reduce(operator.or_, METHODS.values())
+AUTO = discovery.name(Auto)
+OFFERED: Mapping[str, type[Method]] = {AUTO: Auto, **METHODS}
+
+_EACH: Any = functools.reduce(operator.or_, OFFERED.values())
 _METHOD: TypeAdapter[Method] = TypeAdapter(Annotated[_EACH, Field(discriminator="name")])
 
 
@@ -38,7 +42,30 @@ class _OneValidator:
         return handler(_METHOD.core_schema)
 
 
-AnyMethod = Annotated[Method, _OneValidator]
+class _NotAuto(_OneValidator):
+    """Refuses `auto`: it is a job of its own, and no part of anything else."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(_run_by_workers)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        each = handler(_METHOD.core_schema)
+        left_out = each["discriminator"]["mapping"].pop(AUTO)
+        each["oneOf"] = [one for one in each["oneOf"] if one["$ref"] != left_out]
+        return each
+
+
+def _run_by_workers(document: object) -> Method:
+    method = _METHOD.validate_python(document)
+    if method.delegates:
+        raise ValueError("`auto` is a job of its own: submit it as one")
+    return method
+
+
+OfferedMethod = Annotated[Method, _OneValidator]
+AnyMethod = Annotated[Method, _NotAuto]
 
 
 def parse(document: Mapping[str, Any]) -> Method:

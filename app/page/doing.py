@@ -10,7 +10,7 @@ from starlette.datastructures import UploadFile
 
 from app.api.pagination import Id
 from app.core import errors
-from app.methods.registry import METHODS
+from app.methods.registry import OFFERED
 from app.page import parameters, render
 from app.page.seeing import CHOICES, model_page
 from app.page.visit import BringDep, Json, Refusal, TryDep, Visit, VisitDep
@@ -128,7 +128,7 @@ async def _job_form(visit: Visit, asked: Json, *, problem: Json | None = None, c
     )
     asked = dict.fromkeys(FIELDS, "") | dict(asked)
     known = {one["id"] for one in (*checkpoints["data"], *models["data"], *datasets["data"])}
-    chosen = METHODS.get(asked["method"])
+    chosen = OFFERED.get(asked["method"])
     return render.page(
         "new_job.html",
         visit,
@@ -158,7 +158,7 @@ def _job(asked: Json) -> Json:
     more = json.loads(text("more") or "{}", parse_constant=_refused)
     if not isinstance(more, dict):
         raise ValueError('Further parameters are a JSON object, such as {"terms": []}.')
-    chosen = METHODS.get(text("method"))
+    chosen = OFFERED.get(text("method"))
     said = {} if chosen is None else parameters.given(parameters.of(chosen.model_json_schema()), text)
     labels = {"labels_per_class": _number(text("labels"))} if text("labels") else {}
     method = {"name": text("method")} | labels | said | more

@@ -16,10 +16,15 @@ LANE: Literal["control"] = "control"  # which no worker works on
 def begin(db: Session, *, id: str, kind: str, owner: str, needs: Collection[str]) -> Task:
     """The task of the object `id`, under way at once; all that it `needs` is ready, and kept from being deleted."""
     task = service.enqueue(db, id=id, kind=kind, lane=LANE, owner=owner, needs=needs)
-    task.status, task.started_at = Status.RUNNING, now()
-    service.note(db, id, Status.RUNNING, "Under way.", data={"status": Status.RUNNING.value})
-    db.flush()
+    start(db, task)
     return task
+
+
+def start(db: Session, task: Task) -> None:
+    """`task` has waited for what it needs, and is under way now."""
+    task.status, task.started_at = Status.RUNNING, now()
+    service.note(db, task.id, Status.RUNNING, "Under way.", data={"status": Status.RUNNING.value})
+    db.flush()
 
 
 def lock(db: Session, task_id: str) -> Task | None:

@@ -20,6 +20,7 @@ from app.db.tables import EventRow, Task, Warned
 from app.queue import repository
 
 Lane = Literal["ingest", "run"]
+AnyLane = Literal["ingest", "run", "control"]  # no worker works on the last one: see `controlled`
 Wish = Literal["cancel", "pause"]
 MAX_ATTEMPTS = 3
 MAX_WARNINGS = 50  # of an object; its events have them all
@@ -49,7 +50,7 @@ def enqueue(
     *,
     id: str,
     kind: str,
-    lane: Lane | Literal["control"],
+    lane: AnyLane,
     owner: str,
     needs: Collection[str],
     born: Status = Status.QUEUED,

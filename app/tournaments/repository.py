@@ -8,10 +8,12 @@ from sqlalchemy.orm import Session, aliased
 
 from app.core.status import Status
 from app.db.paging import Page, paged
+from app.db.session import now
 from app.db.tables import EventRow, JobRow, RecommendationRow, Task, TournamentRow
 from app.queue import controlled
 
 UNDER_WAY = (Status.QUEUED, Status.RUNNING, Status.CANCELLING)
+RACES = ("tournament", "sweep")  # kinds of tasks
 SCORE = "score"  # the type of the events that have one
 
 
@@ -59,7 +61,20 @@ def at_rest(db: Session) -> list[str]:
     job_task = aliased(Task)
     moving = exists().where(JobRow.tournament == Task.id, job_task.id == JobRow.id, job_task.status.in_(UNDER_WAY))
     query = select(Task.id).where(Task.lane == controlled.LANE, Task.status.in_(UNDER_WAY), ~moving.correlate(Task))
+    return list(db.scalars(query.where(Task.kind.in_(RACES)).order_by(Task.seq)))
+
+
+def automatic(db: Session) -> list[str]:
+    """Ids of the `auto` jobs that can be moved, or may be, the oldest first."""
+    query = select(Task.id).where(Task.lane == controlled.LANE, Task.kind.not_in(RACES))
+    query = query.where(Task.status.in_(UNDER_WAY), Task.blocked.is_(False))
     return list(db.scalars(query.order_by(Task.seq)))
+
+
+def overdue(db: Session, task_id: str) -> bool:
+    """Tell whether the task has been under way for longer than it may."""
+    late = select(Task.id).where(Task.id == task_id, Task.started_at + Task.max_seconds < now())
+    return db.scalar(late) is not None
 
 
 def candidacies(db: Session, job_ids: Collection[str]) -> dict[str, Candidacy]:

@@ -16,6 +16,7 @@ from app.db.tables import Task, TournamentRow
 from app.jobs import planning
 from app.queue import controlled
 from app.queue import service as queue
+from app.queue.policy import Priority
 from app.removal import service as removal
 from app.tournaments import controller, entering, field, racing, repository
 from app.tournaments.field import Entrant
@@ -34,6 +35,7 @@ class TournamentRequest:
     max_jobs: int | None
     budget_s: float | None
     seed: int
+    priority: Priority = "normal"
 
 
 class RaceView(NamedTuple):
@@ -68,6 +70,7 @@ def create(
         "max_jobs": request.max_jobs,
         "budget_s": request.budget_s,
         "seed": request.seed,
+        "priority": request.priority,
     }
     row = TournamentRow(
         id=ids.new("tour"),

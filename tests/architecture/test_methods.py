@@ -33,6 +33,8 @@ NAMING: dict[str, str] = {
     "app/methods/fusion/family.py": "a refusal names the way out",
     "app/models/card.py": "the card says how to measure again",
     "app/page/doing.py": "a form begins with the method that most people want",
+    "app/tournaments/automatic.py": "without labels there is nothing to choose a method by: these are the usual ones",
+    "app/tournaments/shortlist.py": "nothing forecasts these methods, and yet they may win: they race",
     "worker/choosing/evidence.py": "scores are called as the learners and distances that they are made of",
     "worker/ingest/adopt.py": "a refusal says what is not answered before a head is trained",
     "worker/methods/self_supervised/neighbours.py": "a metric is called as its classifier is",

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from app.api.schemas.common import Fault, Metadata, Name, Object, ProblemDetail, Shape, Warned
 from app.contract.base import ObjectId, Seed, StrictModel
+from app.contract.choice import Choice
 from app.contract.evaluation import Evaluation
 from app.contract.lineage import Lineage
 from app.core.status import Status
@@ -15,7 +16,7 @@ from app.jobs.planning import Request
 from app.jobs.preflight import Estimate as Examined
 from app.jobs.repository import StoredJob
 from app.jobs.service import Terms
-from app.methods.registry import AnyMethod
+from app.methods.registry import OfferedMethod
 from app.queue import policy
 from app.queue.policy import Priority
 
@@ -29,7 +30,7 @@ class JobSpec(StrictModel):
     checkpoint: ObjectId | None = None
     dataset: ObjectId
     source_dataset: ObjectId | None = None
-    method: AnyMethod
+    method: OfferedMethod
     seed: Seed = 0
     name: Name | None = None
     metadata: Metadata = {}
@@ -73,8 +74,8 @@ class Progress(Shape):
 
 class Job(Object):
     """`queue_position` is 0 for the next job in the queue, null once it has left the queue; `starts_in_s` is about when
-    it will start, null where that cannot be told.  `tournament` is the tournament or sweep of which it is a candidate.
-    """
+    it will start, null where that cannot be told.  `tournament` is the tournament or sweep of which it is a candidate;
+    `choice` is what was chosen for an `auto` job, and by what."""
 
     object: Literal["job"] = "job"
     started_at: datetime | None
@@ -97,6 +98,7 @@ class Job(Object):
     evaluation: Evaluation | None
     lineage: Lineage
     tournament: str | None
+    choice: Choice | None
     warnings: list[Warned]
     metadata: dict[str, str]
 
@@ -126,6 +128,7 @@ class Job(Object):
             evaluation=row.evaluation,
             lineage=row.lineage,
             tournament=row.tournament,
+            choice=None if row.choice is None else Choice.load(row.choice),
             warnings=task.warnings,
             metadata=row.user_metadata,
         )
