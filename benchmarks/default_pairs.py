@@ -67,11 +67,11 @@ class Pair:
 
 def domain(name: str, side: int) -> Callable[[Places], Pictures]:
     """A domain of PACS (Li et al. 2017), stored at `side`."""
-    return lambda places: _folders(places.pacs / name, side)
+    return lambda places: folders(places.pacs / name, side)
 
 
 def cifar100(places: Places) -> Pictures:
-    return _folders(places.cifar100 / "train", 32, TEN)
+    return folders(places.cifar100 / "train", 32, TEN)
 
 
 def optdigits(places: Places) -> Pictures:
@@ -108,10 +108,10 @@ def packed(pair: str, places: Places) -> Packed:
     place = places.work / "targets" / pair.replace(" ", "")
     if not place.exists():
         pictures = PAIRS[pair].target(places)
-        split = _split(pictures.label)
-        kept = split >= 0
+        places_of = split(pictures.label)
+        kept = places_of >= 0
         chosen = Pictures(pictures.images[kept], pictures.label[kept], pictures.classes)
-        _write(place, chosen, split[kept].astype(np.uint8))
+        _write(place, chosen, places_of[kept].astype(np.uint8))
     return Packed(json.loads((place / "about.json").read_text()), place / "pixels", place / "index.npz")
 
 
@@ -135,17 +135,17 @@ def tuning(pair: str, places: Places, labels: int, seed: int) -> Packed:
     return Packed(json.loads((place / "about.json").read_text()), place / "pixels", place / "index.npz")
 
 
-def _split(label: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Places in `SPLITS`; −1: left out."""
+def split(label: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places [N] in `SPLITS`; −1: left out."""
     random = np.random.default_rng(0)
-    split = np.full(len(label), -1)
+    found = np.full(len(label), -1)
     for k in np.unique(label):
         drawn = random.permutation(np.flatnonzero(label == k))[:POOL]
-        split[drawn] = TRAIN
-        split[drawn[: len(drawn) // 5]] = VALIDATION
-    rest = random.permutation(np.flatnonzero(split < 0))
-    split[rest[: MOST - int((split >= 0).sum())]] = TEST
-    return split
+        found[drawn] = TRAIN
+        found[drawn[: len(drawn) // 5]] = VALIDATION
+    rest = random.permutation(np.flatnonzero(found < 0))
+    found[rest[: MOST - int((found >= 0).sum())]] = TEST
+    return found
 
 
 def _read(packed: Packed) -> tuple[Pictures, NDArray[np.uint8]]:
@@ -183,7 +183,7 @@ def _document(pictures: Pictures, split: NDArray[np.uint8]) -> dict[str, Any]:
     }
 
 
-def _folders(root: Path, side: int, classes: tuple[str, ...] | None = None, per_class: int = MOST) -> Pictures:
+def folders(root: Path, side: int, classes: tuple[str, ...] | None = None, per_class: int = MOST) -> Pictures:
     """Images in a folder a class, at `side`×`side`."""
     names = classes or tuple(sorted(folder.name for folder in root.iterdir()))
     files = [(file, k) for k, name in enumerate(names) for file in sorted((root / name).iterdir())[:per_class]]
@@ -252,7 +252,7 @@ class Schooling:
 
 
 def _cifar10_for_cnn3(places: Places) -> Pictures:
-    return _folders(places.cifar10 / "train", 32, per_class=300)
+    return folders(places.cifar10 / "train", 32, per_class=300)
 
 
 TRAINED = {

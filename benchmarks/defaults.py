@@ -102,16 +102,21 @@ def source(pair: str, places: Places) -> Source:
 def prepare(pair: str, places: Places) -> None:
     """The target's images and the source's weights, unless they are there."""
     pairs.packed(pair, places)
-    name, side = PAIRS[pair].source, PAIRS[pair].side
+    make_source(PAIRS[pair].source, PAIRS[pair].side, places)
+
+
+def make_source(name: str, side: int, places: Places) -> Path:
+    """The weights of a source, with what they are beside them, unless they are there."""
     path = places.work / "sources" / f"{name}-{side}.safetensors"
     if path.with_suffix(".json").exists():
-        return
+        return path
     if name in pairs.PUBLISHED:
         pairs.write(pairs.PUBLISHED[name](places, side), path)
-        return
+        return path
     adapted, _ = _run(parse(pairs.TRAINED[name].method), 100, pairs.schoolbook(name, places))
     made, classes = adapted.classifier, adapted.classifier.classes or []
     pairs.write(pairs.Weights(adapted.spec, made.input, classes, dict(made.module.state_dict())), path)
+    return path
 
 
 def key(cell: Cell, places: Places) -> str:

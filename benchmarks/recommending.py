@@ -52,7 +52,7 @@ class Costs(NamedTuple):
 
 def costs(cifar10: Path, work: Path, networks: int) -> Costs:
     """Measure all of them; `work` is emptied of nothing, so it should be new."""
-    images = pairs._folders(cifar10 / "test", 32, per_class=PARTS[1] // 10)
+    images = pairs.folders(cifar10 / "test", 32, per_class=PARTS[1] // 10)
     target = _packed(work / "target", images, LOOKED_AT)
     made = {f"ckpt_{k}": _weights(work, k, list(images.classes)) for k in range(networks)}
     cold, found = _recommended(target, made, work)

@@ -65,7 +65,7 @@ def _per_class(pictures: Pictures, start: int, stop: int | None) -> Pictures:
 
 
 def _cifar100(places: ZooPlaces, classes: tuple[str, ...], per_class: int) -> Pictures:
-    return pairs._folders(places.cifar100 / "train", SIDE, classes, per_class)
+    return pairs.folders(places.cifar100 / "train", SIDE, classes, per_class)
 
 
 def _others(places: ZooPlaces) -> Pictures:
@@ -84,13 +84,13 @@ def _garments(places: ZooPlaces) -> Pictures:
 
 
 def _domain(name: str) -> Maker:
-    return lambda places: pairs._folders(places.pacs / name, SIDE)
+    return lambda places: pairs.folders(places.pacs / name, SIDE)
 
 
 SCHOOLS: dict[str, Maker] = {
     "digits": lambda places: _per_class(_coloured(data.mnist()), 0, SCHOOLED),
     "garments": lambda places: _per_class(_garments(places), 0, SCHOOLED),
-    "cifar10": lambda places: pairs._folders(places.cifar10 / "train", SIDE, per_class=SCHOOLED),
+    "cifar10": lambda places: pairs.folders(places.cifar10 / "train", SIDE, per_class=SCHOOLED),
     "cifar100": _others,
     "sketches": lambda places: _per_class(_domain("sketch")(places), 45, 45 + SCHOOLED),
 }
@@ -99,7 +99,7 @@ TARGETS: dict[str, Maker] = {
     "things": lambda places: _cifar100(places, pairs.TEN, 120),
     "mnist": lambda places: _per_class(_coloured(data.mnist()), SCHOOLED, None),
     "fashion": lambda places: _per_class(_garments(places), SCHOOLED, SCHOOLED + 120),
-    "cifar10": lambda places: pairs._folders(places.cifar10 / "test", SIDE, per_class=120),
+    "cifar10": lambda places: pairs.folders(places.cifar10 / "test", SIDE, per_class=120),
     "sketch": lambda places: _without(_domain("sketch")(places), SCHOOLS["sketches"](places)),
     "photo": _domain("photo"),
     "plants": lambda places: _cifar100(places, PLANTS, 120),
