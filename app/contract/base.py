@@ -67,6 +67,24 @@ def _of_json(schema: Any) -> Any:
     return checked
 
 
+class _OrAuto:
+    """Lets `"auto"` say what null says of a parameter: that a documented rule resolves it."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_left_open, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        document = handler(schema)
+        return document | {"anyOf": [*document["anyOf"], {"const": "auto", "type": "string"}]}
+
+
+def _left_open(value: object) -> object:
+    return None if value == "auto" else value
+
+
+OR_AUTO = _OrAuto()
+
+
 class StrictModel(BaseModel):
     """Unknown fields, NaN and infinity are refused, and what JSON has another type for: `true` and "3" are no numbers,
     and 1 is not `true`.  Instances are immutable.

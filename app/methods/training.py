@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pydantic.json_schema import JsonSchemaValue
 
 from app.contract.augmentation import AugmentationStep, RandomCrop
-from app.contract.base import NULL, StrictModel, either
+from app.contract.base import NULL, OR_AUTO, StrictModel, either
 from app.contract.mixing import Mixing
 from app.contract.recipe import Count, LearningRate, Optimizer
 from app.core.errors import Detail
@@ -136,12 +136,12 @@ class Loop(Method):
     `max_gradient_norm`: longer gradients, of all weights together, are shortened to that.
     """
 
-    epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    batch_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
-    learning_rate: LearningRate | None = None
+    epochs: Annotated[Annotated[int, Field(ge=1, le=100_000)] | None, OR_AUTO] = None
+    batch_size: Annotated[Annotated[int, Field(ge=1, le=65_536)] | None, OR_AUTO] = None
+    learning_rate: Annotated[LearningRate | None, OR_AUTO] = None
     optimizer: Optimizer = "sgd"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0, le=10)] | None = None
+    weight_decay: Annotated[Annotated[float, Field(ge=0, le=10)] | None, OR_AUTO] = None
     max_gradient_norm: Annotated[float, Field(gt=0, le=1e6)] | None = None
     scheduler: Scheduler = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0, le=1000)] = 0

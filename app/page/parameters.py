@@ -47,7 +47,7 @@ def given(parameters: Sequence[Parameter], text: Callable[[str], str]) -> dict[s
 
 
 def _parameter(name: str, node: Node) -> Parameter | None:
-    options = [option for option in node.get("anyOf", [node]) if option.get("type") != "null"]
+    options = [option for option in node.get("anyOf", [node]) if not _open(option)]
     if len(options) != 1:
         return None
     [option], default = options, node.get("default")
@@ -58,6 +58,11 @@ def _parameter(name: str, node: Node) -> Parameter | None:
     kind: Kind = "choice" if choices else option["type"]
     said = None if default is None else str(default).lower() if isinstance(default, bool) else str(default)
     return Parameter(name, kind, choices, said, _span(option) if number else "")
+
+
+def _open(option: Node) -> bool:
+    """Tell whether the option leaves the parameter to a rule, as an empty field does."""
+    return option.get("type") == "null" or option.get("const") == "auto"
 
 
 def _choices(option: Node) -> Iterator[str]:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from app.contract.base import OR_AUTO
 from app.methods.base import Info
 from app.methods.cross_domain.family import CrossDomain, Hidden
 from app.methods.training import Rates
@@ -30,7 +31,7 @@ class Adda(CrossDomain):
 
     name: Literal["adda"] = "adda"
     hidden: Hidden = 256
-    pretrain_epochs: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    pretrain_epochs: Annotated[Annotated[int, Field(ge=0, le=100_000)] | None, OR_AUTO] = None
     pretrain_learning_rate: Annotated[float, Field(gt=0, le=100)] = 0.01
     batch_norm: Literal["separate"] = "separate"
     ramp: Annotated[float, Field(gt=0, le=1000)] | None = None

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from app.contract.base import OR_AUTO
 from app.contract.inputs import InputOverride
 from app.core.errors import Detail
 from app.methods.base import Method
@@ -52,7 +53,9 @@ class CrossDomain(Loop, Selecting):
 
     label_space = "source_dataset"
 
-    batch_size: Annotated[int, Field(ge=4, le=65_536)] | None = None  # two images of each domain in every batch
+    batch_size: Annotated[Annotated[int, Field(ge=4, le=65_536)] | None, OR_AUTO] = (
+        None  # two images of each domain in every batch
+    )
     weight: Weight = 1.0
     ramp: Annotated[float, Field(gt=0, le=1000)] | None = 10.0
     batch_norm: Literal["joint", "separate"] = "joint"

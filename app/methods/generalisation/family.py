@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.contract.base import DISTINCT, ObjectId, either
+from app.contract.base import DISTINCT, OR_AUTO, ObjectId, either
 from app.core.errors import Detail
 from app.methods.facts import JobFacts, fault, some
 from app.methods.start import Start
@@ -32,7 +32,7 @@ class Generalisation(Start, DenselyAveraging):
     validation: Annotated[ObjectId | None, Field(description="`validation` is none of the environments.")] = None
     selection: Literal["mean", "worst", "last"] = "mean"
     leave_one_out: bool = False
-    batch_size: Annotated[int, Field(ge=4, le=65_536)] | None = None
+    batch_size: Annotated[Annotated[int, Field(ge=4, le=65_536)] | None, OR_AUTO] = None
 
     @model_validator(mode="after")
     def _environments_differ(self) -> Self:

@@ -12,6 +12,7 @@ from app.contract.augmentation import (
     RandomResizedCrop,
     Solarise,
 )
+from app.contract.base import OR_AUTO
 from app.methods.start import Start
 
 Width = Annotated[int, Field(ge=2, le=8192)]
@@ -22,7 +23,7 @@ class Pretraining(Start):
 
     headless = True
 
-    batch_size: Annotated[int, Field(ge=4, le=65_536)] | None = None
+    batch_size: Annotated[Annotated[int, Field(ge=4, le=65_536)] | None, OR_AUTO] = None
     label_smoothing: Annotated[float, Field(ge=0, le=0)] = 0.0
 
     def _fewest_steps(self) -> int:

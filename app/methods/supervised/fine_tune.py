@@ -105,7 +105,7 @@ class FineTune(Tuning):
     def _as_goes_with_sgd(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        rate_alone = given.get("learning_rate") is not None and "optimizer" not in given
+        rate_alone = given.get("learning_rate") not in (None, "auto") and "optimizer" not in given
         return WITH_SGD | given if rate_alone or given.get("optimizer") == "sgd" else given
 
     def starting(self, *, head_kept: bool) -> Self:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from app.contract.base import StrictModel
+from app.contract.base import OR_AUTO, StrictModel
 from app.contract.recipe import LearningRate
 from app.methods.base import Info
 from app.methods.supervised.family import Factor, Probing, Tuning
@@ -14,8 +14,8 @@ from app.methods.training import Rates
 class Probe(StrictModel):
     """The first half; what is left open is as in `linear_probe`."""
 
-    epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    learning_rate: LearningRate | None = None
+    epochs: Annotated[Annotated[int, Field(ge=1, le=100_000)] | None, OR_AUTO] = None
+    learning_rate: Annotated[LearningRate | None, OR_AUTO] = None
 
 
 class LpFt(Tuning):

@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from app.contract.base import StrictModel
-from app.methods.registry import METHODS
+from app.methods.registry import METHODS, parse
 from app.methods.supervised.train import Train
 
 
@@ -73,3 +73,15 @@ def test_no_parameter_of_a_method_takes_true_for_a_number(name):
             with pytest.raises(ValidationError) as raised:
                 params.model_validate({"name": name, field: True})
             assert (field,) in [fault["loc"] for fault in raised.value.errors()]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_auto_is_what_is_left_out(name):
+    schema = METHODS[name].model_json_schema()["properties"]
+    resolved = [one for one, node in schema.items() if {"const": "auto", "type": "string"} in node.get("anyOf", ())]
+    example = {"name": name, **METHODS[name].examples[""]}
+    left_out = {key: value for key, value in example.items() if key not in resolved}
+    assert parse(left_out | dict.fromkeys(resolved, "auto")).document() == parse(left_out).document()
+    for one in resolved:
+        with pytest.raises(ValidationError):
+            parse(left_out | {one: "soon"})
