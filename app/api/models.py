@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -21,6 +21,8 @@ from app.contract.base import ObjectId, Text
 from app.contract.recipe import Recipe
 from app.core import errors
 from app.db.tables import ServableRow as Row
+from app.exports import archive
+from app.exports import service as exports
 from app.jobs import planning
 from app.jobs import service as jobs
 from app.models import service as models
@@ -73,6 +75,33 @@ def weights(
     """The file comes with an ETag; ranges and conditions are heeded."""
     row = caller.reads(lambda db: models.get(db, caller.owner, id))
     return downloads.weights(request, services.blobs, id, row, format)
+
+
+@router.get(
+    "/{id}/exports/{format}",
+    summary="Download it for others' tools",
+    responses={
+        **openapi.refusals(errors.NotFound, errors.NotServable, errors.NotExportable, errors.UntrainedHead),
+        200: {"description": "A zip.", "content": {"application/zip": openapi.BYTES}},
+        304: {"description": "It is the one that If-None-Match names."},
+    },
+    response_class=Response,
+)
+async def export(id: Id, format: exports.Format, request: Request, caller: Reader, services: ServicesDep) -> Response:
+    """`bundle` classifies images without this service: `predict.py`, the graph, the card. `timm` is what
+    `timm.create_model("local-dir:…", pretrained=True)` loads and the Hugging Face hub takes. `triton` is a model
+    repository of the Triton inference server."""
+    model, card = await run_in_threadpool(
+        caller.reads, lambda db: (models.get(db, caller.owner, id), models.describe(db, caller.owner, id))
+    )
+    tensors = await archive.tensor_names(str(model.weights), services.blobs) if format == "timm" else ()
+    members = exports.members(model, card, format, tensors)
+    tag = archive.tag(members)
+    headers = {"ETag": f"W/{tag}", "Cache-Control": "private, no-cache"}
+    if bodies.known(request.headers.get("If-None-Match", ""), tag):
+        return Response(status_code=304, headers=headers)
+    headers["Content-Disposition"] = f'attachment; filename="{id}.{format}.zip"'
+    return StreamingResponse(archive.stream(members, services.blobs), headers=headers, media_type="application/zip")
 
 
 @router.get(

@@ -85,6 +85,10 @@ class NotServable(Conflict):
     code, title = "not_servable", "This network could not be exported for serving."
 
 
+class NotExportable(Conflict):
+    code, title = "not_exportable", "This model cannot be brought to that format."
+
+
 class UntrainedHead(Conflict):
     code, title = "untrained_head", "The network's head was drawn at random: what it says of classes means nothing."
 

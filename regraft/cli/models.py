@@ -42,6 +42,14 @@ class Format(StrEnum):
     ADAPTER = "adapter"
 
 
+class ExportFormat(StrEnum):
+    """Formats that `models export` gives."""
+
+    BUNDLE = "bundle"
+    TIMM = "timm"
+    TRITON = "triton"
+
+
 @app.command("list")
 @online
 def list_(
@@ -81,6 +89,20 @@ def download(
     """Download weights; the file appears when it is whole and its digest is right."""
     with transfer(session.err, f"Downloading {model}") as progress:
         path = session.client.models.download(model, to, format=format.value, progress=progress)
+    session.say(f"{path} ({path.stat().st_size:,} bytes)", {"path": str(path), "bytes": path.stat().st_size})
+
+
+@app.command()
+@online
+def export(
+    session: Session,
+    model: str,
+    to: Annotated[Path, typer.Argument(help="A file, or a folder.")] = Path(),
+    format: Annotated[ExportFormat, typer.Option(help="Whose tool it is for.")] = ExportFormat.BUNDLE,
+) -> None:
+    """Download a model for others' tools: a folder that classifies by itself, for timm, for Triton."""
+    with transfer(session.err, f"Exporting {model}") as progress:
+        path = session.client.models.export(model, to, format=format.value, progress=progress)
     session.say(f"{path} ({path.stat().st_size:,} bytes)", {"path": str(path), "bytes": path.stat().st_size})
 
 

@@ -12,6 +12,8 @@ from regraft.steps import Steps, Stream, call, items
 from regraft.types import Adaptation, Job, Model, Predictions
 from regraft.wire import Progress, Request
 
+Export = Literal["bundle", "timm", "triton"]
+
 
 class Models(Noun[D]):
     @call
@@ -37,6 +39,21 @@ class Models(Noun[D]):
             target = target / (f"{model}.adapter.safetensors" if format == "adapter" else f"{model}.{format}")
         path = f"/v1/models/{model}/weights"
         return (yield from downloading(self._send, path, {"format": format}, target, progress, self._retry))
+
+    @call
+    def export(
+        self, model: str, to: Path | str, *, format: Export = "bundle", progress: Progress | None = None
+    ) -> Steps[Path]:
+        """A zip for others' tools, to the file `to` or into the folder `to` as `<model>.<format>.zip`; gives the path.
+
+        `bundle` classifies images without the service, `timm` is what `timm.create_model("local-dir:…")` loads,
+        `triton` a model repository of the Triton inference server.
+        """
+        target = Path(to)
+        if target.is_dir():
+            target = target / f"{model}.{format}.zip"
+        path = f"/v1/models/{model}/exports/{format}"
+        return (yield from downloading(self._send, path, {}, target, progress, self._retry))
 
     @call
     def recipe(self, model: str) -> Steps[dict[str, object]]:

@@ -29,6 +29,7 @@ ROUTES = [
     ("read", "GET", "/v1/models/{model}"),
     ("read", "GET", "/v1/models/{model}/weights"),
     ("read", "HEAD", "/v1/models/{model}/weights"),
+    ("read", "GET", "/v1/models/{model}/exports/bundle"),
     ("read", "GET", "/v1/models/{model}/recipe"),
     ("read", "GET", "/v1/models/{model}/card"),
     ("read", "GET", "/v1/models/{model}/report"),
