@@ -23,7 +23,7 @@ import multiprocessing
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ TABLES = {  # file, and the τ to reach
 }
 NETWORKS = 20
 PART = "Seconds of one processor; of the job a part is run: benchmarks/recommending.py."
+COMPLETE = 0.9  # of the checkpoints, for a target to be reported
 AGREED, AHEAD = 0.6, 0.05
 TAU = "τ is `scipy.stats.weightedtau`, in the mean over targets, in brackets its 95 % interval by Student's t."
 
@@ -205,7 +206,7 @@ class Wanted:
     methods: Sequence[str] = METHODS
 
 
-def settle(target: str, wanted: Wanted, places: ZooPlaces, folder: Path, jobs: int) -> None:
+def settle(target: str, wanted: Wanted, places: ZooPlaces, folder: Path, pool: Executor) -> None:
     """Measure what is missing of a target."""
     truths, evidence = Truths(folder / TRUTH), EvidenceLedger(folder / EVIDENCE)
     zoo.target(target, places)
@@ -215,17 +216,15 @@ def settle(target: str, wanted: Wanted, places: ZooPlaces, folder: Path, jobs: i
         (animal, method, key(animal, target, method, places)) for animal in wanted.animals for method in wanted.methods
     ]
     missing = [cell for cell in cells if not truths.has(cell[0], target, cell[1], cell[2])]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=device.keep_memory) as pool:
-        looks = {pool.submit(look, animal, target, places): animal for animal in unseen}
-        for seen in as_completed(looks):
-            evidence.add(target, seen_as[looks[seen]], seen.result())
-        runs = [pool.submit(measured, animal, target, method, name, places) for animal, method, name in missing]
-        for done, ran in enumerate(as_completed(runs), 1):
-            row = ran.result()
-            truths.add(row)
-            said = f"{row.target}, {row.checkpoint}, {row.method}: {row.accuracy:.3f} in {row.seconds} s"
-            print(f"[{done}/{len(runs)}] {said}", flush=True)
+    looks = {pool.submit(look, animal, target, places): animal for animal in unseen}
+    for seen in as_completed(looks):
+        evidence.add(target, seen_as[looks[seen]], seen.result())
+    runs = [pool.submit(measured, animal, target, method, name, places) for animal, method, name in missing]
+    for done, ran in enumerate(as_completed(runs), 1):
+        row = ran.result()
+        truths.add(row)
+        said = f"{row.target}, {row.checkpoint}, {row.method}: {row.accuracy:.3f} in {row.seconds} s"
+        print(f"[{done}/{len(runs)}] {said}", flush=True)
 
 
 def tables() -> list[Row]:
@@ -244,11 +243,14 @@ def tables() -> list[Row]:
 
 
 def zoo_truth(folder: Path, method: str) -> ZooTruth:
-    """What is known of the zoo by one method, on the targets that all checkpoints but a few were measured on."""
+    """What is known of the zoo by one method: targets on which nearly all checkpoints were measured, and the
+    checkpoints that were measured on all of these."""
     rows = [row for row in Truths(folder / TRUTH) if row.method == method]
     accuracy = by_target((row.target, row.checkpoint, row.accuracy) for row in rows)
     most = max((len(of) for of in accuracy.values()), default=0)
-    whole = {target: of for target, of in accuracy.items() if len(of) == most}
+    nearly = {target: of for target, of in accuracy.items() if len(of) >= COMPLETE * most}
+    common = set.intersection(*(set(of) for of in nearly.values())) if nearly else set()
+    whole = {target: {name: of[name] for name in of if name in common} for target, of in nearly.items()}
     evidence = EvidenceLedger(folder / EVIDENCE)
     return ZooTruth(
         method,
@@ -324,6 +326,7 @@ def _figure(mean: stats.Mean) -> tuple[str, str]:
 
 def _printed(name: str, command: str, rows: Sequence[Row], notes: Sequence[str]) -> None:
     ledger.write(name, command, rows, notes)
+    print(*notes, sep="\n")
     for row in rows:
         held = {True: "holds", False: "DOES NOT HOLD", None: ""}[row["holds"]]
         print(" ".join(one for one in (row["what"] + ":", row["figure"], row["spread"], row["limit"], held) if one))
@@ -353,15 +356,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _printed("Choosing: cost", f"{command} --cifar10 FOLDER", cost_rows(options.cifar10, options.networks), [PART])
     elif options.command == "report":
         found = [zoo_truth(MEASURED, method) for method in METHODS]
-        size = f"{len(found[0].checkpoints)} checkpoints, {len(found[0].accuracy)} targets."
-        _printed("Choosing: zoo", command, [row for one in found for row in report(one)], [size, TAU])
+        sizes = [f"`{one.method}`: {len(one.checkpoints)} checkpoints × {', '.join(one.accuracy)}." for one in found]
+        _printed("Choosing: zoo", command, [row for one in found for row in report(one)], [*sizes, TAU])
     else:
         places = ZooPlaces(**{field.name: getattr(options, field.name) for field in fields(ZooPlaces)})
         places.work.mkdir(parents=True, exist_ok=True)
         for animal in options.animals:
             zoo.raise_animal(animal, places)
-        for target in options.only:
-            settle(target, Wanted(options.animals, options.methods), places, MEASURED, options.jobs)
+        wanted, context = Wanted(options.animals, options.methods), multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(options.jobs, context, initializer=device.keep_memory) as pool:
+            for target in options.only:
+                settle(target, wanted, places, MEASURED, pool)
 
 
 if __name__ == "__main__":

@@ -172,6 +172,7 @@ ANIMALS: dict[str, Animal] = (
     | {f"{name} drawn": Animal(network) for name, network in NETWORKS.items()}
     | {
         "cnn3 of cifar10, briefly": Animal(CNN3, "cifar10", epochs=2),
+        "small of cifar10, briefly": Animal(SMALL, "cifar10", epochs=2),
         "resnet20 of cifar10, halved": Animal(RESNET20, published="resnet20"),
         "resnet20 of cifar10": Animal(RESNET20, side=SIDE, published="resnet20"),
         "lite0 of imagenet": Animal(LITE0, side=SIDE, published="lite0"),

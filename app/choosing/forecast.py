@@ -3,6 +3,7 @@
 The logit of a method's accuracy is that of a ridge regression on the checkpoint's features, as the evidence has it, and
 what the method was above such a regression in the past.  Both are uncertain, the first by the number of images, the
 second by how much the past pairs differ; `DRAWS` of both together say how probable it is that a choice is the best.
+Other scores of the same features have a say in where a checkpoint stands among the others.
 Where the owner's finished jobs say how checkpoints stood among each other on other images, that is a second opinion,
 and each counts by its precision; before any features are seen it is the only one.  The reasons are the terms of the
 sum.  Nothing depends on the clock, or on the order of what is asked.
@@ -16,6 +17,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from app.choosing.consensus import Placed, placed
 from app.choosing.history import NOTHING, PastStanding, PastStandings
 from app.contract.recommendation import Contribution, Evidence, Forecast, Forecasts, MeasuredAccuracy, Predicted
 
@@ -108,11 +110,11 @@ class _Choice:
 
 def forecast(question: Question, evidence: Sequence[Evidence]) -> Forecasts:
     """All choices that anything can be said of, the best first."""
-    measured = {one.checkpoint: one for one in evidence}
+    seen = _Seen.of(question, evidence)
     choices = [
         choice
         for candidate in sorted(question.candidates, key=lambda one: one.id)
-        for choice in _of_checkpoint(question, candidate, measured)
+        for choice in _of_checkpoint(question, candidate, seen)
     ]
     if "train" in question.methods and question.scratch:
         choices += _from_scratch(question, evidence)
@@ -134,16 +136,34 @@ def forecast(question: Question, evidence: Sequence[Evidence]) -> Forecasts:
     )
 
 
-def _of_checkpoint(question: Question, candidate: CandidateFacts, measured: Mapping[str, Evidence]) -> list[_Choice]:
+@dataclass(frozen=True)
+class _Seen:
+    """The evidence, by candidate, and where it places the candidates among each other."""
+
+    evidence: Mapping[str, Evidence]
+    placed: Mapping[str, Placed]
+
+    @classmethod
+    def of(cls, question: Question, evidence: Sequence[Evidence]) -> "_Seen":
+        asked = {one.id for one in question.candidates}
+        found = {one.checkpoint: one for one in evidence if one.checkpoint in asked}
+        return cls(found, placed({id_: _logit(one.probe) for id_, one in found.items() if one.probe}, found))
+
+    def mean(self, id_: str, probe: MeasuredAccuracy) -> float:
+        """The logit that features tell, before what a method adds."""
+        return _logit(probe) + (self.placed[id_].shift if id_ in self.placed else 0.0)
+
+
+def _of_checkpoint(question: Question, candidate: CandidateFacts, seen: _Seen) -> list[_Choice]:
     methods = [name for name in question.methods if candidate.methods is None or name in candidate.methods]
-    found, choices = measured.get(candidate.id), []
+    found, choices = seen.evidence.get(candidate.id), []
     if "evaluate" in methods and found is not None and found.unchanged is not None and candidate.knows_classes:
         choices.append(_unchanged(candidate, found.unchanged))
     for method in LEARNING:
         if method not in methods:
             continue
         if found is not None and found.probe is not None:
-            choices.append(_by_features(question, candidate, method, found.probe, measured))
+            choices.append(_by_features(question, candidate, method, found.probe, seen))
         elif found is None or not found.failure:
             choices += _by_history(question.standings, candidate, method)
     return choices
@@ -154,25 +174,32 @@ def _by_features(
     candidate: CandidateFacts,
     method: str,
     probe: MeasuredAccuracy,
-    measured: Mapping[str, Evidence],
+    seen: _Seen,
 ) -> _Choice:
     head: Head = "kept" if candidate.keeps_head else "new"
     prior = OFFSETS[method, head]
     offset, past = _with_history(prior, method, question.history)
     noise_N = _random(candidate.id, method).normal(offset.mean, offset.deviation, DRAWS)
     logit_N = _draws(probe, candidate.id, "features") + noise_N
-    terms = [
-        Contribution(tier=3, name="ridge", value=probe.accuracy, contribution=_logit(probe)),
-        Contribution(tier=0, name=method, value=None, contribution=prior.mean),
-    ]
-    reasons = [f"A ridge regression on its features is right on {_share(probe)}.", _said(method, head, prior)]
+    terms = [Contribution(tier=3, name="ridge", value=probe.accuracy, contribution=_logit(probe))]
+    reasons = [f"A ridge regression on its features is right on {_share(probe)}."]
+    place = seen.placed.get(candidate.id)
+    if place is not None:
+        logit_N = logit_N + place.shift
+        terms.append(Contribution(tier=2, name="scores", value=place.z, contribution=place.shift))
+        reasons.append(
+            f"With other scores it is {place.z:+.1f} deviations from the mean of {len(seen.placed)} checkpoints: that "
+            f"moves it by {place.shift:+.2f}."
+        )
+    terms.append(Contribution(tier=0, name=method, value=None, contribution=prior.mean))
+    reasons.append(_said(method, head, prior))
     if past:
         shift = offset.mean - prior.mean
         terms.append(Contribution(tier=1, name="history", value=float(past), contribution=shift))
         reasons.append(f"{past} of your finished jobs moved that by {shift:+.2f}.")
-    opinion = _second_opinion(question, candidate, method, measured)
+    opinion = _second_opinion(question, candidate, method, seen)
     if opinion is not None:
-        mean = _logit(probe) + offset.mean
+        mean = seen.mean(candidate.id, probe) + offset.mean
         logit_N = mean + opinion.shift + (logit_N - mean) * opinion.narrowed
         standing = question.standings.checkpoints[candidate.id]
         terms.append(Contribution(tier=1, name="standing", value=standing.z, contribution=opinion.shift))
@@ -208,9 +235,7 @@ class _Opinion(NamedTuple):
     narrowed: float
 
 
-def _second_opinion(
-    question: Question, candidate: CandidateFacts, method: str, measured: Mapping[str, Evidence]
-) -> _Opinion | None:
+def _second_opinion(question: Question, candidate: CandidateFacts, method: str, seen: _Seen) -> _Opinion | None:
     """Weigh where the candidate stood elsewhere against where its features place it among the same candidates.
 
     Finished jobs tell differences alone: the level is that of the features, whose error `SHARED` of the variance is.
@@ -222,12 +247,12 @@ def _second_opinion(
     own: dict[str, tuple[float, float]] = {}
     elsewhere: dict[str, float] = {}
     for one in sorted(question.candidates, key=lambda one: one.id):
-        found, standing = measured.get(one.id), question.standings.checkpoints.get(one.id)
+        found, standing = seen.evidence.get(one.id), question.standings.checkpoints.get(one.id)
         fits = one.methods is None or method in one.methods
         if found is None or found.probe is None or standing is None or not fits:
             continue
         offset, _ = _with_history(OFFSETS[method, "kept" if one.keeps_head else "new"], method, question.history)
-        own[one.id] = (_logit(found.probe) + offset.mean, offset.deviation**2 + _variance(found.probe))
+        own[one.id] = (seen.mean(one.id, found.probe) + offset.mean, offset.deviation**2 + _variance(found.probe))
         elsewhere[one.id] = level.spread * standing.expected
     if len(own) < 2 or candidate.id not in own:
         return None

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,9 @@ def test_the_smallest_run_measures_once_and_is_reported(places, tmp_path):
     probe = ["linear_probe"]
     for name in (DRAWN, OTHER):
         zoo.raise_animal(name, places)
-    choosing.settle(TARGET, Wanted([DRAWN], probe), places, tmp_path, jobs=1)
-    choosing.settle(TARGET, Wanted([DRAWN, OTHER], probe), places, tmp_path, jobs=1)
-    choosing.settle(TARGET, Wanted([DRAWN, OTHER], probe), places, tmp_path, jobs=1)
+    with ThreadPoolExecutor(1) as pool:
+        for animals in ([DRAWN], [DRAWN, OTHER], [DRAWN, OTHER]):
+            choosing.settle(TARGET, Wanted(animals, probe), places, tmp_path, pool)
     with (tmp_path / choosing.TRUTH).open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["checkpoint"], row["target"], row["method"]) for row in rows] == [
