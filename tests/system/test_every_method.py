@@ -39,6 +39,8 @@ EXAMPLES = {name: method.examples[""] for name, method in METHODS.items() if nam
 FROM_NOTHING = {name for name, example in EXAMPLES.items() if "network" in example}
 NO_HEADS = [name for name, method in METHODS.items() if method.headless]
 NO_MODEL = {name for name, method in METHODS.items() if not method.info.gives_model}
+OF_TRANSFORMERS = {"adaptformer", "vpt"}  # alone
+TRANSFORMER = {"name": "timm/test_vit", "num_classes": 10, "options": {"img_size": 32}}
 OWN_HEADS = {name for name, method in METHODS.items() if issubclass(method, OnFeatures)}  # no layer of timm's
 LEARNT = sorted({*EXAMPLES, *TERMS} - NO_MODEL - {*NO_HEADS})
 
@@ -84,6 +86,8 @@ class Grafts:
             name="source", file=file.id, network=NETWORK, input=INPUT, classes=list("0123456789"), recipe=recipe
         )
         self.source = client.checkpoints.wait(checkpoint.id, timeout_s=120).id
+        method = {"name": "train", **NEW, "network": TRANSFORMER, "epochs": 2}
+        self.transformer = self.finished(method=method, dataset=self.there).model
         self.tuned = [self.asked({"name": "fine_tune", **BRIEF}, seed=seed).id for seed in (1, 2)]
         self.tuned = [client.jobs.wait(job, timeout_s=120).model for job in self.tuned]
         self.brief = methods([self.there, self.here], self.tuned)
@@ -93,7 +97,8 @@ class Grafts:
         self.jobs = {name: self.asked(wanted[name]) for name in order}
 
     def asked(self, method, **options):
-        start = {} if method["name"] in FROM_NOTHING else {"checkpoint": self.source, "source_dataset": self.there}
+        source = self.transformer if method["name"] in OF_TRANSFORMERS else self.source
+        start = {} if method["name"] in FROM_NOTHING else {"checkpoint": source, "source_dataset": self.there}
         return self.client.jobs.create(method=method, dataset=self.here, **start, **options)
 
     def finished(self, **options):
@@ -155,7 +160,12 @@ def test_its_model_is_published_downloaded_opened_and_asked(grafts, tmp_path, na
     weights = client.models.download(model.id, tmp_path / "model.safetensors")
     with safe_open(weights, "pt") as opened:
         assert opened.metadata()["format"] == "pt"
-    if name not in OWN_HEADS:
+    if name in OF_TRANSFORMERS:  # the source's tensors under timm's own names, and what stands beside them
+        theirs = timm.create_model("test_vit", num_classes=10, img_size=32)
+        found = theirs.load_state_dict(load(weights.read_bytes()), strict=False)
+        assert not found.missing_keys
+        assert found.unexpected_keys
+    elif name not in OWN_HEADS:
         theirs = timm.create_model("test_resnet", num_classes=10, in_chans=model.input.channels).eval()
         theirs.load_state_dict(load(weights.read_bytes()), strict=True)
         x_CHW = torch.tensor(pixels(image, model.input)).permute(2, 0, 1) / 255
@@ -200,6 +210,24 @@ def test_the_adapter_of_lora_on_its_source_by_peft_is_the_merged_model(grafts, t
     x_BCHW = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.allclose(corrected(x_BCHW), merged(x_BCHW), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(OF_TRANSFORMERS))
+def test_what_a_transformer_has_beside_its_weights_comes_back(grafts, tmp_path, name):
+    """The download, registered again without a word, predicts the same; so does what goes on from there."""
+    client, model = grafts.client, grafts.client.models.get(grafts.done(name).model)
+    file = client.files.upload(client.models.download(model.id, tmp_path / "model.safetensors"))
+    checkpoint = client.checkpoints.wait(client.checkpoints.create(name="again", file=file.id).id, timeout_s=120)
+    assert checkpoint.network.name == "extended"
+    image = sized(client, model)
+    answers = [
+        one.predict(of, image, top_k=10)[0]
+        for one, of in ((client.models, model.id), (client.checkpoints, checkpoint.id))
+    ]
+    scores = [{score.label: score.probability for score in answer.top} for answer in answers]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+    job = grafts.finished(method={"name": "fine_tune", **BRIEF}, checkpoint=checkpoint.id, dataset=grafts.here)
+    assert client.models.get(job.model).network.name == "extended"
 
 
 def test_evaluate_and_quantize_by_their_results(grafts):

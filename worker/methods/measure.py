@@ -1,12 +1,14 @@
 """Evaluations of an adapted network: test splits, read once, when everything else is settled."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from app.contract import extended
 from app.contract.evaluation import Before, Calibration, Evaluation, Measured, Uncalibrated
 from app.contract.inputs import InputSpec
 from app.contract.transfer import TensorReport
@@ -170,7 +172,9 @@ def _on_source(task: Task, adapted: Adapted) -> Measured | None:
     if before is None:
         return None
     kept = adapted.classifier.classes == source.classes and task.same_kind
-    if isinstance(network, Grafted) or isinstance(adapted.classifier.module, Grafted):
+    if adapted.spec.name == extended.NAME != source.network.name:
+        network = adapted.classifier.module if kept else _headed(adapted.classifier.module, network, structure.heads)
+    elif isinstance(network, Grafted) or isinstance(adapted.classifier.module, Grafted):
         network = adapted.classifier.module if kept else _regrafted(network, adapted.classifier.module)
     else:
         _overwrite(network, adapted.classifier.module.state_dict(), skip=() if kept else structure.heads)
@@ -181,6 +185,14 @@ def _on_source(task: Task, adapted: Adapted) -> Measured | None:
         return None
     figures = Before(accuracy=before.accuracy, accuracy_interval=before.accuracy_interval, nll=before.nll)
     return after.model_copy(update={"before": figures, "head": "adapted" if kept else "source"})
+
+
+def _headed(adapted: nn.Module, source: nn.Module, heads: tuple[str, ...]) -> nn.Module:
+    """A copy of the adapted network, with what it has beside the source's tensors, under the source's heads."""
+    network = deepcopy(adapted)
+    for path in heads:
+        network.set_submodule(path, source.get_submodule(path))
+    return network
 
 
 def _goes_on(adapted: Adapted, network: nn.Module, heads: tuple[str, ...]) -> bool:

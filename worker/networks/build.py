@@ -1,4 +1,4 @@
-"""Networks by name: of torchvision, of timm, for small images, described as data, grafted, and of plug-ins."""
+"""Networks by name: of torchvision, of timm, for small images, as data, grafted, extended, and of plug-ins."""
 
 import torch
 from torch import nn
@@ -8,6 +8,7 @@ from app.contract.networks import NetworkSpec
 from worker.networks import (
     cifar_resnet,
     cnn3,
+    extended,
     from_timm,
     from_torchvision,
     grafted,
@@ -95,7 +96,7 @@ def _fillable(network: nn.Module) -> bool:
     return not tied and not loose and held.keys() == network.state_dict().keys()
 
 
-# Last, since a grafted network has a network of any family within: its family builds that as everybody does.
+# Networks with a network of any family within are built by families that build that as everybody does.
 FAMILIES: tuple[Family, ...] = (
     from_torchvision,
     from_timm,
@@ -105,5 +106,6 @@ FAMILIES: tuple[Family, ...] = (
     mnist_cnn,
     layers,
     grafted.GraftedFamily(build, usual_input),
+    extended.ExtendedFamily(build, usual_input),
     plugins,
 )

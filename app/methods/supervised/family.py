@@ -1,12 +1,13 @@
 """Parts shared by the methods that continue training from the source's weights."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
 from app.contract.base import Text
 from app.contract.inputs import InputOverride
-from app.methods.training import Training
+from app.contract.recipe import Optimizer
+from app.methods.training import Rates, Training
 
 BatchNorm = Literal["adapted", "frozen"]
 Factor = Annotated[float, Field(ge=0, le=1000)]
@@ -52,16 +53,47 @@ class Tuning(Training):
 
     def probing(self) -> Probing:
         """The parameters of a probe that comes before the tuning, its defaults open."""
-        shared = (
-            "batch_size",
-            "optimizer",
-            "momentum",
-            "weight_decay",
-            "scheduler",
-            "label_smoothing",
-            "max_gradient_norm",
-            "class_weights",
-            "sampling",
-            "early_stopping",
-        )
-        return Probing(augmentation="none", **{name: getattr(self, name) for name in shared})
+        return before(self)
+
+
+class ParameterEfficient(Training):
+    """A few numbers learn beside frozen weights, and the head.
+
+    `head_start`: whether the head learns by itself, on frozen features, before the rest; left out, where it is newly
+    drawn.  The learning rate is three times the usual one unless given.
+    """
+
+    optimizer: Optimizer = "adamw"
+    head_start: Literal["probe", "none"] | None = None
+    input: InputOverride | None = None
+
+    def starting(self, *, head_kept: bool) -> Self:
+        """Close `head_start`: `head_kept` tells whether the source's head goes on."""
+        if self.head_start is not None:
+            return self
+        return self.model_copy(update={"head_start": "none" if head_kept else "probe"})
+
+    def usual(self) -> Rates:
+        usual = super().usual()
+        return usual._replace(learning_rate=usual.learning_rate * 3)
+
+    def probing(self) -> Probing:
+        """The parameters of a probe that comes first, its defaults open."""
+        return before(self)
+
+
+def before(params: Training) -> Probing:
+    """The parameters of a probe before a training, its defaults open."""
+    shared = (
+        "batch_size",
+        "optimizer",
+        "momentum",
+        "weight_decay",
+        "scheduler",
+        "label_smoothing",
+        "max_gradient_norm",
+        "class_weights",
+        "sampling",
+        "early_stopping",
+    )
+    return Probing(augmentation="none", **{name: getattr(params, name) for name in shared})

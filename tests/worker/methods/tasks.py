@@ -32,6 +32,7 @@ from worker.runtime.recorder import Recorder
 
 SIDE = 8
 INPUT = {"size": [SIDE, SIDE], "channels": 1, "mean": [0.5], "std": [0.25], "fit": "stretch", "margin": 0}
+TRANSFORMED = INPUT | {"size": [32, 32]}  # four patches
 RECIPE = {
     "version": 1,
     "augmentation": [{"name": "random_crop", "padding": 1}, {"name": "trivial_augment"}, {"name": "random_erasing"}],
@@ -124,18 +125,26 @@ def _several(label_N: np.ndarray, classes: int) -> np.ndarray:
     return target_NK
 
 
-def source(folder: Path, classes: int = 10, seed: int = 1) -> tuple[dict[str, Any], Path]:
+def transformer(classes: int) -> dict[str, Any]:
+    """A plain vision transformer; it takes `TRANSFORMED`."""
+    return {"name": "timm/test_vit", "num_classes": classes, "options": {}}
+
+
+def source(
+    folder: Path, classes: int = 10, seed: int = 1, *, of: Callable[[int], dict[str, Any]] = network
+) -> tuple[dict[str, Any], Path]:
     """What a job is told of its source, and the weights: drawn at random, batch norm's statistics too."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    made = build.build(NetworkSpec.model_validate(network(classes)), InputSpec.model_validate(INPUT))
+    spec, input = of(classes), TRANSFORMED if of is transformer else INPUT
+    made = build.build(NetworkSpec.model_validate(spec), InputSpec.model_validate(input))
     for name, tensor in made.state_dict().items():
         if name.endswith("running_mean"):
             tensor.normal_(0, 0.1)
     path = folder / "source.safetensors"
     save_file(made.state_dict(), path)
     names = [str(k) for k in range(classes)]
-    return {"network": network(classes), "input": INPUT, "classes": names, "recipe": RECIPE}, path
+    return {"network": spec, "input": input, "classes": names, "recipe": RECIPE}, path
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ from app.methods.fusion.family import Fusing
 from app.methods.registry import METHODS as PARAMS
 from app.methods.registry import parse
 from app.methods.source_free.family import SourceFree
+from app.methods.supervised.adaptformer import AdaptFormer
+from app.methods.supervised.vpt import Vpt
 from app.methods.training import Loop
 from tests.worker.methods import tasks
 from tests.worker.methods.tasks import Outcome, Setting
@@ -64,6 +66,7 @@ def of(*kinds: type) -> list[str]:
 ADAPTING = [variant for variant, method in VARIANTS.items() if PARAMS[method["name"]].info.gives_model]
 TRAINING = of(Loop)
 FITTED = of(OnFeatures)  # no epochs
+OF_TRANSFORMERS = of(AdaptFormer, Vpt)  # and of nothing else
 # Weights are calculated, in no epochs: how many candidates are judged on the validation split.
 MERGED = dict.fromkeys(of(Fusing), 0) | {"soup": 5, "wise_ft": 4, "task_arithmetic_chosen": 11}
 PASSING = [v for v in ADAPTING if v not in {*TRAINING, *FITTED, *MERGED}]  # over the images once, without a loss
@@ -82,6 +85,8 @@ EXPORTED = {
     "train_multi_label",
     "fine_tune_assured",
     "lora",
+    "adaptformer",
+    "vpt",
     "feature_transfer",
     "structure_transfer",
     "linear_probe",
@@ -107,10 +112,11 @@ def setting(folder, variant: str, classes: int = 10, prefix: str = "") -> Settin
     if "network" in method:
         method = method | {"network": tasks.network(classes)}
     params = parse(method)
+    network = tasks.transformer if variant in OF_TRANSFORMERS else tasks.network
     needs = params.info.needs if "network" in method else (*params.info.needs, *params.info.takes)
     return Setting(
         method,
-        tasks.source(folder / "source") if "checkpoint" in needs else None,
+        tasks.source(folder / "source", of=network) if "checkpoint" in needs else None,
         tasks.dataset(folder / "target", classes, prefix=prefix, multi_label=variant.endswith("multi_label")),
         tasks.dataset(folder / "source_data", classes, seed=5, prefix=prefix) if "source_data" in needs else None,
         teachers={id_: tasks.source(folder / id_, seed=i) for i, id_ in enumerate(params.networks().values(), 11)},
@@ -272,7 +278,7 @@ def test_the_exported_graph_gives_the_same(plain, variant):
     session = onnxruntime.InferenceSession(outcome.result.artifacts["graph"].read_bytes())
     served_NK, features_ND, _ = session.run(None, {"image": pixels_NHWC})
     np.testing.assert_allclose(served_NK, outcome.served(pixels_NHWC), atol=1e-5)
-    assert features_ND.shape == (len(pixels_NHWC), 8 * 2 * 2)
+    assert features_ND.shape == (len(pixels_NHWC), 64 if variant in OF_TRANSFORMERS else 8 * 2 * 2)
     assert outcome.result.document["not_servable"] is None
 
 
@@ -284,7 +290,7 @@ def test_ten_classes_to_a_hundred(tmp_path, variant):
     document = outcome.document
     assert document["network"]["num_classes"] == len(document["classes"]) == 100
     if document["network"]["name"] != "grafted":
-        assert outcome.weights["head.weight"].shape == (100, 32)
+        assert outcome.weights["head.weight"].shape == (100, 64 if variant in OF_TRANSFORMERS else 32)
     assert document["evaluation"]["target"]["n"] == 200
     _, _, pixels_NHWC = images_of("test", case.target, InputSpec.model_validate(document["input"]))
     assert outcome.served(pixels_NHWC).shape == (200, 100)

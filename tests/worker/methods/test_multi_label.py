@@ -24,6 +24,7 @@ METHODS = {
     },
     "lp_ft": {"name": "lp_ft", "probe": {"epochs": 5}, **TRAINED},
     "lora": {"name": "lora", "rank": 2, **TRAINED},
+    "ssf": {"name": "ssf", **TRAINED},
     "feature_transfer": {"name": "feature_transfer", "stages": 1, **TRAINED},
     "structure_transfer": {"name": "structure_transfer", **TRAINED},
 }

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from torch import nn
 
+from app.methods.supervised.family import ParameterEfficient
 from app.methods.training import Training
 from worker.data import batches as data
 from worker.methods import extraction, objective, supervision
@@ -27,6 +28,14 @@ def probe(task: Task, learner: Classifier, params: Training, examples: Examples,
         supervision.learn(task, learner, params, examples, Scope(lambda epoch: heads), run=run)
     else:
         _on_features(task, learner, params, examples, run)
+
+
+def start(task: Task, learner: Classifier, params: ParameterEfficient, examples: Examples) -> None:
+    """Train the head alone before anything else of a network is given, where the resolved `params` say so."""
+    if params.head_start == "probe":
+        first = params.probing().resolve(len(examples.train), learner.input.size)
+        task.run.expect(supervision.steps(first.schedule, examples) + supervision.steps(params.schedule, examples))
+        probe(task, learner, first, examples, run=task.run.part("probe"))
 
 
 def _on_features(task: Task, learner: Classifier, params: Training, examples: Examples, run: Run) -> None:
