@@ -15,6 +15,7 @@ from app.api import (
     datasets,
     files,
     health,
+    inference,
     jobs,
     keys,
     models,
@@ -88,6 +89,8 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     for noun in NOUNS:
         app.include_router(noun.router, responses=openapi.COMMON)
+    app.include_router(inference.server)
+    app.include_router(inference.router)
     app.include_router(health.router)
     app.include_router(pages.router)
     page.install(app)

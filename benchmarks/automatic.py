@@ -4,8 +4,8 @@
 
 The pairs are none of those that decided defaults or forecasts.  Three offer one checkpoint; two offer several, the one
 that is less alike first; one leaves most images without labels.  Data and networks are made as in `default_pairs.py`.
-All goes over HTTP to a service whose folder stays, and every result is a line of `benchmarks/measured/automatic.jsonl`:
-an interrupted run goes on where it was.  Prints Markdown.
+Each choice has a budget of five minutes.  All goes over HTTP to a service whose folder stays, and every result is a
+line of `benchmarks/measured/automatic.jsonl`: an interrupted run goes on where it was.  Prints Markdown.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from regraft import Client
 ROOT = Path(__file__).resolve().parents[1]
 LEDGER = ROOT / "benchmarks" / "measured" / "automatic.jsonl"
 SEEDS = (0, 1, 2)
+BUDGET_S = 300  # of each choice
 # Ten of CIFAR-100's classes that are not those of `default_pairs.TEN`, of the ten other superclasses.
 OTHERS = ("bear", "bee", "bicycle", "cloud", "cockroach", "lion", "man", "rabbit", "rocket", "trout")
 
@@ -99,7 +100,11 @@ class Study:
 
     def auto(self, seed: int) -> dict[str, Any]:
         several = len(self._checkpoints) > 1
-        method = {"name": "auto"} | self._labels() | ({"checkpoints": self._checkpoints} if several else {})
+        method = (
+            {"name": "auto", "budget_s": BUDGET_S}
+            | self._labels()
+            | ({"checkpoints": self._checkpoints} if several else {})
+        )
         return self._run("auto", method, None if several else self._checkpoints[0], seed)
 
     def default(self, seed: int) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from app.requests import service as requests
 from app.requests.service import Answer
 
 T = TypeVar("T")
+KEYED = ("/v1/", "/v2/models/")  # paths that ask for a key
 SAFE = ("GET", "HEAD", "OPTIONS")  # methods that change nothing
 MOST_REPEATED = 16 * 1024  # bytes of an answer without effect that are stored for a request sent again
 
@@ -38,12 +39,12 @@ class Authentication:
         self._app, self._database = app, database
 
     async def __call__(self, connection: Connection, receive: Receive, send: Send) -> None:
-        if connection["type"] == "http" and f"{connection['path']}/".startswith("/v1/"):
+        if connection["type"] == "http" and f"{connection['path']}/".startswith(KEYED):
             request = Request(connection)
             try:
                 request.state.identity = await run_in_threadpool(self._identify, request)
             except errors.RegraftError as error:
-                await problems.answer(error)(connection, receive, send)
+                await problems.answer(error, path=connection["path"])(connection, receive, send)
                 return
         await self._app(connection, receive, send)
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.concurrency import run_in_threadpool
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 MAX_FAULTS = 100
+PROTOCOL = "/v2/"
 
 _FRAMEWORK = {error.status: error for error in (errors.BadRequest, errors.NotFound, errors.NotAllowedHere)}
 
@@ -30,7 +32,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unforeseen)
 
 
-def answer(error: RegraftError, headers: Mapping[str, str] | None = None) -> Response:
+def answer(error: RegraftError, headers: Mapping[str, str] | None = None, *, path: str = "") -> Response:
+    """The problem; under `/v2` with its sentence as `error`, too, where the Open Inference Protocol has it."""
     if error.__cause__ is not None:
         log.warning("%s: %s", error.detail, error.__cause__)
     problem = Problem(
@@ -42,8 +45,11 @@ def answer(error: RegraftError, headers: Mapping[str, str] | None = None) -> Res
         param=error.param,
         errors=error.errors or None,
     )
+    document = problem.model_dump(mode="json", exclude_none=True)
+    if path.startswith(PROTOCOL):
+        document["error"] = error.detail
     return Response(
-        problem.model_dump_json(exclude_none=True),
+        orjson.dumps(document),
         status_code=error.status,
         headers=dict(headers or {}) | _headers(error),
         media_type=MEDIA_TYPE,
@@ -61,7 +67,7 @@ def _headers(error: RegraftError) -> dict[str, str]:
 
 async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, RegraftError)
-    return answer(error)
+    return answer(error, path=request.url.path)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

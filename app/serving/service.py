@@ -26,7 +26,7 @@ from app.imaging.images import Pixels
 from app.serving import sizes
 from app.serving.batcher import Batcher
 from app.serving.lanes import Lanes
-from app.serving.predictor import ImagePrediction, OnnxPredictor, OpenVinoPredictor, Predictor, TorchPredictor
+from app.serving.predictor import ImagePrediction, Images, OnnxPredictor, OpenVinoPredictor, Predictor, TorchPredictor
 from app.serving.share import Share
 from app.serving.torch_process import TorchProcess
 
@@ -168,13 +168,29 @@ class Serving:
                     requests = [_Request(pixels, features) for pixels in await coming]
                     coming = self._decoding(servable, encoded, start + loaded.chunk, loaded.chunk, owner)
                     keep(len(requests))
-                    for answer in await loaded.batcher.submit(requests, timeout_s, owner=owner, promised=True):
-                        if isinstance(answer, Exception):
-                            raise answer
-                        predictions.append(answer)
+                    predictions += await _answered(loaded, requests, timeout_s, owner)
             finally:
                 coming.cancel()
         return predictions
+
+    async def infer(
+        self, servable: Servable, pixels: Images, *, owner: str = "", features: bool = False
+    ) -> list[ImagePrediction]:
+        """Predictions for `pixels` uint8 [N,H,W,C] at the network's own size, in order; see `predict`."""
+        loaded = await self._get(servable)
+        if features:
+            _require_few_numbers(len(pixels), loaded.predictor.features)
+        predictions: list[ImagePrediction] = []
+        with loaded.batcher.room(len(pixels), owner) as keep:
+            for start in range(0, len(pixels), loaded.chunk):
+                requests = [_Request(image, features) for image in pixels[start : start + loaded.chunk]]
+                keep(len(requests))
+                predictions += await _answered(loaded, requests, TIMEOUT_S, owner)
+        return predictions
+
+    async def features(self, servable: Servable) -> int:
+        """The number of an image's features."""
+        return (await self._get(servable)).predictor.features
 
     async def close(self) -> None:
         for future in self._loaded.values():
@@ -302,6 +318,15 @@ class Serving:
                 held -= entry.predictor.nbytes
                 del self._loaded[servable]
                 asyncio.get_running_loop().run_in_executor(None, entry.close)
+
+
+async def _answered(loaded: _Loaded, requests: list[_Request], timeout_s: float, owner: str) -> list[ImagePrediction]:
+    predictions = []
+    for answer in await loaded.batcher.submit(requests, timeout_s, owner=owner, promised=True):
+        if isinstance(answer, Exception):
+            raise answer
+        predictions.append(answer)
+    return predictions
 
 
 def _require_few_numbers(count: int, features: int) -> None:

@@ -1,4 +1,5 @@
-"""Exports over HTTP, opened by the tools that they are for: each says of real images what the service says."""
+"""Models in others' hands: exports opened by the tools that they are for, and the Open Inference Protocol spoken by
+Triton's own client.  Each says of real images what the service's predictions say."""
 
 import importlib.util
 import json
@@ -15,7 +16,11 @@ import timm
 import torch
 from google.protobuf import text_format
 from PIL import Image
+from tritonclient import http as triton
+from tritonclient.utils import InferenceServerException
 
+from app.contract.inputs import InputSpec
+from app.imaging import images
 from regraft import Conflict
 from tests import digits, services
 
@@ -176,3 +181,103 @@ def test_the_same_export_is_not_sent_twice(service, models):
     assert first.content == again.content
     known = httpx.get(service.url + path, headers=key | {"If-None-Match": first.headers["ETag"]})
     assert (known.status_code, known.content) == (304, b"")
+
+
+@pytest.fixture(scope="module")
+def client(service):
+    client = triton.InferenceServerClient(service.url.removeprefix("http://"))
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def key(service):
+    return {"Authorization": f"Bearer {service.client_key}"}
+
+
+def pixels(service, model, pictures):
+    spec = InputSpec.model_validate(service.client.models.get(model).input.model_dump(mode="json"))
+    return np.stack([images.fit(images.decode(path.read_bytes(), bounded=True), spec) for path in pictures])
+
+
+def test_tritons_client_finds_server_and_model(service, models, client, key):
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.get_server_metadata()["name"] == "regraft"
+    model = models["cnn3"]
+    assert client.is_model_ready(model, headers=key)
+    assert client.is_model_ready(model, "1", headers=key)
+    assert not client.is_model_ready("model_0000000000000000000000", headers=key)
+    about = client.get_model_metadata(model, headers=key)
+    assert about["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 32, 32, 3]}]
+    shapes = {one["name"]: one["shape"] for one in about["outputs"]}
+    assert (shapes["probabilities"], shapes["energy"]) == ([-1, 10], [-1])
+    assert shapes["features"][1] == len(service.client.models.embeddings(model, digits.one_png())[0])
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_tritons_client_is_answered(service, models, client, key, pictures, binary):
+    model = models["cnn3"]
+    batch = pixels(service, model, pictures)
+    asked = triton.InferInput("image", list(batch.shape), "UINT8")
+    asked.set_data_from_numpy(batch, binary_data=binary)
+    names = ("probabilities", "features", "energy")
+    outputs = [triton.InferRequestedOutput(name, binary_data=binary) for name in names]
+    answer = client.infer(model, [asked], outputs=outputs, request_id="7", headers=key)
+    assert answer.get_response()["id"] == "7"
+    classes = service.client.models.get(model).classes
+    found = [dict(zip(classes, row.tolist(), strict=True)) for row in answer.as_numpy("probabilities")]
+    require_close(found, probabilities(service, model, pictures))
+    embeddings = service.client.models.embeddings(model, pictures)
+    np.testing.assert_allclose(answer.as_numpy("features"), embeddings, rtol=1e-3, atol=1e-4)
+    energies = [one.out_of_distribution.energy for one in service.client.models.predict(model, pictures)]
+    np.testing.assert_allclose(answer.as_numpy("energy"), energies, rtol=1e-4)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_tritons_client_has_the_likeliest_classes(service, models, client, key, pictures, binary):
+    model = models["layers"]
+    batch = pixels(service, model, pictures)
+    asked = triton.InferInput("image", list(batch.shape), "UINT8")
+    asked.set_data_from_numpy(batch)
+    output = triton.InferRequestedOutput("probabilities", binary_data=binary, class_count=2)
+    named = client.infer(model, [asked], outputs=[output], model_version="1", headers=key).as_numpy("probabilities")
+    assert named.shape == (len(pictures), 2)
+    first = [(text.decode() if isinstance(text, bytes) else text).split(":") for text in named[:, 0]]
+    assert [label for _, _, label in first] == [one.label for one in service.client.models.predict(model, pictures)]
+
+
+def test_tritons_client_is_told_what_is_wrong(service, models, client, key):
+    model = models["cnn3"]
+    asked = triton.InferInput("image", [1, 8, 8, 3], "UINT8")
+    asked.set_data_from_numpy(np.zeros((1, 8, 8, 3), np.uint8))
+    with pytest.raises(InferenceServerException, match=r"\[N, 32, 32, 3\]"):
+        client.infer(model, [asked], headers=key)
+    with pytest.raises(InferenceServerException, match="key"):
+        client.infer(model, [asked])
+    with pytest.raises(InferenceServerException, match="version 1 alone"):
+        client.infer(model, [asked], model_version="2", headers=key)
+
+
+SENT = b'{"inputs":[{"name":"image","shape":[1,32,32,3],"datatype":"UINT8"%b}]%b}'
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b"{", {}, 422),
+        (b"{}", {}, 422),
+        (b"{}", {"Inference-Header-Content-Length": "3"}, 400),
+        (b"{}", {"Inference-Header-Content-Length": "many"}, 400),
+        (SENT % (b"", b""), {}, 422),
+        (SENT % (b',"data":[1,2]', b""), {}, 422),
+        (SENT % (b',"data":["a"]', b""), {}, 422),
+        (SENT % (b',"parameters":{"binary_data_size":3072}', b""), {}, 422),
+        (SENT % (b"", b',"outputs":[{"name":"x"}]'), {}, 422),
+    ],
+)
+def test_what_is_no_such_request_is_refused_in_the_protocols_words(service, models, key, body, headers, status):
+    url = f"{service.url}/v2/models/{models['cnn3']}/infer"
+    answer = httpx.post(url, content=body, headers=key | headers)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"] == answer.json()["detail"]
