@@ -43,7 +43,8 @@ class Shortlist:
 
 def make(db: Session, job: JobRow, target: DatasetRow, answer: Recommended, method: Auto) -> Shortlist:
     """The first candidates of the recommendation, and the unforeseen ones after its first, as many as the method's
-    `max_jobs` and `budget_s` allow: the first of those that fit into the budget alone, as long as all fit together.
+    `max_jobs` and `budget_s` allow: the first in any case, if need be for fewer epochs, and of the others those that
+    fit into the budget, alone and together.
 
     Raises:
         Unfit: nothing fits the dataset.
@@ -72,8 +73,8 @@ def make(db: Session, job: JobRow, target: DatasetRow, answer: Recommended, meth
 def _within(offers: Sequence[Offer], method: Auto, scratch: float) -> Sequence[Offer]:
     if method.budget_s is None:
         return offers[: method.max_jobs]
-    alone = [offer for offer in offers if (offer.seconds or 0.0) <= method.budget_s] or offers[:1]
-    chosen = alone[: method.max_jobs]
+    fitting = [offer for offer in offers[1:] if (offer.seconds or 0.0) <= method.budget_s]
+    chosen = [offers[0], *fitting][: method.max_jobs]
     while len(chosen) > 1 and race_seconds(chosen, scratch) > method.budget_s:
         chosen = chosen[:-1]
     return chosen
