@@ -40,6 +40,7 @@ FROM_NOTHING = {name for name, example in EXAMPLES.items() if "network" in examp
 NO_HEADS = [name for name, method in METHODS.items() if method.headless]
 NO_MODEL = {name for name, method in METHODS.items() if not method.info.gives_model}
 OF_TRANSFORMERS = {"adaptformer", "vpt"}  # alone
+NEW_TRANSFORMERS = {"mae"}
 TRANSFORMER = {"name": "timm/test_vit", "num_classes": 10, "options": {"img_size": 32}}
 OWN_HEADS = {name for name, method in METHODS.items() if issubclass(method, OnFeatures)}  # no layer of timm's
 LEARNT = sorted({*EXAMPLES, *TERMS} - NO_MODEL - {*NO_HEADS})
@@ -58,6 +59,7 @@ def params(name: str, places: list[str], tuned: list[str]) -> Iterator[tuple[str
     for named, there in ((method.datasets(), places), (method.networks(), tuned)):
         ids |= dict(zip(dict.fromkeys(named.values()), [*there, *[None] * len(named)], strict=False))
     ours = {param: NEW[param] for param in ("network", "input") if param in example}
+    ours |= {"network": TRANSFORMER} if name in NEW_TRANSFORMERS else {}
     for param, value in (sizes | example | ours).items():
         if isinstance(value, list):
             yield param, [ids.get(one, one) if isinstance(one, str) else one for one in value if ids.get(str(one), one)]
@@ -145,7 +147,8 @@ def sized(client, model):
 
 
 def test_no_method_is_left_out(grafts):
-    assert {method.name for method in grafts.client.methods.list()} == {*grafts.brief, BY_ITSELF}
+    elsewhere = {BY_ITSELF, "auto"}  # which is a job of others
+    assert {method.name for method in grafts.client.methods.list()} == {*grafts.brief, *elsewhere}
 
 
 @pytest.mark.parametrize("name", LEARNT)

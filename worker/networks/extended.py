@@ -14,10 +14,10 @@ from app.contract import extended
 from app.contract.extended import AdapterParts, AnyParts, ExtendedOptions
 from app.contract.inputs import InputSpec
 from app.contract.networks import NetworkSpec
+from worker.networks import plain_transformer
 from worker.networks.family import CatalogueEntry, entry
 from worker.runtime.contract import Failure
 
-KIND = "VisionTransformer"  # what both libraries call plain ones, and timm all that add a token
 ADAPTER, PROMPT = "adapter", "prompt"
 DEVIATION = 0.02  # of tokens, as those of classes are drawn
 
@@ -84,8 +84,7 @@ def require_room(network: nn.Module, parts: AnyParts) -> None:
     Raises:
         Failure: `does_not_fit`, the network is no plain vision transformer, or has such parts already.
     """
-    blocks, _ = _blocks(network)
-    if any(hasattr(block, _name(parts)) for block in blocks.values()):
+    if any(hasattr(block, _name(parts)) for block in plain_transformer.of(network).blocks.values()):
         raise Failure("does_not_fit", f"The network has {parts.kind} already: tune it, or extend what it was made of.")
 
 
@@ -96,7 +95,8 @@ def insert(network: nn.Module, parts: AnyParts) -> list[str]:
         Failure: see `require_room`.
     """
     require_room(network, parts)
-    (blocks, width), name = _blocks(network), _name(parts)
+    transformer, name = plain_transformer.of(network), _name(parts)
+    blocks, width = transformer.blocks, transformer.width
     if isinstance(parts, AdapterParts):
         for block in blocks.values():
             adapter = Bottleneck(width, parts)
@@ -114,21 +114,6 @@ def insert(network: nn.Module, parts: AnyParts) -> list[str]:
 
 def _name(parts: AnyParts) -> str:
     return ADAPTER if isinstance(parts, AdapterParts) else PROMPT
-
-
-def _blocks(network: nn.Module) -> tuple[dict[str, nn.Module], int]:
-    """The blocks of a plain vision transformer by their paths, in order, and how wide their tokens are."""
-    plain = any(one.__name__ == KIND for one in type(network).__mro__)
-    for path, width in (("blocks", "embed_dim"), ("encoder.layers", "hidden_dim")):
-        if plain and hasattr(network, width) and path.partition(".")[0] in dict(network.named_children()):
-            blocks = {f"{path}.{name}": block for name, block in network.get_submodule(path).named_children()}
-            if all(isinstance(getattr(block, "mlp", None), nn.Module) for block in blocks.values()):
-                return blocks, int(getattr(network, width))
-    raise Failure(
-        "does_not_fit",
-        f"{type(network).__name__} is no plain vision transformer (`{KIND}` of timm or torchvision): it has no blocks "
-        "that adapters or prompts go into.",
-    )
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from app.methods.fusion.distil_ensemble import DistilEnsemble
 from app.methods.fusion.family import Fusing
 from app.methods.registry import METHODS as PARAMS
 from app.methods.registry import parse
+from app.methods.self_supervised.mae import Mae
 from app.methods.source_free.family import SourceFree
 from app.methods.supervised.adaptformer import AdaptFormer
 from app.methods.supervised.vpt import Vpt
@@ -39,6 +40,7 @@ ROUGH = {  # golden traces where processors' own ways of rounding show
     "fine_tune_bfloat16": 0.02,  # of eight bits
     "byol": 1e-3,  # batch norm in both heads makes them more: 2.7e-4 was seen within 20 steps
 }
+FOR_TRANSFORMERS = (AdaptFormer, Vpt, Mae)  # and for nothing else
 COMMON = {"epochs": 4, "batch_size": 8}
 VIEWS = {"hidden": 16, "dimensions": 8}
 
@@ -48,6 +50,8 @@ def small(method: type[Method], example: Mapping[str, Any]) -> dict[str, Any]:
     sizes = (COMMON if issubclass(method, Loop) else {}) | (VIEWS if method.headless else {})
     given = {name: value for name, value in sizes.items() if name in method.model_fields} | dict(example)
     ours = {"network": tasks.network(10), "input": tasks.INPUT}
+    if issubclass(method, FOR_TRANSFORMERS):
+        ours = {"network": tasks.transformer(10), "input": tasks.TRANSFORMED}
     return {"name": discovery.name(method)} | given | {name: ours[name] for name in ours if name in given}
 
 
@@ -66,7 +70,7 @@ def of(*kinds: type) -> list[str]:
 ADAPTING = [variant for variant, method in VARIANTS.items() if PARAMS[method["name"]].info.gives_model]
 TRAINING = of(Loop)
 FITTED = of(OnFeatures)  # no epochs
-OF_TRANSFORMERS = of(AdaptFormer, Vpt)  # and of nothing else
+OF_TRANSFORMERS = of(*FOR_TRANSFORMERS)
 # Weights are calculated, in no epochs: how many candidates are judged on the validation split.
 MERGED = dict.fromkeys(of(Fusing), 0) | {"soup": 5, "wise_ft": 4, "task_arithmetic_chosen": 11}
 PASSING = [v for v in ADAPTING if v not in {*TRAINING, *FITTED, *MERGED}]  # over the images once, without a loss
@@ -109,10 +113,10 @@ FROZEN = {
 
 def setting(folder, variant: str, classes: int = 10, prefix: str = "") -> Setting:
     method = VARIANTS[variant]
-    if "network" in method:
-        method = method | {"network": tasks.network(classes)}
-    params = parse(method)
     network = tasks.transformer if variant in OF_TRANSFORMERS else tasks.network
+    if "network" in method:
+        method = method | {"network": network(classes)}
+    params = parse(method)
     needs = params.info.needs if "network" in method else (*params.info.needs, *params.info.takes)
     return Setting(
         method,

@@ -80,9 +80,14 @@ def two(pretext: Pretext) -> views.Look:
     return look
 
 
+def once(pretext: Pretext) -> views.Look:
+    """Each image augmented once."""
+    return _augmented(_steps(pretext.params.augmentation), pretext)
+
+
 def turned(pretext: Pretext) -> views.Look:
     """Each image augmented once, in its four quarter turns."""
-    augmented = _augmented(_steps(pretext.params.augmentation), pretext)
+    augmented = once(pretext)
     return lambda x_BCHW, generator: views.quarter_turns(augmented(x_BCHW, generator))
 
 
