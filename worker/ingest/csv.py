@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from app.imaging.packed import SPLITS
-from worker.ingest import cells, classes, columns, folder, naming, tabular
+from worker.ingest import cells, classes, columns, folder, naming, tabular, unlabelled
 from worker.ingest.archive import Archive
 from worker.ingest.columns import Columns
 from worker.ingest.listed import NO_IMAGE, Files
@@ -59,7 +59,8 @@ def read(archive: Archive, pack: Pack, request: Request) -> ParsedDataset:
     """The listed images in the order of their names; others are refused.
 
     Raises:
-        Failure: `wrong_format`, `bad_table`, `missing_files`, `two_labels`, `no_images`, `empty_class`, or of a label.
+        Failure: `wrong_format`, `bad_table`, `missing_files`, `two_labels`, `no_images`, `no_labels`, `empty_class`, or
+            of a label.
     """
     files = Files(archive.files)
     chosen, faults = _usable(archive, files, request, folders_too=_folders_of_classes(archive, request))
@@ -95,7 +96,9 @@ def read(archive: Archive, pack: Pack, request: Request) -> ParsedDataset:
     classes.require_images(_named(lines.values()), _named(kept))
     if several:
         return classes.parsed_several(rows, [line.labels for line in kept], splits, listed)
-    return classes.parsed(rows, [label for line in kept for label in line.labels], splits, listed)
+    stay = unlabelled.kept([bool(line.labels) for line in kept], splits, pack.tell)
+    labels = [next(iter(kept[place].labels), None) for place in stay]
+    return classes.parsed([rows[i] for i in stay], labels, [splits[i] for i in stay], [listed[i] for i in stay])
 
 
 def suits(archive: Archive, request: Request) -> bool:
@@ -338,13 +341,13 @@ def _read_lines(table: Table, files: Files, request: Request, pack: Pack, severa
 
 
 def labels_of(table: Table, record: Sequence[str]) -> Labels:
-    """The cell as it is, whatever is in it; or the names of the columns that have a 1."""
+    """The cell as it is, whatever is in it, none where that is nothing; or the names of the columns that have a 1."""
     places = table.columns
     if places.classes:
         return frozenset(table.header[place].strip() for place in places.classes if FLAGS[record[place].strip()])
     assert places.label is not None
     cell = record[places.label].strip()
-    return frozenset() if places.several and not cell else frozenset([cell])
+    return frozenset([cell]) if cell else frozenset()
 
 
 def _splits_of_cells(table: Table, request: Request) -> dict[int, int]:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.imaging.packed import SPLITS
-from worker.ingest import classes, columns, csv, naming
+from worker.ingest import classes, columns, csv, naming, unlabelled
 from worker.ingest.archive import BARE, MAX_NAME_CHARS, Archive, Member, Metered
 from worker.ingest.listed import NO_IMAGE
-from worker.ingest.naming import TRAIN, UNSPLIT
+from worker.ingest.naming import UNSPLIT
 from worker.ingest.pack import Pack
 from worker.ingest.parsed import ParsedDataset, Request
 from worker.runtime.contract import Failure, Note
@@ -80,7 +80,9 @@ def read(archive: Archive, pack: Pack, request: Request) -> ParsedDataset:
     _tell_of_files(found, splits, pack)
     rows = sorted(range(len(stored)), key=stored.__getitem__)
     if request.labelled:
-        rows = _kept(rows, stored, found, splits, pack)
+        listed = [stored[row] for row in rows]
+        labelled = [found.label[key] is not None for key in listed]
+        rows = [rows[place] for place in unlabelled.kept(labelled, [splits[key] for key in listed], pack.tell)]
     keys = [stored[row] for row in rows]
     paths = [found.path[key] for key in keys]
     named = all(paths) and len(set(paths)) == len(paths)
@@ -344,27 +346,6 @@ def _tell_of_files(found: RowsRead, splits: dict[str, int], pack: Pack) -> None:
     counts += [f"{rest:,} of files whose names do not say"] if rest else []
     text = f"{len(found.roles)} files are read together: {', '.join(counts)} images."
     pack.tell(Note("files_joined", text, "warning" if rest and rest < len(splits) else "info"))
-
-
-def _kept(rows: list[int], stored: list[str], found: RowsRead, splits: dict[str, int], pack: Pack) -> list[int]:
-    """The rows but those of validation and test splits that have no labels at all.
-
-    Raises:
-        Failure: `no_labels`, no row has one.
-    """
-    labelled = {splits[stored[row]] for row in rows if found.label[stored[row]] is not None}
-    if not labelled:
-        raise Failure("no_labels", "No row has a label (−1 stands for none): pass `labelled`: false.")
-    aside = {splits[stored[row]] for row in rows} - labelled - {TRAIN, UNSPLIT}
-    for split in sorted(aside):
-        count = sum(splits[stored[row]] == split for row in rows)
-        text = f"The {count:,} images of the {SPLITS[split]} split have no labels and are set aside."
-        pack.tell(Note("split_unlabelled", text, "warning", {"split": SPLITS[split], "count": count}))
-    kept = [row for row in rows if splits[stored[row]] not in aside]
-    if count := sum(found.label[stored[row]] is None for row in kept):
-        text = f"{count:,} of {len(kept):,} images have no label: methods that learn from labels pass them over."
-        pack.tell(Note("images_unlabelled", text, "warning", {"count": count}))
-    return kept
 
 
 def _order(found: RowsRead, names: list[str]) -> list[str] | None:

@@ -116,12 +116,40 @@ def test_one_image_with_two_labels(tmp_path: Path) -> None:
     assert "42" in failure.message  # the line
 
 
-@pytest.mark.parametrize(
-    "label", ['"a\nb"', "x" * 10_000, "", " ", "a\tb"], ids=["newline", "10 kB", "empty", "space", "tab"]
-)
+@pytest.mark.parametrize("label", ['"a\nb"', "x" * 10_000, "a\tb"], ids=["newline", "10 kB", "tab"])
 def test_labels_that_cannot_be(tmp_path: Path, label: str) -> None:
     csv = GOOD.replace(b"images/00.png,cat", f"images/00.png,{label}".encode())
     assert refusal(tmp_path, archive(csv)).code == "bad_label"
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_cell_is_no_label(ingest: Ingest, empty: str) -> None:
+    """The image stays, for methods that learn without labels, and that is said."""
+    lines = [[name, empty if number % 5 == 0 else label] for number, (name, label) in enumerate(LINES)]
+    found = ingest(archive(table([["file", "label"], *lines])))
+    assert found.document["classes"] == NAMES
+    expected = [-1 if not label.strip() else NAMES.index(label) for _, label in lines]
+    assert found.images.label.tolist() == expected
+    assert "8 of 40 images have no label" in found.warnings["images_unlabelled"]
+    assert found.document["splits"]["train"] + found.document["splits"]["validation"] < 40
+
+
+def test_a_test_split_without_labels_is_set_aside(ingest: Ingest) -> None:
+    """As competitions have it: the table of all images says no labels of those that are to be guessed."""
+    lines = [
+        [name, "" if number >= 30 else label, "test" if number >= 30 else "train"]
+        for number, (name, label) in enumerate(LINES)
+    ]
+    found = ingest(archive(table([["file", "label", "split"], *lines])))
+    assert "10 images of the test split" in found.warnings["split_unlabelled"]
+    assert "images_unlabelled" not in found.warnings
+    assert sum(found.document["splits"].values()) == 30
+
+
+def test_a_table_without_any_label(tmp_path: Path) -> None:
+    failure = refusal(tmp_path, archive(table([["file", "label"], *([name, ""] for name in IMAGES)])))
+    assert failure.code == "no_labels"
+    assert "`labelled`: false" in failure.message
 
 
 def test_a_label_of_a_megabyte(tmp_path: Path) -> None:
