@@ -233,7 +233,7 @@ def tables() -> list[Row]:
     for name, (file, limit) in TABLES.items():
         table = PublicTable.read(MEASURED / file)
         figures = stats.mean(table.by_history(PAST))
-        held = figures.mean >= limit
+        held = bool(figures.mean >= limit)
         rows += [
             ledger.row(f"{name}, history of {PAST} targets", *_figure(figures), f"≥ {limit}", held),
             ledger.row(f"{name}, parameters", *_figure(stats.mean(table.by_parameters()))),
@@ -282,10 +282,10 @@ def report(truth: ZooTruth) -> list[Row]:
             f"{said}weighted τ above {best}",
             *_figure(ahead),
             f"≥ {AHEAD} above 0",
-            ahead.mean >= AHEAD and ahead.low > 0,
+            bool(ahead.mean >= AHEAD and ahead.low > 0),
         ),
-        ledger.row(f"{said}regret of the first, points", *_figure(stats.mean(first)), "≤ 1", np.mean(first) <= 1),
-        ledger.row(f"{said}best of three, points", *_figure(stats.mean(three)), "≤ 0.3", np.mean(three) <= 0.3),
+        ledger.row(f"{said}regret of the first, points", *_figure(stats.mean(first)), "≤ 1", bool(np.mean(first) <= 1)),
+        ledger.row(f"{said}best of three, points", *_figure(stats.mean(three)), "≤ 0.3", bool(np.mean(three) <= 0.3)),
         ledger.row(
             f"{said}90 % intervals hold",
             f"{100 * shares:.0f} %",

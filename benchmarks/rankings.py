@@ -105,7 +105,7 @@ class ZooTruth:
         return concordance(list(self.accuracy.values()))
 
     def first(self, scores: Mapping[str, Scores], target: str) -> str:
-        return min(scores[target], key=lambda name: (-scores[target][name], name))
+        return min(self.accuracy[target], key=lambda name: (-scores[target][name], name))
 
     def rankers(self) -> dict[str, Mapping[str, Scores]]:
         """Scores by ranker, target and checkpoint."""
@@ -158,7 +158,7 @@ class ZooTruth:
         """How much better the best checkpoint of a target is than the best of the first `among`, in points."""
         found = []
         for target, truth in self.accuracy.items():
-            order = sorted(scores[target], key=lambda name: (-scores[target][name], name))
+            order = sorted(truth, key=lambda name: (-scores[target][name], name))
             found.append(100 * (max(truth.values()) - max(truth[name] for name in order[:among])))
         return found
 

@@ -49,7 +49,7 @@ OFFSETS: Mapping[tuple[str, Head], Offset] = {
     ("lp_ft", "new"): Offset(0.39, 0.57, 14),
     ("lp_ft", "kept"): Offset(0.28, 0.4, 3),
 }
-SHARED = 0.5  # of the variance around what features tell: all checkpoints on the same images have that in common
+SHARED = 0.7  # of the variance around what features tell: all checkpoints on the same images have that in common
 SCRATCH = Offset(0.15, 0.75, 17)  # `train`, above the regression on the best features that are there
 MethodName = Literal["evaluate", "linear_probe", "fine_tune", "lp_ft", "train"]
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
