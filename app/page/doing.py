@@ -12,8 +12,8 @@ from app.api.pagination import Id
 from app.core import errors
 from app.methods.registry import OFFERED
 from app.page import parameters, render
-from app.page.seeing import CHOICES, model_page
-from app.page.visit import BringDep, Json, Refusal, TryDep, Visit, VisitDep
+from app.page.seeing import CHOICES, keys_page, model_page
+from app.page.visit import AdminDep, BringDep, Json, Refusal, TryDep, Visit, VisitDep
 
 FIELDS = (
     "checkpoint",
@@ -117,6 +117,30 @@ async def race(visit: VisitDep) -> Response:
 async def call_off(visit: VisitDep, id: Id) -> Response:
     await visit.post(f"/v1/tournaments/{id}/cancel")
     return _see(f"/tournaments/{id}")
+
+
+@router.post("/sweeps/{id}/cancel")
+async def call_off_sweep(visit: VisitDep, id: Id) -> Response:
+    await visit.post(f"/v1/sweeps/{id}/cancel")
+    return _see(f"/sweeps/{id}")
+
+
+@router.post("/keys")
+async def made_key(visit: AdminDep) -> Response:
+    """The page shows the key itself, once: no other ever does."""
+    body: dict[str, object] = {"name": visit.text("name"), "scopes": visit.form.getlist("scope")}
+    if visit.text("expires"):
+        body["expires_at"] = f"{visit.text('expires')}T00:00:00Z"
+    try:
+        return await keys_page(visit, new=await visit.post("/v1/keys", body))
+    except Refusal as refusal:
+        return await keys_page(visit, problem=refusal.problem)
+
+
+@router.post("/keys/{id}/revoke")
+async def revoke(visit: AdminDep, id: Id) -> Response:
+    await visit.ask(visit.http.build_request("DELETE", f"/v1/keys/{id}"))
+    return _see("/keys")
 
 
 async def _job_form(visit: Visit, asked: Json, *, problem: Json | None = None, checked: Json | None = None) -> Response:

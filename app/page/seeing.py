@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Response
 from app.api.pagination import Id
 from app.contract.base import ObjectId
 from app.page import pictures, render
-from app.page.visit import Json, Refusal, Visit, VisitDep
+from app.page.visit import AdminDep, Json, Refusal, Visit, VisitDep
 
 LISTED = 30  # lines of a list
 RECENT = 8  # jobs on the overview
@@ -166,12 +166,41 @@ async def tournaments(visit: VisitDep, after: After = None) -> Response:
     return await _list(visit, "tournaments", after)
 
 
+@router.get("/sweeps")
+async def sweeps(visit: VisitDep, after: After = None) -> Response:
+    return await _list(visit, "sweeps", after)
+
+
 @router.get("/tournaments/{id}")
 async def tournament(visit: VisitDep, id: Id) -> Response:
-    found = await visit.get(f"/v1/tournaments/{id}")
+    return await _race(visit, "tournaments", id)
+
+
+@router.get("/sweeps/{id}")
+async def sweep(visit: VisitDep, id: Id) -> Response:
+    return await _race(visit, "sweeps", id)
+
+
+@router.get("/keys")
+async def keys(visit: AdminDep, after: After = None) -> Response:
+    return await keys_page(visit, after)
+
+
+async def keys_page(
+    visit: Visit, after: str | None = None, new: Json | None = None, problem: Json | None = None
+) -> Response:
+    page = await visit.get("/v1/keys", limit=LISTED, after=after)
+    return render.page(
+        "keys.html", visit, code=422 if problem else 200, page=page, older=_older(page), new=new, problem=problem
+    )
+
+
+async def _race(visit: Visit, noun: str, id: str) -> Response:
+    """A tournament or a sweep: the leaderboard, and why it is as it is."""
+    found = await visit.get(f"/v1/{noun}/{id}")
     forest = pictures.leaderboard(found["candidates"])
     live = found["status"] in FOLLOWED
-    return render.page("tournament.html", visit, tournament=found, forest=forest, live=live)
+    return render.page("tournament.html", visit, tournament=found, noun=noun, forest=forest, live=live)
 
 
 async def model_page(visit: Visit, id: Id, answer: Json | None = None, problem: Json | None = None) -> Response:

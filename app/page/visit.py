@@ -144,3 +144,4 @@ def _peer(request: Request) -> tuple[str, int]:
 VisitDep = Annotated[Visit, Depends(visiting(lambda settings: 0), scope="function")]
 BringDep = Annotated[Visit, Depends(visiting(lambda settings: settings.max_file_bytes, "write"), scope="function")]
 TryDep = Annotated[Visit, Depends(visiting(lambda settings: settings.max_predict_bytes, "predict"), scope="function")]
+AdminDep = Annotated[Visit, Depends(visiting(lambda settings: 0, "admin"), scope="function")]

@@ -106,7 +106,7 @@ def test_every_page_is_open_to_everybody(chromium: Browser, service: Service, di
     client.recommendations.wait(asked.id, timeout_s=240)
     paths = ["/", "/jobs", f"/jobs/{model.job}", "/jobs/new", "/datasets", f"/datasets/{model.dataset}", "/checkpoints"]
     paths += ["/models", f"/models/{digits_model}", "/recommendations", f"/recommendations/{asked.id}"]
-    paths += [f"/compare?job={model.job}", "/sign-in"]
+    paths += [f"/compare?job={model.job}", "/tournaments", "/sweeps", "/keys", "/sign-in"]
     for scheme in ("light", "dark"):
         with visiting(chromium, service, color_scheme=scheme) as page:
             for path in paths:

@@ -23,6 +23,7 @@ PAGES = (
     "/models",
     "/recommendations",
     "/tournaments",
+    "/sweeps",
     "/compare",
 )
 
@@ -342,3 +343,54 @@ def test_a_file_of_unknown_length_is_not_read(browser):
         "/datasets", params={"token": token}, content=iter([b"x"]), headers={"Origin": browser.url}
     )
     assert (refused.status_code, refused.json()["code"]) == (413, "too_large")
+
+
+def test_a_sweep_shows_what_was_drawn_and_is_called_off(browser, world):
+    dataset, checkpoint = world.validated(), world.checkpoint()
+    body = {
+        "checkpoint": checkpoint["id"],
+        "dataset": dataset["id"],
+        "method": {"name": "fine_tune"},
+    }
+    space = {"method.learning_rate": {"log": [1e-4, 1e-2]}, "method.optimizer": ["sgd", "adamw"]}
+    sweep = made(world.client.post("/v1/sweeps", json={"job": body, "space": space, "trials": 6}), 202)
+    shown = browser.see(f"/sweeps/{sweep['id']}")
+    assert "6 trials of" in shown
+    assert "<code>method.learning_rate</code>" in shown
+    assert f"{sweep['candidates'][0]['drawn']['method.learning_rate']:.3g}" in shown
+    assert sweep["id"] in browser.see("/sweeps")
+    assert f'href="/sweeps/{sweep["id"]}"' in browser.see(f"/jobs/{sweep['candidates'][0]['job']}")
+    assert browser.send(f"/sweeps/{sweep['id']}/cancel").status_code == 303
+    assert world.get(f"/v1/sweeps/{sweep['id']}")["status"] == "cancelled"
+
+
+@pytest.fixture
+def admin(api):
+    return api.as_owner(api.new_owner(), "read", "write", "predict", "admin")
+
+
+def test_a_key_is_made_shown_once_and_revoked(stranger, admin):
+    assert stranger.sign_in(admin.headers["Authorization"].removeprefix("Bearer ")).status_code == 303
+    assert 'href="/keys"' in stranger.see("/")
+    form = {"name": HOSTILE, "scope": ["read", "predict"], "expires": "2031-05-01"}
+    shown = stranger.send("/keys", page="/keys", data=form)
+    secret = re.search(r"<pre>([^<]+)</pre>", shown.text)[1]
+    assert HOSTILE not in shown.text
+    with httpx.Client(base_url=stranger.url, headers={"Authorization": f"Bearer {secret}"}) as its:
+        assert its.get("/v1/datasets").status_code == 200
+        assert its.post("/v1/jobs", json={}).status_code == 403
+        listed = stranger.see("/keys")
+        assert secret not in listed
+        assert HOSTILE not in listed
+        made_key = next(one for one in admin.get("/v1/keys").json()["data"] if one["name"] == HOSTILE)
+        assert (made_key["scopes"], made_key["expires_at"][:10]) == (["read", "predict"], "2031-05-01")
+        assert stranger.send(f"/keys/{made_key['id']}/revoke", page="/keys").status_code == 303
+        assert its.get("/v1/datasets").status_code == 401
+    refused = stranger.send("/keys", page="/keys", data={"name": "x"})
+    assert (refused.status_code, "scopes" in refused.text) == (422, True)
+
+
+def test_keys_are_for_administrators(browser):
+    assert 'href="/keys"' not in browser.see("/")
+    assert browser.http.get("/keys").status_code == 403
+    assert browser.send("/keys", data={"name": "mine", "scope": ["read"]}).status_code == 403
