@@ -394,3 +394,14 @@ def test_keys_are_for_administrators(browser):
     assert 'href="/keys"' not in browser.see("/")
     assert browser.http.get("/keys").status_code == 403
     assert browser.send("/keys", data={"name": "mine", "scope": ["read"]}).status_code == 403
+
+
+def test_a_browser_is_refused_by_a_page(browser, stranger):
+    accept = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    lost = browser.http.get("/nowhere", headers=accept)
+    assert (lost.status_code, lost.headers["Content-Type"].partition(";")[0]) == (404, "text/html")
+    assert "There is nothing at" in lost.text
+    stale = browser.http.post("/jobs/job_x/cancel?token=old", headers=accept | {"Origin": browser.url})
+    assert (stale.status_code, "<h1>" in stale.text) == (403, True)
+    assert stranger.http.get("/nowhere").json()["code"] == "not_found"
+    assert stranger.http.get("/v1/nowhere", headers=accept).json()["code"] == "unauthenticated"
