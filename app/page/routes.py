@@ -27,7 +27,7 @@ def install(app: FastAPI) -> None:
 
 
 def _readable(answer: Any) -> Handler:
-    """The same refusal as a page, for a browser that asked for one."""
+    """Refuses as `answer` does, but by a page where a browser asked for one."""
 
     async def handler(request: Request, error: Exception) -> Response:
         refused: Response = await answer(request, error)

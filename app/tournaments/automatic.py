@@ -252,12 +252,11 @@ def _publish(db: Session, job: JobRow, task: Task, choice: Choice, racer: Racer 
     decided = choice.model_copy(update={"checkpoint": won.checkpoint, "method": won.method, "because": because})
     _choose(db, job, decided)
     job.model, job.evaluation, job.lineage = won.model, won.evaluation, won.lineage
-    warned = [{**one, "code": one["code"]} for one in queue.warnings(db, won.id)]
+    warned = [(one["code"], one["message"]) for one in queue.warnings(db, won.id)]
     if racer is not None and racer.baseline == "unchanged":
         message = f"No method was better than {won.checkpoint} as it is, which stays the one to use: there is no model."
-        warned.append({"code": "unchanged_won", "message": message})
-    told = [{"level": "warning", "type": one["code"], "message": one["message"], "data": {}} for one in warned]
-    queue.tell(db, task, told)
+        warned.append(("unchanged_won", message))
+    queue.tell(db, task, [{"level": "warning", "type": code, "message": said, "data": {}} for code, said in warned])
     queue.note(db, job.id, "chosen", because, data={"job": won.id, "model": won.model})
     queue.succeed(db, task)
 
