@@ -86,6 +86,8 @@ class Identification(Object):
     error: Failure | None = None
     file: str
     dataset: str | None = None
+    input: Input | None = None
+    classes: list[str] | None = None
     rule: str | None = None
     candidates: list[dict[str, Any]] | None = None
     measured: dict[str, Any] | None = None

@@ -73,7 +73,9 @@ def identify(body: NewIdentification, sender: Poster) -> Response:
     """A worker compares the file's tensors with all networks that it knows; `GET` the answer until it is ready."""
     return sender.once(
         lambda db: IdentificationObject.of(
-            identification.create(db, sender.owner, file=body.file, dataset=body.dataset)
+            identification.create(
+                db, sender.owner, file=body.file, dataset=body.dataset, input=body.input, classes=body.classes
+            )
         )
     )
 

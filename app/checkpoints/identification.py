@@ -5,8 +5,10 @@ from typing import NamedTuple
 from sqlalchemy.orm import Session
 
 from app.checkpoints import labelled, repository
+from app.contract import record
 from app.contract.blobs import Input, Written
 from app.contract.identification import Identification
+from app.contract.inputs import InputSpec
 from app.contract.specs import IdentifyRequest, Prepared
 from app.core import errors, ids
 from app.db.session import now
@@ -24,9 +26,17 @@ class StoredIdentification(NamedTuple):
     task: Task
 
 
-def create(db: Session, owner: str, *, file: str, dataset: str | None = None) -> StoredIdentification:
+def create(
+    db: Session,
+    owner: str,
+    *,
+    file: str,
+    dataset: str | None = None,
+    input: InputSpec | None = None,
+    classes: list[str] | None = None,
+) -> StoredIdentification:
     """Ask a worker which network the weights in `file` are of; the labelled images of `dataset` decide between those
-    that it fits alike.
+    that it fits alike, seen as `input` and `classes` say, where these are given.
 
     Raises:
         NotFound: the owner has no such file, or no such dataset.
@@ -35,7 +45,15 @@ def create(db: Session, owner: str, *, file: str, dataset: str | None = None) ->
     files.get(db, owner, file, param="file")
     if dataset is not None:
         labelled.require(db, owner, dataset)
-    row = IdentificationRow(id=ids.new("idn"), owner=owner, created_at=now(), file=file, dataset=dataset)
+    row = IdentificationRow(
+        id=ids.new("idn"),
+        owner=owner,
+        created_at=now(),
+        file=file,
+        dataset=dataset,
+        input=record.stored(input),
+        classes=classes,
+    )
     repository.add(db, row)
     needs = [file] if dataset is None else [file, dataset]
     return StoredIdentification(row, queue.enqueue(db, id=row.id, kind=KIND, lane="ingest", owner=owner, needs=needs))
@@ -61,10 +79,12 @@ def prepare(db: Session, identification_id: str) -> Prepared[IdentifyRequest]:
     """
     row = _stored(db, identification_id)
     inputs: dict[str, str] = {Input.FILE: files.by_id(db, row.file).sha256}
+    input = None if row.input is None else InputSpec.model_validate(row.input)
+    said = IdentifyRequest(input=input, classes=row.classes)
     if row.dataset is None:
-        return Prepared(IdentifyRequest(), inputs)
+        return Prepared(said, inputs)
     dataset, images = labelled.prepared(db, row.owner, row.dataset)
-    return Prepared(IdentifyRequest(dataset=dataset), inputs | images)
+    return Prepared(said.model_copy(update={"dataset": dataset}), inputs | images)
 
 
 def publish(db: Session, identification_id: str, result: Identification, written: Written) -> None:

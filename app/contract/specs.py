@@ -145,9 +145,11 @@ class CheckpointIngest(Record):
 
 class IdentifyRequest(Record):
     """The question which network the weights of an uploaded file are of; `dataset` decides between those that it fits
-    alike."""
+    alike.  `input` and `classes` are what the network is for, where somebody said so."""
 
     dataset: LabelledDataset | None = None
+    input: InputSpec | None = None
+    classes: list[str] | None = None
 
 
 class CatalogueRequest(Record):

@@ -242,6 +242,8 @@ class IdentificationRow(Owned, Base):
     __tablename__ = "identifications"
     file: Mapped[str] = mapped_column(ID)
     dataset: Mapped[str | None] = mapped_column(ID)  # decides between networks that the file fits alike
+    input: Mapped[Document | None] = mapped_column(Json)  # for which the network is, where the request said so
+    classes: Mapped[list[str] | None] = mapped_column(Json)  # likewise
     result: Mapped[Document | None] = mapped_column(Json)
 
 

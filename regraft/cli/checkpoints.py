@@ -88,11 +88,15 @@ def identify(
     session: Session,
     file: Annotated[str, typer.Argument(help="A file's id, or a path to upload.")],
     dataset: Annotated[str | None, typer.Option(help=LABELLED)] = None,
+    input: Annotated[str | None, typer.Option(help="Its input contract: JSON, or @file.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Class names, separated by commas.")] = None,
 ) -> None:
     """Say which network the weights in a file are of; `--json` has how well each candidate fits."""
     stored = by_id_or_path(session, file)
     with session.err.status("Comparing with all networks"):
-        found = session.client.checkpoints.identify(stored, dataset=dataset)
+        found = session.client.checkpoints.identify(
+            stored, dataset=dataset, input=document(input), classes=classes.split(",") if classes else None
+        )
     session.show(found, IDENTIFIED)
 
 

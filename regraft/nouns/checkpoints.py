@@ -71,12 +71,19 @@ class Checkpoints(Noun[D]):
 
     @call
     def identify(
-        self, file: str, *, dataset: str | None = None, timeout_s: float | None = None
+        self,
+        file: str,
+        *,
+        dataset: str | None = None,
+        input: Mapping[str, Any] | None = None,
+        classes: Sequence[str] | None = None,
+        timeout_s: float | None = None,
     ) -> Steps[Identification]:
         """Wait until a worker has said which network the weights in an uploaded file are of; a labelled `dataset`
-        decides between those that they fit alike.  Raises `Unsuccessful` where it could not read them, or the dataset
-        has other classes, and `WaitTimeout`."""
-        body = given({"file": file, "dataset": dataset})
+        decides between those that they fit alike, seen as `input` and `classes` say where these are given.
+
+        Raises `Unsuccessful` where it could not read them, or the dataset has other classes, and `WaitTimeout`."""
+        body = given({"file": file, "dataset": dataset, "input": input, "classes": classes})
         asked = yield from self._post("/v1/checkpoints/identify", Identification, body)
         path = f"/v1/checkpoints/identify/{asked.id}"
         found = yield from waiting(

@@ -96,6 +96,16 @@ def test_identify_decides_too(service, labelled):
     assert refused.value.code == "has_dependents"
 
 
+def test_identify_sees_images_as_it_is_told(service, labelled):
+    client = service.client
+    file = client.files.upload(weights_files.saved(probed.weights(OTHER, SIDE)), filename="w.pt").id
+    found = client.checkpoints.identify(file, dataset=labelled, input=INPUT, classes=NAMES, timeout_s=120)
+    assert found.measured["matched_by"] == "names"
+    assert (found.input.model_dump(mode="json")["size"], found.classes) == (INPUT["size"], NAMES)
+    assert codes(found) == {"network_measured"}  # nothing had to be assumed
+    assert [one["network"]["name"] for one in found.candidates[:2]] == [OTHER, USUAL]
+
+
 def test_images_that_no_candidate_knows_decide_nothing(register, dataset):
     """The labels are those of the next digit."""
 

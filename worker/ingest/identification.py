@@ -35,12 +35,16 @@ def identify(spec: Spec[IdentifyRequest], channel: Channel) -> Result[Identifica
     repository = repositories.read(path, spec.workdir, watch)
     contents = Contents(repository.tensors) if repository else weights.contents(path, watch)
     described = repository.described if repository else Described(classes=contents.classes)
-    tensors = contents.tensors
-    dataset = spec.payload.dataset
+    tensors, dataset = contents.tensors, spec.payload.dataset
+    said = Described(
+        network=described.network,
+        input=spec.payload.input or described.input,
+        classes=spec.payload.classes or described.classes,
+    )
     about = None if repository else own.read(weights.metadata(path))
     network, input = (about.network, about.input) if about else (described.network, described.input)
     if network is not None:
-        candidate = Candidate(network=network, input=input or build.usual_input(network), fit=1.0)
+        candidate = Candidate(network=network, input=spec.payload.input or input or build.usual_input(network), fit=1.0)
         if dataset is not None:
             channel.emit(trial.not_needed(network))
         return Result(Identification(rule="metadata", candidates=[candidate]))
@@ -55,13 +59,13 @@ def identify(spec: Spec[IdentifyRequest], channel: Channel) -> Result[Identifica
     watch.checkpoint_or_stop()
     if dataset is not None:
         question = Question.opened(
-            dataset, spec.inputs, partial(_taken, tensors), input=described.input, classes=described.classes
+            dataset, spec.inputs, partial(_taken, tensors), input=said.input, classes=said.classes
         )
         found, note = trial.settled(found, question, watch)
         channel.emit(note)
-    adopted = _taken(tensors, found.network, found.input)
-    identified = alike.compared(found, adopted.loaded.network, found.input)
-    notes = found.assumed(input=described.input, classes=described.classes)
+    adopted = _taken(tensors, found.network, said.input or found.input)
+    identified = alike.compared(found, adopted.loaded.network, said.input or found.input)
+    notes = found.assumed(input=said.input, classes=said.classes)
     for warning in (*notes, *alike.ambiguity(identified), *adopted.warnings):
         channel.emit(warning)
     return Result(identified)

@@ -114,10 +114,13 @@ class Identified(Shape):
 
 class NewIdentification(StrictModel):
     """The file whose network is asked for.  `dataset`: its labelled images, with one label each, decide between
-    networks that the file fits alike."""
+    networks that the file fits alike.  `input` and `classes` are what the network is for; left out, what the file says
+    itself, or what is usual."""
 
     file: ObjectId
     dataset: ObjectId | None = None
+    input: InputSpec | None = None
+    classes: ClassNames | None = None
 
 
 class IdentificationObject(Object):
@@ -128,6 +131,8 @@ class IdentificationObject(Object):
     error: Fault | None
     file: str
     dataset: str | None
+    input: InputShape | None
+    classes: list[str] | None
     rule: str | None
     candidates: list[Candidate] | None
     measured: Trial | None
@@ -144,6 +149,8 @@ class IdentificationObject(Object):
             error=Fault.of(task),
             file=row.file,
             dataset=row.dataset,
+            input=row.input,
+            classes=row.classes,
             rule=identified and identified.rule,
             candidates=identified and identified.candidates,
             measured=identified and identified.measured,
