@@ -7,6 +7,8 @@ class Choice(Record):
     """`recommendation` and `tournament` decided, as far as they were needed; `job` is the one whose result it is, of
     the `checkpoint` (None: from scratch) and the complete `method` that won; `because` says why."""
 
+    NULLS = frozenset({"recommendation", "tournament", "job", "checkpoint", "method", "because"})
+
     recommendation: str | None = None
     tournament: str | None = None
     job: str | None = None

@@ -4,6 +4,7 @@ No worker runs such a job: its controller makes one move whenever the part that 
 each, by what the database holds alone.
 """
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -19,6 +20,7 @@ from app.core import errors
 from app.core.status import TERMINAL, Status
 from app.core.version import code_version
 from app.datasets import service as datasets
+from app.db.session import Database
 from app.db.tables import DatasetRow, JobRow, Task
 from app.jobs import planning
 from app.jobs import service as jobs
@@ -34,6 +36,9 @@ from app.tournaments import field, repository, shortlist
 from app.tournaments import service as tournaments
 from app.tournaments.service import RaceView, TournamentRequest
 
+log = logging.getLogger(__name__)
+
+REFUSALS = (errors.Invalid, errors.NotFound, errors.NotReady, errors.UntrainedHead)  # which will not pass
 WITHOUT_LABELS = ("shot", "adabn")  # the first that fits: docs/choosing.md
 IMAGES = 1000  # that the recommendation looks at
 
@@ -67,9 +72,19 @@ def create(
     return jobs.line_up(db, job, list(dict.fromkeys(needs)), terms, controlled.LANE)
 
 
-def due(db: Session) -> list[str]:
-    """Ids of the jobs to be looked at."""
-    return repository.automatic(db)
+def look_after(database: Database) -> None:
+    """Move the jobs that can be moved, each by itself: one whose next part is refused has failed."""
+    with database.reading() as db:
+        under_way = repository.automatic(db)
+    for job_id in under_way:
+        try:
+            with database.unit_of_work() as db:
+                advance(db, job_id)
+        except REFUSALS as refused:
+            with database.unit_of_work() as db:
+                refuse(db, job_id, refused)
+        except errors.RegraftError as error:  # somebody has moved one of its parts meanwhile
+            log.warning("%s: %s", job_id, error.detail)
 
 
 def advance(db: Session, job_id: str) -> None:

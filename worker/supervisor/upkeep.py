@@ -65,7 +65,11 @@ def keep_up(place: Workplace) -> None:
         place,
         _Chore("take back", _take_back, min(REAP_EVERY_S, place.settings.beat_s)),
         _Chore("tournaments", _race, min(REAP_EVERY_S, place.settings.beat_s)),
-        _Chore("automatic jobs", _choose, min(REAP_EVERY_S, place.settings.beat_s)),
+        _Chore(
+            "automatic jobs",
+            lambda place: automatic.look_after(place.database),
+            min(REAP_EVERY_S, place.settings.beat_s),
+        ),
         _Chore("say alive", _say_alive, place.settings.beat_s),
         _Chore("clear scratch", clear_scratch, place.settings.beat_s),
     )
@@ -182,21 +186,6 @@ def _race(place: Workplace) -> None:
                 tournaments.advance(db, tournament)
         except errors.RegraftError as error:  # somebody has moved one of its jobs meanwhile
             log.warning("%s: %s", tournament, error.detail)
-
-
-def _choose(place: Workplace) -> None:
-    """Move the `auto` jobs, each by itself: one whose next part is refused has failed."""
-    with place.database.reading() as db:
-        due = automatic.due(db)
-    for job in due:
-        try:
-            with place.database.unit_of_work() as db:
-                automatic.advance(db, job)
-        except (errors.Invalid, errors.NotFound, errors.NotReady, errors.UntrainedHead) as refused:
-            with place.database.unit_of_work() as db:
-                automatic.refuse(db, job, refused)
-        except errors.RegraftError as error:  # somebody has moved one of its parts meanwhile
-            log.warning("%s: %s", job, error.detail)
 
 
 def _take_back(place: Workplace) -> None:
