@@ -104,5 +104,13 @@ def end_session(db: Session, sha256: str) -> None:
     db.execute(delete(BrowserSession).where(BrowserSession.sha256 == sha256))
 
 
+def keep_newest_sessions(db: Session, key: str, most: int) -> None:
+    """End all sessions of the key but the `most` that will end last."""
+    newest = select(BrowserSession.sha256).where(BrowserSession.key == key)
+    newest = newest.order_by(BrowserSession.expires_at.desc(), BrowserSession.sha256).limit(most)
+    of_the_key = delete(BrowserSession).where(BrowserSession.key == key)
+    db.execute(of_the_key.where(BrowserSession.sha256.not_in(newest.scalar_subquery())))
+
+
 def forget_ended_sessions(db: Session) -> None:
     db.execute(delete(BrowserSession).where(BrowserSession.expires_at <= now()))

@@ -21,6 +21,7 @@ from app.keys.service import Identity
 COOKIE = "regraft_session"
 TOKEN_HEADER = "X-Regraft-Token"
 LIFETIME_S = 30 * 24 * 3600.0
+MOST = 64  # of a key: whoever signs in once more is signed out where that was longest ago
 
 
 class BrowserRequest(NamedTuple):
@@ -37,6 +38,7 @@ def begin(db: Session, identity: Identity) -> str:
     repository.forget_ended_sessions(db)
     cookie = secrets.token_urlsafe(32)
     repository.add_session(db, BrowserSession(sha256=_sha256(cookie), key=identity.key, expires_at=now() + LIFETIME_S))
+    repository.keep_newest_sessions(db, identity.key, MOST)
     return cookie
 
 

@@ -163,7 +163,7 @@ def test_the_graph_the_weights_and_the_service_agree(service, adapted, weights, 
     session = onnxruntime.InferenceSession(graph.read_bytes())
     [taken] = session.get_inputs()
     assert (taken.name, taken.type, taken.shape[1:]) == ("image", "tensor(uint8)", [28, 28, 1])
-    assert [given.name for given in session.get_outputs()] == ["probabilities", "features"]
+    assert [given.name for given in session.get_outputs()] == ["probabilities", "features", "energy"]
 
     array = np.array(Image.open(io.BytesIO(digits.one_png(3))))
     square = np.array(Image.fromarray(array).resize((20, 20), Image.Resampling.BILINEAR))

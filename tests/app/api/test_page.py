@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from app.keys import sessions
 from tests.app.api.test_recommendations import answered, evidence
 from tests.app.api.world import CLASSES, made, png
 
@@ -254,6 +255,18 @@ def test_forms_come_from_pages_of_this_server(browser, world):
     assert world.get(f"/v1/jobs/{job}")["status"] == "queued"
     allowed = browser.http.post(f"/v1/jobs/{job}/cancel", headers={"Origin": browser.url, "X-Regraft-Token": token})
     assert allowed.status_code == 200
+
+
+def test_a_key_has_so_many_sessions_at_most(api, world):
+    key = world.client.headers["Authorization"].removeprefix("Bearer ")
+    browsers = [Browser(api.url) for _ in range(sessions.MOST + 1)]
+    for browser in browsers:
+        assert browser.sign_in(key).status_code == 303
+    assert browsers[0].http.get("/jobs").status_code == 303, "the first is signed out"
+    assert browsers[1].http.get("/jobs").status_code == 200
+    assert browsers[-1].http.get("/jobs").status_code == 200
+    for browser in browsers:
+        browser.http.close()
 
 
 def test_a_session_ends_with_its_key_and_by_its_button(api, browser, world):
