@@ -42,6 +42,7 @@ for command in (
     recommend.to_label,
     recommend.label,
     recommend.calibration,
+    jobs.compare,
     models.predict,
     catalogue.methods,
     catalogue.networks,

@@ -1,5 +1,8 @@
 """`regraft jobs`."""
 
+import json
+from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from typing import Annotated
 
@@ -42,6 +45,19 @@ FIELDS: list[Column] = [
     ("on the source", lambda job: job.evaluation and job.evaluation.source and job.evaluation.source.accuracy),
     ("error", lambda job: job.error and f"{job.error.message} ({job.error.code})"),
     *JUDGED,
+]
+COMPARED: list[Column] = [
+    ("name", lambda job: job.name),
+    ("method", lambda job: job.method["name"]),
+    ("status", lambda job: job.status),
+    ("accuracy", lambda job: job.evaluation and f"{job.evaluation.target.accuracy:.1%}"),
+    ("accuracy, 95 %", lambda job: job.evaluation and job.evaluation.target.accuracy_interval),
+    ("on the source", lambda job: job.evaluation and job.evaluation.source and job.evaluation.source.accuracy),
+    ("seconds", lambda job: job.seconds),
+    ("model", lambda job: job.model),
+    ("checkpoint", lambda job: job.checkpoint),
+    ("dataset", lambda job: job.dataset),
+    ("seed", lambda job: job.seed),
 ]
 EVENTS: list[Column] = [
     ("seq", lambda event: event.seq),
@@ -164,6 +180,24 @@ def list_(
 def get(session: Session, job: str) -> None:
     """One job."""
     session.show(session.client.jobs.get(job), FIELDS)
+
+
+@online
+def compare(
+    session: Session, jobs: Annotated[list[str], typer.Argument(help="Two or more.", metavar="JOB...")]
+) -> None:
+    """Show jobs beside each other, and the parameters in which they differ: regraft compare job_… job_…"""
+    found = {job: session.client.jobs.get(job) for job in dict.fromkeys(jobs)}
+    session.show_beside(found, [*COMPARED, *_differing(list(found.values()))])
+
+
+def _differing(jobs: Sequence[Job]) -> list[Column]:
+    names = dict.fromkeys(name for job in jobs for name in job.method if name != "name")
+
+    def said(name: str, job: Job) -> str | None:
+        return json.dumps(job.method[name], ensure_ascii=False) if name in job.method else None
+
+    return [(name, partial(said, name)) for name in names if len({said(name, job) for job in jobs}) > 1]
 
 
 @app.command("watch")

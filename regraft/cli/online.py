@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Annotated, Any, Concatenate, NoReturn, ParamSpec
 import typer
 from pydantic import BaseModel
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from regraft import errors
@@ -85,6 +86,18 @@ class Session:
             table.add_column(name, no_wrap=name == "id")
         for record in records:
             table.add_row(*(text(read(record)) for _, read in columns))
+        self.out.print(table)
+
+    def show_beside(self, records: Mapping[str, BaseModel], fields: Sequence[Column]) -> None:
+        """Objects beside each other, a column each under its heading; a field that none of them has is left out."""
+        if self.as_json:
+            self.emit([record.model_dump(mode="json") for record in records.values()])
+            return
+        table = Table("", *records, box=None, pad_edge=False, header_style="bold")
+        for name, read in fields:
+            values = [read(record) for record in records.values()]
+            if any(value is not None for value in values):
+                table.add_row(f"[bold]{escape(name)}[/bold]", *map(text, values))
         self.out.print(table)
 
     def say(self, sentence: str, document: Any) -> None:

@@ -1,6 +1,7 @@
 """What the command shows of objects: verdicts and warnings too; and each fault of a request once."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -43,6 +44,25 @@ def test_the_guards_verdict(world, regraft):
         assert f"verdict {VERDICT}" in lines
         assert "regressions against scratch" in lines
         assert f"warnings {VERDICT} (regression)" in lines
+
+
+def test_jobs_are_compared_by_what_differs(world, regraft):
+    source = world.checkpoint()["id"]
+    methods = [{"name": "fine_tune", "epochs": epochs} for epochs in (3, 7)]
+    one, other = (world.queued_job(checkpoint=source, method=method)["id"] for method in methods)
+    world.finish_job(other)
+    done = regraft("compare", one, other, one)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert lines[0] == [one, other]
+    assert ["epochs", "3", "7"] in lines
+    assert ["status", "queued", "succeeded"] in lines
+    assert ["method", "fine_tune", "fine_tune"] in lines
+    assert not [line for line in lines if line[0] in ("momentum", "optimizer", "name")], (
+        "these are the same, or not there"
+    )
+    listed = json.loads(regraft("compare", one, other, "--json").stdout)
+    assert [job["id"] for job in listed] == [one, other]
 
 
 def test_a_fault_is_said_once(world, regraft):
