@@ -37,6 +37,9 @@ PARTS = {  # of the API, by the beginnings of paths
 CONFIG = """
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", "3xx", "401", "403", "404", "409", "413", "422", "429"]
+# … and what has a query of more than any head may have is refused for that
+[checks.negative_data_rejection]
+expected-statuses = ["400", "401", "403", "404", "405", "406", "409", "413", "415", "422", "428", "429", "431", "5xx"]
 """
 
 
