@@ -89,8 +89,8 @@ class Study:
         self._client, self._name, self._ledger = client, name, ledger
         trial = self._trial = TRIALS[name]
         label = name.partition("→ ")[2]
-        self._dataset = bench.dataset(label, lambda path: pack(path, trial.target(places)))
-        self._checkpoints = [self._checkpoint(bench, places, source) for source in trial.sources]
+        self.dataset = bench.dataset(label, lambda path: pack(path, trial.target(places)))
+        self.checkpoints = [self._checkpoint(bench, places, source) for source in trial.sources]
 
     def _checkpoint(self, bench: Bench, places: Places, source: str) -> str:
         path = defaults.make_source(source, self._trial.side, places)
@@ -99,24 +99,24 @@ class Study:
         return bench.checkpoint(f"{source} {self._trial.side}", path, **options)
 
     def auto(self, seed: int) -> dict[str, Any]:
-        several = len(self._checkpoints) > 1
+        several = len(self.checkpoints) > 1
         method = (
             {"name": "auto", "budget_s": BUDGET_S}
-            | self._labels()
-            | ({"checkpoints": self._checkpoints} if several else {})
+            | self.labels()
+            | ({"checkpoints": self.checkpoints} if several else {})
         )
-        return self._run("auto", method, None if several else self._checkpoints[0], seed)
+        return self._run("auto", method, None if several else self.checkpoints[0], seed)
 
     def default(self, seed: int) -> dict[str, Any]:
-        return self._run("fine_tune", {"name": "fine_tune"} | self._labels(), self._checkpoints[0], seed)
+        return self._run("fine_tune", {"name": "fine_tune"} | self.labels(), self.checkpoints[0], seed)
 
-    def _labels(self) -> dict[str, Any]:
+    def labels(self) -> dict[str, Any]:
         return {} if self._trial.labels is None else {"labels_per_class": self._trial.labels}
 
     def _run(self, arm: str, method: Mapping[str, Any], checkpoint: str | None, seed: int) -> dict[str, Any]:
         key = f"{self._name}, {arm}, seed {seed}"
         if key not in self._ledger:
-            job = self._client.jobs.create(method=method, checkpoint=checkpoint, dataset=self._dataset, seed=seed)
+            job = self._client.jobs.create(method=method, checkpoint=checkpoint, dataset=self.dataset, seed=seed)
             job = self._client.jobs.wait(job.id)
             assert job.evaluation is not None
             found: dict[str, Any] = {"accuracy": job.evaluation.target.accuracy, "seconds": job.seconds}
@@ -133,7 +133,7 @@ class Study:
         return dict(self._ledger[key])
 
     def _source(self, checkpoint: str | None) -> str:
-        return "scratch" if checkpoint is None else self._trial.sources[self._checkpoints.index(checkpoint)]
+        return "scratch" if checkpoint is None else self._trial.sources[self.checkpoints.index(checkpoint)]
 
 
 def table(found: Mapping[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]]) -> str:
