@@ -14,7 +14,7 @@ import json
 import statistics
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -150,14 +150,12 @@ def table(found: Mapping[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for field in fields(Places):
-        known = {"work": ROOT / ".benchmarks" / "automatic", "fashion": data.FASHION}.get(field.name)
-        parser.add_argument(f"--{field.name}", type=Path, required=known is None, default=known)
+    pairs.add_places(parser, ROOT / ".benchmarks" / "automatic")
     parser.add_argument("--only", nargs="+", default=list(TRIALS), choices=list(TRIALS), metavar="TRIAL")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--ledger", type=Path, default=LEDGER)
     options = parser.parse_args(arguments)
-    places = Places(**{field.name: getattr(options, field.name) for field in fields(Places)})
+    places = pairs.places_of(options)
     found: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {}
     with opened(places.work) as (client, bench):
         ledger = Kept(options.ledger)

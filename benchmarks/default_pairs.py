@@ -4,11 +4,12 @@ A target has of each class up to `POOL` images that labels are drawn from, four 
 by; all others, up to 2,000 in all, are its test split.
 """
 
+import argparse
 import contextlib
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,17 @@ class Places:
     fashion: Path
     lite0: Path
     resnet20: Path
+
+
+def add_places(parser: argparse.ArgumentParser, work: Path) -> None:
+    """An option for each place; `work` unless told otherwise."""
+    for field in fields(Places):
+        known = {"work": work, "fashion": data.FASHION}.get(field.name)
+        parser.add_argument(f"--{field.name}", type=Path, required=known is None, default=known)
+
+
+def places_of(options: argparse.Namespace) -> Places:
+    return Places(**{field.name: getattr(options, field.name) for field in fields(Places)})
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ from app.contract.layers import with_classes
 from app.contract.networks import NetworkSpec
 from app.contract.specs import DatasetSpec
 from app.methods.registry import parse
-from contest import data, stats
+from contest import stats
 from contest.data import Packed
 from default_pairs import PAIRS, Places
 from worker.methods import measure
@@ -248,15 +248,13 @@ def report(found: dict[tuple[str, int], dict[Arm, list[float]]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for field in fields(Places):
-        known = {"work": ROOT / ".benchmarks" / "defaults", "fashion": data.FASHION}.get(field.name)
-        parser.add_argument(f"--{field.name}", type=Path, required=known is None, default=known)
+    pairs.add_places(parser, ROOT / ".benchmarks" / "defaults")
     parser.add_argument("--jobs", type=int, default=2, help="processes, each with one thread")
     parser.add_argument("--only", nargs="+", default=list(PAIRS), choices=list(PAIRS), metavar="PAIR")
     parser.add_argument("--labels", type=int, nargs="+", default=list(LABELS))
     parser.add_argument("--report", action="store_true", help="measure nothing")
     options = parser.parse_args(arguments)
-    places = Places(**{field.name: getattr(options, field.name) for field in fields(Places)})
+    places = pairs.places_of(options)
     context = multiprocessing.get_context("spawn")
     found: dict[tuple[str, int], dict[Arm, list[float]]] = {}
     with ProcessPoolExecutor(options.jobs, context, initializer=device.keep_memory) as pool:

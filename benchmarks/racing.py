@@ -12,16 +12,15 @@ import argparse
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import default_pairs as pairs
 import defaults
 from automatic import TRIALS, Study
-from contest import data, stats
+from contest import stats
 from contest.kept import Kept
 from contest.service import opened
-from default_pairs import Places
 from regraft import Client
 from regraft.standings import Tournament
 
@@ -90,13 +89,11 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for field in fields(Places):
-        known = {"work": ROOT / ".benchmarks" / "automatic", "fashion": data.FASHION}.get(field.name)
-        parser.add_argument(f"--{field.name}", type=Path, required=known is None, default=known)
+    pairs.add_places(parser, ROOT / ".benchmarks" / "automatic")
     parser.add_argument("--only", nargs="+", default=list(RACES), choices=list(TRIALS), metavar="TRIAL")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     options = parser.parse_args(arguments)
-    places = Places(**{field.name: getattr(options, field.name) for field in fields(Places)})
+    places = pairs.places_of(options)
     found: dict[str, list[dict[str, Any]]] = {}
     with opened(places.work) as (client, bench):
         ledger = Kept(LEDGER)

@@ -1,7 +1,5 @@
 """`/v2`: models and checkpoints by the Open Inference Protocol, as clients of Triton, KServe and others speak it."""
 
-from typing import Any
-
 import numpy as np
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.orm import Session
@@ -29,7 +27,7 @@ router = APIRouter(prefix="/v2/models", include_in_schema=False, route_class=bod
 
 
 @server.get("")
-async def about() -> dict[str, Any]:
+async def about() -> dict[str, object]:
     return {"name": "regraft", "version": public_version(), "extensions": ["binary_tensor_data", "classification"]}
 
 
@@ -60,7 +58,10 @@ async def metadata(id: Id, caller: Guest, services: ServicesDep, version: str = 
     servable = Servable.of(row)
     input, network = InputSpec.model_validate(row.input), NetworkSpec.model_validate(row.network)
     shapes: dict[str, list[int]] = {"probabilities": [-1, network.num_classes]}
-    shapes |= {"features": [-1, await services.serving.features(servable)], "energy": [-1]}
+    more = await services.serving.more(servable)
+    shapes["features"] = [-1, more.features]
+    if more.gives_energy:
+        shapes["energy"] = [-1]
     return {
         "name": id,
         "versions": [VERSION],
@@ -80,7 +81,7 @@ async def infer(id: Id, request: Request, caller: Guest, services: ServicesDep, 
     asked = await run_in_threadpool(tensors.read, body, request.headers.get(LENGTH), spec)
     wanted = {output.name for output in asked.outputs}
     found = await services.serving.infer(servable, asked.pixels, owner=row.owner, features="features" in wanted)
-    outputs: dict[str, Any] = {"probabilities": np.stack([one.probabilities for one in found])}
+    outputs: dict[str, tensors.Tensor] = {"probabilities": np.stack([one.probabilities for one in found])}
     if "features" in wanted:
         outputs["features"] = np.stack([one.features for one in found if one.features is not None])
     if "energy" in wanted:
@@ -91,7 +92,7 @@ async def infer(id: Id, request: Request, caller: Guest, services: ServicesDep, 
     return Response(answer, headers={LENGTH: str(length)}, media_type="application/octet-stream")
 
 
-def _energies(energies: list[float | None]) -> Any:
+def _energies(energies: list[float | None]) -> tensors.Tensor:
     if None in energies:
         raise errors.Invalid("The graph of this model was exported before it gave energies.", param="outputs")
     return np.array(energies, np.float32)

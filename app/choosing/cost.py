@@ -16,7 +16,6 @@ from app.contract.record import Record
 from app.db.tables import Warned
 from app.jobs import planning
 from app.jobs.planning import Plan
-from app.methods.semi_supervised.family import SemiSupervised
 
 Objective = Literal["accuracy", "accuracy_per_second", "small", "keep_source"]
 NEAR = 0.02  # of accuracy: as good as the best, where something else is looked for
@@ -68,10 +67,8 @@ def work(plan: Plan, measured: MeasuredCost | None) -> Work:
     probed: int = getattr(method, "all_epochs", epochs) - epochs  # by a head alone, on features
     shown += epochs * validated + (images + validated if probed else 0)
     head_steps = probed * steps // (epochs or 1)
-    learned = float(epochs * images)
-    if isinstance(method, SemiSupervised):  # images without labels are looked at, and learned from beside some with
-        shown, learned = shown + learned, learned * (1 + 1 / method.unlabelled_ratio)
-    return Work(shown=shown, learned=learned, head_steps=head_steps, measured=measured)
+    without, learned = method.passes(epochs * images)
+    return Work(shown=shown + without, learned=learned, head_steps=head_steps, measured=measured)
 
 
 class EntryCost(NamedTuple):

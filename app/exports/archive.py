@@ -1,7 +1,6 @@
 """A zip that is written while it is sent: of texts, and of blobs, which are never held as a whole."""
 
 import hashlib
-import io
 import json
 import zipfile
 from collections.abc import AsyncIterator, Mapping
@@ -61,18 +60,21 @@ async def stream(members: Members, blobs: Blobs) -> AsyncIterator[bytes]:
     yield sink.taken()
 
 
-class _Sink(io.RawIOBase):
-    """Keeps what is written until it is taken."""
+class _Sink:
+    """Keeps what is written until it is taken; it cannot be told where it is, as a connection cannot."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
 
-    def writable(self) -> bool:
-        return True
-
-    def write(self, piece: "bytes | bytearray | memoryview[int]", /) -> int:  # type: ignore[override]
-        self._pieces.append(bytes(piece))
+    def write(self, piece: bytes, /) -> int:
+        self._pieces.append(piece)
         return len(piece)
+
+    def flush(self) -> None:
+        """Do nothing: what is written is there."""
+
+    def close(self) -> None:
+        """Do nothing: what was written can be taken still."""
 
     def taken(self) -> bytes:
         taken, self._pieces = b"".join(self._pieces), []

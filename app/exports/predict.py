@@ -38,6 +38,11 @@ class Classifier:
         spec = self.about["input"]
         (height, width), margin, grey = spec["size"], spec["margin"], spec["channels"] == 1
         with Image.open(path) as file:
+            if file.mode in ("I", "F") or file.mode.startswith("I;"):
+                raise ValueError(f"{path} has more than 8 bits a channel: bring it to 8 first.")
+            wide, high = _bounded_size(file.size)
+            if (wide, high) != file.size:  # of a large JPEG a half, a quarter or an eighth is decoded
+                file.draft(None, (2 * wide, 2 * high))
             image = ImageOps.exif_transpose(file)
         if "A" in image.getbands() or "transparency" in image.info:
             coloured = image.convert("RGBA")
@@ -64,9 +69,13 @@ class Classifier:
 
 def _bounded(image: Image.Image) -> Image.Image:
     """The image as it is stored by the service that made the model: with at most 512 pixels on its shorter side."""
-    scale = min(1.0, 512 / min(image.size), 2048 / max(image.size))
-    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    size = _bounded_size(image.size)
     return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
+
+
+def _bounded_size(size: tuple[int, int]) -> tuple[int, int]:
+    scale = min(1.0, 512 / min(size), 2048 / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 if __name__ == "__main__":

@@ -153,6 +153,11 @@ class Method(StrictModel):
         """Images that an epoch shows, likewise."""
         return None
 
+    def passes(self, images: int) -> tuple[float, float]:
+        """Passes of an image through the network, without gradients and with them, where so many images are learned
+        from."""
+        return 0.0, float(images)
+
     def resolve(self, train_count: int, size: tuple[int, int]) -> Self:
         """Close the open defaults for `train_count` training images of `size` (height, width)."""
         return self

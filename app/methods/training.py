@@ -318,6 +318,10 @@ class Training(DenselyAveraging, Guardable):
             raise ValueError("`micro_batch_size` goes with neither `terms` nor `class_weights`")
         return self
 
+    def passes(self, images: int) -> tuple[float, float]:
+        without, learned = super().passes(images)
+        return without, learned * (2 if self.sharpness else 1)
+
     def usual(self) -> Rates:
         usual = super().usual()
         return (

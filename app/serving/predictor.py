@@ -43,6 +43,7 @@ class Predictor(Protocol):
 
     nbytes: int  # memory that it holds, as far as that can be told
     features: int  # D, how many numbers an image's features are
+    gives_energy: bool  # graphs that older versions exported do not
 
     def predict(self, images: Images, *, features: bool = False) -> Outputs:
         """`images` uint8 [N,H,W,C] at the model's size → its answers."""
@@ -59,6 +60,7 @@ class TorchPredictor:
         self._torch_process, self._known = torch_process, (name, document, weights)
         size: tuple[int, int] = torch_process.ask("load", *self._known)
         self.nbytes, self.features = size
+        self.gives_energy = True
 
     def predict(self, images: Images, *, features: bool = False) -> Outputs:
         return Outputs(*self._torch_process.ask("predict", *self._known, images, features))
@@ -78,11 +80,11 @@ class OpenVinoPredictor:
         self._network: Any = Core().compile_model(str(graph), "CPU", options)
         self.nbytes = 2 * graph.stat().st_size
         self.features: int = self._network.output("features").partial_shape[1].get_length()
-        self._gives_energy = any("energy" in output.names for output in self._network.outputs)
+        self.gives_energy = any("energy" in output.names for output in self._network.outputs)
 
     def predict(self, images: Images, *, features: bool = False) -> Outputs:
         outputs = self._network({"image": images})
-        energy = outputs["energy"] if self._gives_energy else None
+        energy = outputs["energy"] if self.gives_energy else None
         return Outputs(outputs["probabilities"], outputs["features"] if features else None, energy)
 
     def close(self) -> None:
@@ -106,7 +108,8 @@ class OnnxPredictor:
         self.nbytes = 2 * graph.stat().st_size  # the weights, and their repacked copies
         shapes = {output.name: output.shape for output in self._session.get_outputs()}
         self.features: int = shapes["features"][1]
-        self._always = ("probabilities", "energy") if "energy" in shapes else ("probabilities",)
+        self.gives_energy = "energy" in shapes
+        self._always = ("probabilities", "energy") if self.gives_energy else ("probabilities",)
 
     def predict(self, images: Images, *, features: bool = False) -> Outputs:
         wanted = (*self._always, "features") if features else self._always

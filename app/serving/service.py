@@ -188,9 +188,9 @@ class Serving:
                 predictions += await _answered(loaded, requests, TIMEOUT_S, owner)
         return predictions
 
-    async def features(self, servable: Servable) -> int:
-        """The number of an image's features."""
-        return (await self._get(servable)).predictor.features
+    async def more(self, servable: Servable) -> Predictor:
+        """The predictor of a network: what it gives beside probabilities."""
+        return (await self._get(servable)).predictor
 
     async def close(self) -> None:
         for future in self._loaded.values():

@@ -1,7 +1,8 @@
 """`regraft models` and `regraft predict`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -87,9 +88,8 @@ def download(
     format: Annotated[Format, typer.Option(help="Of the weights.")] = Format.SAFETENSORS,
 ) -> None:
     """Download weights; the file appears when it is whole and its digest is right."""
-    with transfer(session.err, f"Downloading {model}") as progress:
-        path = session.client.models.download(model, to, format=format.value, progress=progress)
-    session.say(f"{path} ({path.stat().st_size:,} bytes)", {"path": str(path), "bytes": path.stat().st_size})
+    fetch = partial(session.client.models.download, model, to, format=format.value)
+    _fetched(session, f"Downloading {model}", fetch)
 
 
 @app.command()
@@ -101,8 +101,13 @@ def export(
     format: Annotated[ExportFormat, typer.Option(help="Whose tool it is for.")] = ExportFormat.BUNDLE,
 ) -> None:
     """Download a model for others' tools: a folder that classifies by itself, for timm, for Triton."""
-    with transfer(session.err, f"Exporting {model}") as progress:
-        path = session.client.models.export(model, to, format=format.value, progress=progress)
+    fetch = partial(session.client.models.export, model, to, format=format.value)
+    _fetched(session, f"Exporting {model}", fetch)
+
+
+def _fetched(session: Session, what: str, fetch: Callable[..., Path]) -> None:
+    with transfer(session.err, what) as progress:
+        path = fetch(progress=progress)
     session.say(f"{path} ({path.stat().st_size:,} bytes)", {"path": str(path), "bytes": path.stat().st_size})
 
 

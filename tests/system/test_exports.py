@@ -84,6 +84,7 @@ def pictures(tmp_path_factory):
     glass.putalpha(Image.linear_gradient("L").resize((90, 60)))
     glass.save(folder / "glass.png")
     rough.resize((1400, 1300)).save(folder / "large.png")
+    rough.resize((4000, 2600)).save(folder / "telephone.jpg", quality=95)
     return sorted(folder.iterdir())
 
 
@@ -124,6 +125,15 @@ def test_a_bundle_classifies_by_itself(service, models, pictures, name, tmp_path
     assert [one["label"] for one in said] == [max(one, key=one.get) for one in wanted]
     assert models[name] in (folder / "README.md").read_text()
     assert set((folder / "requirements.txt").read_text().split()) == {"numpy", "onnxruntime", "pillow"}
+
+
+def test_a_bundle_does_not_guess_at_more_than_eight_bits(service, models, tmp_path):
+    folder = exported(service, models["cnn3"], "bundle", tmp_path)
+    Image.fromarray(np.full((9, 9), 40_000, np.uint16)).save(tmp_path / "deep.png")
+    command = [sys.executable, "-I", str(folder / "predict.py"), str(tmp_path / "deep.png")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "more than 8 bits" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["timm/test_resnet", "timm/test_vit"])
@@ -274,6 +284,9 @@ SENT = b'{"inputs":[{"name":"image","shape":[1,32,32,3],"datatype":"UINT8"%b}]%b
         (SENT % (b',"data":["a"]', b""), {}, 422),
         (SENT % (b',"parameters":{"binary_data_size":3072}', b""), {}, 422),
         (SENT % (b"", b',"outputs":[{"name":"x"}]'), {}, 422),
+        (SENT % (b"", b',"outputs":[{"name":"features","parameters":{"classification":2}}]'), {}, 422),
+        (SENT % (b"", b',"outputs":[{"name":"energy","parameters":{"classification":2}}]'), {}, 422),
+        (b" " * (8 * 2**20 + 1), {}, 413),
     ],
 )
 def test_what_is_no_such_request_is_refused_in_the_protocols_words(service, models, key, body, headers, status):

@@ -56,11 +56,11 @@ def of(network: nn.Module) -> PlainTransformer:
 
 def _of_timm(network: nn.Module) -> PlainTransformer:
     about: dict[str, object] = vars(network)
-    height, width = network.get_submodule("patch_embed").patch_size  # type: ignore[misc]
+    patch: tuple[int, int] = vars(network.get_submodule("patch_embed"))["patch_size"]
     prefix, dimensions = about["num_prefix_tokens"], about["embed_dim"]
     assert isinstance(prefix, int)
     assert isinstance(dimensions, int)
-    return PlainTransformer(_blocks(network, "blocks"), dimensions, (height, width), prefix, "patch_drop", "norm")
+    return PlainTransformer(_blocks(network, "blocks"), dimensions, patch, prefix, "patch_drop", "norm")
 
 
 def _of_torchvision(network: nn.Module) -> PlainTransformer:

@@ -20,6 +20,7 @@ from app.core import errors
 
 INPUT = "image"
 MOST_IMAGES = 1000
+MOST_JSON = 8 * 2**20  # bytes: numbers in JSON take many times their size while they are read; binary ones do not
 
 Output = Literal["probabilities", "features", "energy"]
 Tensor = NDArray[Any]
@@ -78,11 +79,15 @@ def read(body: bytes, header: str | None, spec: InputSpec) -> Inference:
     """
     Raises:
         BadRequest: the body is no such request.
-        Invalid: its input is not one tensor `image` of uint8, [N, height, width, channels] as the network takes it.
+        Invalid: its input is not one tensor `image` of uint8, [N, height, width, channels] as the network takes it; or
+            classes are asked for of an output that has none.
+        TooLarge: there are too many images, or too much JSON.
     """
     length = len(body) if header is None else int(header) if header.isdecimal() and len(header) < 12 else -1
     if not 0 <= length <= len(body):
         raise errors.BadRequest("`Inference-Header-Content-Length` is no number of bytes within the body.")
+    if length > MOST_JSON:
+        raise errors.TooLarge(f"Of JSON at most {MOST_JSON:,} bytes are taken: send the images in binary.")
     try:
         request = _Request.model_validate_json(body[:length])
     except ValidationError as error:
@@ -96,8 +101,12 @@ def read(body: bytes, header: str | None, spec: InputSpec) -> Inference:
         raise errors.Invalid(f"{message}{sent.datatype} with {sent.shape}.", param="inputs")
     if sent.shape[0] > MOST_IMAGES:
         raise errors.TooLarge(f"At most {MOST_IMAGES:,} images are taken at a time, not {sent.shape[0]:,}.")
-    pixels = _pixels(sent, body[length:])
     outputs = request.outputs or [Wanted(name="probabilities")]
+    if any(output.parameters.classification for output in outputs if output.name != "probabilities"):
+        raise errors.Invalid(
+            "`classification` is of `probabilities` alone: others are not of classes.", param="outputs"
+        )
+    pixels = _pixels(sent, body[length:])
     return Inference(request.id, pixels, outputs, request.parameters.binary_data_output)
 
 
@@ -120,13 +129,13 @@ def written(
     asked: Inference, outputs: Mapping[str, Tensor], classes: Sequence[str] | None, model: str
 ) -> tuple[bytes, int | None]:
     """The body of the answer; where there are bytes behind the JSON, its length, too."""
-    described: list[dict[str, Any]] = []
+    described: list[dict[str, object]] = []
     behind: list[bytes] = []
     for wanted in asked.outputs:
         tensor, kind = outputs[wanted.name], "FP32"
         if wanted.parameters.classification:
             tensor, kind = _classified(tensor, wanted.parameters.classification, classes), "BYTES"
-        about: dict[str, Any] = {"name": wanted.name, "datatype": kind, "shape": list(tensor.shape)}
+        about: dict[str, object] = {"name": wanted.name, "datatype": kind, "shape": list(tensor.shape)}
         if asked.in_binary(wanted):
             behind.append(b"".join(_lengthened(tensor)) if kind == "BYTES" else tensor.astype("<f4").tobytes())
             about["parameters"] = {"binary_data_size": len(behind[-1])}

@@ -71,6 +71,10 @@ class SemiSupervised(Start, LabelBudget):
             return None
         return self.epochs * math.ceil(images / (self.batch_size * self.unlabelled_ratio))
 
+    def passes(self, images: int) -> tuple[float, float]:
+        """Each image without a label is looked at, and learned from beside its share of those with one."""
+        return float(images), images * (1 + 1 / self.unlabelled_ratio)
+
     def check(self, facts: JobFacts) -> Iterator[Detail]:
         if self.unlabelled is not None and facts.datasets[self.unlabelled].lacks("train"):
             yield fault("method.unlabelled", f"The training split of {self.unlabelled} is empty.")
